@@ -1,0 +1,280 @@
+//! The one error type: opaque, with predicates for what a caller can act on.
+//!
+//! A message names the thing, what was found, what was expected and the next step, in lower case and
+//! without a final stop. `Display` never repeats its source; whoever prints joins the chain with colons.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use arrow::error::ArrowError;
+
+/// What every fallible call of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed; one word wide.
+///
+/// Ask the predicates what can be done about it, and print the chain of [`source`](std::error::Error::source)s
+/// for a person.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = coframe::Store::at(dir.path().join("store"))?;
+/// let error = store.open("prices").unwrap_err();
+/// assert!(error.is_not_found());
+/// assert!(error.to_string().starts_with("there is no frame `prices` in the store"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Error {
+    kind: Box<Kind>,
+}
+
+pub(crate) enum Kind {
+    /// An operating-system call failed. `action` completes "could not ...".
+    Os {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The file system, or a limit on it, has no room left.
+    NoSpace {
+        path: PathBuf,
+        free: u64,
+        total: u64,
+    },
+    NotFound {
+        what: String,
+        store: PathBuf,
+    },
+    /// A handle or version that was there once; `now` says what stands in its place.
+    Superseded {
+        what: String,
+        now: String,
+    },
+    /// A compare-and-swap found something else.
+    Conflict {
+        name: String,
+        expected: Option<u64>,
+        found: Option<u64>,
+    },
+    /// Bytes that break a rule of docs/FORMAT.md.
+    Corrupt {
+        what: String,
+        rule: &'static str,
+        detail: String,
+    },
+    Unsupported {
+        what: String,
+        next: String,
+    },
+    /// A directory that must not be trusted.
+    Untrusted {
+        path: PathBuf,
+        found: String,
+        next: String,
+    },
+    /// Somebody held a lock for longer than the deadline.
+    Busy {
+        what: String,
+        holder: String,
+    },
+    /// A copy would be needed, and the copy policy forbids it.
+    WouldCopy {
+        column: String,
+        reason: String,
+    },
+    Invalid {
+        what: String,
+        expected: String,
+    },
+    Arrow {
+        action: String,
+        source: ArrowError,
+    },
+    #[cfg(feature = "polars")]
+    Polars {
+        action: String,
+        source: polars::error::PolarsError,
+    },
+}
+
+impl Error {
+    /// True when no frame, version or column of that name is there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(*self.kind, Kind::NotFound { .. })
+    }
+
+    /// True when the frame was there, and another version or nothing stands in its place now.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        matches!(*self.kind, Kind::Superseded { .. })
+    }
+
+    /// True when [`PublishOptions::if_version`](crate::PublishOptions::if_version) found another version.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(*self.kind, Kind::Conflict { .. })
+    }
+
+    /// True when the store's file system is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(*self.kind, Kind::NoSpace { .. })
+    }
+
+    /// True when the bytes of a file break the format.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(*self.kind, Kind::Corrupt { .. })
+    }
+
+    /// True when the thing is well-formed and this build cannot do it: a type, a file system, a format version.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(*self.kind, Kind::Unsupported { .. })
+    }
+
+    /// True when a directory is refused because others own it or can write to it.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        matches!(*self.kind, Kind::Untrusted { .. })
+    }
+
+    /// True when a lock was held past its deadline; trying again may help.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(*self.kind, Kind::Busy { .. })
+    }
+
+    /// True when [`CopyPolicy::Never`](crate::CopyPolicy::Never) refused a copy.
+    #[must_use]
+    pub fn is_would_copy(&self) -> bool {
+        matches!(*self.kind, Kind::WouldCopy { .. })
+    }
+
+    /// True when an argument cannot be used: a bad name, a schema that does not match, a range out of bounds.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(*self.kind, Kind::Invalid { .. })
+    }
+
+    pub(crate) fn os(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.into(), source.into());
+        Kind::Os { action, path, source }.into()
+    }
+
+    pub(crate) fn corrupt(what: impl fmt::Display, rule: &'static str, detail: impl fmt::Display) -> Self {
+        let (what, detail) = (what.to_string(), detail.to_string());
+        Kind::Corrupt { what, rule, detail }.into()
+    }
+
+    pub(crate) fn unsupported(what: impl fmt::Display, next: impl fmt::Display) -> Self {
+        let (what, next) = (what.to_string(), next.to_string());
+        Kind::Unsupported { what, next }.into()
+    }
+
+    pub(crate) fn invalid(what: impl fmt::Display, expected: impl fmt::Display) -> Self {
+        let (what, expected) = (what.to_string(), expected.to_string());
+        Kind::Invalid { what, expected }.into()
+    }
+
+    pub(crate) fn arrow(action: impl fmt::Display, source: ArrowError) -> Self {
+        let action = action.to_string();
+        Kind::Arrow { action, source }.into()
+    }
+
+    #[cfg(feature = "polars")]
+    pub(crate) fn polars(action: impl fmt::Display, source: polars::error::PolarsError) -> Self {
+        let action = action.to_string();
+        Kind::Polars { action, source }.into()
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self { kind: Box::new(kind) }
+    }
+}
+
+fn version(found: Option<u64>) -> String {
+    found.map_or_else(|| "nothing".to_owned(), |n| format!("version {n}"))
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{}.{} MiB", bytes >> 20, (bytes & 0xF_FFFF) * 10 >> 20)
+}
+
+fn shown(path: &Path) -> std::path::Display<'_> {
+    path.display()
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.kind {
+            Kind::Os { action, path, .. } => write!(f, "could not {action} `{}`", shown(path)),
+            Kind::NoSpace { path, free, total } => write!(
+                f,
+                "no space left in the store `{}`: {} of {} are free; remove frames, or set COFRAME_STORE to a \
+                 directory with more room (in a container: start it with a larger --shm-size)",
+                shown(path),
+                mib(*free),
+                mib(*total),
+            ),
+            Kind::NotFound { what, store } => {
+                write!(f, "there is no {what} in the store `{}`; publish it first, or list what is there", shown(store))
+            }
+            Kind::Superseded { what, now } => {
+                write!(f, "{what} is superseded: {now}; open it by name to get what is there now")
+            }
+            Kind::Conflict { name, expected, found } => write!(
+                f,
+                "`{name}` was not published: expected {} to be the latest, found {}; read it again and retry",
+                version(*expected),
+                version(*found),
+            ),
+            Kind::Corrupt { what, rule, detail } => {
+                write!(f, "{what} breaks rule {rule} of docs/FORMAT.md: {detail}; publish it again from its source")
+            }
+            Kind::Unsupported { what, next } => write!(f, "{what} is not supported; {next}"),
+            Kind::Untrusted { path, found, next } => {
+                write!(f, "the directory `{}` is refused as a store: {found}; {next}", shown(path))
+            }
+            Kind::Busy { what, holder } => write!(f, "{what} stayed locked by {holder}; end that process or try again"),
+            Kind::WouldCopy { column, reason } => write!(
+                f,
+                "column `{column}` would be copied: {reason}; allow it with CopyPolicy::Allow, or leave the column out"
+            ),
+            Kind::Invalid { what, expected } => write!(f, "{what}: {expected}"),
+            Kind::Arrow { action, .. } => write!(f, "could not {action}"),
+            #[cfg(feature = "polars")]
+            Kind::Polars { action, .. } => write!(f, "could not {action}"),
+        }
+    }
+}
+
+/// The message followed by its sources, so that `unwrap` shows the whole story.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.kind {
+            Kind::Os { source, .. } => Some(source),
+            Kind::Arrow { source, .. } => Some(source),
+            #[cfg(feature = "polars")]
+            Kind::Polars { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

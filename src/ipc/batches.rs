@@ -1,0 +1,126 @@
+//! Cutting and gathering rows: one record batch per contiguous chunk, small chunks together.
+
+use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
+
+use crate::error::{Error, Result};
+
+/// Chunks below this are gathered: 24 columns in 1 000 batches take 14 ms to open, in 10 batches 0.1 ms.
+const DEFAULT_ROWS: usize = 1 << 20;
+/// Gathering stops here too, which bounds what a publish keeps on the heap.
+const MAX_BYTES: usize = 256 << 20;
+
+/// Rows on their way into record batches.
+pub(super) struct Gather {
+    schema: SchemaRef,
+    target: usize,
+    /// Whether chunks above the target are cut: only when the caller named a target.
+    cut: bool,
+    pending: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// A record batch to be written; `gathered` when it was copied together from several chunks.
+pub(super) struct Ready {
+    pub(super) batch: RecordBatch,
+    pub(super) gathered: bool,
+}
+
+impl Gather {
+    pub(super) fn new(schema: SchemaRef, batch_rows: Option<usize>) -> Self {
+        let target = batch_rows.unwrap_or(DEFAULT_ROWS).max(1);
+        Self { schema, target, cut: batch_rows.is_some(), pending: Vec::new(), rows: 0, bytes: 0 }
+    }
+
+    /// Takes a chunk, and returns what is ready to be written.
+    pub(super) fn push(&mut self, batch: RecordBatch) -> Result<Vec<Ready>> {
+        let mut ready = Vec::new();
+        let mut rest = batch;
+        if self.cut {
+            while rest.num_rows() > self.target {
+                let head = rest.slice(0, self.target);
+                rest = rest.slice(self.target, rest.num_rows() - self.target);
+                ready.extend(self.push_one(head)?);
+            }
+        }
+        ready.extend(self.push_one(rest)?);
+        Ok(ready)
+    }
+
+    fn push_one(&mut self, batch: RecordBatch) -> Result<Vec<Ready>> {
+        let mut ready = Vec::new();
+        if batch.num_rows() == 0 {
+            return Ok(ready);
+        }
+        if batch.num_rows() >= self.target {
+            ready.extend(self.flush()?);
+            ready.push(Ready { batch, gathered: false });
+            return Ok(ready);
+        }
+        if self.cut && self.rows + batch.num_rows() > self.target {
+            ready.extend(self.flush()?);
+        }
+        self.rows += batch.num_rows();
+        self.bytes = self.bytes.saturating_add(sliced_bytes(&batch));
+        self.pending.push(batch);
+        if self.rows >= self.target || self.bytes >= MAX_BYTES {
+            ready.extend(self.flush()?);
+        }
+        Ok(ready)
+    }
+
+    /// What is still pending, as one batch.
+    pub(super) fn flush(&mut self) -> Result<Option<Ready>> {
+        (self.rows, self.bytes) = (0, 0);
+        let mut pending = std::mem::take(&mut self.pending);
+        match pending.len() {
+            0 => Ok(None),
+            1 => Ok(pending.pop().map(|batch| Ready { batch, gathered: false })),
+            _ => concat_batches(&self.schema, &pending)
+                .map(|batch| Some(Ready { batch, gathered: true }))
+                .map_err(|e| Error::arrow("gather small batches", e)),
+        }
+    }
+}
+
+fn sliced_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, RecordBatch};
+
+    use super::Gather;
+
+    fn batch(rows: i32) -> RecordBatch {
+        RecordBatch::try_from_iter([("x", Arc::new(Int32Array::from_iter_values(0..rows)) as _)]).unwrap()
+    }
+
+    fn lengths(rows: &[i32], target: Option<usize>) -> Vec<(usize, bool)> {
+        let mut gather = Gather::new(batch(1).schema(), target);
+        let mut ready = Vec::new();
+        for rows in rows {
+            ready.extend(gather.push(batch(*rows)).unwrap());
+        }
+        ready.extend(gather.flush().unwrap());
+        ready.iter().map(|r| (r.batch.num_rows(), r.gathered)).collect()
+    }
+
+    #[test]
+    fn small_chunks_become_one_batch_and_empty_ones_none() {
+        assert_eq!(lengths(&[3, 0, 4, 5], None), [(12, true)]);
+    }
+
+    #[test]
+    fn a_large_chunk_stays_as_it_is_and_ends_what_was_gathered() {
+        assert_eq!(lengths(&[3, 4, 2_000_000, 5], None), [(7, true), (2_000_000, false), (5, false)]);
+    }
+
+    #[test]
+    fn a_named_target_is_never_exceeded() {
+        assert_eq!(lengths(&[25, 3, 4, 5], Some(10)), [(10, false), (10, false), (8, true), (9, true)]);
+    }
+}

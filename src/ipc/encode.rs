@@ -1,0 +1,238 @@
+//! Record batches to the bytes of a segment, without copying a contiguous column.
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    buffer::Buffer,
+    datatypes::{Schema, SchemaRef},
+    ipc::{
+        Block, MetadataVersion,
+        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder, write_message},
+    },
+};
+use crc32fast::Hasher;
+
+use super::{
+    batches::{Gather, Ready},
+    dictionary::{Dictionaries, has_dictionary, keys_type},
+    footer::{self, Metadata},
+    layout::{Layout, conform},
+    views,
+};
+use crate::error::{Error, Result};
+
+/// Every buffer begins at a multiple of this (FORMAT.md, rule S3).
+pub(super) const ALIGNMENT: usize = 64;
+/// The magic, padded to one block so that what follows is aligned.
+const MAGIC_BLOCK: [u8; ALIGNMENT] = {
+    let mut block = [0; ALIGNMENT];
+    let magic = footer::MAGIC;
+    let mut i = 0;
+    while i < magic.len() {
+        block[i] = magic[i];
+        i += 1;
+    }
+    block
+};
+const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
+
+/// Where the bytes go: called with the slices of one message, in order.
+type Sink<'a> = dyn FnMut(&[&[u8]]) -> Result<()> + 'a;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EncoderOptions {
+    pub(crate) layout: Layout,
+    pub(crate) batch_rows: Option<usize>,
+}
+
+/// A segment while it is written, front to back.
+pub(crate) struct Encoder {
+    /// What readers see.
+    schema: SchemaRef,
+    /// The same with keys in place of dictionaries: what the record batches carry.
+    keys_schema: SchemaRef,
+    dictionaries: Vec<Option<Dictionaries>>,
+    gather: Gather,
+    stream: StreamEncoder,
+    options: IpcWriteOptions,
+    tracker: DictionaryTracker,
+    position: usize,
+    digest: Hasher,
+    blocks: Vec<Block>,
+    rows: u64,
+}
+
+impl Encoder {
+    /// Begins a segment: writes the magic and the schema.
+    pub(crate) fn begin(schema: &SchemaRef, options: &EncoderOptions, sink: &mut Sink<'_>) -> Result<Self> {
+        let schema = options.layout.schema(schema);
+        let fields = schema.fields().iter();
+        let keys: Vec<_> =
+            fields.map(|f| f.as_ref().clone().with_data_type(keys_type(f.data_type()))).collect();
+        let keys_schema = SchemaRef::new(Schema::new(keys));
+        let dictionaries =
+            schema.fields().iter().map(|f| has_dictionary(f.data_type()).then(|| Dictionaries::new(f))).collect();
+        let write = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)
+            .map_err(|e| Error::arrow("set up the encoder", e))?;
+        let unsupported = |e| Error::arrow("encode the schema", e);
+        let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone()).map_err(unsupported)?;
+        // Checks what the keys schema hides, such as a dictionary of dictionaries.
+        StreamEncoder::try_new_with_options(&schema, write.clone()).map_err(unsupported)?;
+        let mut encoder = Self {
+            gather: Gather::new(keys_schema.clone(), options.batch_rows),
+            schema,
+            keys_schema,
+            dictionaries,
+            stream,
+            options: write,
+            tracker: DictionaryTracker::new(false),
+            position: 0,
+            digest: Hasher::new(),
+            blocks: Vec::new(),
+            rows: 0,
+        };
+        encoder.write_schema(sink)?;
+        Ok(encoder)
+    }
+
+    /// The schema that the segment has, in its layout.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Takes a batch; writes it, or keeps it until enough rows have come.
+    pub(crate) fn write(&mut self, batch: &RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
+        let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
+        let batch = conform(batch, &self.schema)?;
+        let columns: Result<Vec<ArrayRef>> = batch
+            .columns()
+            .iter()
+            .zip(&mut self.dictionaries)
+            .map(|(column, dictionaries)| dictionaries.as_mut().map_or_else(|| Ok(column.clone()), |d| d.strip(column)))
+            .collect();
+        let keys = keys_batch(&self.keys_schema, columns?, batch.num_rows())?;
+        for ready in self.gather.push(keys)? {
+            self.write_batch(&ready, sink)?;
+        }
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// Ends the segment: pending rows, dictionaries, footer.
+    pub(crate) fn finish(mut self, mut metadata: Metadata, sink: &mut Sink<'_>) -> Result<()> {
+        if let Some(ready) = self.gather.flush()? {
+            self.write_batch(&ready, sink)?;
+        }
+        let batches = std::mem::take(&mut self.blocks);
+        self.write_dictionaries(sink)?;
+        let dictionaries = std::mem::take(&mut self.blocks);
+        self.write_outside(&END_OF_STREAM, sink)?;
+        metadata.rows = self.rows;
+        let tail = footer::build(&self.schema, &metadata, &dictionaries, &batches, self.digest)?;
+        sink(&[&tail])
+    }
+
+    fn write_schema(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        let message = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
+            &self.schema,
+            &mut self.tracker,
+            &self.options,
+        );
+        let mut bytes = MAGIC_BLOCK.to_vec();
+        write_message(&mut bytes, message, &self.options).map_err(|e| Error::arrow("encode the schema", e))?;
+        self.write_outside(&bytes, sink)
+    }
+
+    /// Writes bytes that are outside every message body, and so count for the digest.
+    fn write_outside(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
+        self.digest.update(bytes);
+        self.position += bytes.len();
+        sink(&[bytes])
+    }
+
+    fn write_batch(&mut self, ready: &Ready, sink: &mut Sink<'_>) -> Result<()> {
+        let batch = &ready.batch;
+        let fields = self.keys_schema.fields().iter();
+        let columns: Result<Vec<ArrayRef>> = batch
+            .columns()
+            .iter()
+            .zip(fields)
+            .map(|(column, field)| views::compact(field.name(), column, ready.gathered))
+            .collect();
+        let batch = keys_batch(&self.keys_schema, columns?, batch.num_rows())?;
+        let pieces = self.stream.encode(&batch).map_err(|e| Error::arrow("encode a batch", e))?;
+        // The first call puts the schema message in front; ours, with the dictionaries, was written already.
+        let skip = if self.blocks.is_empty() { pieces_of_header(&pieces) } else { 0 };
+        let pieces = pieces.get(skip..).unwrap_or_default();
+        let header_pieces = pieces_of_header(pieces);
+        let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
+        self.write_message(&slices, header_pieces, sink)
+    }
+
+    fn write_dictionaries(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        if self.dictionaries.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let columns: Result<Vec<ArrayRef>> = self
+            .schema
+            .fields()
+            .iter()
+            .zip(&self.dictionaries)
+            .map(|(field, dictionaries)| match dictionaries {
+                Some(dictionaries) => dictionaries.finish(),
+                None => Ok(arrow::array::new_empty_array(field.data_type())),
+            })
+            .collect();
+        let carrier = keys_batch(&self.schema, columns?, 0)?;
+        let error = |e| Error::arrow("encode the dictionaries", e);
+        let (messages, _) = IpcDataGenerator::default()
+            .encode(&carrier, &mut self.tracker, &self.options, &mut Default::default())
+            .map_err(error)?;
+        for message in messages {
+            let mut bytes = Vec::new();
+            let (header, _) = write_message(&mut bytes, message, &self.options).map_err(error)?;
+            let (header, body) = bytes.split_at(header.min(bytes.len()));
+            self.write_message(&[header, body], 1, sink)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one message and notes its block; the first `header_pieces` slices are its metadata.
+    fn write_message(&mut self, slices: &[&[u8]], header_pieces: usize, sink: &mut Sink<'_>) -> Result<()> {
+        let (header, body) = slices.split_at(header_pieces.min(slices.len()));
+        let header_len: usize = header.iter().map(|slice| slice.len()).sum();
+        let body_len: usize = body.iter().map(|slice| slice.len()).sum();
+        header.iter().for_each(|slice| self.digest.update(slice));
+        let too_long = || Error::unsupported("a record batch of more than 2^63 bytes", "set a smaller batch_rows");
+        self.blocks.push(Block::new(
+            i64::try_from(self.position).map_err(|_| too_long())?,
+            i32::try_from(header_len).map_err(|_| too_long())?,
+            i64::try_from(body_len).map_err(|_| too_long())?,
+        ));
+        self.position += header_len + body_len;
+        sink(slices)
+    }
+}
+
+fn keys_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|e| Error::arrow("put a batch together", e))
+}
+
+/// How many of the leading buffers make up the metadata of the first message.
+///
+/// A message begins with an 8-byte buffer: the continuation marker and the length of the metadata after it.
+fn pieces_of_header(pieces: &[Buffer]) -> usize {
+    let prefix = pieces.first().map(Buffer::as_slice).unwrap_or_default();
+    let &[_, _, _, _, a, b, c, d] = prefix else { return 0 };
+    let header = 8 + usize::try_from(i32::from_le_bytes([a, b, c, d])).unwrap_or(0);
+    let mut seen = 0;
+    pieces
+        .iter()
+        .take_while(|piece| {
+            let inside = seen < header;
+            seen += piece.len();
+            inside
+        })
+        .count()
+}

@@ -1,0 +1,325 @@
+//! The end of a segment: where its messages lie, and what coframe records about it (FORMAT.md, section 4).
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+    ops::Range,
+    str::FromStr,
+};
+
+use arrow::{
+    datatypes::SchemaRef,
+    ipc::{
+        Block, FooterBuilder, MetadataVersion,
+        convert::{IpcSchemaEncoder, metadata_to_fb},
+        root_as_footer,
+        writer::DictionaryTracker,
+    },
+};
+use crc32fast::Hasher;
+use flatbuffers::FlatBufferBuilder;
+
+use super::schema::{self, ReadSchema};
+use crate::error::{Error, Result};
+
+pub(super) const MAGIC: [u8; 6] = *b"ARROW1";
+/// The version of docs/FORMAT.md that this build writes and reads; not the version of the crate.
+const FORMAT: u32 = 1;
+/// The footer's length and the closing magic.
+const TRAILER: usize = 10;
+const DIGEST_PLACEHOLDER: &str = "00000000";
+
+/// What coframe records in a footer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) segment: u128,
+    pub(crate) writer: String,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) created: u64,
+    pub(crate) keep: u32,
+    pub(crate) rows: u64,
+    pub(crate) marks: Marks,
+    pub(crate) user: BTreeMap<String, String>,
+}
+
+/// What Polars knows about its columns and Arrow does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// The arrays came from Polars, so its invariants hold: struct nulls are propagated, null keys are in range.
+    pub(crate) polars: bool,
+    /// Top-level columns that are sorted: position, and whether descending.
+    pub(crate) sorted: Vec<(usize, bool)>,
+}
+
+/// The checked end of a file: every block lies inside the file and overlaps no other.
+#[derive(Clone, Debug)]
+pub(crate) struct Footer {
+    pub(crate) schema: SchemaRef,
+    /// Of each dictionary field, in depth-first order.
+    pub(super) dictionary_ids: Vec<i64>,
+    pub(super) dictionaries: Vec<MessageRange>,
+    pub(super) batches: Vec<MessageRange>,
+    /// `None` for a file that coframe did not write.
+    pub(crate) metadata: Option<Metadata>,
+}
+
+/// Where a message lies in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MessageRange {
+    pub(super) header: Range<usize>,
+    pub(super) body: Range<usize>,
+}
+
+/// The bytes of a file, mapped or read as they are asked for.
+pub(crate) trait FileBytes {
+    fn len(&self) -> usize;
+    /// A range inside the file.
+    fn range(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>>;
+}
+
+impl FileBytes for &[u8] {
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn range(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        Ok(Cow::Borrowed(self.get(range).unwrap_or_default()))
+    }
+}
+
+impl Metadata {
+    fn to_pairs(&self) -> HashMap<String, String> {
+        let sorted = |(column, descending): &(usize, bool)| format!("{column}{}", if *descending { '-' } else { '+' });
+        let sorted: Vec<_> = self.marks.sorted.iter().map(sorted).collect();
+        let fixed = [
+            ("format", FORMAT.to_string()),
+            ("segment", format!("{:032x}", self.segment)),
+            ("writer", self.writer.clone()),
+            ("created", self.created.to_string()),
+            ("keep", self.keep.to_string()),
+            ("rows", self.rows.to_string()),
+            ("polars", u8::from(self.marks.polars).to_string()),
+            ("sorted", sorted.join(",")),
+            ("digest", DIGEST_PLACEHOLDER.to_owned()),
+        ];
+        let fixed = fixed.into_iter().map(|(key, value)| (format!("coframe.{key}"), value));
+        let user = self.user.iter().map(|(key, value)| (format!("coframe.user.{key}"), value.clone()));
+        fixed.chain(user).collect()
+    }
+
+    fn from_pairs(pairs: &HashMap<&str, &str>, what: &str) -> Result<Self> {
+        let get = |key: &'static str| Pair { pairs, what, key };
+        let format: u32 = get("coframe.format").parse()?;
+        if format != FORMAT {
+            return Err(Error::unsupported(
+                format_args!("{what}, which has format version {format} where this build reads {FORMAT},"),
+                "upgrade the reader, or publish again with the version of coframe that reads it",
+            ));
+        }
+        let segment = get("coframe.segment");
+        let sorted = get("coframe.sorted");
+        let mark = |mark: &str| {
+            let (column, direction) = mark.split_at_checked(mark.len().checked_sub(1)?)?;
+            Some((column.parse().ok()?, direction == "-"))
+        };
+        let sorted_marks = sorted.text()?.split(',').filter(|mark| !mark.is_empty()).map(mark);
+        let user = pairs.iter().filter_map(|(key, value)| {
+            Some((key.strip_prefix("coframe.user.")?.to_owned(), (*value).to_owned()))
+        });
+        Ok(Self {
+            segment: u128::from_str_radix(segment.text()?, 16).map_err(|e| segment.error(e))?,
+            writer: get("coframe.writer").text()?.to_owned(),
+            created: get("coframe.created").parse()?,
+            keep: get("coframe.keep").parse()?,
+            rows: get("coframe.rows").parse()?,
+            marks: Marks {
+                polars: get("coframe.polars").text()? == "1",
+                sorted: sorted_marks.collect::<Option<_>>().ok_or_else(|| sorted.error("it is no list of columns"))?,
+            },
+            user: user.collect(),
+        })
+    }
+}
+
+/// One entry of the footer's metadata while it is read.
+struct Pair<'a> {
+    pairs: &'a HashMap<&'a str, &'a str>,
+    what: &'a str,
+    key: &'static str,
+}
+
+impl Pair<'_> {
+    fn error(&self, detail: impl Display) -> Error {
+        Error::corrupt(self.what, "M1-entries", format_args!("`{}` cannot be read: {detail}", self.key))
+    }
+
+    fn text(&self) -> Result<&str> {
+        self.pairs.get(self.key).copied().ok_or_else(|| self.error("it is missing"))
+    }
+
+    fn parse<T: FromStr<Err: Display>>(&self) -> Result<T> {
+        self.text()?.parse().map_err(|e| self.error(e))
+    }
+}
+
+/// The footer, its length and the closing magic. `digest` has seen every byte before them that is outside a body.
+pub(super) fn build(
+    schema: &SchemaRef,
+    metadata: &Metadata,
+    dictionaries: &[Block],
+    batches: &[Block],
+    mut digest: Hasher,
+) -> Result<Vec<u8>> {
+    let mut builder = FlatBufferBuilder::new();
+    let dictionaries = builder.create_vector(dictionaries);
+    let batches = builder.create_vector(batches);
+    let mut tracker = DictionaryTracker::new(false);
+    let schema =
+        IpcSchemaEncoder::new().with_dictionary_tracker(&mut tracker).schema_to_fb_offset(&mut builder, schema);
+    let pairs = metadata_to_fb(&mut builder, &metadata.to_pairs());
+    let mut footer = FooterBuilder::new(&mut builder);
+    footer.add_version(MetadataVersion::V5);
+    footer.add_schema(schema);
+    footer.add_dictionaries(dictionaries);
+    footer.add_recordBatches(batches);
+    footer.add_custom_metadata(pairs);
+    let root = footer.finish();
+    builder.finish(root, None);
+
+    let mut bytes = builder.finished_data().to_vec();
+    let len = i32::try_from(bytes.len())
+        .map_err(|_| Error::unsupported("a schema and metadata of 2 GiB", "publish fewer columns or less metadata"))?;
+    let place = digest_place(&bytes)
+        .ok_or_else(|| Error::invalid("the footer that was built", "it has no place for the digest"))?;
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.extend_from_slice(&MAGIC);
+    digest.update(&bytes);
+    if let Some(digits) = bytes.get_mut(place) {
+        digits.copy_from_slice(format!("{:08x}", digest.finalize()).as_bytes());
+    }
+    Ok(bytes)
+}
+
+/// Where the eight digits of `coframe.digest` stand in a footer.
+fn digest_place(footer: &[u8]) -> Option<Range<usize>> {
+    let parsed = root_as_footer(footer).ok()?;
+    let digits = parsed.custom_metadata()?.iter().find(|kv| kv.key() == Some("coframe.digest"))?.value()?;
+    let start = digits.as_ptr().addr().checked_sub(footer.as_ptr().addr())?;
+    (digits.len() == DIGEST_PLACEHOLDER.len()).then(|| start..start + digits.len())
+}
+
+impl Footer {
+    /// Reads and checks the end of a file. `what` names the file in errors.
+    ///
+    /// Costs in the order of columns and batches. For a file that coframe wrote, every byte outside the message
+    /// bodies is checked against the digest, so damaged metadata is an error here.
+    pub(crate) fn read(file: &dyn FileBytes, what: &str) -> Result<Self> {
+        let range = footer_range(file, what)?;
+        let footer_bytes = &*file.range(range.clone())?;
+        let bad = |rule, detail: &dyn Display| Error::corrupt(what, rule, detail);
+        let footer = root_as_footer(footer_bytes).map_err(|e| bad("S2-footer", &e))?;
+        if footer.version() != MetadataVersion::V5 {
+            return Err(Error::unsupported(
+                format_args!("{what}, which has Arrow metadata version {:?} where V5 is read,", footer.version()),
+                "write it again with a current Arrow library, or import it",
+            ));
+        }
+        let schema = footer.schema().ok_or_else(|| bad("S2-footer", &"it has no schema"))?;
+        let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
+        let message = |block: &Block| message_range(block, range.start, what);
+        let dictionaries: Vec<_> = footer.dictionaries().iter().flatten().map(message).collect::<Result<_>>()?;
+        let batches: Vec<_> = footer.recordBatches().iter().flatten().map(message).collect::<Result<_>>()?;
+
+        let pairs = footer.custom_metadata().into_iter().flatten();
+        let pairs: HashMap<&str, &str> = pairs.filter_map(|kv| Some((kv.key()?, kv.value()?))).collect();
+        let ours = pairs.contains_key("coframe.format");
+        let metadata = ours.then(|| Metadata::from_pairs(&pairs, what)).transpose()?;
+        if ours {
+            let mut messages: Vec<_> = dictionaries.iter().chain(&batches).collect();
+            messages.sort_by_key(|message| message.header.start);
+            check_digest(file, range, &messages, &pairs, what)?;
+        }
+        Ok(Self { schema, dictionary_ids, dictionaries, batches, metadata })
+    }
+
+    /// What a stream has in place of a footer.
+    pub(super) fn of_stream(schema: SchemaRef, dictionary_ids: Vec<i64>) -> Self {
+        Self { schema, dictionary_ids, dictionaries: Vec::new(), batches: Vec::new(), metadata: None }
+    }
+}
+
+fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usize>> {
+    let end = file.len().saturating_sub(TRAILER);
+    let head = file.range(0..MAGIC.len().min(file.len()))?;
+    let tail = file.range(end..file.len())?;
+    let &[a, b, c, d, ref magic @ ..] = &*tail else {
+        return Err(Error::corrupt(what, "S1-magic", "it is shorter than an Arrow file can be"));
+    };
+    if *head != MAGIC {
+        return Err(Error::corrupt(what, "S1-magic", "it does not begin with ARROW1: it is no Arrow IPC file"));
+    }
+    if *magic != MAGIC {
+        let detail = "it does not end with ARROW1: it was cut short, or is an Arrow stream, which `import` reads";
+        return Err(Error::corrupt(what, "S1-magic", detail));
+    }
+    let len = i32::from_le_bytes([a, b, c, d]);
+    let start = usize::try_from(len).ok().filter(|len| *len > 0).and_then(|len| end.checked_sub(len));
+    let start = start.filter(|start| *start >= MAGIC.len()).ok_or_else(|| {
+        Error::corrupt(what, "S2-footer", format_args!("its length is {len}, the file has {} bytes", file.len()))
+    })?;
+    Ok(start..end)
+}
+
+fn message_range(block: &Block, footer_start: usize, what: &str) -> Result<MessageRange> {
+    let range = || {
+        let start = usize::try_from(block.offset()).ok()?;
+        let middle = start.checked_add(usize::try_from(block.metaDataLength()).ok().filter(|len| *len >= 8)?)?;
+        let end = middle.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
+        (start >= MAGIC.len() && end <= footer_start).then_some(MessageRange { header: start..middle, body: middle..end })
+    };
+    range().ok_or_else(|| {
+        Error::corrupt(
+            what,
+            "S4-blocks",
+            format_args!(
+                "a message of {} + {} bytes at {} leaves the {footer_start} bytes before the footer",
+                block.metaDataLength(),
+                block.bodyLength(),
+                block.offset(),
+            ),
+        )
+    })
+}
+
+fn check_digest(
+    file: &dyn FileBytes,
+    footer: Range<usize>,
+    messages: &[&MessageRange],
+    pairs: &HashMap<&str, &str>,
+    what: &str,
+) -> Result<()> {
+    let mut digest = Hasher::new();
+    let mut position = 0;
+    for message in messages {
+        if message.header.start < position {
+            return Err(Error::corrupt(what, "S4-blocks", "two messages overlap"));
+        }
+        digest.update(&file.range(position..message.header.end)?);
+        position = message.body.end;
+    }
+    digest.update(&file.range(position..footer.start.max(position))?);
+    let mut tail = file.range(footer.start..file.len())?.into_owned();
+    let place = digest_place(tail.get(..footer.len()).unwrap_or_default());
+    if let Some(digits) = place.and_then(|place| tail.get_mut(place)) {
+        digits.copy_from_slice(DIGEST_PLACEHOLDER.as_bytes());
+    }
+    digest.update(&tail);
+    let found = format!("{:08x}", digest.finalize());
+    let recorded = pairs.get("coframe.digest").copied().unwrap_or("nothing");
+    if found != recorded {
+        let detail = format_args!("the metadata has the digest {found}, recorded is {recorded}");
+        return Err(Error::corrupt(what, "M2-digest", detail));
+    }
+    Ok(())
+}

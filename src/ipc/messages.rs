@@ -1,0 +1,197 @@
+//! Arrow IPC from a reader: a stream, or a file read front to back and by its footer. For files of other writers.
+//!
+//! Everything is read into memory of this process before it is checked, so nobody can change it in between.
+
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    io::{ErrorKind, Read, Seek, SeekFrom},
+    ops::Range,
+};
+
+use arrow::{
+    array::RecordBatch,
+    buffer::{Buffer, MutableBuffer},
+    datatypes::SchemaRef,
+    ipc::MessageHeader,
+};
+
+use super::{
+    decode::{Decoder, parse},
+    footer::{FileBytes, Footer, MAGIC, MessageRange},
+    schema::{self, ReadSchema},
+};
+use crate::error::{Error, Result};
+
+/// Most metadata that one message may have; a million columns need about 200 MB.
+const MAX_HEADER: usize = 1 << 30;
+
+/// Opens an Arrow IPC file or stream. `what` names it in errors. Yields validated batches, one at a time.
+pub(crate) fn read_messages<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Messages<R>)> {
+    let mut magic = [0; 6];
+    let begins = reader.read_exact(&mut magic).is_ok();
+    reader.seek(SeekFrom::Start(0)).map_err(|e| Error::os("read", what, e))?;
+    if begins && magic == MAGIC { by_footer(reader, what) } else { by_stream(reader, what) }
+}
+
+/// Batches of a file or stream.
+pub(crate) struct Messages<R> {
+    reader: R,
+    what: String,
+    decoder: Decoder,
+    next: Next,
+}
+
+enum Next {
+    /// The batches of a file that are still to come, in reverse.
+    Blocks(Vec<MessageRange>),
+    Stream,
+    Done,
+}
+
+fn by_footer<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Messages<R>)> {
+    let len = reader.seek(SeekFrom::End(0)).map_err(|e| Error::os("read", what, e))?;
+    let file = ReadFile { len: usize::try_from(len).unwrap_or(usize::MAX), what, reader: RefCell::new(&mut reader) };
+    let footer = Footer::read(&file, what)?;
+    let mut decoder = Decoder::new(&footer, what, None, false)?;
+    for message in &footer.dictionaries {
+        let body = file.buffer(message.body.clone())?;
+        decoder.dictionary(&file.range(message.header.clone())?, body.len(), &part_of(&body))?;
+    }
+    let schema = decoder.schema.clone();
+    let blocks = footer.batches.into_iter().rev().collect();
+    Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Blocks(blocks) }))
+}
+
+fn by_stream<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Messages<R>)> {
+    let header = next_header(&mut reader, what)?;
+    let header = header.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is empty"))?;
+    let message = parse(&header, what)?;
+    let schema = message.header_as_schema().ok_or_else(|| {
+        Error::corrupt(what, "I1-stream", "it begins with another message than a schema: it is no Arrow IPC")
+    })?;
+    let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
+    let footer = Footer::of_stream(schema.clone(), dictionary_ids);
+    let decoder = Decoder::new(&footer, what, None, false)?;
+    Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Stream }))
+}
+
+impl<R: Read + Seek> Iterator for Messages<R> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match &mut self.next {
+            Next::Blocks(blocks) => blocks.pop().map(|block| self.block(&block)),
+            Next::Stream => self.message().transpose(),
+            Next::Done => None,
+        };
+        if !matches!(batch, Some(Ok(_))) {
+            self.next = Next::Done;
+        }
+        batch
+    }
+}
+
+impl<R: Read + Seek> Messages<R> {
+    fn block(&mut self, block: &MessageRange) -> Result<RecordBatch> {
+        let file = ReadFile { len: block.body.end, what: &self.what, reader: RefCell::new(&mut self.reader) };
+        let header = file.range(block.header.clone())?;
+        let body = file.buffer(block.body.clone())?;
+        self.decoder.batch(&header, body.len(), &part_of(&body))
+    }
+
+    /// The next batch of a stream, after whatever dictionaries precede it.
+    fn message(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(header) = next_header(&mut self.reader, &self.what)? {
+            let message = parse(&header, &self.what)?;
+            let len = usize::try_from(message.bodyLength())
+                .map_err(|_| Error::corrupt(&self.what, "I1-stream", "a message has a body of negative length"))?;
+            let body = read_buffer(&mut self.reader, len, &self.what)?;
+            match message.header_type() {
+                MessageHeader::DictionaryBatch => self.decoder.dictionary(&header, len, &part_of(&body))?,
+                MessageHeader::RecordBatch => return self.decoder.batch(&header, len, &part_of(&body)).map(Some),
+                other => {
+                    let detail = format_args!("a message of kind {other:?} follows the schema");
+                    return Err(Error::corrupt(&self.what, "I1-stream", detail));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The metadata of the next message, prefix included; `None` at the end of the stream.
+fn next_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
+    let mut word = [0; 4];
+    match reader.read_exact(&mut word) {
+        Ok(()) => {}
+        // Some writers end a stream without the marker.
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        Err(e) => return Err(Error::os("read", what, e)),
+    }
+    if word == [0xFF; 4] {
+        reader.read_exact(&mut word).map_err(|e| cut_short(e, what))?;
+    }
+    let len = usize::try_from(i32::from_le_bytes(word)).ok().filter(|len| *len <= MAX_HEADER);
+    let len = len.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is no Arrow IPC: a message has no sane length"))?;
+    if len == 0 {
+        return Ok(None);
+    }
+    let mut header = [[0xFF; 4], word].concat();
+    // `take` rather than a buffer of that length: the length may lie.
+    let read = reader.by_ref().take(len as u64).read_to_end(&mut header).map_err(|e| Error::os("read", what, e))?;
+    if read < len {
+        return Err(cut_short(ErrorKind::UnexpectedEof.into(), what));
+    }
+    Ok(Some(header))
+}
+
+fn cut_short(error: std::io::Error, what: &str) -> Error {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        return Error::corrupt(what, "I1-stream", "it ends inside a message: it was cut short");
+    }
+    Error::os("read", what, error)
+}
+
+/// Reads into an aligned buffer, in steps, so that a length that lies costs no memory.
+fn read_buffer(reader: &mut impl Read, len: usize, what: &str) -> Result<Buffer> {
+    const STEP: usize = 64 << 20;
+    let mut buffer = MutableBuffer::new(len.min(STEP));
+    while buffer.len() < len {
+        let start = buffer.len();
+        buffer.resize(start + STEP.min(len - start), 0);
+        let new = buffer.as_slice_mut().get_mut(start..).unwrap_or_default();
+        reader.read_exact(new).map_err(|e| cut_short(e, what))?;
+    }
+    Ok(buffer.into())
+}
+
+fn part_of(body: &Buffer) -> impl Fn(usize, usize) -> Result<Buffer> + '_ {
+    // The decoder checks ranges against the length of the body first.
+    |offset, len| Ok(body.slice_with_length(offset, len))
+}
+
+/// A file that is read where it is asked for.
+struct ReadFile<'a, R> {
+    len: usize,
+    what: &'a str,
+    reader: RefCell<&'a mut R>,
+}
+
+impl<R: Read + Seek> ReadFile<'_, R> {
+    fn buffer(&self, range: Range<usize>) -> Result<Buffer> {
+        let mut reader = self.reader.borrow_mut();
+        reader.seek(SeekFrom::Start(range.start as u64)).map_err(|e| Error::os("read", self.what, e))?;
+        read_buffer(&mut **reader, range.len(), self.what)
+    }
+}
+
+impl<R: Read + Seek> FileBytes for ReadFile<'_, R> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn range(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        Ok(Cow::Owned(self.buffer(range)?.to_vec()))
+    }
+}

@@ -1,0 +1,195 @@
+//! The schema of an Arrow IPC file, from its flatbuffer, with errors where the bytes make no sense.
+//!
+//! arrow-ipc 59 has only a conversion that panics on what it does not know.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit, UnionFields, UnionMode},
+    ipc::{self, DateUnit, Endianness, KeyValue, Precision, Type},
+};
+
+use crate::error::{Error, Result};
+
+/// Deeper than any real table, and shallow enough for the stack.
+const MAX_DEPTH: usize = 64;
+
+pub(super) struct ReadSchema {
+    pub(super) schema: SchemaRef,
+    /// The dictionary id of each dictionary field, in depth-first order: a dictionary before what its values hold.
+    pub(super) dictionary_ids: Vec<i64>,
+}
+
+/// Converts the schema. `what` names the file in errors.
+pub(super) fn read(schema: ipc::Schema<'_>, what: &str) -> Result<ReadSchema> {
+    if schema.endianness() != Endianness::Little {
+        return Err(Error::unsupported(format_args!("{what}, which is big-endian,"), "write it on a little-endian machine"));
+    }
+    let mut ids = Vec::new();
+    let fields = schema.fields().into_iter().flatten();
+    let fields: Option<Vec<FieldRef>> = fields.map(|field| read_field(field, &mut ids, 0)).collect();
+    let fields = fields.ok_or_else(|| Error::corrupt(what, "S2-footer", "its schema has a field of no known type"))?;
+    let metadata = read_pairs(schema.custom_metadata().into_iter().flatten());
+    Ok(ReadSchema { schema: Schema::new_with_metadata(fields, metadata).into(), dictionary_ids: ids })
+}
+
+fn read_pairs<'a>(pairs: impl Iterator<Item = KeyValue<'a>>) -> HashMap<String, String> {
+    pairs.filter_map(|kv| Some((kv.key()?.to_owned(), kv.value()?.to_owned()))).collect()
+}
+
+fn read_field(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<FieldRef> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let data_type = match field.dictionary() {
+        None => read_type(field, ids, depth)?,
+        Some(dictionary) => {
+            ids.push(dictionary.id());
+            let key = dictionary.indexType().map_or(Some(DataType::Int32), |int| integer(int.bitWidth(), int.is_signed()))?;
+            DataType::Dictionary(Box::new(key), Box::new(read_type(field, ids, depth)?))
+        }
+    };
+    let metadata = read_pairs(field.custom_metadata().into_iter().flatten());
+    let field = Field::new(field.name().unwrap_or_default(), data_type, field.nullable());
+    Some(Arc::new(field.with_metadata(metadata)))
+}
+
+fn integer(width: i32, signed: bool) -> Option<DataType> {
+    Some(match (width, signed) {
+        (8, true) => DataType::Int8,
+        (16, true) => DataType::Int16,
+        (32, true) => DataType::Int32,
+        (64, true) => DataType::Int64,
+        (8, false) => DataType::UInt8,
+        (16, false) => DataType::UInt16,
+        (32, false) => DataType::UInt32,
+        (64, false) => DataType::UInt64,
+        _ => return None,
+    })
+}
+
+fn time_unit(unit: ipc::TimeUnit) -> Option<TimeUnit> {
+    Some(match unit {
+        ipc::TimeUnit::SECOND => TimeUnit::Second,
+        ipc::TimeUnit::MILLISECOND => TimeUnit::Millisecond,
+        ipc::TimeUnit::MICROSECOND => TimeUnit::Microsecond,
+        ipc::TimeUnit::NANOSECOND => TimeUnit::Nanosecond,
+        _ => return None,
+    })
+}
+
+fn read_type(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<DataType> {
+    Some(match field.type_type() {
+        Type::Null => DataType::Null,
+        Type::Bool => DataType::Boolean,
+        Type::Binary => DataType::Binary,
+        Type::BinaryView => DataType::BinaryView,
+        Type::LargeBinary => DataType::LargeBinary,
+        Type::Utf8 => DataType::Utf8,
+        Type::Utf8View => DataType::Utf8View,
+        Type::LargeUtf8 => DataType::LargeUtf8,
+        Type::FixedSizeBinary => {
+            let width = field.type_as_fixed_size_binary()?.byteWidth();
+            (width >= 0).then_some(DataType::FixedSizeBinary(width))?
+        }
+        Type::Int => {
+            let int = field.type_as_int()?;
+            integer(int.bitWidth(), int.is_signed())?
+        }
+        Type::FloatingPoint => match field.type_as_floating_point()?.precision() {
+            Precision::HALF => DataType::Float16,
+            Precision::SINGLE => DataType::Float32,
+            Precision::DOUBLE => DataType::Float64,
+            _ => return None,
+        },
+        Type::Date | Type::Time | Type::Timestamp | Type::Duration | Type::Interval => read_temporal(field)?,
+        Type::Decimal => read_decimal(field)?,
+        _ => return read_nested(field, ids, depth + 1),
+    })
+}
+
+fn read_temporal(field: ipc::Field<'_>) -> Option<DataType> {
+    Some(match field.type_type() {
+        Type::Date => match field.type_as_date()?.unit() {
+            DateUnit::DAY => DataType::Date32,
+            DateUnit::MILLISECOND => DataType::Date64,
+            _ => return None,
+        },
+        Type::Time => {
+            let time = field.type_as_time()?;
+            match (time.bitWidth(), time_unit(time.unit())?) {
+                (32, unit @ (TimeUnit::Second | TimeUnit::Millisecond)) => DataType::Time32(unit),
+                (64, unit @ (TimeUnit::Microsecond | TimeUnit::Nanosecond)) => DataType::Time64(unit),
+                _ => return None,
+            }
+        }
+        Type::Timestamp => {
+            let timestamp = field.type_as_timestamp()?;
+            DataType::Timestamp(time_unit(timestamp.unit())?, timestamp.timezone().map(Into::into))
+        }
+        Type::Duration => DataType::Duration(time_unit(field.type_as_duration()?.unit())?),
+        _ => DataType::Interval(match field.type_as_interval()?.unit() {
+            ipc::IntervalUnit::YEAR_MONTH => IntervalUnit::YearMonth,
+            ipc::IntervalUnit::DAY_TIME => IntervalUnit::DayTime,
+            ipc::IntervalUnit::MONTH_DAY_NANO => IntervalUnit::MonthDayNano,
+            _ => return None,
+        }),
+    })
+}
+
+fn read_decimal(field: ipc::Field<'_>) -> Option<DataType> {
+    let decimal = field.type_as_decimal()?;
+    let precision = u8::try_from(decimal.precision()).ok()?;
+    let scale = i8::try_from(decimal.scale()).ok()?;
+    let (data_type, most) = match decimal.bitWidth() {
+        32 => (DataType::Decimal32(precision, scale), 9),
+        64 => (DataType::Decimal64(precision, scale), 18),
+        128 => (DataType::Decimal128(precision, scale), 38),
+        256 => (DataType::Decimal256(precision, scale), 76),
+        _ => return None,
+    };
+    (1..=most).contains(&precision).then_some(data_type)
+}
+
+fn read_nested(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<DataType> {
+    let children = field.children().into_iter().flatten();
+    let children: Vec<FieldRef> = children.map(|child| read_field(child, ids, depth)).collect::<Option<_>>()?;
+    let one = || <[FieldRef; 1]>::try_from(children.clone()).ok().map(|[child]| child);
+    Some(match field.type_type() {
+        Type::List => DataType::List(one()?),
+        Type::LargeList => DataType::LargeList(one()?),
+        Type::ListView => DataType::ListView(one()?),
+        Type::LargeListView => DataType::LargeListView(one()?),
+        Type::FixedSizeList => {
+            let size = field.type_as_fixed_size_list()?.listSize();
+            (size >= 0).then_some(DataType::FixedSizeList(one()?, size))?
+        }
+        Type::Struct_ => DataType::Struct(Fields::from(children)),
+        Type::Map => {
+            let entries = one()?;
+            let pairs = matches!(entries.data_type(), DataType::Struct(fields) if fields.len() == 2);
+            pairs.then_some(DataType::Map(entries, field.type_as_map()?.keysSorted()))?
+        }
+        Type::RunEndEncoded => {
+            let [ends, values] = <[FieldRef; 2]>::try_from(children).ok()?;
+            let known = matches!(ends.data_type(), DataType::Int16 | DataType::Int32 | DataType::Int64);
+            known.then_some(DataType::RunEndEncoded(ends, values))?
+        }
+        Type::Union => read_union(field, children)?,
+        _ => return None,
+    })
+}
+
+fn read_union(field: ipc::Field<'_>, children: Vec<FieldRef>) -> Option<DataType> {
+    let union = field.type_as_union()?;
+    let mode = match union.mode() {
+        ipc::UnionMode::Dense => UnionMode::Dense,
+        ipc::UnionMode::Sparse => UnionMode::Sparse,
+        _ => return None,
+    };
+    let ids: Vec<i8> = match union.typeIds() {
+        Some(ids) => ids.iter().map(i8::try_from).collect::<std::result::Result<_, _>>().ok()?,
+        None => (0..children.len()).map(i8::try_from).collect::<std::result::Result<_, _>>().ok()?,
+    };
+    Some(DataType::Union(UnionFields::try_new(ids, children).ok()?, mode))
+}

@@ -1,0 +1,106 @@
+//! What can be published: the sealed trait and its Arrow implementations. Polars adds its own in src/polars.
+
+use arrow::array::{RecordBatch, RecordBatchReader};
+
+use crate::error::{Error, Result};
+
+/// Markers that tell the implementations of [`Table`] apart; never named by callers.
+pub mod via {
+    /// One or several record batches.
+    #[derive(Debug)]
+    pub struct Batches;
+    /// A reader of record batches.
+    #[derive(Debug)]
+    pub struct Reader;
+    /// A Polars frame.
+    #[derive(Debug)]
+    pub struct Polars;
+}
+
+/// Anything that [`Store::publish`](crate::Store::publish) takes: a `&polars::DataFrame`, a `&RecordBatch`, a
+/// `&[RecordBatch]` (at least one), or any [`RecordBatchReader`] by value.
+///
+/// `Via` is inferred. The trait is sealed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use coframe::{Store, arrow::array::{Int64Array, RecordBatch, RecordBatchIterator}};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
+/// store.publish("one", &batch)?;
+/// store.publish("many", &[batch.clone(), batch.clone()][..])?;
+/// let reader = RecordBatchIterator::new([Ok(batch.clone())], batch.schema());
+/// store.publish("read", reader)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Table<Via>: sealed::IntoSource<Via> {}
+
+impl<Via, T: sealed::IntoSource<Via>> Table<Via> for T {}
+
+pub(crate) mod sealed {
+    use arrow::{array::RecordBatch, datatypes::SchemaRef};
+
+    use crate::{error::Result, ipc::Marks};
+
+    /// Batches that all have one schema, one after the other.
+    pub type Rows<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
+
+    /// A table on its way into a segment.
+    pub struct Source<'a> {
+        pub(crate) schema: SchemaRef,
+        pub(crate) rows: Rows<'a>,
+        pub(crate) marks: Marks,
+    }
+
+    pub trait IntoSource<Via> {
+        fn into_source<'a>(self) -> Result<Source<'a>>
+        where
+            Self: 'a;
+    }
+}
+
+use sealed::{IntoSource, Source};
+
+impl IntoSource<via::Batches> for &RecordBatch {
+    fn into_source<'a>(self) -> Result<Source<'a>>
+    where
+        Self: 'a,
+    {
+        std::slice::from_ref(self).into_source()
+    }
+}
+
+impl IntoSource<via::Batches> for &[RecordBatch] {
+    fn into_source<'a>(self) -> Result<Source<'a>>
+    where
+        Self: 'a,
+    {
+        let schema = self.first().map(RecordBatch::schema).ok_or_else(|| {
+            Error::invalid("an empty slice of record batches", "it has no schema; publish an empty RecordBatch instead")
+        })?;
+        let rows = Box::new(self.iter().cloned().map(Ok));
+        Ok(Source { schema, rows, marks: super::Marks::default() })
+    }
+}
+
+impl IntoSource<via::Batches> for &Vec<RecordBatch> {
+    fn into_source<'a>(self) -> Result<Source<'a>>
+    where
+        Self: 'a,
+    {
+        self.as_slice().into_source()
+    }
+}
+
+impl<R: RecordBatchReader> IntoSource<via::Reader> for R {
+    fn into_source<'a>(self) -> Result<Source<'a>>
+    where
+        Self: 'a,
+    {
+        let schema = self.schema();
+        let rows = Box::new(self.map(|batch| batch.map_err(|e| Error::arrow("read the next batch of the table", e))));
+        Ok(Source { schema, rows, marks: super::Marks::default() })
+    }
+}

@@ -1,0 +1,105 @@
+//! Names of frames: the only text from a user that ever becomes part of a path.
+
+use std::{fmt, str::FromStr};
+
+use crate::error::{Error, Result};
+
+/// Longest name in bytes, so that `name@version.arrow` and its temporary symlink fit a directory entry (255 bytes).
+const MAX_LEN: usize = 180;
+
+const RULE: &str = "a name has 1 to 180 bytes of ASCII letters, digits, `-`, `_` and `.`, \
+                    and begins with a letter, a digit or `_`";
+
+/// A checked frame name.
+///
+/// One to 180 ASCII letters, digits, `-`, `_` and `.`; the first is a letter, a digit or `_`. Whatever passes is safe
+/// as a file name: no separator, no hidden file, no `@` (which ends the name on disk).
+///
+/// ```
+/// use coframe::Name;
+///
+/// let name: Name = "trades-2026.q1".parse()?;
+/// assert_eq!(name.as_str(), "trades-2026.q1");
+/// assert!("../etc/passwd".parse::<Name>().is_err());
+/// # Ok::<(), coframe::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<str>);
+
+impl Name {
+    /// The text of the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The symlink that points to the latest version.
+    pub(crate) fn link(&self) -> String {
+        format!("{self}.arrow")
+    }
+
+    /// The file of one version.
+    pub(crate) fn file(&self, version: u64) -> String {
+        format!("{self}@{version}.arrow")
+    }
+
+    /// Reads `name@n.arrow`, which is the only form that a symlink's target may have.
+    pub(crate) fn parse_file(file: &str) -> Option<(Self, u64)> {
+        let (name, version) = file.strip_suffix(".arrow")?.split_once('@')?;
+        let canonical = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
+        let version = canonical.then(|| version.parse().ok()).flatten()?;
+        Some((name.parse().ok()?, version))
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if text.len() <= MAX_LEN && text.bytes().next().is_some_and(first) && text.bytes().all(allowed) {
+            return Ok(Self(text.into()));
+        }
+        Err(Error::invalid(format_args!("`{}` is not a frame name", text.escape_debug()), RULE))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for bad in ["", ".", "..", "a/b", "../x", ".hidden", "a@1", "a b", "ä", "a\n", "a\0", &"x".repeat(181)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn only_the_exact_form_of_a_version_file_is_read() {
+        let (name, version) = Name::parse_file("flights@7.arrow").unwrap();
+        assert_eq!((name.as_str(), version), ("flights", 7));
+        for bad in ["flights.arrow", "flights@.arrow", "flights@07.arrow", "flights@7", "a@b@7.arrow", "x@+7.arrow"] {
+            assert!(Name::parse_file(bad).is_none(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_explained() {
+        let message = "../x".parse::<Name>().unwrap_err().to_string();
+        assert!(message.starts_with("`../x` is not a frame name: a name has 1 to 180 bytes"), "{message}");
+    }
+}

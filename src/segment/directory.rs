@@ -1,0 +1,259 @@
+//! A directory that was checked once and is then worked on through its descriptor.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
+
+use super::{
+    lock::Flock,
+    medium::{self, Medium, Space},
+};
+use crate::error::{Error, Kind, Result};
+
+/// On whose word nobody writes to the files of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Owner and mode show that only this user can.
+    Checked,
+    /// The caller of an `unsafe` constructor promised it.
+    Promised,
+}
+
+/// A checked directory: every later call goes through the descriptor, so the path cannot be swapped underneath.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+    medium: Medium,
+    trust: Trust,
+}
+
+impl Directory {
+    /// Opens the directory at `path`, making it (mode 0700) when it is missing.
+    pub(crate) fn open_or_make(path: &Path, trust: Trust) -> Result<Self> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(Error::os("make the directory", path, e)),
+        }
+        Self::open_at(rustix::fs::CWD, path.as_os_str(), path, trust)
+    }
+
+    /// Opens the sub-directory `name`.
+    pub(crate) fn sub(&self, name: &str) -> Result<Self> {
+        Self::open_at(self.fd.as_fd(), OsStr::new(name), &self.path.join(name), self.trust)
+    }
+
+    fn open_at(at: BorrowedFd<'_>, name: &OsStr, path: &Path, trust: Trust) -> Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let fd = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|e| match e {
+            Errno::LOOP | Errno::NOTDIR => refused(path, "it is not a directory but a file or a symbolic link"),
+            e => Error::os("open the directory", path, e),
+        })?;
+        if trust == Trust::Checked {
+            let stat = rustix::fs::fstat(&fd).map_err(|e| Error::os("read the mode of", path, e))?;
+            check_owner(&stat, path)?;
+        }
+        let medium = medium::medium(&fd, path)?;
+        Ok(Self { fd, path: path.to_owned(), medium, trust })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn medium(&self) -> Medium {
+        self.medium
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    pub(crate) fn space(&self) -> Result<Space> {
+        medium::space(&self.fd, &self.path)
+    }
+
+    /// The error of a call that writes: a full file system is told apart.
+    pub(crate) fn write_error(&self, action: &'static str, error: impl Into<io::Error>) -> Error {
+        medium::write_error(action, &self.fd, &self.path, error)
+    }
+
+    /// Opens a file for reading; `None` when there is none of that name.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
+        self.open_with(name, OFlags::RDONLY)
+    }
+
+    /// Opens a file for reading and writing; `None` when there is none of that name.
+    pub(crate) fn open_file_rw(&self, name: &str) -> Result<Option<File>> {
+        self.open_with(name, OFlags::RDWR)
+    }
+
+    fn open_with(&self, name: &str, access: OFlags) -> Result<Option<File>> {
+        match rustix::fs::openat(&self.fd, name, access | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::os("open", self.path.join(name), e)),
+        }
+    }
+
+    /// An unnamed file in this directory, open for writing. `None` where the file system has no O_TMPFILE.
+    pub(super) fn unnamed(&self) -> Result<Option<File>> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, ".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(None),
+            Err(e) => Err(self.write_error("make a file in", e)),
+        }
+    }
+
+    /// A new file under `name`, open for writing; fails when the name is taken.
+    pub(super) fn named(&self, name: &str) -> Result<File> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|e| self.write_error("make a file in", e))
+    }
+
+    /// Gives an open file a name. False when the name is taken.
+    pub(super) fn link(&self, file: impl AsFd, name: &str) -> Result<bool> {
+        let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));
+        match rustix::fs::linkat(rustix::fs::CWD, open, &self.fd, name, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(e) => Err(self.write_error("name a file in", e)),
+        }
+    }
+
+    /// The target of a symlink, when there is one of that name.
+    pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
+        match rustix::fs::readlinkat(&self.fd, name, Vec::with_capacity(256)) {
+            Ok(target) => Ok(target.into_string().ok()),
+            // INVAL: the name is there and is no symlink.
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(e) => Err(Error::os("read the link", self.path.join(name), e)),
+        }
+    }
+
+    /// Points the symlink `name` to `target`, replacing what stood there in one step.
+    pub(crate) fn switch_link(&self, name: &str, target: &str) -> Result<()> {
+        let temporary = format!(".{name}.new");
+        // Only the holder of the store lock comes here, so a temporary link can only be a dead process's.
+        self.unlink(&temporary)?;
+        rustix::fs::symlinkat(target, &self.fd, &*temporary).map_err(|e| self.write_error("make a link in", e))?;
+        crate::failpoint::reach("before-switch").map_err(|e| self.write_error("switch a link in", e))?;
+        self.rename(&temporary, name)
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to).map_err(|e| self.write_error("rename a file in", e))
+    }
+
+    /// Takes a name away. A name that is not there is no error.
+    pub(crate) fn unlink(&self, name: &str) -> Result<()> {
+        self.remove(name, AtFlags::empty())
+    }
+
+    /// Takes an empty sub-directory away. One that is not there is no error.
+    pub(crate) fn remove_sub(&self, name: &str) -> Result<()> {
+        self.remove(name, AtFlags::REMOVEDIR)
+    }
+
+    fn remove(&self, name: &str, flags: AtFlags) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::os("remove", self.path.join(name), e)),
+        }
+    }
+
+    /// Makes the sub-directory `name`, mode 0700. One that is there already is no error.
+    pub(crate) fn make_sub(&self, name: &str) -> Result<()> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(e) => Err(self.write_error("make a directory in", e)),
+        }
+    }
+
+    /// Whether `name` now refers to the file that `file` has open.
+    pub(crate) fn is_same(&self, name: &str, file: impl AsFd) -> Result<bool> {
+        let named = match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(e) => return Err(Error::os("look up", self.path.join(name), e)),
+        };
+        let open = rustix::fs::fstat(file).map_err(|e| Error::os("look up", self.path.join(name), e))?;
+        Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino))
+    }
+
+    /// All entries but `.` and `..`, in no order; whatever is not UTF-8 is not ours and is left out.
+    pub(crate) fn entries(&self) -> Result<Vec<(String, FileType)>> {
+        let read = |e: Errno| Error::os("list", &self.path, e);
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.fd).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            match OsStr::from_bytes(entry.file_name().to_bytes()).to_str() {
+                Some("." | "..") | None => {}
+                Some(name) => entries.push((name.to_owned(), entry.file_type())),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Makes names durable, where there is a disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        match self.medium {
+            Medium::Memory => Ok(()),
+            Medium::Disk => rustix::fs::fsync(&self.fd).map_err(|e| self.write_error("synchronise", e)),
+        }
+    }
+
+    /// Unlinks `name` if nobody holds a lock on it. Returns the bytes that it had, `None` when it is in use or gone.
+    ///
+    /// Uses a descriptor of its own and never converts a lock: a failed upgrade loses the shared one.
+    pub(crate) fn unlink_unused(&self, name: &str) -> Result<Option<u64>> {
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
+        let Some(lock) = Flock::try_exclusive(file, &self.path)? else { return Ok(None) };
+        crate::failpoint::reach("sweep-locked").map_err(|e| self.write_error("sweep", e))?;
+        if !self.is_same(name, lock.file())? {
+            return Ok(None);
+        }
+        let bytes = lock.file().metadata().map_or(0, |m| m.len());
+        self.unlink(name)?;
+        Ok(Some(bytes))
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Refuses what another user owns or can write to.
+pub(super) fn check_owner(stat: &Stat, path: &Path) -> Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    if stat.st_uid != me {
+        return Err(refused(path, &format!("it belongs to user {}, expected {me}", stat.st_uid)));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        let mode = stat.st_mode & 0o7777;
+        return Err(refused(path, &format!("its mode is {mode:04o}, which lets others write; expected 0700")));
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, found: &str) -> Error {
+    let next = "set COFRAME_STORE to a directory of your own, or mend its owner and mode";
+    Kind::Untrusted { path: path.to_owned(), found: found.to_owned(), next: next.to_owned() }.into()
+}

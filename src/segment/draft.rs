@@ -1,0 +1,140 @@
+//! A file that is being written and that nobody can see.
+
+use std::{
+    fs::File,
+    io::{IoSlice, Write},
+    sync::Arc,
+};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock};
+
+use super::{
+    directory::Directory,
+    mapping::Mapping,
+    medium::Medium,
+};
+use crate::{
+    error::{Error, Result},
+    failpoint,
+};
+
+/// Most slices that one writev(2) takes.
+const IOV_MAX: usize = 1024;
+
+/// An unnamed file in a directory. Dropped, or left by a killed process, it leaves nothing.
+///
+/// `write(2)` rather than a writable map: a full file system is an error here and not a SIGBUS, it is as fast or
+/// faster on 4 KiB pages, and it needs no `unsafe`.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: File,
+    directory: Arc<Directory>,
+    /// The name on file systems without O_TMPFILE; a shared lock tells sweeps that its writer lives.
+    hidden: Option<String>,
+    len: u64,
+}
+
+impl Draft {
+    /// Begins a file. `hidden` makes a temporary name, used only where the file system has no O_TMPFILE.
+    pub(crate) fn create(directory: Arc<Directory>, hidden: impl FnOnce() -> Result<String>) -> Result<Self> {
+        if let Some(file) = directory.unnamed()? {
+            return Ok(Self { file, directory, hidden: None, len: 0 });
+        }
+        let name = hidden()?;
+        let file = directory.named(&name)?;
+        flock(&file, FlockOperation::NonBlockingLockShared)
+            .map_err(|e| Error::os("lock", directory.path().join(&name), e))?;
+        Ok(Self { file, directory, hidden: Some(name), len: 0 })
+    }
+
+    /// Bytes written so far, which is where the next write goes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends all slices, in order, with as few system calls as the kernel allows; copies each byte once.
+    pub(crate) fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
+        failpoint::reach("write").map_err(|e| self.directory.write_error("write to", e))?;
+        let mut slices: Vec<IoSlice<'_>> =
+            slices.iter().filter(|slice| !slice.is_empty()).map(|slice| IoSlice::new(slice)).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            let window = rest.get(..rest.len().min(IOV_MAX)).unwrap_or_default();
+            match self.file.write_vectored(window) {
+                Ok(0) => return Err(self.directory.write_error("write to", rustix::io::Errno::NOSPC)),
+                Ok(written) => {
+                    self.len = self.len.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.directory.write_error("write to", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends writing: read-only mode, data on disk where there is a disk, shared lock, no writable descriptor left.
+    pub(crate) fn seal(mut self) -> Result<Sealed> {
+        let error = |action, e: rustix::io::Errno| self.directory.write_error(action, e);
+        failpoint::reach("before-seal").map_err(|e| error("seal a file in", e))?;
+        fchmod(&self.file, Mode::RUSR).map_err(|e| error("seal a file in", e))?;
+        if self.directory.medium() == Medium::Disk {
+            rustix::fs::fdatasync(&self.file).map_err(|e| error("synchronise a file in", e))?;
+        }
+        let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
+        let file: File = rustix::fs::open(open, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| error("reopen a file in", e))?
+            .into();
+        flock(&file, FlockOperation::NonBlockingLockShared).map_err(|e| error("lock a file in", e))?;
+        let sealed = Sealed { file, directory: Arc::clone(&self.directory), hidden: self.hidden.take() };
+        failpoint::reach("sealed").map_err(|e| sealed.directory.write_error("seal a file in", e))?;
+        Ok(sealed)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        drop_hidden(&self.directory, self.hidden.as_deref());
+    }
+}
+
+/// A complete, read-only file that still has no name; it holds the shared lock.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    file: File,
+    directory: Arc<Directory>,
+    hidden: Option<String>,
+}
+
+impl Sealed {
+    /// Gives the file its name. False when the name is taken, and the file is as it was.
+    pub(crate) fn link(&self, name: &str) -> Result<bool> {
+        match &self.hidden {
+            None => self.directory.link(&self.file, name),
+            // Rename would replace; a second name and a removed first one does not.
+            Some(hidden) => match rustix::fs::linkat(&*self.directory, &**hidden, &*self.directory, name, AtFlags::empty()) {
+                Ok(()) => Ok(true),
+                Err(rustix::io::Errno::EXIST) => Ok(false),
+                Err(e) => Err(self.directory.write_error("name a file in", e)),
+            },
+        }
+    }
+
+    /// Maps the file; the map takes over the lock.
+    pub(crate) fn map(&self) -> Result<Arc<Mapping>> {
+        Mapping::of_draft(&self.directory, &self.file)
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        drop_hidden(&self.directory, self.hidden.as_deref());
+    }
+}
+
+fn drop_hidden(directory: &Directory, hidden: Option<&str>) {
+    if let Some(name) = hidden {
+        // What cannot be removed now is an unlocked hidden file, which the next sweep removes.
+        let _ = directory.unlink(name);
+    }
+}

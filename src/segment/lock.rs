@@ -1,0 +1,135 @@
+//! flock(2) as guards: bounded waits, explicit unlocks, and guards that do nothing in a forked child.
+//!
+//! A lock belongs to the open file description, which a forked child shares. So a guard unlocks explicitly, instead
+//! of leaving it to the last close, and only in the process that took it.
+
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use memmap2::{Advice, Mmap};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+    process::{Pid, getpid},
+};
+
+use super::directory::Directory;
+use crate::error::{Error, Kind, Result};
+
+/// How long a reader waits for a lock that only a sweep can hold, and only for microseconds.
+const READER_LIMIT: Duration = Duration::from_millis(250);
+
+/// An exclusive lock on an open file, released when dropped.
+pub(crate) struct Flock {
+    file: File,
+    /// The process whose drop unlocks; `None` once the lock was left to a map.
+    process: Option<Pid>,
+}
+
+impl Flock {
+    /// Takes the lock if it is free.
+    pub(crate) fn try_exclusive(file: File, path: &Path) -> Result<Option<Self>> {
+        let taken = acquire(&file, FlockOperation::NonBlockingLockExclusive, Duration::ZERO, path)?;
+        Ok(taken.then(|| Self { file, process: Some(getpid()) }))
+    }
+
+    /// Waits for the lock until the deadline; the error names who holds it.
+    pub(crate) fn exclusive(file: File, path: &Path, limit: Duration) -> Result<Self> {
+        if acquire(&file, FlockOperation::NonBlockingLockExclusive, limit, path)? {
+            return Ok(Self { file, process: Some(getpid()) });
+        }
+        let what = format!("`{}`", path.display());
+        Err(Kind::Busy { what, holder: holder(&file) }.into())
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        // In a forked child the description is the parent's too: unlocking would take the lock from it.
+        if Some(getpid()) == self.process {
+            let _ = flock(&self.file, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// Takes a shared lock without ever blocking for long: a stopped sweeper must not hang a reader.
+pub(super) fn shared(file: &File, path: &Path) -> Result<()> {
+    if acquire(file, FlockOperation::NonBlockingLockShared, READER_LIMIT, path)? {
+        return Ok(());
+    }
+    let what = format!("`{}`, which is being removed,", path.display());
+    Err(Kind::Busy { what, holder: holder(file) }.into())
+}
+
+/// Tries until the limit, with growing pauses.
+fn acquire(file: &File, operation: FlockOperation, limit: Duration, path: &Path) -> Result<bool> {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(20);
+    loop {
+        match flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if start.elapsed() >= limit => return Ok(false),
+            Err(Errno::WOULDBLOCK) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(5));
+            }
+            Err(e) => return Err(Error::os("lock", path, e)),
+        }
+    }
+}
+
+/// Who holds a lock on this file, from /proc/locks: "process 4711 (python3)".
+fn holder(file: &File) -> String {
+    let unknown = || "another process".to_owned();
+    let Ok(stat) = rustix::fs::fstat(file) else { return unknown() };
+    let inode = format!(":{}", stat.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let pid = locks
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| !words.contains(&"->"))
+        .find_map(|words| words.get(5)?.ends_with(&inode).then(|| words.get(4).map(|pid| (*pid).to_owned()))?);
+    let Some(pid) = pid else { return unknown() };
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("process {pid} ({})", command.trim_end())
+}
+
+/// An exclusive lock that dies with this process and that no forked child inherits.
+///
+/// The lock's description is kept alive by a map alone, and that map is not copied by fork(2). A held descriptor
+/// would be: after the owner's death an idle child would keep a dead session alive.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _map: Mmap,
+}
+
+/// Makes the lock file `name` in `directory` and takes it for this process.
+pub(crate) fn owner_lock(directory: &Directory, name: &str) -> Result<DirectoryLock> {
+    let path = directory.path().join(name);
+    let file = directory.named(name)?;
+    // One byte, because an empty file cannot be mapped. write(2) rather than a sparse length: a full store is an
+    // error here and not a SIGBUS for whoever reads the byte.
+    std::io::Write::write_all(&mut &file, b"\n").map_err(|e| directory.write_error("write to", e))?;
+    let lock = Flock::exclusive(file, &path, Duration::ZERO)?;
+    let map = super::mapping::map_lock_file(lock.file(), &path)?;
+    map.advise(Advice::DontFork).map_err(|e| Error::os("keep a forked child out of", &path, e))?;
+    // The guard must not unlock: closing its descriptor leaves the lock to the map.
+    lock.leave();
+    Ok(DirectoryLock { _map: map })
+}
+
+impl Flock {
+    /// Closes the descriptor without unlocking.
+    fn leave(mut self) {
+        self.process = None;
+    }
+}

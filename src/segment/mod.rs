@@ -1,0 +1,19 @@
+//! Files and maps: a directory that has been checked, a file being written, a file being read.
+//!
+//! The only folder that maps memory. It knows bytes, names and locks; it does not know Arrow, frames or versions.
+//!
+//! Kept true here:
+//! * a file is mapped only while a shared lock on it is held, and the lock lives exactly as long as the map;
+//! * a file that others could write to is never mapped;
+//! * a file has no name until it is complete and read-only.
+
+mod directory;
+mod draft;
+mod lock;
+mod mapping;
+mod medium;
+
+pub(crate) use directory::{Directory, Trust};
+pub(crate) use draft::{Draft, Sealed};
+pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
+pub(crate) use mapping::{Mapping, Opened};
