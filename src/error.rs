@@ -160,6 +160,11 @@ impl Error {
         matches!(*self.kind, Kind::Invalid { .. })
     }
 
+    /// True when the operating system said that a path is not there.
+    pub(crate) fn is_missing_path(&self) -> bool {
+        matches!(&*self.kind, Kind::Os { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     pub(crate) fn os(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.into(), source.into());
         Kind::Os { action, path, source }.into()

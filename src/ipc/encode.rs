@@ -94,11 +94,6 @@ impl Encoder {
         Ok(encoder)
     }
 
-    /// The schema that the segment has, in its layout.
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Takes a batch; writes it, or keeps it until enough rows have come.
     pub(crate) fn write(&mut self, batch: &RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
         let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);

@@ -22,6 +22,6 @@ pub(crate) use encode::{Encoder, EncoderOptions};
 pub(crate) use footer::{Footer, Marks, Metadata};
 pub use layout::Layout;
 pub(crate) use messages::read_messages;
-pub(crate) use table::sealed::{Rows, Source};
+pub(crate) use table::sealed::{IntoSource, Source};
 pub use table::{Table, via};
-pub(crate) use tree::Step;
+pub(crate) use tree::children;

@@ -44,13 +44,10 @@ pub(crate) mod sealed {
 
     use crate::{error::Result, ipc::Marks};
 
-    /// Batches that all have one schema, one after the other.
-    pub type Rows<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
-
     /// A table on its way into a segment.
     pub struct Source<'a> {
         pub(crate) schema: SchemaRef,
-        pub(crate) rows: Rows<'a>,
+        pub(crate) rows: Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>,
         pub(crate) marks: Marks,
     }
 

@@ -21,7 +21,7 @@ impl Step {
 }
 
 /// The child fields of a type, in the order of an array's children. A dictionary's values are not a child.
-pub(super) fn children(data_type: &DataType) -> Vec<FieldRef> {
+pub(crate) fn children(data_type: &DataType) -> Vec<FieldRef> {
     match data_type {
         DataType::List(field)
         | DataType::LargeList(field)

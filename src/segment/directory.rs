@@ -47,6 +47,11 @@ impl Directory {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(Error::os("make the directory", path, e)),
         }
+        Self::open(path, trust)
+    }
+
+    /// Opens the directory at `path`.
+    pub(crate) fn open(path: &Path, trust: Trust) -> Result<Self> {
         Self::open_at(rustix::fs::CWD, path.as_os_str(), path, trust)
     }
 

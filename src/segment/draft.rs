@@ -35,12 +35,16 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Begins a file. `hidden` makes a temporary name, used only where the file system has no O_TMPFILE.
-    pub(crate) fn create(directory: Arc<Directory>, hidden: impl FnOnce() -> Result<String>) -> Result<Self> {
+    /// Begins a file.
+    ///
+    /// `hidden` is called only where the file system has no O_TMPFILE. It gives a temporary name, and a guard that
+    /// keeps sweeps out until the file under that name is locked.
+    pub(crate) fn create<G>(directory: &Arc<Directory>, hidden: impl FnOnce() -> Result<(String, G)>) -> Result<Self> {
+        let directory = Arc::clone(directory);
         if let Some(file) = directory.unnamed()? {
             return Ok(Self { file, directory, hidden: None, len: 0 });
         }
-        let name = hidden()?;
+        let (name, _guard) = hidden()?;
         let file = directory.named(&name)?;
         flock(&file, FlockOperation::NonBlockingLockShared)
             .map_err(|e| Error::os("lock", directory.path().join(&name), e))?;
@@ -71,6 +75,11 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// Gives the file its name as it is, writable. False when the name is taken.
+    pub(crate) fn link(self, name: &str) -> Result<bool> {
+        link(&self.directory, &self.file, self.hidden.as_deref(), name)
     }
 
     /// Ends writing: read-only mode, data on disk where there is a disk, shared lock, no writable descriptor left.
@@ -109,15 +118,7 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// Gives the file its name. False when the name is taken, and the file is as it was.
     pub(crate) fn link(&self, name: &str) -> Result<bool> {
-        match &self.hidden {
-            None => self.directory.link(&self.file, name),
-            // Rename would replace; a second name and a removed first one does not.
-            Some(hidden) => match rustix::fs::linkat(&*self.directory, &**hidden, &*self.directory, name, AtFlags::empty()) {
-                Ok(()) => Ok(true),
-                Err(rustix::io::Errno::EXIST) => Ok(false),
-                Err(e) => Err(self.directory.write_error("name a file in", e)),
-            },
-        }
+        link(&self.directory, &self.file, self.hidden.as_deref(), name)
     }
 
     /// Maps the file; the map takes over the lock.
@@ -129,6 +130,16 @@ impl Sealed {
 impl Drop for Sealed {
     fn drop(&mut self) {
         drop_hidden(&self.directory, self.hidden.as_deref());
+    }
+}
+
+fn link(directory: &Directory, file: &File, hidden: Option<&str>, name: &str) -> Result<bool> {
+    let Some(hidden) = hidden else { return directory.link(file, name) };
+    // A second name, and later the first one removed: rename would replace what stands there.
+    match rustix::fs::linkat(directory, hidden, directory, name, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(e) => Err(directory.write_error("name a file in", e)),
     }
 }
 

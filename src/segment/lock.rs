@@ -5,7 +5,6 @@
 
 use std::{
     fs::File,
-    os::fd::AsFd,
     path::Path,
     time::{Duration, Instant},
 };

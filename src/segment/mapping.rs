@@ -20,8 +20,6 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: Mmap,
-    device: u64,
-    inode: u64,
     sealed: bool,
 }
 
@@ -70,7 +68,7 @@ impl Mapping {
         // processes of this user are trusted not to (SAFETY.md, T1), or the caller promised it (`Trust::Promised`).
         let map = unsafe { MmapOptions::new().map(file) }.map_err(|e| Error::os("map", path, e))?;
         let sealed = stat.st_mode & 0o222 == 0;
-        Ok(Self { map, device: stat.st_dev, inode: stat.st_ino, sealed })
+        Ok(Self { map, sealed })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -80,11 +78,6 @@ impl Mapping {
     /// Whether the file was read-only for everybody when it was mapped, as a published segment is.
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed
-    }
-
-    /// Device and inode, as /proc/PID/maps shows them.
-    pub(crate) fn file_id(&self) -> (u64, u64) {
-        (self.device, self.inode)
     }
 
     /// A range of the map as an Arrow buffer that keeps the map alive and counts as an allocation of its own size.

@@ -1,0 +1,77 @@
+//! Opening a frame: `store.open(name)?.to_polars()?`, against Polars' own map and arrow-rs.
+//!
+//! ```text
+//! cargo bench --bench open
+//! ```
+
+mod common;
+
+use std::{fs::File, path::Path, process::Command};
+
+use coframe::{
+    CopyPolicy, OpenOptions, Store,
+    arrow::ipc::reader::FileReader,
+    polars::prelude::*,
+};
+use common::{median, mixed, scratch, us, verdict};
+
+fn main() {
+    // The categories of this process must not be those of a process that made the data, so each measurement runs in a
+    // process of its own.
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, role, store, name] = arguments.as_slice() {
+        return print!("{}", measure(role, Path::new(store), name));
+    }
+    let (store, directory) = scratch();
+    for rows in [1_000, 5_000_000, 10_000_000] {
+        let df = mixed(rows);
+        let frame = store.publish(&format!("mixed-{rows}"), &df).expect("publish");
+        println!("{rows} rows: {} columns, {:.0} MB", frame.columns(), frame.bytes() as f64 / 1e6);
+        if rows == 5_000_000 {
+            // Without the types that Polars' writer cannot give to arrow-rs: 128-bit integers.
+            let mut plain = df.drop("i128").expect("a column");
+            let file = File::create(directory.path().join("peer.arrow")).expect("a file");
+            IpcWriter::new(file).with_compat_level(CompatLevel::newest()).finish(&mut plain).expect("a file");
+        }
+    }
+    let run = |role: &str, name: &str| -> f64 {
+        let this = std::env::current_exe().expect("this program");
+        let output = Command::new(this).arg(role).arg(store.path()).arg(name).output().expect("a process");
+        assert!(output.status.success(), "{role} failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().parse().expect("a number")
+    };
+    let small = run("coframe", "mixed-1000");
+    let large = run("coframe", "mixed-10000000");
+    println!("open + to_polars: {small:.1} us at 1 000 rows, {large:.1} us at 10 000 000 rows");
+    println!("  of which open: {:.1} us", run("open", "mixed-10000000"));
+    verdict("24 columns at 10 million rows", large, " us", "at most 60 us", large <= 60.0);
+    verdict("10 million rows against 1 000", large / small, "x", "at most 1.3x", large / small <= 1.3);
+
+    let ours = run("coframe", "mixed-5000000");
+    let polars = run("polars", "mixed-5000000");
+    let arrow = run("arrow", "mixed-5000000");
+    println!("5 000 000 rows: coframe {ours:.1} us, Polars memory_mapped {polars:.1} us, arrow-rs FileReader {arrow:.1} us");
+    verdict("Polars memory_mapped against coframe", polars / ours, "x", "at least 100x", polars / ours >= 100.0);
+    verdict("arrow-rs FileReader against coframe", arrow / ours, "x", "ahead", arrow / ours > 1.0);
+}
+
+/// Microseconds that one way to open takes, in a process that has no categories of its own.
+fn measure(role: &str, path: &Path, name: &str) -> f64 {
+    let store = Store::at(path).expect("the store");
+    let peer = path.with_file_name("peer.arrow");
+    let options = OpenOptions::new().copies(CopyPolicy::Never);
+    let time = match role {
+        "coframe" => median(201, || store.open_with(name, &options).expect("open").to_polars().expect("polars")),
+        "open" => median(201, || store.open(name).expect("open")),
+        "polars" => median(11, || {
+            let reader = IpcReader::new(File::open(&peer).expect("the file"));
+            // SAFETY: the file was written by Polars, and nobody changes it while this runs.
+            unsafe { reader.memory_mapped(Some(peer.clone())) }.finish().expect("a frame")
+        }),
+        _ => median(5, || {
+            let reader = FileReader::try_new(File::open(path.join(format!("{name}.arrow"))).expect("the file"), None);
+            reader.expect("a reader").collect::<Result<Vec<_>, _>>().expect("batches")
+        }),
+    };
+    us(time)
+}

@@ -1,0 +1,111 @@
+//! What opening a frame shared and copied: `Frame::explain`.
+
+use std::{collections::BTreeSet, fmt};
+
+use arrow::array::{Array, ArrayData};
+
+use crate::{error::Result, frame::Frame};
+
+/// What a frame shares with its segment and what it copied or would copy, column by column.
+///
+/// Printed, it is a table for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explain {
+    /// The columns of the frame, in order.
+    pub columns: Vec<ColumnExplain>,
+}
+
+/// One column of an [`Explain`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ColumnExplain {
+    /// Name of the column.
+    pub name: String,
+    /// Its Arrow type.
+    pub data_type: String,
+    /// Bytes of its buffers that lie in the mapping.
+    pub shared: usize,
+    /// Bytes that opening copied, and that going to Polars would copy.
+    pub copied: usize,
+    /// Why, where something is copied.
+    pub reason: Option<String>,
+}
+
+impl Frame {
+    /// Tells for each column how many bytes are shared with the segment, how many are copied, and why.
+    ///
+    /// Reads the dictionaries, no rows. Dictionaries count for each column that uses them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frame::to_polars`], for a column that Polars cannot take.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1i64, 2, 3])?)?;
+    /// let explain = frame.explain()?;
+    /// assert_eq!((explain.columns[0].shared, explain.copied()), (24, 0));
+    /// println!("{explain}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn explain(&self) -> Result<Explain> {
+        #[cfg(feature = "polars")]
+        let crossing = crate::polars::copies(self)?;
+        #[cfg(not(feature = "polars"))]
+        let crossing: Vec<crate::ipc::Copied> = Vec::new();
+        let start = self.mapping().bytes().as_ptr().addr();
+        let range = start..start + self.mapping().bytes().len();
+        let explain = |position: usize| {
+            let field = self.schema().field(position);
+            let mut buffers = BTreeSet::new();
+            for batch in self.batches() {
+                if let Some(column) = batch.columns().get(position) {
+                    collect(&column.to_data(), &mut buffers);
+                }
+            }
+            let shared = buffers.iter().filter(|(address, _)| range.contains(address)).map(|(_, len)| len).sum();
+            let crossed = crossing.iter().find(|copied| copied.column == position);
+            let copies = || self.copied(position).into_iter().chain(crossed);
+            let reasons: Vec<&str> = copies().map(|copied| copied.reason.as_str()).collect();
+            ColumnExplain {
+                name: field.name().clone(),
+                data_type: field.data_type().to_string(),
+                shared,
+                copied: copies().map(|copied| copied.bytes).sum(),
+                reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            }
+        };
+        Ok(Explain { columns: (0..self.columns()).map(explain).collect() })
+    }
+}
+
+/// Address and length of every buffer, each once.
+fn collect(data: &ArrayData, buffers: &mut BTreeSet<(usize, usize)>) {
+    let nulls = data.nulls().map(|nulls| nulls.buffer());
+    for buffer in data.buffers().iter().chain(nulls) {
+        buffers.insert((buffer.as_ptr().addr(), buffer.len()));
+    }
+    data.child_data().iter().for_each(|child| collect(child, buffers));
+}
+
+impl Explain {
+    /// Bytes copied in all columns; zero means that everything is shared.
+    #[must_use]
+    pub fn copied(&self) -> usize {
+        self.columns.iter().map(|column| column.copied).sum()
+    }
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.columns.iter().map(|column| column.name.chars().count()).max().unwrap_or(0).max(6);
+        writeln!(f, "{:name$} {:>14} {:>14}  why", "column", "shared bytes", "copied bytes")?;
+        for column in &self.columns {
+            let why = column.reason.as_deref().unwrap_or("-");
+            writeln!(f, "{:name$} {:>14} {:>14}  {why}", column.name, column.shared, column.copied)?;
+        }
+        Ok(())
+    }
+}

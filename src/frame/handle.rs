@@ -1,0 +1,223 @@
+//! The text that names a frame.
+
+use std::{
+    ffi::OsString,
+    fmt::{self, Write},
+    ops::Range,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{
+    error::{Error, Result},
+    name::Name,
+};
+
+const SCHEME: &str = "coframe:";
+const EXPECTED: &str = "expected coframe:<store path>/<name>@<version>?id=<segment id>, as `Frame::handle` writes it";
+
+/// Names a frame, or a part of one, and opens it in another process: about 100 bytes of ASCII on one line.
+///
+/// Survives argv, environment variables, JSON and every serde format (it serialises as its text). It holds nothing
+/// open: see [`Handle::open`] for how long it works.
+///
+/// ```
+/// use coframe::{Handle, Store};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let frame = store.publish("flights", &polars::df!("x" => [1, 2, 3])?)?;
+///
+/// let text = frame.slice(..2)?.handle().to_string();
+/// let handle: Handle = text.parse()?;
+/// assert_eq!(handle.open()?.rows(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handle {
+    pub(crate) store: PathBuf,
+    pub(crate) session: Option<String>,
+    pub(crate) name: Name,
+    pub(crate) version: u64,
+    /// The random id in the segment's footer; zero for a file that coframe did not write.
+    pub(crate) segment: u128,
+    pub(crate) columns: Option<Vec<String>>,
+    pub(crate) rows: Option<Range<usize>>,
+}
+
+impl Handle {
+    /// The directory of the store.
+    #[must_use]
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// The name of the frame.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The version that it opens; never another one.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SCHEME)?;
+        escape(self.store.as_os_str().as_bytes(), f)?;
+        write!(f, "/{}@{}?id={:032x}", self.name, self.version, self.segment)?;
+        if let Some(session) = &self.session {
+            write!(f, "&session={session}")?;
+        }
+        if let Some(rows) = &self.rows {
+            write!(f, "&rows={}..{}", rows.start, rows.end)?;
+        }
+        if let Some(columns) = &self.columns {
+            f.write_str("&columns=")?;
+            // A comma before each name, so that no columns and one column without a name differ.
+            for column in columns {
+                f.write_char(',')?;
+                escape(column.as_bytes(), f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Percent-encodes everything but letters, digits, `/`, `-`, `_` and `.`.
+fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for byte in bytes {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' => f.write_char(char::from(*byte))?,
+            byte if byte.is_ascii_alphanumeric() => f.write_char(char::from(*byte))?,
+            byte => write!(f, "%{byte:02X}")?,
+        }
+    }
+    Ok(())
+}
+
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        if *first == b'%' {
+            let (digits, tail) = tail.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    Some(bytes)
+}
+
+impl FromStr for Handle {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text).ok_or_else(|| Error::invalid(format_args!("`{}` is not a handle", text.escape_debug()), EXPECTED))
+    }
+}
+
+fn parse(text: &str) -> Option<Handle> {
+    let (place, query) = text.strip_prefix(SCHEME)?.split_once('?')?;
+    let (store, frame) = place.rsplit_once('/')?;
+    let (name, version) = frame.split_once('@')?;
+    let mut handle = Handle {
+        store: OsString::from_vec(unescape(store)?).into(),
+        session: None,
+        name: name.parse().ok()?,
+        version: version.parse().ok()?,
+        segment: 0,
+        columns: None,
+        rows: None,
+    };
+    let mut has_id = false;
+    for pair in query.split('&') {
+        match pair.split_once('=')? {
+            ("id", id) => (handle.segment, has_id) = (u128::from_str_radix(id, 16).ok()?, true),
+            // A session's directory has a generated name of hexadecimal digits; nothing else may become a path.
+            ("session", id) if is_session(id) => handle.session = Some(id.to_owned()),
+            ("rows", range) => {
+                let (start, end) = range.split_once("..")?;
+                handle.rows = Some(start.parse().ok()?..end.parse().ok()?);
+            }
+            ("columns", "") => handle.columns = Some(Vec::new()),
+            ("columns", names) => {
+                let name = |name: &str| String::from_utf8(unescape(name)?).ok();
+                let names = names.strip_prefix(',')?.split(',');
+                handle.columns = Some(names.map(name).collect::<Option<_>>()?);
+            }
+            _ => return None,
+        }
+    }
+    (has_id && handle.store.is_absolute()).then_some(handle)
+}
+
+/// Whether the text has the form of a session's directory name: 32 hexadecimal digits.
+pub(crate) fn is_session(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+impl Serialize for Handle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Handle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Handle;
+
+    fn handle() -> Handle {
+        Handle {
+            store: "/dev/shm/a b%/ü".into(),
+            session: Some("0123456789abcdef0123456789abcdef".into()),
+            name: "trades-1.x".parse().unwrap(),
+            version: 7,
+            segment: 0xfeed,
+            columns: Some(vec!["a,b".into(), "c&d=e".into(), String::new(), "ü\n".into()]),
+            rows: Some(3..9),
+        }
+    }
+
+    #[test]
+    fn a_handle_survives_its_text_and_json() {
+        let handle = handle();
+        let text = handle.to_string();
+        assert!(text.bytes().all(|b| b.is_ascii_graphic()), "{text}");
+        assert_eq!(text.parse::<Handle>().unwrap(), handle);
+        let json = serde_json::to_string(&handle).unwrap();
+        assert_eq!(serde_json::from_str::<Handle>(&json).unwrap(), handle);
+    }
+
+    #[test]
+    fn a_handle_cannot_leave_its_store() {
+        let text = handle().to_string();
+        for (from, to) in [("trades-1.x@", "..%2Fx@"), ("0123456789abcdef0123456789abcdef", "../../x"), ("coframe:/", "coframe:")] {
+            let bad = text.replace(from, to);
+            assert_ne!(bad, text);
+            assert!(bad.parse::<Handle>().is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_handle_is_explained() {
+        let message = "flights".parse::<Handle>().unwrap_err().to_string();
+        assert!(message.starts_with("`flights` is not a handle: expected coframe:<store path>/"), "{message}");
+    }
+}

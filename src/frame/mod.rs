@@ -1,0 +1,300 @@
+//! Frames: a decoded segment, parts of it, and the text that names it.
+//!
+//! Knows segments and IPC; does not know where files come from or who opens them (that is `store`).
+
+mod handle;
+mod open;
+mod options;
+mod reader;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::{Bound, Range, RangeBounds},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    datatypes::SchemaRef,
+};
+
+pub use handle::Handle;
+pub(crate) use handle::is_session;
+pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
+pub use reader::FrameReader;
+
+use crate::{
+    error::{Error, Kind, Result},
+    ipc::{Copied, Footer},
+    name::Name,
+    segment::Mapping,
+};
+
+/// An immutable table in shared memory, or a part of one.
+///
+/// Cheap to clone (one reference count), `Send + Sync`. The bytes stay readable for as long as the frame or anything
+/// made from it (a batch, an array, a Polars column) lives, also after the [`Store`](crate::Store), the name and the
+/// publishing process are gone.
+///
+/// ```
+/// use coframe::Store;
+/// use polars::prelude::*;
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let frame = store.publish("squares", &df!("x" => [1, 2, 3], "square" => [1, 4, 9])?)?;
+/// assert_eq!((frame.rows(), frame.columns()), (3, 2));
+///
+/// let part = frame.select(["square"])?.slice(1..)?;
+/// assert_eq!(part.to_polars()?, df!("square" => [4, 9])?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Frame {
+    shared: Arc<Shared>,
+    schema: SchemaRef,
+    batches: Arc<[RecordBatch]>,
+    /// Positions in the segment's schema; `None` for all of them.
+    columns: Option<Arc<[usize]>>,
+    /// Rows of the segment.
+    rows: Range<usize>,
+}
+
+/// What every part of a frame has in common.
+struct Shared {
+    origin: Origin,
+    mapping: Arc<Mapping>,
+    footer: Footer,
+    copied: Vec<Copied>,
+    options: OpenOptions,
+    rows: usize,
+}
+
+/// Where a frame was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) store: PathBuf,
+    pub(crate) session: Option<String>,
+    pub(crate) name: Name,
+    pub(crate) version: u64,
+}
+
+impl Frame {
+    /// The name that it was published under.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.shared.origin.name
+    }
+
+    /// The version that was opened; higher than that of every frame published before it in its store.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.shared.origin.version
+    }
+
+    /// The Arrow schema of the columns in this frame, in order.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of rows in this frame.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Number of columns in this frame.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// Size of the segment in bytes, metadata included; the same for every part of it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shared.mapping.bytes().len()
+    }
+
+    /// When the frame was published; `None` for a file that coframe did not write.
+    #[must_use]
+    pub fn created(&self) -> Option<SystemTime> {
+        let metadata = self.shared.footer.metadata.as_ref()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(metadata.created))
+    }
+
+    /// What the publisher attached with [`PublishOptions::metadata`](crate::PublishOptions::metadata).
+    ///
+    /// ```
+    /// use coframe::{PublishOptions, Store};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// let store = Store::at(dir.path().join("store"))?;
+    /// let df = polars::df!("x" => [1])?;
+    /// let frame = store.publish_with("x", &df, PublishOptions::new().metadata("source", "sensor 7"))?;
+    /// assert_eq!(frame.metadata()["source"], "sensor 7");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.shared.footer.metadata.as_ref().map_or(&NONE, |metadata| &metadata.user)
+    }
+
+    /// The record batches, on the mapped bytes. Does not copy or allocate.
+    #[must_use]
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// One column: an array for each batch, on the mapped bytes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
+    /// assert_eq!(frame.column("x")?[0].len(), 2);
+    /// assert!(frame.column("y").unwrap_err().is_not_found());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn column(&self, name: &str) -> Result<Vec<ArrayRef>> {
+        let position = self.position(name)?;
+        Ok(self.batches.iter().filter_map(|batch| batch.columns().get(position).cloned()).collect())
+    }
+
+    /// A reader of the batches for whatever takes a `RecordBatchReader`; it keeps the bytes alive by itself.
+    #[must_use]
+    pub fn reader(&self) -> FrameReader {
+        FrameReader::new(self.schema.clone(), self.batches.clone())
+    }
+
+    /// The frame with only these columns, in this order. Does not copy; costs in the order of columns and batches.
+    pub fn select<I>(&self, names: I) -> Result<Self>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let positions: Vec<usize> = names.into_iter().map(|name| self.position(name.as_ref())).collect::<Result<_>>()?;
+        let project = |batch: &RecordBatch| batch.project(&positions);
+        let select = |e| Error::arrow(format_args!("select columns of `{}`", self.name()), e);
+        let schema = self.schema.project(&positions).map_err(select)?;
+        let batches: Vec<_> = self.batches.iter().map(project).collect::<std::result::Result<_, _>>().map_err(select)?;
+        let original = |position: &usize| self.columns.as_ref().map_or(Some(*position), |c| c.get(*position).copied());
+        let columns = positions.iter().filter_map(original).collect();
+        Ok(Self { schema: schema.into(), batches: batches.into(), columns: Some(columns), ..self.clone() })
+    }
+
+    /// The frame with only these rows, counted from its first. Does not copy; null counts are taken anew, which reads
+    /// one bit a row.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => self.rows(),
+        };
+        if start > end || end > self.rows() {
+            let what = format!("the row range {start}..{end} of `{}`", self.name());
+            return Err(Error::invalid(what, format_args!("expected one inside 0..{}", self.rows())));
+        }
+        let mut batches = Vec::new();
+        let mut before = 0;
+        for batch in &*self.batches {
+            let (from, to) = (start.max(before), end.min(before + batch.num_rows()));
+            if from < to {
+                batches.push(batch.slice(from - before, to - from));
+            }
+            before += batch.num_rows();
+        }
+        let rows = self.rows.start + start..self.rows.start + end;
+        Ok(Self { batches: batches.into(), rows, ..self.clone() })
+    }
+
+    /// Cuts the frame into `n` row ranges, in order, that differ by at most one row. Does not copy.
+    ///
+    /// With more parts than rows some are empty. Zero parts is taken as one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1, 2, 3, 4, 5])?)?;
+    /// let rows: Vec<usize> = frame.split(3).iter().map(|part| part.rows()).collect();
+    /// assert_eq!(rows, [2, 2, 1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn split(&self, n: usize) -> Vec<Self> {
+        let n = n.max(1);
+        let (each, longer) = (self.rows() / n, self.rows() % n);
+        let start = |part: usize| part * each + part.min(longer);
+        (0..n).filter_map(|part| self.slice(start(part)..start(part + 1)).ok()).collect()
+    }
+
+    /// The short text or serde value that opens this frame, or this part of it, in another process.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        let Origin { store, session, name, version } = self.shared.origin.clone();
+        let names = || self.schema.fields().iter().map(|field| field.name().clone()).collect();
+        Handle {
+            store,
+            session,
+            name,
+            version,
+            segment: self.shared.footer.metadata.as_ref().map_or(0, |metadata| metadata.segment),
+            columns: self.columns.as_ref().map(|_| names()),
+            rows: (self.rows != (0..self.shared.rows)).then(|| self.rows.clone()),
+        }
+    }
+
+    fn position(&self, name: &str) -> Result<usize> {
+        self.schema.index_of(name).map_err(|_| {
+            let what = format!("column `{name}` in the frame `{}`", self.name());
+            Kind::NotFound { what, store: self.shared.origin.store.clone() }.into()
+        })
+    }
+
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.shared.mapping
+    }
+
+    pub(crate) fn footer(&self) -> &Footer {
+        &self.shared.footer
+    }
+
+    pub(crate) fn options(&self) -> &OpenOptions {
+        &self.shared.options
+    }
+
+    /// Names the frame in errors: "`flights@7`".
+    pub(crate) fn label(&self) -> String {
+        format!("`{}@{}`", self.name(), self.version())
+    }
+
+    /// The position in the segment's schema of a column of this frame.
+    pub(crate) fn original(&self, position: usize) -> usize {
+        self.columns.as_ref().and_then(|columns| columns.get(position).copied()).unwrap_or(position)
+    }
+
+    /// Bytes and reason of what opening copied for a column of this frame.
+    pub(crate) fn copied(&self, position: usize) -> Option<&Copied> {
+        let original = self.original(position);
+        self.shared.copied.iter().find(|copied| copied.column == original)
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("name", self.name())
+            .field("version", &self.version())
+            .field("rows", &self.rows())
+            .field("columns", &self.columns())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! How a frame is opened.
+
+/// Options of [`Store::open_with`](crate::Store::open_with).
+///
+/// ```
+/// use coframe::{CopyPolicy, OpenOptions};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::at(dir.path().join("store"))?;
+/// # store.publish("flights", &polars::df!("carrier" => ["UA"], "delay" => [3])?)?;
+/// let options = OpenOptions::new().columns(["delay"]).copies(CopyPolicy::Never);
+/// let frame = store.open_with("flights", &options)?;
+/// assert_eq!(frame.columns(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    pub(crate) columns: Option<Vec<String>>,
+    pub(crate) copies: CopyPolicy,
+    pub(crate) categories: CategoryPolicy,
+}
+
+impl OpenOptions {
+    /// All columns, copies allowed, the process's categories.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens only these columns, in this order; others are not decoded. Default: all.
+    #[must_use]
+    pub fn columns<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// What happens where something would have to be copied. Default: [`CopyPolicy::Allow`].
+    #[must_use]
+    pub fn copies(mut self, policy: CopyPolicy) -> Self {
+        self.copies = policy;
+        self
+    }
+
+    /// Which categories the Polars categoricals of this frame get. Default: [`CategoryPolicy::Shared`].
+    #[must_use]
+    pub fn categories(mut self, policy: CategoryPolicy) -> Self {
+        self.categories = policy;
+        self
+    }
+}
+
+/// What happens where opening, or going to Polars, cannot share bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyPolicy {
+    /// Copy what must be copied; [`Frame::explain`](crate::Frame::explain) says what and why.
+    #[default]
+    Allow,
+    /// Refuse with an error that names the column and the reason.
+    Never,
+}
+
+/// Which Polars `Categories` the categorical columns of a frame belong to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CategoryPolicy {
+    /// The process's `Categories` of the published name, so that columns compare and join with others of that name.
+    /// Keys are shared when this process numbers the categories as the publisher did (a fresh process does), else
+    /// rewritten, which costs in the order of rows.
+    #[default]
+    Shared,
+    /// `Categories` private to the frame: keys are always shared, and the columns match no others.
+    Own,
+}

@@ -1,0 +1,232 @@
+//! Categories: one dictionary for each `Categories` object on the way out, one mapping on the way in.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::array::{Array, ArrayData, AsArray, StringViewArray, StringViewBuilder, make_array};
+use polars::{
+    datatypes::DataType,
+    prelude::{Categories, CategoricalMapping, CategoricalPhysical, FrozenCategories, PlSmallStr},
+};
+use polars_arrow::array::{Array as PlArray, FixedSizeListArray, ListArray, PrimitiveArray, StructArray};
+
+use crate::{
+    error::{Error, Result},
+    frame::CategoryPolicy,
+};
+
+/// A mapping may reach this far beyond what a frame refers to before it is compacted.
+const SPARE_CATEGORIES: usize = 1 << 16;
+
+/// The dictionary of one `Categories` object in one segment.
+pub(super) struct Dictionary {
+    pub(super) values: ArrayData,
+    /// From the mapping's key to the dictionary's, where the dictionary was compacted.
+    pub(super) renumbered: Option<HashMap<u32, u32>>,
+}
+
+/// The dictionaries of a frame on its way out, by the address of their mapping.
+pub(super) type Dictionaries = HashMap<usize, Dictionary>;
+
+pub(super) fn address(mapping: &Arc<CategoricalMapping>) -> usize {
+    Arc::as_ptr(mapping).addr()
+}
+
+/// Makes the dictionaries of all columns: for a categorical the prefix of its mapping up to the largest key that any
+/// of the columns has, for an enum all categories.
+pub(super) fn dictionaries<'a>(
+    columns: impl Iterator<Item = (&'a DataType, &'a dyn PlArray)> + Clone,
+    rows: usize,
+) -> Dictionaries {
+    let mut largest: HashMap<usize, (Arc<CategoricalMapping>, usize)> = HashMap::new();
+    let mut made = Dictionaries::new();
+    for (dtype, array) in columns.clone() {
+        visit(dtype, array, &mut |dtype, keys| match dtype {
+            DataType::Categorical(_, mapping) => {
+                let entry = largest.entry(address(mapping)).or_insert_with(|| (mapping.clone(), 0));
+                entry.1 = entry.1.max(keys.count());
+            }
+            DataType::Enum(cats, mapping) => {
+                let values = || strings(cats.categories().values_iter());
+                made.entry(address(mapping)).or_insert_with(|| Dictionary { values: values(), renumbered: None });
+            }
+            _ => {}
+        });
+    }
+    for (address, (mapping, count)) in largest {
+        let compact = count > (4 * rows).max(SPARE_CATEGORIES);
+        let dictionary = if compact { compacted(&mapping, columns.clone()) } else { prefix(&mapping, count) };
+        made.insert(address, dictionary);
+    }
+    made
+}
+
+fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayData {
+    let mut builder = StringViewBuilder::new();
+    values.for_each(|value| builder.append_value(value));
+    builder.finish().into_data()
+}
+
+fn key(position: usize) -> u32 {
+    // Polars counts categories in 32 bits.
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+fn prefix(mapping: &CategoricalMapping, count: usize) -> Dictionary {
+    let values = (0..count).map(|position| mapping.cat_to_str(key(position)).unwrap_or_default());
+    Dictionary { values: strings(values), renumbered: None }
+}
+
+fn compacted<'a>(
+    mapping: &Arc<CategoricalMapping>,
+    columns: impl Iterator<Item = (&'a DataType, &'a dyn PlArray)>,
+) -> Dictionary {
+    let mut used = std::collections::BTreeSet::new();
+    for (dtype, array) in columns {
+        visit(dtype, array, &mut |dtype, keys| {
+            if matches!(dtype, DataType::Categorical(_, other) if Arc::ptr_eq(mapping, other)) {
+                keys.collect(&mut used);
+            }
+        });
+    }
+    let values = used.iter().map(|key| mapping.cat_to_str(*key).unwrap_or_default());
+    let values = strings(values);
+    let renumbered = used.iter().enumerate().map(|(new, old)| (*old, key(new))).collect();
+    Dictionary { values, renumbered: Some(renumbered) }
+}
+
+/// The keys of one categorical or enum array.
+struct Keys<'a>(&'a dyn PlArray);
+
+impl Keys<'_> {
+    /// Calls with the key of each row that is not null.
+    fn each(&self, mut call: impl FnMut(u32)) {
+        let any = self.0.as_any();
+        if let Some(keys) = any.downcast_ref::<PrimitiveArray<u32>>() {
+            keys.non_null_values_iter().for_each(call);
+        } else if let Some(keys) = any.downcast_ref::<PrimitiveArray<u16>>() {
+            keys.non_null_values_iter().for_each(|key| call(key.into()));
+        } else if let Some(keys) = any.downcast_ref::<PrimitiveArray<u8>>() {
+            keys.non_null_values_iter().for_each(|key| call(key.into()));
+        }
+    }
+
+    /// One more than the largest key.
+    fn count(&self) -> usize {
+        let mut count = 0;
+        self.each(|key| count = count.max(u64::from(key) + 1));
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    fn collect(&self, into: &mut std::collections::BTreeSet<u32>) {
+        self.each(|key| {
+            into.insert(key);
+        });
+    }
+}
+
+/// Calls with every categorical or enum array inside an array.
+fn visit(dtype: &DataType, array: &dyn PlArray, call: &mut dyn FnMut(&DataType, &Keys<'_>)) {
+    let any = array.as_any();
+    match dtype {
+        DataType::Categorical(..) | DataType::Enum(..) => call(dtype, &Keys(array)),
+        DataType::List(inner) => {
+            if let Some(list) = any.downcast_ref::<ListArray<i64>>() {
+                visit(inner, list.values().as_ref(), call);
+            }
+        }
+        DataType::Array(inner, _) => {
+            if let Some(list) = any.downcast_ref::<FixedSizeListArray>() {
+                visit(inner, list.values().as_ref(), call);
+            }
+        }
+        DataType::Struct(fields) => {
+            if let Some(parent) = any.downcast_ref::<StructArray>() {
+                for (field, child) in fields.iter().zip(parent.values()) {
+                    visit(field.dtype(), child.as_ref(), call);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Categories on the way in: finds or makes the objects, and how the keys of a dictionary map to them.
+pub(super) struct Incoming {
+    policy: CategoryPolicy,
+    own: HashMap<(String, String, CategoricalPhysical), Arc<Categories>>,
+    /// By the addresses of the dictionary's values and of the mapping.
+    renumbered: HashMap<(usize, usize), Arc<Renumbering>>,
+}
+
+/// How the keys of a dictionary become keys of a mapping.
+pub(super) enum Renumbering {
+    /// They agree.
+    Same,
+    /// By position; `None` for a value that is no category.
+    Table(Vec<Option<u32>>),
+}
+
+impl Incoming {
+    pub(super) fn new(policy: CategoryPolicy) -> Self {
+        Self { policy, own: HashMap::new(), renumbered: HashMap::new() }
+    }
+
+    /// The dtype for a categorical of these `Categories`.
+    pub(super) fn categorical(&mut self, name: &str, namespace: &str, physical: CategoricalPhysical) -> DataType {
+        let (pl_name, pl_namespace) = (PlSmallStr::from_str(name), PlSmallStr::from_str(namespace));
+        let categories = match self.policy {
+            CategoryPolicy::Shared => Categories::new(pl_name, pl_namespace, physical),
+            CategoryPolicy::Own => {
+                let id = (name.to_owned(), namespace.to_owned(), physical);
+                self.own.entry(id).or_insert_with(|| Categories::random(pl_namespace, physical)).clone()
+            }
+        };
+        DataType::from_categories(categories)
+    }
+
+    /// The dtype of an enum with these categories.
+    pub(super) fn enumeration(categories: &[&str]) -> Result<DataType> {
+        let frozen = FrozenCategories::new(categories.iter().copied());
+        frozen.map(DataType::from_frozen_categories).map_err(|e| Error::polars("rebuild the categories of an enum", e))
+    }
+
+    /// Compares a dictionary with a mapping. New values are added to a categorical's mapping, in order.
+    ///
+    /// Costs in the order of categories, once for each dictionary.
+    pub(super) fn renumbering(
+        &mut self,
+        values: &ArrayData,
+        dtype: &DataType,
+    ) -> Result<Arc<Renumbering>> {
+        let mapping = dtype.cat_mapping().map_err(|e| Error::polars("find the categories of a column", e))?;
+        let start = values.buffers().first().map_or(0, |buffer| buffer.as_ptr().addr());
+        let id = (start, address(mapping));
+        if let Some(known) = self.renumbered.get(&id) {
+            return Ok(known.clone());
+        }
+        let strings = as_views(values)?;
+        let is_enum = matches!(dtype, DataType::Enum(..));
+        let mut table = Vec::with_capacity(strings.len());
+        for value in &strings {
+            let key = match value {
+                None => None,
+                Some(value) if is_enum => mapping.get_cat(value),
+                Some(value) => {
+                    Some(mapping.insert_cat(value).map_err(|e| Error::polars("add a category", e))?)
+                }
+            };
+            table.push(key);
+        }
+        let same = table.iter().enumerate().all(|(position, new)| *new == Some(key(position)));
+        let renumbering = Arc::new(if same { Renumbering::Same } else { Renumbering::Table(table) });
+        self.renumbered.insert(id, renumbering.clone());
+        Ok(renumbering)
+    }
+}
+
+fn as_views(values: &ArrayData) -> Result<StringViewArray> {
+    let array = make_array(values.clone());
+    let views = arrow::compute::cast(&array, &arrow::datatypes::DataType::Utf8View)
+        .map_err(|e| Error::arrow("read the categories of a column", e))?;
+    Ok(views.as_string_view().clone())
+}

@@ -1,0 +1,17 @@
+//! The crate `polars` that this build is for, re-exported whole; and the way of its frames in and out.
+//!
+//! Arrays cross by their buffers, one array type at a time. The whole dtype tree is physical on the way (dates are
+//! integers, categoricals their keys), and Polars gets its logical dtype back at the end, so nothing is converted and
+//! nothing is validated twice. docs/DESIGN.md says why neither Polars' own import nor the C data interface is used.
+
+mod buffers;
+mod categories;
+mod dtype;
+mod export;
+mod import;
+mod plan;
+mod source;
+
+#[doc(no_inline)]
+pub use ::polars::*;
+pub(crate) use plan::copies;

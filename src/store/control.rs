@@ -1,0 +1,110 @@
+//! The control file: the lock under which names change, and the counter of versions (FORMAT.md, section 6).
+
+use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
+
+use rustix::fs::FileType;
+
+use super::random_id;
+use crate::{
+    error::{Error, Kind, Result},
+    failpoint,
+    segment::{Directory, Draft, Flock},
+};
+
+const FILE: &str = "store";
+/// Longer than any commit takes, and short enough to say who stopped.
+const DEADLINE: Duration = Duration::from_secs(10);
+const RULE: &str = "C1-control";
+
+/// `coframe store 1`, the store's random id, and the next version in twenty digits, so that it is rewritten in place.
+fn content(id: u128, next: u64) -> String {
+    format!("coframe store 1\nid {id:032x}\nnext {next:020}\n")
+}
+
+/// Makes the control file of a new store. An existing one is checked; a directory of other things is refused.
+pub(super) fn ensure(root: &Arc<Directory>) -> Result<()> {
+    if let Some(file) = root.open_file(FILE)? {
+        return read_next(root, &file).map(drop);
+    }
+    let foreign = root.entries()?.into_iter().find(|(name, kind)| {
+        let ours = name.starts_with('.') || name == FILE || (name == super::SESSIONS && *kind == FileType::Directory);
+        !ours
+    });
+    if let Some((name, _)) = foreign {
+        let what = format!("the directory `{}`, which holds `{name}`", root.path().display());
+        return Err(Error::invalid(what, "expected a coframe store or an empty directory; name another path"));
+    }
+    let bytes = content(random_id()?, 1);
+    // No sweep can run yet: it needs the lock of the file that is made here.
+    let mut draft = Draft::create(root, || Ok((format!(".store-{:032x}", random_id()?), ())))?;
+    draft.write(&[bytes.as_bytes()])?;
+    // Losing the race against another process that makes the same store is fine: its file is as good.
+    draft.link(FILE)?;
+    root.sync()
+}
+
+fn read_next(root: &Directory, file: &std::fs::File) -> Result<u64> {
+    let mut bytes = [0; 96];
+    let path = root.path().join(FILE);
+    let len = file.read_at(&mut bytes, 0).map_err(|e| Error::os("read", &path, e))?;
+    let text = bytes.get(..len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    let parse = || {
+        let rest = text.strip_prefix("coframe store 1\nid ")?;
+        let (id, next) = rest.strip_suffix('\n')?.split_once("\nnext ")?;
+        u128::from_str_radix(id, 16).ok()?;
+        next.parse().ok()
+    };
+    if let (None, Some(version)) = (parse(), text.strip_prefix("coframe store ").and_then(|t| t.lines().next())) {
+        if version != "1" {
+            let what = format!("the store `{}`, which has format {version} where this build reads 1,", root.path().display());
+            return Err(Error::unsupported(what, "upgrade coframe, or use another directory"));
+        }
+    }
+    parse().ok_or_else(|| {
+        let detail = "it is not `coframe store 1`, an id and the next version";
+        Error::corrupt(format_args!("the control file `{}`", path.display()), RULE, detail)
+    })
+}
+
+/// The store lock, held: whoever has it may change names.
+pub(super) struct Control<'a> {
+    root: &'a Directory,
+    lock: Flock,
+}
+
+impl<'a> Control<'a> {
+    /// Takes the store lock; blocks up to ten seconds, then names its holder.
+    pub(super) fn lock(root: &'a Directory) -> Result<Self> {
+        Self::lock_within(root, DEADLINE)
+    }
+
+    /// Takes the store lock if it is free.
+    pub(super) fn try_lock(root: &'a Directory) -> Result<Option<Self>> {
+        match Self::lock_within(root, Duration::ZERO) {
+            Ok(control) => Ok(Some(control)),
+            Err(e) if e.is_busy() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn lock_within(root: &'a Directory, limit: Duration) -> Result<Self> {
+        let file = root.open_file_rw(FILE)?.ok_or_else(|| {
+            Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() }
+        })?;
+        let lock = Flock::exclusive(file, &root.path().join(FILE), limit)?;
+        Ok(Self { root, lock })
+    }
+
+    /// Takes a version number. It is used up from now on, whatever happens next.
+    pub(super) fn take_version(&mut self) -> Result<u64> {
+        let version = read_next(self.root, self.lock.file())?;
+        let next = format!("{:020}", version.saturating_add(1));
+        let place = content(0, 0).len() - next.len() - 1;
+        self.lock
+            .file()
+            .write_all_at(next.as_bytes(), place as u64)
+            .map_err(|e| self.root.write_error("write the next version in", e))?;
+        failpoint::reach("numbered").map_err(|e| self.root.write_error("write the next version in", e))?;
+        Ok(version)
+    }
+}

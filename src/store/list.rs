@@ -1,0 +1,167 @@
+//! What is in a store, and taking names away.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use super::{Store, control::Control, publish::checked};
+use crate::{
+    error::Result,
+    frame::{Frame, OpenOptions},
+    ipc,
+    name::Name,
+};
+
+/// One name of a store, as [`Store::list`] shows it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FrameInfo {
+    /// The name.
+    pub name: Name,
+    /// Its latest version.
+    pub version: u64,
+    /// Rows of the latest version.
+    pub rows: usize,
+    /// Columns of the latest version.
+    pub columns: usize,
+    /// Bytes of the latest version's segment.
+    pub bytes: usize,
+    /// When the latest version was published; `None` when coframe did not write the file.
+    pub created: Option<SystemTime>,
+    /// Older versions that are still there, because they are kept or in use; ascending.
+    pub superseded: Vec<u64>,
+}
+
+/// What a store holds, as [`Store::usage`] shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Names.
+    pub frames: usize,
+    /// Segments: latest and superseded versions, those of sessions included.
+    pub segments: usize,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Bytes that the file system has free for this user.
+    pub free: u64,
+    /// Bytes that the file system has in all.
+    pub total: u64,
+}
+
+impl Store {
+    /// All names with their latest versions, in the order of names. Costs one open for each.
+    ///
+    /// A file that cannot be opened is left out; [`Store::verify`] says why.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # store.publish("b", &polars::df!("x" => [1])?)?;
+    /// # store.publish("a", &polars::df!("x" => [1])?)?;
+    /// let names: Vec<String> = store.list()?.iter().map(|info| info.name.to_string()).collect();
+    /// assert_eq!(names, ["a", "b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list(&self) -> Result<Vec<FrameInfo>> {
+        let mut infos = Vec::new();
+        for (name, mut versions) in self.names()? {
+            let Ok(frame) = self.open(name.as_str()) else { continue };
+            versions.retain(|version| *version < frame.version());
+            infos.push(FrameInfo {
+                name,
+                version: frame.version(),
+                rows: frame.rows(),
+                columns: frame.columns(),
+                bytes: frame.bytes(),
+                created: frame.created(),
+                superseded: versions,
+            });
+        }
+        Ok(infos)
+    }
+
+    /// The versions of a name that can be opened, ascending; the last one is the latest. Empty without such a name.
+    pub fn versions(&self, name: &str) -> Result<Vec<u64>> {
+        let name = checked(name)?;
+        let latest = self.latest(&name)?;
+        let mut versions = self.version_files(&name)?;
+        versions.retain(|version| latest.is_some_and(|latest| *version <= latest));
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// Whether there is a frame of that name. Does not open it.
+    pub fn exists(&self, name: &str) -> Result<bool> {
+        Ok(self.latest(&checked(name)?)?.is_some())
+    }
+
+    /// Takes a name away, with all its versions. False when there was none.
+    ///
+    /// Whoever has the frame open keeps it: its memory goes with the last map.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
+    /// assert!(store.remove("x")?);
+    /// assert!(!store.remove("x")?);
+    /// assert_eq!(frame.to_polars()?.height(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        let name = checked(name)?;
+        let _control = Control::lock(&self.shared.root)?;
+        let existed = self.latest(&name)?.is_some();
+        // The link first: readers see the whole name or no name.
+        self.frames().unlink(&name.link())?;
+        for version in self.version_files(&name)? {
+            self.frames().unlink(&name.file(version))?;
+        }
+        self.frames().sync()?;
+        Ok(existed)
+    }
+
+    /// What the store holds and how much room is left.
+    pub fn usage(&self) -> Result<Usage> {
+        let space = self.shared.root.space()?;
+        let mut usage = Usage { frames: 0, segments: 0, bytes: 0, free: space.free, total: space.total };
+        for store in std::iter::once(self.root()).chain(self.sessions()?) {
+            usage.frames += store.names()?.len();
+            for (file, _) in store.frames().entries()? {
+                if let (Some(_), Some(open)) = (Name::parse_file(&file), store.frames().open_file(&file)?) {
+                    usage.segments += 1;
+                    usage.bytes += open.metadata().map_or(0, |metadata| metadata.len());
+                }
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Reads the whole latest version of a name and checks every value of every buffer, as if a stranger wrote it.
+    ///
+    /// Costs in the order of its bytes: about a tenth of a second for a gigabyte of mixed columns.
+    ///
+    /// # Errors
+    ///
+    /// [`is_corrupt`](crate::Error::is_corrupt) with the rule of docs/FORMAT.md that is broken, and the column.
+    pub fn verify(&self, name: &str) -> Result<Frame> {
+        let frame = self.open_with(name, &OpenOptions::new())?;
+        let what = format!("the frame {}", frame.label());
+        for batch in frame.batches() {
+            ipc::validate(batch, &what)?;
+        }
+        Ok(frame)
+    }
+
+    /// Names that have a latest version, with the versions of each whose files are there, ascending.
+    pub(super) fn names(&self) -> Result<BTreeMap<Name, Vec<u64>>> {
+        let entries = self.frames().entries()?;
+        let link = |(entry, _): &(String, _)| entry.strip_suffix(".arrow")?.parse::<Name>().ok();
+        let mut names: BTreeMap<Name, Vec<u64>> = entries.iter().filter_map(|e| Some((link(e)?, Vec::new()))).collect();
+        for (name, version) in entries.iter().filter_map(|(entry, _)| Name::parse_file(entry)) {
+            if let Some(versions) = names.get_mut(&name) {
+                versions.push(version);
+            }
+        }
+        names.values_mut().for_each(|versions| versions.sort_unstable());
+        Ok(names)
+    }
+}

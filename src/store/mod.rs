@@ -1,0 +1,164 @@
+//! Stores: directories of frames, and everything that happens to names in them.
+//!
+//! Knows frames and segments. Polars' side of a table arrives as a sealed `Table`; nothing here names Polars.
+//!
+//! Kept true here:
+//! * names are linked, switched and unlinked only under the store lock;
+//! * a version number is never used twice in a store;
+//! * a file whose lock somebody holds is unlinked by `remove` only, never by a sweep.
+
+mod control;
+mod import;
+mod list;
+mod open;
+mod publish;
+mod session;
+mod sweep;
+mod users;
+mod wait;
+mod writer;
+
+use std::{fmt, path::Path, sync::Arc};
+
+pub use list::{FrameInfo, Usage};
+pub use publish::PublishOptions;
+pub use session::Session;
+pub use sweep::Swept;
+pub use users::User;
+pub use writer::FrameWriter;
+
+use crate::{
+    error::{Error, Result},
+    name::Name,
+    segment::{Directory, Trust},
+};
+
+const SESSIONS: &str = "sessions";
+
+/// A directory on a memory file system (or a disk) that holds frames under names.
+///
+/// Cheap to clone, `Send + Sync`. Processes that open the same path share the store; there is no daemon, and dropping
+/// a `Store` changes nothing on disk. After fork(2) it keeps working in both processes.
+///
+/// ```
+/// use coframe::Store;
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// store.publish("prices", &polars::df!("price" => [1.5, 2.5])?)?;
+/// assert_eq!(store.open("prices")?.rows(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Where the control file and the sessions are.
+    root: Arc<Directory>,
+    /// Where the frames are: the root, or the directory of a session.
+    frames: Arc<Directory>,
+    session: Option<String>,
+}
+
+impl Store {
+    /// Opens the default store, making it when it is missing: `$COFRAME_STORE`, else `/dev/shm/coframe-<uid>`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::at`]. A directory that somebody else put at the default path is refused.
+    pub fn open_default() -> Result<Self> {
+        match std::env::var_os("COFRAME_STORE").filter(|path| !path.is_empty()) {
+            Some(path) => Self::at(path),
+            None => Self::at(format!("/dev/shm/coframe-{}", rustix::process::geteuid().as_raw())),
+        }
+    }
+
+    /// Opens the store at `path`, making it (mode 0700) when it is missing; its parent must be there.
+    ///
+    /// The path may lie in memory (tmpfs) or on a disk (ext4, xfs, btrfs, overlayfs): a store on a disk is larger than
+    /// memory and survives a reboot, and a publish waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`is_untrusted`](Error::is_untrusted) when another user owns the directory or can write to it, or it is a
+    /// symbolic link; [`is_unsupported`](Error::is_unsupported) on another file system, NFS among them;
+    /// [`is_invalid`](Error::is_invalid) when the directory holds other things.
+    pub fn at(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_root(path.as_ref(), Trust::Checked, true)
+    }
+
+    /// Opens a store without checking who can write to it.
+    ///
+    /// # Safety
+    ///
+    /// For as long as any frame, batch or column from this store lives, no process may change or cut a file in it. A
+    /// changed byte under a `&[u8]`, an invalid UTF-8 string or an offset out of range is undefined behaviour.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let path = dir.path().join("store");
+    /// // SAFETY: only this program writes to the directory, and it never changes a file.
+    /// let store = unsafe { coframe::Store::at_trusting_writers(&path) }?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[expect(unsafe_code, reason = "the promise that the type system cannot see is made here, once")]
+    pub unsafe fn at_trusting_writers(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_root(path.as_ref(), Trust::Promised, true)
+    }
+
+    fn open_root(path: &Path, trust: Trust, make: bool) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|e| Error::os("find", path, e))?;
+        let root = if make { Directory::open_or_make(&path, trust) } else { Directory::open(&path, trust) }?;
+        let root = Arc::new(root);
+        control::ensure(&root)?;
+        Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None }) })
+    }
+
+    /// A session of this store that is there already.
+    fn in_session(&self, id: &str) -> Result<Self> {
+        let frames = Arc::new(self.shared.root.sub(SESSIONS)?.sub(id)?);
+        let shared = Shared { root: self.shared.root.clone(), frames, session: Some(id.to_owned()) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The store that a session belongs to; itself where this is none.
+    fn root(&self) -> Self {
+        let root = self.shared.root.clone();
+        Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None }) }
+    }
+
+    /// The directory of the store.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.root.path()
+    }
+
+    fn frames(&self) -> &Arc<Directory> {
+        &self.shared.frames
+    }
+
+    /// The version that a name's symlink points to.
+    fn latest(&self, name: &Name) -> Result<Option<u64>> {
+        let target = self.frames().read_link(&name.link())?;
+        // Whatever else a link points to was not made by this crate, and is not followed.
+        let parsed = target.as_deref().and_then(Name::parse_file).filter(|(target, _)| target == name);
+        Ok(parsed.map(|(_, version)| version))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path()).field("session", &self.shared.session).finish()
+    }
+}
+
+/// 128 random bits, for what must never be confused with another: segments, sessions, stores.
+fn random_id() -> Result<u128> {
+    let mut bytes = [0; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| Error::os("read random bytes from", "/dev/urandom", e))?;
+    debug_assert_eq!(filled, bytes.len(), "getrandom(2) fills up to 256 bytes at once");
+    Ok(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,137 @@
+//! From a name, a version or a handle to a frame.
+
+use super::{Store, publish::checked};
+use crate::{
+    error::{Error, Kind, Result},
+    frame::{Frame, Handle, OpenOptions, Origin},
+    name::Name,
+    segment::{Mapping, Opened, Trust},
+};
+
+/// How often a name is looked up again when a newer version takes its place between two calls.
+const RETRIES: usize = 100;
+
+impl Store {
+    /// Opens the latest version of a name.
+    ///
+    /// Takes microseconds whatever the number of rows: it maps the segment and reads its metadata, no values. Never
+    /// blocks for longer than a quarter of a second, whatever other processes do.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](Error::is_not_found) when there is no such frame; [`is_corrupt`](Error::is_corrupt) when the
+    /// file breaks the format; [`is_untrusted`](Error::is_untrusted) when others can write to it.
+    pub fn open(&self, name: &str) -> Result<Frame> {
+        self.open_with(name, &OpenOptions::new())
+    }
+
+    /// Opens the latest version of a name, with options.
+    pub fn open_with(&self, name: &str, options: &OpenOptions) -> Result<Frame> {
+        let name = checked(name)?;
+        for _ in 0..RETRIES {
+            let Some(version) = self.latest(&name)? else { return Err(self.not_found(&name, None)) };
+            if let Some(mapping) = self.map(&name, version)? {
+                return Frame::of_mapping(mapping, self.origin(name, version), options);
+            }
+        }
+        // The link points to a file that is not there, and stays so: somebody removed the file by hand.
+        Err(self.not_found(&name, None))
+    }
+
+    /// Opens one version of a name: the latest, or one that was superseded and is kept or in use.
+    ///
+    /// # Errors
+    ///
+    /// [`is_superseded`](Error::is_superseded) when that version is gone and a newer one is there;
+    /// [`is_not_found`](Error::is_not_found) when there never was one, or the name was removed.
+    pub fn open_version(&self, name: &str, version: u64) -> Result<Frame> {
+        self.open_version_with(&checked(name)?, version, &OpenOptions::new())
+    }
+
+    fn open_version_with(&self, name: &Name, version: u64, options: &OpenOptions) -> Result<Frame> {
+        // A version above the latest was linked by a publisher that died before it switched: it never became visible.
+        let latest = self.latest(name)?.filter(|latest| *latest >= version);
+        let mapping = if latest.is_some() { self.map(name, version)? } else { None };
+        match (mapping, latest) {
+            (Some(mapping), _) => Frame::of_mapping(mapping, self.origin(name.clone(), version), options),
+            (None, Some(latest)) if latest > version => {
+                let what = format!("`{name}@{version}`");
+                Err(Kind::Superseded { what, now: format!("the latest is version {latest}") }.into())
+            }
+            _ => Err(self.not_found(name, Some(version))),
+        }
+    }
+
+    /// Opens what a handle names, with options. The handle's own columns and rows come on top of them.
+    ///
+    /// The store of the handle must be this one; [`Handle::open`] finds it by itself.
+    pub fn open_handle(&self, handle: &Handle, options: &OpenOptions) -> Result<Frame> {
+        if self.path() != handle.store {
+            let what = format!("the handle of a frame in `{}`", handle.store.display());
+            return Err(Error::invalid(what, format_args!("expected one of the store `{}`", self.path().display())));
+        }
+        let store = match &handle.session {
+            Some(session) if self.shared.session.as_ref() != Some(session) => {
+                self.in_session(session).map_err(|_| self.not_found(&handle.name, Some(handle.version)))?
+            }
+            _ => self.clone(),
+        };
+        let mut options = options.clone();
+        if options.columns.is_none() {
+            options.columns.clone_from(&handle.columns);
+        }
+        let frame = store.open_version_with(&handle.name, handle.version, &options)?;
+        let found = frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.segment);
+        if found != handle.segment {
+            let what = format!("the handle of `{}@{}`", handle.name, handle.version);
+            return Err(Kind::Superseded { what, now: "another store was made at its path".to_owned() }.into());
+        }
+        match &handle.rows {
+            Some(rows) => frame.slice(rows.clone()),
+            None => Ok(frame),
+        }
+    }
+
+    fn map(&self, name: &Name, version: u64) -> Result<Option<std::sync::Arc<Mapping>>> {
+        match Mapping::open(self.frames(), &name.file(version))? {
+            Opened::Mapped(mapping) => Ok(Some(mapping)),
+            Opened::Gone => Ok(None),
+        }
+    }
+
+    pub(super) fn origin(&self, name: Name, version: u64) -> Origin {
+        Origin { store: self.path().to_owned(), session: self.shared.session.clone(), name, version }
+    }
+
+    pub(super) fn not_found(&self, name: &Name, version: Option<u64>) -> Error {
+        let what = version.map_or_else(|| format!("frame `{name}`"), |version| format!("frame `{name}@{version}`"));
+        Kind::NotFound { what, store: self.frames().path().to_owned() }.into()
+    }
+}
+
+impl Handle {
+    /// Opens the frame that the handle names, with exactly its version, columns and rows.
+    ///
+    /// Works while the version is the latest of its name, is kept, or is mapped by anybody, which includes the process
+    /// that sent the handle as long as it holds the frame.
+    ///
+    /// # Errors
+    ///
+    /// [`is_superseded`](Error::is_superseded) when another version or another store stands in its place;
+    /// [`is_not_found`](Error::is_not_found) when the name, the session or the store is gone.
+    pub fn open(&self) -> Result<Frame> {
+        self.open_with(&OpenOptions::new())
+    }
+
+    /// Opens the frame that the handle names, with options. Columns named there replace the handle's.
+    pub fn open_with(&self, options: &OpenOptions) -> Result<Frame> {
+        let store = Store::open_root(&self.store, Trust::Checked, false).map_err(|error| {
+            if !error.is_missing_path() {
+                return error;
+            }
+            let what = format!("frame `{}@{}`", self.name, self.version);
+            Kind::NotFound { what, store: self.store.clone() }.into()
+        })?;
+        store.open_handle(self, options)
+    }
+}

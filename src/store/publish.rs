@@ -1,0 +1,186 @@
+//! Publishing: a table becomes the latest version of a name, at once.
+
+use std::collections::BTreeMap;
+
+use super::{Store, control::Control};
+use crate::{
+    error::{Kind, Result},
+    failpoint,
+    frame::Frame,
+    ipc::{EncoderOptions, Layout, Table},
+    name::Name,
+    segment::Sealed,
+};
+
+/// Options of [`Store::publish_with`] and [`Store::writer_with`].
+///
+/// ```
+/// use coframe::{Layout, PublishOptions};
+///
+/// let options = PublishOptions::new()
+///     .layout(Layout::Classic)
+///     .keep(2)
+///     .metadata("source", "exchange");
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PublishOptions {
+    pub(super) encoder: EncoderOptions,
+    pub(super) keep: u32,
+    pub(super) if_version: Option<Option<u64>>,
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+impl PublishOptions {
+    /// Source layout, no superseded versions kept, whatever the latest version is.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How strings and binaries lie in the segment. Default: [`Layout::Source`].
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.encoder.layout = layout;
+        self
+    }
+
+    /// How many superseded versions of the name stay though nobody uses them. Default: 0.
+    #[must_use]
+    pub fn keep(mut self, versions: u32) -> Self {
+        self.keep = versions;
+        self
+    }
+
+    /// Publishes only if the latest version is this one; `None`: only if the name is free.
+    ///
+    /// Otherwise the error [`is_conflict`](crate::Error::is_conflict), and nothing has changed. Default: no condition.
+    ///
+    /// ```
+    /// use coframe::{PublishOptions, Store};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = Store::at(dir.path().join("store"))?;
+    /// # let df = polars::df!("x" => [1])?;
+    /// let first = store.publish_with("x", &df, PublishOptions::new().if_version(None))?;
+    /// let late = store.publish_with("x", &df, PublishOptions::new().if_version(None));
+    /// assert!(late.unwrap_err().is_conflict());
+    /// store.publish_with("x", &df, PublishOptions::new().if_version(Some(first.version())))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn if_version(mut self, version: Option<u64>) -> Self {
+        self.if_version = Some(version);
+        self
+    }
+
+    /// Rows per record batch: smaller chunks are gathered up to this, larger ones are cut. At least 1.
+    ///
+    /// Default: one batch per contiguous chunk, chunks below 1 048 576 rows gathered up to that or 256 MiB.
+    #[must_use]
+    pub fn batch_rows(mut self, rows: usize) -> Self {
+        self.encoder.batch_rows = Some(rows);
+        self
+    }
+
+    /// Attaches a text to the version, under a key; see [`Frame::metadata`].
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+}
+
+impl Store {
+    /// Publishes a table as the latest version of a name, with the default options.
+    ///
+    /// Copies the table's bytes once, from its own buffers into the segment, and blocks for that long (1 GB: about a
+    /// quarter of a second). Readers see the version before or the whole new one. Returns the frame, mapped.
+    ///
+    /// # Errors
+    ///
+    /// [`is_no_space`](crate::Error::is_no_space) when the store is full; [`is_invalid`](crate::Error::is_invalid) for a bad name;
+    /// [`is_unsupported`](crate::Error::is_unsupported) for a column that cannot be shared, with its name. In every case the
+    /// store is as it was.
+    ///
+    /// ```
+    /// use coframe::Store;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = Store::at(dir.path().join("store"))?;
+    /// let df = polars::df!("x" => [1, 2, 3])?;
+    /// let first = store.publish("x", &df)?;
+    /// let second = store.publish("x", &df)?;
+    /// assert!(second.version() > first.version());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish<Via>(&self, name: &str, table: impl Table<Via>) -> Result<Frame> {
+        self.publish_with(name, table, PublishOptions::new())
+    }
+
+    /// Publishes a table as the latest version of a name. See [`Store::publish`].
+    pub fn publish_with<Via>(&self, name: &str, table: impl Table<Via>, options: PublishOptions) -> Result<Frame> {
+        let source = table.into_source()?;
+        let mut writer = self.writer_with(name, source.schema, options)?;
+        for batch in source.rows {
+            writer.write(&batch?)?;
+        }
+        writer.set_marks(source.marks);
+        writer.publish()
+    }
+
+    /// Makes a sealed file the latest version of a name, and returns the version.
+    pub(super) fn commit(&self, name: &Name, sealed: &Sealed, if_version: Option<Option<u64>>) -> Result<u64> {
+        let frames = self.frames();
+        let step = |step| failpoint::reach(step).map_err(|e| frames.write_error("publish in", e));
+        let mut control = Control::lock(&self.shared.root)?;
+        let latest = self.latest(name)?;
+        if let Some(expected) = if_version.filter(|expected| *expected != latest) {
+            let name = name.to_string();
+            return Err(Kind::Conflict { name, expected, found: latest }.into());
+        }
+        self.remove_orphans(name, latest)?;
+        let version = loop {
+            let version = control.take_version()?;
+            // A name that is taken is an orphan which somebody still maps: its number stays its own.
+            if sealed.link(&name.file(version))? {
+                break version;
+            }
+        };
+        let switched = step("linked").and_then(|()| frames.sync()).and_then(|()| {
+            frames.switch_link(&name.link(), &name.file(version))?;
+            step("switched")
+        });
+        if let Err(error) = switched {
+            // Best effort: if this fails too, the file is an orphan and the next sweep takes it.
+            let _ = frames.unlink(&name.file(version));
+            return Err(error);
+        }
+        frames.sync()?;
+        Ok(version)
+    }
+
+    /// Removes versions of a name that were linked but never became the latest, because their publisher died.
+    ///
+    /// Under the store lock. Left in place, the next publish would make them look like superseded versions.
+    fn remove_orphans(&self, name: &Name, latest: Option<u64>) -> Result<()> {
+        for version in self.version_files(name)? {
+            if latest.is_none_or(|latest| version > latest) {
+                self.frames().unlink_unused(&name.file(version))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All versions of a name whose file is there, in no order, committed or not.
+    pub(super) fn version_files(&self, name: &Name) -> Result<Vec<u64>> {
+        let files = self.frames().entries()?;
+        let parsed = files.iter().filter_map(|(file, _)| Name::parse_file(file));
+        Ok(parsed.filter(|(other, _)| other == name).map(|(_, version)| version).collect())
+    }
+}
+
+/// The name as a checked type, at the door.
+pub(super) fn checked(name: &str) -> Result<Name> {
+    name.parse()
+}

@@ -1,0 +1,140 @@
+//! ARCHITECTURE.md and docs/SAFETY.md, checked against the source.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn collect(directory: &Path, files: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, files);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let relative = |(path, text): (PathBuf, String)| (path.strip_prefix(&root).unwrap().to_owned(), text);
+    files.into_iter().map(relative).collect()
+}
+
+/// The top-level module of a file.
+fn module(path: &Path) -> String {
+    path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// What a module may import: the direction of imports in ARCHITECTURE.md.
+fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let ground = vec!["error", "name", "failpoint"];
+    let with = |more: &[&'static str]| ground.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
+    BTreeMap::from([
+        ("error", vec![]),
+        ("failpoint", vec![]),
+        ("name", vec!["error"]),
+        ("segment", with(&["segment"])),
+        ("ipc", with(&["ipc"])),
+        ("frame", with(&["frame", "segment", "ipc"])),
+        ("polars", with(&["polars", "frame", "ipc"])),
+        ("explain", with(&["frame", "polars", "ipc"])),
+        ("store", with(&["store", "frame", "segment", "ipc"])),
+    ])
+}
+
+/// The modules after `crate::` in a file's code.
+fn imports(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let mut found = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            None => found.push(after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned()),
+            Some(list) => {
+                let (mut depth, mut word) = (0, String::new());
+                for c in list.chars() {
+                    match c {
+                        '}' if depth == 0 => break,
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => found.push(std::mem::take(&mut word)),
+                        c if depth == 0 => word.push(c),
+                        _ => {}
+                    }
+                }
+                found.push(word);
+            }
+        }
+    }
+    let first = |path: String| path.trim().split("::").next().unwrap().to_owned();
+    found.into_iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn imports_go_in_one_direction() {
+    let allowed = allowed();
+    for (path, text) in sources() {
+        let module = module(&path);
+        if module == "lib" {
+            continue;
+        }
+        let may = allowed.get(module.as_str()).unwrap_or_else(|| panic!("{} is in no line of the code map", path.display()));
+        for import in imports(&text) {
+            assert!(may.contains(&import.as_str()), "{} imports {import}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_files_of_the_inventory_lift_the_ban_on_unsafe_code() {
+    let safety = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SAFETY.md")).unwrap();
+    let inventory = safety.split("## Inventory").nth(1).unwrap();
+    let mut lifted = 0;
+    for (path, text) in sources() {
+        let lifts = text.contains("expect(unsafe_code");
+        assert_eq!(lifts, inventory.contains(&format!("`src/{}`", path.display())), "{}", path.display());
+        lifted += usize::from(lifts);
+    }
+    assert_eq!(lifted, 5);
+}
+
+#[test]
+fn every_rule_that_an_error_names_stands_in_the_format() {
+    let format = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md")).unwrap();
+    let mut rules = 0;
+    for (path, text) in sources() {
+        for literal in text.split('"').skip(1).step_by(2) {
+            let is_rule = literal.split_once('-').is_some_and(|(number, word)| {
+                let mut letters = number.chars();
+                letters.next().is_some_and(|c| c.is_ascii_uppercase())
+                    && number.len() == 2
+                    && letters.all(|c| c.is_ascii_digit())
+                    && word.bytes().all(|b| b.is_ascii_lowercase())
+            });
+            if is_rule {
+                assert!(format.contains(&format!("**{literal}**")), "{} names {literal}", path.display());
+                rules += 1;
+            }
+        }
+    }
+    assert!(rules > 10, "only {rules} rules found: the search is broken");
+}
+
+#[test]
+fn tests_that_the_hazard_list_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let safety = fs::read_to_string(root.join("docs/SAFETY.md")).unwrap();
+    let hazards = safety.split("## Hazards").nth(1).unwrap().split("## Inventory").next().unwrap();
+    let mut found = 0;
+    for name in hazards.split('`').filter(|word| word.contains("::") && !word.contains(['(', ' ', '*'])) {
+        let (module, test) = name.split_once("::").unwrap();
+        let Ok(text) = fs::read_to_string(root.join(format!("tests/it/{module}.rs"))) else { continue };
+        assert!(text.contains(&format!("fn {test}(")), "no test {name}");
+        found += 1;
+    }
+    assert!(found > 8, "only {found} tests found: the search is broken");
+}

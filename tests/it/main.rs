@@ -1,0 +1,6 @@
+//! The library through its public API, with real files and real processes.
+
+mod arrow_types;
+mod common;
+mod polars_types;
+mod store;

@@ -1,0 +1,388 @@
+//! Names, versions, options, sessions, and every refusal a user is likely to meet.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use coframe::{
+    Frame, Handle, OpenOptions, PublishOptions, Store,
+    arrow::{
+        array::{Array, AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
+        datatypes::Int64Type,
+        ipc::writer::{FileWriter, StreamWriter},
+    },
+    polars::prelude::*,
+};
+
+use crate::common::{scratch, scratch_in};
+
+fn numbers(values: &[i64]) -> RecordBatch {
+    RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values.to_vec())) as _)]).unwrap()
+}
+
+fn values(frame: &Frame) -> Vec<i64> {
+    frame.column("x").unwrap().iter().flat_map(|array| array.as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+#[test]
+fn a_store_on_an_ordinary_disk_works_and_is_there_again() {
+    let scratch = scratch_in(env!("CARGO_TARGET_TMPDIR"));
+    scratch.store.publish("x", &numbers(&[1, 2])).unwrap();
+    let again = Store::at(scratch.path()).unwrap();
+    assert_eq!(values(&again.open("x").unwrap()), [1, 2]);
+    again.publish("x", &numbers(&[3])).unwrap();
+    assert_eq!(scratch.files(), ["x.arrow", "x@2.arrow"]);
+}
+
+#[test]
+fn versions_go_up_and_never_come_again_after_a_remove() {
+    let scratch = scratch();
+    let first = scratch.store.publish("x", &numbers(&[1])).unwrap().version();
+    let second = scratch.store.publish("x", &numbers(&[2])).unwrap().version();
+    assert!(scratch.store.remove("x").unwrap());
+    let third = scratch.store.publish("x", &numbers(&[3])).unwrap().version();
+    let other = scratch.store.publish("y", &numbers(&[4])).unwrap().version();
+    assert!(first < second && second < third && third < other);
+}
+
+#[test]
+fn superseded_versions_stay_while_they_are_used_and_go_afterwards() {
+    let scratch = scratch();
+    let first = scratch.store.publish("x", &numbers(&[1])).unwrap();
+    let handle = first.handle();
+    let second = scratch.store.publish("x", &numbers(&[2])).unwrap();
+    assert_eq!(scratch.store.versions("x").unwrap(), [first.version(), second.version()]);
+    assert_eq!(values(&handle.open().unwrap()), [1]);
+    drop(first);
+    scratch.store.publish("x", &numbers(&[3])).unwrap();
+    let error = handle.open().unwrap_err();
+    assert!(error.is_superseded());
+    let message = error.to_string();
+    assert_eq!(message, "`x@1` is superseded: the latest is version 3; open it by name to get what is there now");
+    assert_eq!(values(&second), [2]);
+}
+
+#[test]
+fn keep_says_how_many_unused_superseded_versions_stay() {
+    let scratch = scratch();
+    for value in 0..5 {
+        scratch.store.publish_with("x", &numbers(&[value]), PublishOptions::new().keep(2)).unwrap();
+    }
+    assert_eq!(scratch.store.versions("x").unwrap(), [3, 4, 5]);
+    assert_eq!(values(&scratch.store.open_version("x", 4).unwrap()), [3]);
+    scratch.store.publish("x", &numbers(&[9])).unwrap();
+    assert_eq!(scratch.store.versions("x").unwrap(), [6]);
+}
+
+#[test]
+fn removed_frames_stay_readable() {
+    let scratch = scratch();
+    let frame = scratch.store.publish("x", &numbers(&[1, 2, 3])).unwrap();
+    let array = frame.column("x").unwrap().remove(0);
+    let df = frame.to_polars().unwrap();
+    assert!(scratch.store.remove("x").unwrap());
+    assert!(!scratch.store.remove("x").unwrap());
+    drop((frame, scratch));
+    assert_eq!(array.as_primitive::<Int64Type>().values(), &[1, 2, 3]);
+    assert_eq!(df.column("x").unwrap().sum_reduce().unwrap().value(), &AnyValue::Int64(6));
+}
+
+#[test]
+fn a_published_file_is_read_only_and_has_no_writer() {
+    let scratch = scratch();
+    let _frame = scratch.store.publish("x", &numbers(&[1])).unwrap();
+    let mode = fs::metadata(scratch.path().join("x@1.arrow")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o400);
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let held: Vec<_> = open.filter(|path| path.starts_with(scratch.path()) && path.extension().is_some()).collect();
+    assert!(held.is_empty(), "descriptors on segments: {held:?}");
+}
+
+#[test]
+fn compare_and_swap_publishes_only_over_the_expected_version() {
+    let scratch = scratch();
+    let publish = |expected, value| {
+        scratch.store.publish_with("x", &numbers(&[value]), PublishOptions::new().if_version(expected))
+    };
+    assert!(publish(Some(1), 0).unwrap_err().is_conflict());
+    let first = publish(None, 1).unwrap().version();
+    assert!(publish(None, 2).unwrap_err().is_conflict());
+    let second = publish(Some(first), 3).unwrap().version();
+    let error = publish(Some(first), 4).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("`x` was not published: expected version {first} to be the latest, found version {second}; read it again and retry")
+    );
+    assert_eq!(values(&scratch.store.open("x").unwrap()), [3]);
+    assert_eq!(scratch.files().len(), 2);
+}
+
+#[test]
+fn everything_that_a_table_can_be_is_published() {
+    let scratch = scratch();
+    let (one, two) = (numbers(&[1, 2]), numbers(&[3]));
+    assert_eq!(values(&scratch.store.publish("a", &one).unwrap()), [1, 2]);
+    assert_eq!(values(&scratch.store.publish("b", &[one.clone(), two.clone()][..]).unwrap()), [1, 2, 3]);
+    assert_eq!(values(&scratch.store.publish("c", &vec![two.clone(), one.clone()]).unwrap()), [3, 1, 2]);
+    let reader = RecordBatchIterator::new([Ok(one.clone()), Ok(two.clone())], one.schema());
+    assert_eq!(values(&scratch.store.publish("d", reader).unwrap()), [1, 2, 3]);
+    let frame = scratch.store.open("d").unwrap();
+    assert_eq!(values(&scratch.store.publish("e", frame.reader()).unwrap()), [1, 2, 3]);
+    assert!(scratch.store.publish("f", &Vec::<RecordBatch>::new()).unwrap_err().is_invalid());
+    let mut writer = scratch.store.writer("g", one.schema()).unwrap();
+    for _ in 0..3 {
+        writer.write(&two).unwrap();
+    }
+    let error = writer.write(&RecordBatch::try_from_iter([("y", Arc::new(Int64Array::from(vec![1])) as _)]).unwrap());
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "a batch for `g`: expected column `x` of type Int64, found `y` of type Int64"
+    );
+    assert_eq!(values(&writer.publish().unwrap()), [3, 3, 3]);
+    let names: Vec<String> = scratch.store.list().unwrap().iter().map(|info| info.name.to_string()).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "e", "g"]);
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_nothing() {
+    let scratch = scratch();
+    let mut writer = scratch.store.writer("x", numbers(&[]).schema()).unwrap();
+    writer.write(&numbers(&[1])).unwrap();
+    drop(writer);
+    assert!(scratch.files().is_empty());
+}
+
+#[test]
+fn a_reader_that_fails_half_way_publishes_nothing() {
+    let scratch = scratch();
+    let bad = Err(coframe::arrow::error::ArrowError::ComputeError("the sensor broke".to_owned()));
+    let reader = RecordBatchIterator::new([Ok(numbers(&[1])), bad], numbers(&[]).schema());
+    let error = scratch.store.publish("x", reader).unwrap_err();
+    assert_eq!(format!("{error:?}"), "could not read the next batch of the table: Compute error: the sensor broke");
+    assert!(scratch.files().is_empty());
+}
+
+#[test]
+fn parts_are_selected_sliced_and_split_without_a_copy() {
+    let scratch = scratch();
+    let df = df!("a" => [1, 2, 3, 4, 5, 6, 7], "b" => ["p", "q", "r", "s", "t", "u", "v"], "c" => [0.5; 7]).unwrap();
+    let frame = scratch.store.publish_with("t", &df, PublishOptions::new().batch_rows(3)).unwrap();
+    let parts = frame.split(3);
+    assert_eq!(parts.iter().map(Frame::rows).collect::<Vec<_>>(), [3, 2, 2]);
+    let part = parts[1].select(["b", "a"]).unwrap().slice(1..).unwrap();
+    assert_eq!(part.to_polars().unwrap(), df!("b" => ["t"], "a" => [5]).unwrap());
+    assert_eq!(part.handle().open().unwrap().to_polars().unwrap(), df!("b" => ["t"], "a" => [5]).unwrap());
+    assert!(part.explain().unwrap().copied() == 0);
+    assert_eq!(frame.split(9).iter().map(Frame::rows).sum::<usize>(), 7);
+    assert_eq!(frame.split(0).len(), 1);
+    let error = frame.slice(3..9).unwrap_err();
+    assert_eq!(error.to_string(), "the row range 3..9 of `t`: expected one inside 0..7");
+    assert!(frame.select(["d"]).unwrap_err().is_not_found());
+    assert!(scratch.store.open_with("t", &OpenOptions::new().columns(["d"])).unwrap_err().is_not_found());
+    let none = frame.select(Vec::<&str>::new()).unwrap();
+    assert_eq!((none.rows(), none.columns(), none.handle().open().unwrap().rows()), (7, 0, 7));
+}
+
+#[test]
+fn a_session_ends_with_its_owner_and_its_frames_stay_readable() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let frame = session.publish("part", &numbers(&[7])).unwrap();
+    let handle: Handle = frame.handle().to_string().parse().unwrap();
+    assert_eq!(values(&handle.open().unwrap()), [7]);
+    assert!(!scratch.store.exists("part").unwrap());
+    assert_eq!(scratch.store.usage().unwrap().frames, 1);
+    scratch.store.sweep().unwrap();
+    assert!(session.exists("part").unwrap());
+    drop(session);
+    assert!(handle.open().unwrap_err().is_not_found());
+    assert_eq!(values(&frame), [7]);
+    assert_eq!(fs::read_dir(scratch.path().join("sessions")).unwrap().count(), 0);
+}
+
+#[test]
+fn waiting_returns_the_newer_version_to_every_thread_and_gives_up_in_time() {
+    let scratch = scratch();
+    let start = Instant::now();
+    assert_eq!(scratch.store.wait("x", 0, Duration::from_millis(30)).unwrap(), None);
+    assert!(start.elapsed() >= Duration::from_millis(30));
+    std::thread::scope(|scope| {
+        let wait = |name: &'static str| {
+            let store = scratch.store.clone();
+            scope.spawn(move || store.wait(name, 0, Duration::from_secs(20)).unwrap())
+        };
+        let waiting = [wait("x"), wait("x"), wait("y"), wait("x")];
+        std::thread::sleep(Duration::from_millis(20));
+        let x = scratch.store.publish("x", &numbers(&[1])).unwrap().version();
+        let y = scratch.store.publish("y", &numbers(&[1])).unwrap().version();
+        let found: Vec<_> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(found, [Some(x), Some(x), Some(y), Some(x)]);
+    });
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn the_processes_that_map_a_frame_are_listed() {
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    assert_eq!(scratch.store.users("x").unwrap(), []);
+    let _frame = scratch.store.open("x").unwrap();
+    let users = scratch.store.users("x").unwrap();
+    assert_eq!((users.len(), users[0].pid, users[0].version), (1, std::process::id(), 1));
+}
+
+#[test]
+fn ten_thousand_opens_keep_no_descriptor_and_no_map() {
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    let mapped = || fs::read_to_string("/proc/self/maps").unwrap().matches("x@1.arrow").count();
+    for _ in 0..10_000 {
+        drop(scratch.store.open("x").unwrap());
+    }
+    assert_eq!(mapped(), 0);
+    let many: Vec<Frame> = (0..2_000).map(|_| scratch.store.open("x").unwrap()).collect();
+    assert_eq!((many.len(), mapped()), (2_000, 2_000));
+}
+
+#[test]
+fn files_and_streams_of_other_writers_are_imported() {
+    let scratch = scratch();
+    let batch = RecordBatch::try_from_iter([
+        ("x", Arc::new(Int64Array::from(vec![1, 2])) as _),
+        ("s", Arc::new(StringArray::from(vec!["a", "b"])) as _),
+    ])
+    .unwrap();
+    let path = scratch.path().with_file_name("foreign");
+    let mut file = FileWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
+    file.write(&batch).unwrap();
+    file.write(&batch).unwrap();
+    file.finish().unwrap();
+    assert_eq!(values(&scratch.store.import("file", &path).unwrap()), [1, 2, 1, 2]);
+    let mut stream = StreamWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
+    stream.write(&batch).unwrap();
+    stream.finish().unwrap();
+    assert_eq!(values(&scratch.store.import("stream", &path).unwrap()), [1, 2]);
+
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 40]).unwrap();
+    let error = scratch.store.import("short", &path).unwrap_err();
+    assert!(error.is_corrupt() && error.to_string().contains("I1-stream"), "{error}");
+    fs::write(&path, "x,y\n1,2\n").unwrap();
+    assert!(scratch.store.import("csv", &path).unwrap_err().is_corrupt());
+    fs::write(&path, "").unwrap();
+    assert!(scratch.store.import("empty", &path).unwrap_err().is_corrupt());
+    // A segment of one store goes into another.
+    let segment = scratch.path().join("file.arrow");
+    assert_eq!(values(&scratch.store.import("copy", segment).unwrap()), [1, 2, 1, 2]);
+    let names: Vec<String> = scratch.store.list().unwrap().iter().map(|info| info.name.to_string()).collect();
+    assert_eq!(names, ["copy", "file", "stream"]);
+}
+
+#[test]
+fn directories_that_others_own_or_can_write_to_are_refused() {
+    let scratch = scratch();
+    let path = scratch.path();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Store::at(&path).unwrap_err();
+    assert!(error.is_untrusted());
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the directory `{}` is refused as a store: its mode is 0777, which lets others write; expected 0700; \
+             set COFRAME_STORE to a directory of your own, or mend its owner and mode",
+            path.display()
+        )
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+
+    let link = path.with_file_name("link");
+    symlink(&path, &link).unwrap();
+    assert!(Store::at(&link).unwrap_err().is_untrusted());
+    fs::write(path.with_file_name("file"), "").unwrap();
+    assert!(Store::at(path.with_file_name("file")).unwrap_err().is_untrusted());
+
+    // Only root can give a directory away; other users own somebody else's /usr already.
+    let foreign = path.with_file_name("foreign");
+    fs::create_dir(&foreign).unwrap();
+    let given = std::os::unix::fs::chown(&foreign, Some(65_534), None).is_ok();
+    let error = Store::at(if given { foreign } else { "/usr".into() }).unwrap_err();
+    assert!(error.is_untrusted() && error.to_string().contains("it belongs to user"), "{error}");
+}
+
+#[test]
+fn a_segment_that_others_can_write_to_is_refused() {
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    fs::set_permissions(scratch.path().join("x@1.arrow"), fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(scratch.store.open("x").unwrap_err().is_untrusted());
+}
+
+#[test]
+fn a_directory_of_other_things_is_no_store_and_stays_as_it_was() {
+    let scratch = scratch();
+    let other = scratch.path().with_file_name("documents");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("letter.txt"), "Dear").unwrap();
+    let error = Store::at(&other).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("holds `letter.txt`"), "{error}");
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
+}
+
+#[test]
+fn file_systems_that_cannot_hold_a_store_are_refused() {
+    // As root /proc/self belongs to this user, and the file system decides; others are refused as strangers.
+    let error = Store::at("/proc/self/task").unwrap_err();
+    assert!(error.is_unsupported() || error.is_untrusted(), "{error}");
+    assert!(Store::at("/nonexistent/store").unwrap_err().to_string().starts_with("could not make the directory"));
+}
+
+#[test]
+fn what_is_not_there_is_said_with_its_name_and_store() {
+    let scratch = scratch();
+    let error = scratch.store.open("flights").unwrap_err();
+    assert!(error.is_not_found());
+    let path = scratch.path();
+    assert_eq!(
+        error.to_string(),
+        format!("there is no frame `flights` in the store `{}`; publish it first, or list what is there", path.display())
+    );
+    scratch.store.publish("flights", &numbers(&[1])).unwrap();
+    assert!(scratch.store.open_version("flights", 9).unwrap_err().is_not_found());
+    assert!(scratch.store.open("a/b").unwrap_err().is_invalid());
+    let handle = scratch.store.open("flights").unwrap().handle();
+    drop(scratch);
+    assert!(handle.open().unwrap_err().is_not_found());
+}
+
+#[test]
+fn a_handle_of_another_store_at_the_same_path_is_superseded() {
+    let scratch = scratch();
+    let handle = scratch.store.publish("x", &numbers(&[1])).unwrap().handle();
+    fs::remove_dir_all(scratch.path()).unwrap();
+    Store::at(scratch.path()).unwrap().publish("x", &numbers(&[2])).unwrap();
+    assert!(handle.open().unwrap_err().is_superseded());
+}
+
+#[test]
+fn a_link_to_anything_else_is_not_followed() {
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    for target in ["/etc/passwd", "../x@1.arrow", "y@1.arrow", "x@01.arrow", "x@1.arrow/.."] {
+        let link = scratch.path().join("x.arrow");
+        fs::remove_file(&link).unwrap();
+        symlink(target, &link).unwrap();
+        assert!(scratch.store.open("x").unwrap_err().is_not_found(), "{target} was followed");
+    }
+}
+
+#[test]
+fn a_control_file_that_makes_no_sense_is_corrupt() {
+    let scratch = scratch();
+    fs::write(scratch.path().join("store"), "coframe store 1\nnext 1\n").unwrap();
+    assert!(Store::at(scratch.path()).unwrap_err().is_corrupt());
+    fs::write(scratch.path().join("store"), "coframe store 2\nid 0\nnext 1\n").unwrap();
+    assert!(Store::at(scratch.path()).unwrap_err().is_unsupported());
+}
