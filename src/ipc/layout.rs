@@ -1,12 +1,13 @@
 //! Which Arrow type strings and binaries take in a segment.
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Schema, SchemaRef},
+    error::ArrowError,
 };
 
-use super::tree::map_type;
+use super::tree::{children, map_type, rebuild};
 use crate::error::{Error, Result};
 
 /// How strings and binaries lie in a segment; nested ones and dictionary values too.
@@ -59,7 +60,7 @@ impl Layout {
     }
 }
 
-/// Brings a batch to the types of `schema`; columns that have them already are shared.
+/// Brings a batch to the types of `schema`; whatever has them already is shared, inside nested columns too.
 pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns: Result<Vec<ArrayRef>> = columns
@@ -67,12 +68,31 @@ pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
             if column.data_type() == field.data_type() {
                 return Ok(column.clone());
             }
-            let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(column, field.data_type(), &options)
+            conform_data(column.to_data(), field.data_type())
+                .map(make_array)
                 .map_err(|e| Error::arrow(format_args!("bring column `{}` to the layout", field.name()), e))
         })
         .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns?, &options)
         .map_err(|e| Error::arrow("bring a batch to the schema of its frame", e))
+}
+
+/// Casts strings and binaries, wherever they are. Arrow's cast of a whole nested column would copy its other parts,
+/// and has no unions.
+fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<ArrayData, ArrowError> {
+    if data.data_type() == target {
+        return Ok(data);
+    }
+    let inner_types: Vec<DataType> = match target {
+        DataType::Dictionary(_, values) => vec![values.as_ref().clone()],
+        nested => children(nested).iter().map(|field| field.data_type().clone()).collect(),
+    };
+    if inner_types.is_empty() {
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        return Ok(cast_with_options(&make_array(data), target, &options)?.to_data());
+    }
+    let inner = data.child_data().iter().zip(&inner_types);
+    let inner: std::result::Result<_, _> = inner.map(|(child, target)| conform_data(child.clone(), target)).collect();
+    Ok(rebuild(data, target.clone(), inner?))
 }

@@ -81,8 +81,8 @@ pub(super) fn any_type(data_type: &DataType, test: &impl Fn(&DataType) -> bool) 
 
 /// The same array under another type and with other children.
 ///
-/// The caller changes only what leaves the buffers' layout as it is: a dictionary becomes its keys, and a nested type
-/// gets children of the same lengths.
+/// The caller changes only what leaves the buffers' layout as it is: a dictionary becomes its keys or gets other values
+/// of the same number, and a nested type gets children of the same lengths.
 pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<ArrayData>) -> ArrayData {
     let builder = ArrayDataBuilder::from(data).data_type(data_type).child_data(child_data);
     // SAFETY: the buffers come from an array that was valid, and stay what they were. `data_type` names the same

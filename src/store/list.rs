@@ -126,9 +126,12 @@ impl Store {
         for store in std::iter::once(self.root()).chain(self.sessions()?) {
             usage.frames += store.names()?.len();
             for (file, _) in store.frames().entries()? {
-                if let (Some(_), Some(open)) = (Name::parse_file(&file), store.frames().open_file(&file)?) {
+                if Name::parse_file(&file).is_none() {
+                    continue;
+                }
+                if let Some(segment) = store.frames().open_file(&file)? {
                     usage.segments += 1;
-                    usage.bytes += open.metadata().map_or(0, |metadata| metadata.len());
+                    usage.bytes += segment.metadata().map_or(0, |metadata| metadata.len());
                 }
             }
         }

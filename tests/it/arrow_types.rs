@@ -15,7 +15,7 @@ use coframe::{
         datatypes::{
             DataType, Field, Fields, Int8Type, Int32Type, IntervalUnit, TimeUnit, UnionFields, UInt32Type, i256,
         },
-        util::pretty::pretty_format_batches,
+        util::display::{ArrayFormatter, FormatOptions},
     },
 };
 
@@ -30,8 +30,8 @@ fn every_type() -> RecordBatch {
     for data_type in [
         T::Boolean, T::Int8, T::Int16, T::Int32, T::Int64, T::UInt8, T::UInt16, T::UInt32, T::UInt64, T::Float16, T::Float32,
         T::Float64, T::Decimal32(7, 2), T::Decimal64(12, 2), T::Decimal128(30, 2), T::Decimal256(50, 2),
-        T::Timestamp(TimeUnit::Second, None), T::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-        T::Timestamp(TimeUnit::Microsecond, None), T::Timestamp(TimeUnit::Nanosecond, Some("Asia/Tokyo".into())), T::Date64,
+        T::Timestamp(TimeUnit::Second, None), T::Timestamp(TimeUnit::Millisecond, Some("+00:00".into())),
+        T::Timestamp(TimeUnit::Microsecond, None), T::Timestamp(TimeUnit::Nanosecond, Some("+09:00".into())), T::Date64,
         T::Duration(TimeUnit::Second), T::Duration(TimeUnit::Millisecond), T::Duration(TimeUnit::Nanosecond),
         T::Time64(TimeUnit::Microsecond), T::Time64(TimeUnit::Nanosecond),
     ] {
@@ -53,7 +53,7 @@ fn every_type() -> RecordBatch {
     columns.push(Arc::new(FixedSizeBinaryArray::try_from_iter([b"ab", b"cd", b"ef", b"gh", b"ij"].iter()).unwrap()));
     columns.push(Arc::new(Decimal256Array::from(vec![i256::from(7); 5])));
     columns.extend(nested(&numbers, &texts));
-    let columns = columns.into_iter().enumerate().map(|(i, column)| (format!("{i} {}", column.data_type()), column, true));
+    let columns = columns.into_iter().enumerate().map(|(i, column)| (format!("c{i}"), column, true));
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
@@ -109,10 +109,13 @@ fn nested(numbers: &ArrayRef, texts: &ArrayRef) -> Vec<ArrayRef> {
 #[track_caller]
 fn assert_same(frame: &coframe::Frame, expected: &RecordBatch) {
     let found = concat_batches(frame.schema(), frame.batches()).unwrap();
-    let show = |batch: &RecordBatch| pretty_format_batches(std::slice::from_ref(batch)).unwrap().to_string();
+    let options = FormatOptions::default().with_null("null");
     for (i, field) in expected.schema().fields().iter().enumerate() {
-        let one = |batch: &RecordBatch| show(&batch.project(&[i]).unwrap());
-        assert_eq!(one(&found), one(expected), "{field}");
+        let show = |batch: &RecordBatch| -> Vec<String> {
+            let format = ArrayFormatter::try_new(batch.column(i), &options).unwrap();
+            (0..batch.num_rows()).map(|row| format.value(row).to_string()).collect()
+        };
+        assert_eq!(show(&found), show(expected), "{field}");
     }
 }
 
@@ -158,7 +161,7 @@ fn batches_with_different_dictionaries_keep_their_values_under_one_dictionary() 
             Arc::new(Field::new("d", plain.data_type().clone(), true)),
             Arc::new(plain.clone()) as ArrayRef,
         )]);
-        RecordBatch::try_from_iter([("d", Arc::new(plain) as ArrayRef), ("s", Arc::new(nested) as _)]).unwrap()
+        RecordBatch::try_from_iter_with_nullable([("d", Arc::new(plain) as ArrayRef, true), ("s", Arc::new(nested) as _, true)]).unwrap()
     };
     let batches = [batch(&[Some("a"), Some("b")]), batch(&[Some("b"), Some("c"), None]), batch(&[Some("d"), Some("a")])];
     for rows in [1, 2, 100] {

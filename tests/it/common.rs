@@ -9,18 +9,18 @@ use coframe::Store;
 use tempfile::TempDir;
 
 /// A store in memory, removed with its directory.
-pub struct Scratch {
-    pub store: Store,
+pub(crate) struct Scratch {
+    pub(crate) store: Store,
     directory: TempDir,
 }
 
 impl Scratch {
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("store")
     }
 
     /// Names of the files in the store, the control file aside.
-    pub fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = std::fs::read_dir(self.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -31,18 +31,18 @@ impl Scratch {
     }
 }
 
-pub fn scratch() -> Scratch {
+pub(crate) fn scratch() -> Scratch {
     scratch_in("/dev/shm")
 }
 
-pub fn scratch_in(parent: &str) -> Scratch {
+pub(crate) fn scratch_in(parent: &str) -> Scratch {
     let directory = tempfile::Builder::new().prefix("coframe-test-").tempdir_in(parent).unwrap();
     let store = Store::at(directory.path().join("store")).unwrap();
     Scratch { store, directory }
 }
 
 /// Starts one test of this binary in a process of its own; the test sees `role` in `COFRAME_TEST_ROLE`.
-pub fn child(test: &str, role: &str) -> Command {
+pub(crate) fn child(test: &str, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env("COFRAME_TEST_ROLE", role);
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -50,12 +50,12 @@ pub fn child(test: &str, role: &str) -> Command {
 }
 
 /// What this process was started for; `None` in the test itself.
-pub fn role() -> Option<String> {
+pub(crate) fn role() -> Option<String> {
     std::env::var("COFRAME_TEST_ROLE").ok()
 }
 
 /// Kills the child and waits for it when the test ends, however it ends.
-pub struct Reaper(pub Child);
+pub(crate) struct Reaper(pub(crate) Child);
 
 impl Drop for Reaper {
     fn drop(&mut self) {

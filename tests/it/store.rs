@@ -10,7 +10,7 @@ use std::{
 use coframe::{
     Frame, Handle, OpenOptions, PublishOptions, Store,
     arrow::{
-        array::{Array, AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
+        array::{AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
         datatypes::Int64Type,
         ipc::writer::{FileWriter, StreamWriter},
     },
