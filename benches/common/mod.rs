@@ -44,8 +44,8 @@ fn texts(rows: usize, of: &[&str]) -> Series {
 
 /// 24 columns of every dtype family, contiguous, some with nulls.
 pub fn mixed(rows: usize) -> DataFrame {
-    let numbers: Series = (0..rows as i64).collect::<Int64Chunked>().into_series();
-    let small: Series = (0..rows as i64).map(|i| i % 86).collect::<Int64Chunked>().into_series();
+    let numbers: Series = (0..rows as i64).map(Some).collect::<Int64Chunked>().into_series();
+    let small: Series = (0..rows as i64).map(|i| Some(i % 86)).collect::<Int64Chunked>().into_series();
     let gaps: Series = (0..rows as i64).map(|i| (i % 7 > 0).then_some(i % 100)).collect::<Int64Chunked>().into_series();
     let carriers: Vec<String> = (0..50).map(|i| format!("carrier {i:02}")).collect();
     let carriers: Vec<&str> = carriers.iter().map(String::as_str).collect();

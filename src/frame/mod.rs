@@ -12,7 +12,7 @@ use std::{
     fmt,
     ops::{Bound, Range, RangeBounds},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -56,11 +56,14 @@ use crate::{
 pub struct Frame {
     shared: Arc<Shared>,
     schema: SchemaRef,
-    batches: Arc<[RecordBatch]>,
+    /// The segment's batches with the columns of this frame and all rows.
+    whole: Arc<[RecordBatch]>,
     /// Positions in the segment's schema; `None` for all of them.
     columns: Option<Arc<[usize]>>,
     /// Rows of the segment.
     rows: Range<usize>,
+    /// The batches with only these rows, made when they are asked for: Arrow counts nulls anew in every slice.
+    sliced: Arc<OnceLock<Box<[RecordBatch]>>>,
 }
 
 /// What every part of a frame has in common.
@@ -144,10 +147,26 @@ impl Frame {
         self.shared.footer.metadata.as_ref().map_or(&NONE, |metadata| &metadata.user)
     }
 
-    /// The record batches, on the mapped bytes. Does not copy or allocate.
+    /// The record batches, on the mapped bytes. Does not copy.
+    ///
+    /// The first call on a part of the rows slices the arrays, which counts their nulls anew: it reads one bit a row.
     #[must_use]
     pub fn batches(&self) -> &[RecordBatch] {
-        &self.batches
+        if self.rows.len() == self.shared.rows {
+            return &self.whole;
+        }
+        self.sliced.get_or_init(|| self.pieces().map(|(batch, start, len)| batch.slice(start, len)).collect())
+    }
+
+    /// The whole batches that hold rows of this frame, each with the range of rows inside it.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&RecordBatch, usize, usize)> {
+        let mut before = 0;
+        self.whole.iter().filter_map(move |batch| {
+            let first = before;
+            before += batch.num_rows();
+            let (start, end) = (self.rows.start.max(first), self.rows.end.min(before));
+            (start < end).then(|| (batch, start - first, end - start))
+        })
     }
 
     /// One column: an array for each batch, on the mapped bytes.
@@ -162,13 +181,13 @@ impl Frame {
     /// ```
     pub fn column(&self, name: &str) -> Result<Vec<ArrayRef>> {
         let position = self.position(name)?;
-        Ok(self.batches.iter().filter_map(|batch| batch.columns().get(position).cloned()).collect())
+        Ok(self.batches().iter().filter_map(|batch| batch.columns().get(position).cloned()).collect())
     }
 
     /// A reader of the batches for whatever takes a `RecordBatchReader`; it keeps the bytes alive by itself.
     #[must_use]
     pub fn reader(&self) -> FrameReader {
-        FrameReader::new(self.schema.clone(), self.batches.clone())
+        FrameReader::new(self.clone())
     }
 
     /// The frame with only these columns, in this order. Does not copy; costs in the order of columns and batches.
@@ -180,14 +199,14 @@ impl Frame {
         let project = |batch: &RecordBatch| batch.project(&positions);
         let select = |e| Error::arrow(format_args!("select columns of `{}`", self.name()), e);
         let schema = self.schema.project(&positions).map_err(select)?;
-        let batches: Vec<_> = self.batches.iter().map(project).collect::<std::result::Result<_, _>>().map_err(select)?;
+        let whole: Vec<_> = self.whole.iter().map(project).collect::<std::result::Result<_, _>>().map_err(select)?;
         let original = |position: &usize| self.columns.as_ref().map_or(Some(*position), |c| c.get(*position).copied());
         let columns = positions.iter().filter_map(original).collect();
-        Ok(Self { schema: schema.into(), batches: batches.into(), columns: Some(columns), ..self.clone() })
+        let (schema, whole, sliced) = (schema.into(), whole.into(), Arc::default());
+        Ok(Self { schema, whole, columns: Some(columns), sliced, ..self.clone() })
     }
 
-    /// The frame with only these rows, counted from its first. Does not copy; null counts are taken anew, which reads
-    /// one bit a row.
+    /// The frame with only these rows, counted from its first. Does not copy, and reads nothing.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
@@ -203,17 +222,8 @@ impl Frame {
             let what = format!("the row range {start}..{end} of `{}`", self.name());
             return Err(Error::invalid(what, format_args!("expected one inside 0..{}", self.rows())));
         }
-        let mut batches = Vec::new();
-        let mut before = 0;
-        for batch in &*self.batches {
-            let (from, to) = (start.max(before), end.min(before + batch.num_rows()));
-            if from < to {
-                batches.push(batch.slice(from - before, to - from));
-            }
-            before += batch.num_rows();
-        }
         let rows = self.rows.start + start..self.rows.start + end;
-        Ok(Self { batches: batches.into(), rows, ..self.clone() })
+        Ok(Self { rows, sliced: Arc::default(), ..self.clone() })
     }
 
     /// Cuts the frame into `n` row ranges, in order, that differ by at most one row. Does not copy.

@@ -34,9 +34,10 @@ impl Frame {
         Ok(Self {
             shared: Arc::new(shared),
             schema,
-            batches: batches.into(),
+            whole: batches.into(),
             columns: columns.map(Into::into),
             rows: 0..rows,
+            sliced: Arc::default(),
         })
     }
 }

@@ -1,24 +1,23 @@
 //! A frame as a stream of batches.
 
-use std::sync::Arc;
-
 use arrow::{
     array::{RecordBatch, RecordBatchReader},
     datatypes::SchemaRef,
     error::ArrowError,
 };
 
+use super::Frame;
+
 /// The batches of a frame, one after the other; made by [`Frame::reader`](crate::Frame::reader).
 #[derive(Debug)]
 pub struct FrameReader {
-    schema: SchemaRef,
-    batches: Arc<[RecordBatch]>,
+    frame: Frame,
     next: usize,
 }
 
 impl FrameReader {
-    pub(super) fn new(schema: SchemaRef, batches: Arc<[RecordBatch]>) -> Self {
-        Self { schema, batches, next: 0 }
+    pub(super) fn new(frame: Frame) -> Self {
+        Self { frame, next: 0 }
     }
 }
 
@@ -26,7 +25,7 @@ impl Iterator for FrameReader {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.get(self.next)?.clone();
+        let batch = self.frame.batches().get(self.next)?.clone();
         self.next += 1;
         Some(Ok(batch))
     }
@@ -34,6 +33,6 @@ impl Iterator for FrameReader {
 
 impl RecordBatchReader for FrameReader {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.frame.schema().clone()
     }
 }

@@ -106,8 +106,11 @@ pub(super) struct Decoder {
 impl Decoder {
     pub(super) fn new(footer: &Footer, what: &str, columns: Option<&[usize]>, trusted: bool) -> Result<Self> {
         let full = footer.schema.clone();
+        let schema = match columns {
+            None => full.clone(),
+            Some(columns) => full.project(columns).map_err(|e| Error::arrow("select columns", e))?.into(),
+        };
         let columns: Vec<usize> = columns.map_or_else(|| (0..full.fields().len()).collect(), <[usize]>::to_vec);
-        let schema = full.project(&columns).map_err(|e| Error::arrow("select columns", e))?.into();
         Ok(Self {
             what: what.to_owned(),
             full,
@@ -159,7 +162,7 @@ impl Decoder {
         let mut reader = Reader::new(batch, &self.what, body_len, body, &self.dictionaries)?;
         reader.ids = self.ids.clone().into();
         let full = self.full.clone();
-        let mut arrays: HashMap<usize, ArrayRef> = HashMap::new();
+        let mut arrays: Vec<Option<ArrayRef>> = vec![None; self.columns.len()];
         for (position, field) in full.fields().iter().enumerate() {
             let wanted = self.columns.iter().position(|column| *column == position);
             let data = reader.array(field.name(), field.data_type(), wanted.is_some())?;
@@ -171,9 +174,15 @@ impl Decoder {
                 validate_data(&data, field.name(), &self.what)?;
             }
             note(&mut self.copied, wanted, std::mem::take(&mut reader.copied));
-            arrays.insert(position, make_array(data));
+            let array = make_array(data);
+            // A column may be asked for more than once.
+            for (column, place) in self.columns.iter().zip(&mut arrays) {
+                if *column == position {
+                    *place = Some(array.clone());
+                }
+            }
         }
-        let columns = self.columns.iter().filter_map(|column| arrays.get(column).cloned()).collect();
+        let columns = arrays.into_iter().flatten().collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .map_err(|e| Error::corrupt(&self.what, "V1-values", e))

@@ -11,7 +11,7 @@ use std::{
 use arrow::{
     datatypes::SchemaRef,
     ipc::{
-        Block, FooterBuilder, MetadataVersion,
+        self, Block, FooterBuilder, MetadataVersion,
         convert::{IpcSchemaEncoder, metadata_to_fb},
         root_as_footer,
         writer::DictionaryTracker,
@@ -190,7 +190,9 @@ pub(super) fn build(
     let mut bytes = builder.finished_data().to_vec();
     let len = i32::try_from(bytes.len())
         .map_err(|_| Error::unsupported("a schema and metadata of 2 GiB", "publish fewer columns or less metadata"))?;
-    let place = digest_place(&bytes)
+    let place = root_as_footer(&bytes)
+        .ok()
+        .and_then(|footer| digest_place(&bytes, footer))
         .ok_or_else(|| Error::invalid("the footer that was built", "it has no place for the digest"))?;
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(&MAGIC);
@@ -202,10 +204,9 @@ pub(super) fn build(
 }
 
 /// Where the eight digits of `coframe.digest` stand in a footer.
-fn digest_place(footer: &[u8]) -> Option<Range<usize>> {
-    let parsed = root_as_footer(footer).ok()?;
-    let digits = parsed.custom_metadata()?.iter().find(|kv| kv.key() == Some("coframe.digest"))?.value()?;
-    let start = digits.as_ptr().addr().checked_sub(footer.as_ptr().addr())?;
+fn digest_place(bytes: &[u8], footer: ipc::Footer<'_>) -> Option<Range<usize>> {
+    let digits = footer.custom_metadata()?.iter().find(|kv| kv.key() == Some("coframe.digest"))?.value()?;
+    let start = digits.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
     (digits.len() == DIGEST_PLACEHOLDER.len()).then(|| start..start + digits.len())
 }
 
@@ -238,7 +239,13 @@ impl Footer {
         if ours {
             let mut messages: Vec<_> = dictionaries.iter().chain(&batches).collect();
             messages.sort_by_key(|message| message.header.start);
-            check_digest(file, range, &messages, &pairs, what)?;
+            let place = digest_place(footer_bytes, footer).unwrap_or_default();
+            let found = digest(file, range, &messages, place, what)?;
+            let recorded = pairs.get("coframe.digest").copied().unwrap_or("nothing");
+            if found != recorded {
+                let detail = format_args!("the metadata has the digest {found}, recorded is {recorded}");
+                return Err(Error::corrupt(what, "M2-digest", detail));
+            }
         }
         Ok(Self { schema, dictionary_ids, dictionaries, batches, metadata })
     }
@@ -292,13 +299,14 @@ fn message_range(block: &Block, footer_start: usize, what: &str) -> Result<Messa
     })
 }
 
-fn check_digest(
+/// The digest that the file should have recorded; `place` is where it stands in the footer.
+fn digest(
     file: &dyn FileBytes,
     footer: Range<usize>,
     messages: &[&MessageRange],
-    pairs: &HashMap<&str, &str>,
+    place: Range<usize>,
     what: &str,
-) -> Result<()> {
+) -> Result<String> {
     let mut digest = Hasher::new();
     let mut position = 0;
     for message in messages {
@@ -309,17 +317,9 @@ fn check_digest(
         position = message.body.end;
     }
     digest.update(&file.range(position..footer.start.max(position))?);
-    let mut tail = file.range(footer.start..file.len())?.into_owned();
-    let place = digest_place(tail.get(..footer.len()).unwrap_or_default());
-    if let Some(digits) = place.and_then(|place| tail.get_mut(place)) {
-        digits.copy_from_slice(DIGEST_PLACEHOLDER.as_bytes());
-    }
-    digest.update(&tail);
-    let found = format!("{:08x}", digest.finalize());
-    let recorded = pairs.get("coframe.digest").copied().unwrap_or("nothing");
-    if found != recorded {
-        let detail = format_args!("the metadata has the digest {found}, recorded is {recorded}");
-        return Err(Error::corrupt(what, "M2-digest", detail));
-    }
-    Ok(())
+    let tail = file.range(footer.start..file.len())?;
+    digest.update(tail.get(..place.start).unwrap_or_default());
+    digest.update(DIGEST_PLACEHOLDER.as_bytes());
+    digest.update(tail.get(place.end..).unwrap_or_default());
+    Ok(format!("{:08x}", digest.finalize()))
 }

@@ -9,7 +9,7 @@ use bytemuck::Pod;
 use bytes::Bytes;
 use polars::{
     datatypes::DataType,
-    prelude::{ChunkedArray, IntoSeries, PlSmallStr, Series, StructChunked},
+    prelude::{ChunkedArray, Int64Chunked, IntoSeries, PlSmallStr, Series, StructChunked, TimeChunked},
 };
 use polars_arrow::{
     array::{Array as PlArray, BinaryViewArrayGeneric, View, ViewType},
@@ -104,12 +104,22 @@ pub(super) fn to_polars_views<T: ViewType + ?Sized>(
 
 /// A series of physical chunks under their logical dtype.
 ///
-/// `propagated` says that nulls of a struct are nulls in its fields too, as Polars wants it; otherwise they are made so.
-pub(super) fn series(name: PlSmallStr, chunks: Vec<Box<dyn PlArray>>, dtype: &DataType, propagated: bool) -> Series {
-    if matches!(dtype, DataType::Struct(_)) && propagated {
-        // SAFETY: `import` makes each chunk with the physical type of this dtype.
-        let chunked: StructChunked = unsafe { ChunkedArray::from_chunks_and_dtype(name, chunks, dtype.clone()) };
-        return chunked.into_series();
+/// `trusted` says that Polars made the values: nulls of a struct are nulls in its fields too, and times lie inside a
+/// day. Otherwise Polars makes it so, which reads every row.
+pub(super) fn series(name: PlSmallStr, chunks: Vec<Box<dyn PlArray>>, dtype: &DataType, trusted: bool) -> Series {
+    match dtype {
+        DataType::Struct(_) if trusted => {
+            // SAFETY: `import` makes each chunk with the physical type of this dtype.
+            let chunked: StructChunked = unsafe { ChunkedArray::from_chunks_and_dtype(name, chunks, dtype.clone()) };
+            return chunked.into_series();
+        }
+        DataType::Time if trusted => {
+            // SAFETY: the chunks of a time are 64-bit integers, which `import` makes of it.
+            let physical = unsafe { Int64Chunked::from_chunks(name, chunks) };
+            // SAFETY: the invariant of a time is that each lies inside a day, which held when Polars published them.
+            return unsafe { TimeChunked::new_logical(physical, DataType::Time) }.into_series();
+        }
+        _ => {}
     }
     // SAFETY: as above; keys of categoricals are in range of their mapping, which `Crossing` has filled first.
     unsafe { Series::from_chunks_and_dtype_unchecked(name, chunks, dtype) }

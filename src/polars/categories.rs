@@ -192,15 +192,17 @@ impl Incoming {
 
     /// Compares a dictionary with a mapping. New values are added to a categorical's mapping, in order.
     ///
-    /// Costs in the order of categories, once for each dictionary.
+    /// Costs in the order of categories, once for each dictionary; once for each mapping where `trusted` says that
+    /// coframe wrote the dictionaries from Polars (FORMAT.md, rule P1: they are all the same).
     pub(super) fn renumbering(
         &mut self,
         values: &ArrayData,
         dtype: &DataType,
+        trusted: bool,
     ) -> Result<Arc<Renumbering>> {
         let mapping = dtype.cat_mapping().map_err(|e| Error::polars("find the categories of a column", e))?;
         let start = values.buffers().first().map_or(0, |buffer| buffer.as_ptr().addr());
-        let id = (start, address(mapping));
+        let id = (if trusted { 0 } else { start }, address(mapping));
         if let Some(known) = self.renumbered.get(&id) {
             return Ok(known.clone());
         }

@@ -159,6 +159,22 @@ fn parse_categorical(text: &str) -> Option<Marked<'_>> {
     Some(Marked::Categorical(name, namespace, physical))
 }
 
+/// Whether Polars can take a field's values as they are: `native` gives the same type. Allocates nothing.
+pub(super) fn is_native(field: &Field) -> bool {
+    use ArrowType as A;
+    match field.data_type() {
+        A::FixedSizeBinary(_) => matches!(marked(field), Marked::Int128 | Marked::UInt128),
+        A::LargeBinary => matches!(marked(field), Marked::BinaryOffset),
+        A::LargeList(item) | A::FixedSizeList(item, _) => is_native(item),
+        A::Struct(fields) => fields.iter().all(|field| is_native(field)),
+        A::Dictionary(_, values) => matches!(values.as_ref(), A::Utf8 | A::LargeUtf8 | A::Utf8View),
+        A::Time64(unit) => *unit == TimeUnit::Nanosecond,
+        A::Timestamp(unit, _) | A::Duration(unit) => *unit != TimeUnit::Second,
+        A::Boolean | A::Null | A::Utf8View | A::BinaryView | A::Date32 | A::Decimal128(..) => true,
+        other => other.is_integer() || other.is_floating(),
+    }
+}
+
 /// The Arrow type in which Polars can take a field's values as they are; the same type where it can already.
 ///
 /// `None` where Polars has nothing like it.

@@ -25,7 +25,7 @@ use polars_arrow::{
 use super::{
     buffers::{series, to_polars, to_polars_bits, to_polars_nulls, to_polars_offsets, to_polars_views},
     categories::{Incoming, Renumbering},
-    dtype::{Marked, marked, native},
+    dtype::{Marked, is_native, marked, native},
     plan,
 };
 use crate::{
@@ -60,24 +60,29 @@ impl Frame {
     /// ```
     pub fn to_polars(&self) -> Result<DataFrame> {
         let mut crossing = Crossing { categories: Incoming::new(self.options().categories) };
-        if self.options().copies == CopyPolicy::Never {
-            let copies = plan::copies_with(self, &mut crossing)?;
-            if let Some(copy) = copies.into_iter().next() {
-                let column = self.schema().field(copy.column).name().clone();
-                return Err(Kind::WouldCopy { column, reason: copy.reason }.into());
-            }
-        }
         let marks = self.footer().metadata.as_ref().map(|metadata| &metadata.marks);
-        let propagated = marks.is_some_and(|marks| marks.polars);
+        let trusted = marks.is_some_and(|marks| marks.polars);
         let mut columns = Vec::with_capacity(self.columns());
         for (position, field) in self.schema().fields().iter().enumerate() {
             let dtype = crossing.dtype(field, field.name())?;
-            let arrays = self.batches().iter().filter_map(|batch| batch.columns().get(position));
-            let chunks = arrays.map(|array| crossing.column(array, field, &dtype, propagated)).collect::<Result<Vec<_>>>()?;
+            let mut chunks = Vec::new();
+            for (batch, start, len) in self.pieces() {
+                let Some(array) = batch.columns().get(position) else { continue };
+                if plan::shares(&mut crossing, array, field, &dtype, trusted)? {
+                    let chunk = crossing.column(array, field, &dtype, trusted)?;
+                    // Polars slices without counting nulls anew.
+                    chunks.push(if len == array.len() { chunk } else { chunk.sliced(start, len) });
+                } else if self.options().copies == CopyPolicy::Never {
+                    let reason = plan::reason(&mut crossing, array, field, &dtype, trusted)?;
+                    return Err(Kind::WouldCopy { column: field.name().clone(), reason }.into());
+                } else {
+                    chunks.push(crossing.column(&array.slice(start, len), field, &dtype, trusted)?);
+                }
+            }
             let name = PlSmallStr::from_str(field.name());
             let mut column = match chunks.is_empty() {
                 true => Series::new_empty(name, &dtype),
-                false => series(name, chunks, &dtype, propagated),
+                false => series(name, chunks, &dtype, trusted),
             };
             let original = self.original(position);
             let sorted = marks.and_then(|marks| marks.sorted.iter().find(|(column, _)| *column == original));
@@ -108,6 +113,9 @@ impl Crossing {
             }
             Marked::Enum(categories) => return Incoming::enumeration(&categories),
             Marked::Nothing => {}
+        }
+        if is_native(field) {
+            return self.plain_dtype(field.data_type(), path);
         }
         let native = native(field).ok_or_else(|| unsupported(path, field.data_type()))?;
         self.plain_dtype(&native, path)
@@ -166,10 +174,14 @@ impl Crossing {
 
     /// One array of a column: brought to a type that Polars can take, then shared.
     fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType, trusted: bool) -> Result<Box<dyn PlArray>> {
-        let native = native(field).ok_or_else(|| unsupported(field.name(), field.data_type()))?;
-        let array = convert(array, &native, field.name())?;
-        let field = field.clone().with_data_type(native);
-        self.import(&array, &field, dtype, trusted)?.ok_or_else(|| unsupported(field.name(), array.data_type()))
+        let missing = || unsupported(field.name(), array.data_type());
+        if is_native(field) {
+            return self.import(array, field, dtype, trusted)?.ok_or_else(missing);
+        }
+        let native = native(field).ok_or_else(missing)?;
+        let converted = convert(array, &native, field.name())?;
+        let native = field.clone().with_data_type(native);
+        self.import(&converted, &native, dtype, trusted)?.ok_or_else(missing)
     }
 
     /// `None` where array and dtype do not belong together, which `dtype` rules out.
@@ -250,7 +262,7 @@ impl Crossing {
     /// The keys of a dictionary array as the physical values of a categorical or enum.
     fn keys(&mut self, data: &ArrayData, dtype: &DataType, trusted: bool) -> Result<Box<dyn PlArray>> {
         let Some(values) = data.child_data().first() else { return Err(unsupported("", data.data_type())) };
-        let renumbering = self.categories.renumbering(values, dtype)?;
+        let renumbering = self.categories.renumbering(values, dtype, trusted)?;
         let shared = trusted && matches!(*renumbering, Renumbering::Same) && plan::same_width(data.data_type(), dtype);
         let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
         if shared {
@@ -299,11 +311,8 @@ fn primitive<T: NativeType + bytemuck::Pod>(data: &ArrayData, dtype: &DataType) 
     PrimitiveArray::<T>::new(physical(dtype), to_polars(values), to_polars_nulls(data.nulls())).boxed()
 }
 
-/// Brings an array to the type that Polars can take; shared where it has it already.
+/// Brings an array to the type that Polars can take.
 fn convert(array: &ArrayRef, native: &ArrowType, path: &str) -> Result<ArrayRef> {
-    if array.data_type() == native {
-        return Ok(array.clone());
-    }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let error = |e| Error::arrow(format_args!("convert column `{path}` for Polars"), e);
     let array = unmap(array);

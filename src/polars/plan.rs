@@ -2,13 +2,13 @@
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
-    datatypes::{DataType as ArrowType, Field},
+    datatypes::{DataType as ArrowType, Field, FieldRef},
 };
 use polars::{datatypes::DataType, prelude::CategoricalPhysical};
 
 use super::{
     categories::{Incoming, Renumbering},
-    dtype::native,
+    dtype::is_native,
     import::Crossing,
 };
 use crate::{
@@ -19,17 +19,13 @@ use crate::{
 
 /// What `Frame::to_polars` would copy.
 pub(crate) fn copies(frame: &Frame) -> Result<Vec<Copied>> {
-    copies_with(frame, &mut Crossing { categories: Incoming::new(frame.options().categories) })
-}
-
-/// The same, with the categories of a crossing under way.
-pub(super) fn copies_with(frame: &Frame, crossing: &mut Crossing) -> Result<Vec<Copied>> {
+    let mut crossing = Crossing { categories: Incoming::new(frame.options().categories) };
     let marks = frame.footer().metadata.as_ref().map(|metadata| &metadata.marks);
     let trusted = marks.is_some_and(|marks| marks.polars);
     let mut all = Vec::new();
     for (column, field) in frame.schema().fields().iter().enumerate() {
         let dtype = crossing.dtype(field, field.name())?;
-        let mut plan = Plan { crossing: &mut *crossing, trusted, bytes: 0, reasons: Vec::new() };
+        let mut plan = Plan::new(&mut crossing, trusted);
         for batch in frame.batches() {
             if let Some(array) = batch.columns().get(column) {
                 plan.array(array, field, &dtype)?;
@@ -40,6 +36,51 @@ pub(super) fn copies_with(frame: &Frame, crossing: &mut Crossing) -> Result<Vec<
         }
     }
     Ok(all)
+}
+
+/// Why a column that is not shared is copied.
+pub(super) fn reason(
+    crossing: &mut Crossing,
+    array: &ArrayRef,
+    field: &Field,
+    dtype: &DataType,
+    trusted: bool,
+) -> Result<String> {
+    let mut plan = Plan::new(crossing, trusted);
+    plan.array(array, field, dtype)?;
+    Ok(plan.reasons.join("; "))
+}
+
+/// Whether an array reaches Polars without anything being done for each row.
+pub(super) fn shares(
+    crossing: &mut Crossing,
+    array: &ArrayRef,
+    field: &Field,
+    dtype: &DataType,
+    trusted: bool,
+) -> Result<bool> {
+    if !is_native(field) {
+        return Ok(false);
+    }
+    match dtype {
+        DataType::Categorical(..) | DataType::Enum(..) => {
+            let data = array.to_data();
+            let Some(values) = data.child_data().first() else { return Ok(false) };
+            let agrees = matches!(*crossing.categories.renumbering(values, dtype, trusted)?, Renumbering::Same);
+            Ok(trusted && agrees && same_width(array.data_type(), dtype))
+        }
+        DataType::Time => Ok(trusted),
+        DataType::Struct(_) if !trusted && array.null_count() > 0 => Ok(false),
+        DataType::List(_) | DataType::Array(..) | DataType::Struct(_) => {
+            for (child, (field, dtype)) in inner(array, field, dtype) {
+                if !shares(crossing, &child, &field, &dtype, trusted)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        _ => Ok(true),
+    }
 }
 
 /// Whether the keys of a dictionary have the width of the categories.
@@ -60,7 +101,11 @@ struct Plan<'a> {
     reasons: Vec<String>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    fn new(crossing: &'a mut Crossing, trusted: bool) -> Self {
+        Self { crossing, trusted, bytes: 0, reasons: Vec::new() }
+    }
+
     fn copy(&mut self, bytes: usize, reason: String) {
         self.bytes += bytes;
         if bytes > 0 && !self.reasons.contains(&reason) {
@@ -69,7 +114,7 @@ impl Plan<'_> {
     }
 
     fn array(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<()> {
-        if native(field).is_some_and(|native| native != *field.data_type()) {
+        if !is_native(field) {
             // A conversion of a nested column rewrites whatever differs inside, and may share the rest.
             let bytes = array.to_data().get_slice_memory_size().unwrap_or(0);
             let from = field.data_type();
@@ -78,6 +123,9 @@ impl Plan<'_> {
         }
         if matches!(dtype, DataType::Categorical(..) | DataType::Enum(..)) {
             return self.keys(array, dtype);
+        }
+        if !self.trusted && *dtype == DataType::Time {
+            self.copy(array.len().div_ceil(8), "times are checked to lie inside a day".to_owned());
         }
         if !self.trusted && matches!(dtype, DataType::Struct(_)) && array.null_count() > 0 {
             let bytes = array.len().div_ceil(8) * children(array.data_type()).len();
@@ -102,7 +150,7 @@ impl Plan<'_> {
             self.copy(bytes, format!("its keys ({}) are not as wide as Polars'", array.data_type()));
         } else if !self.trusted {
             self.copy(bytes, "its keys were not written by Polars, and are checked and rewritten".to_owned());
-        } else if let Renumbering::Table(_) = &*self.crossing.categories.renumbering(values, dtype)? {
+        } else if let Renumbering::Table(_) = &*self.crossing.categories.renumbering(values, dtype, true)? {
             let reason = "this process numbers the categories differently; CategoryPolicy::Own shares them";
             self.copy(bytes, reason.to_owned());
         }
@@ -111,7 +159,7 @@ impl Plan<'_> {
 }
 
 /// The children of an array with their fields and dtypes.
-fn inner(array: &ArrayRef, field: &Field, dtype: &DataType) -> Vec<(ArrayRef, (Field, DataType))> {
+fn inner(array: &ArrayRef, field: &Field, dtype: &DataType) -> Vec<(ArrayRef, (FieldRef, DataType))> {
     let fields = children(field.data_type());
     let arrays: Vec<ArrayRef> = match array.data_type() {
         ArrowType::LargeList(_) => vec![array.as_list::<i64>().values().clone()],
@@ -124,6 +172,5 @@ fn inner(array: &ArrayRef, field: &Field, dtype: &DataType) -> Vec<(ArrayRef, (F
         DataType::Struct(fields) => fields.iter().map(|field| field.dtype().clone()).collect(),
         _ => Vec::new(),
     };
-    let fields = fields.iter().map(|field| field.as_ref().clone());
-    arrays.into_iter().zip(fields.zip(dtypes)).collect()
+    arrays.into_iter().zip(fields.into_iter().zip(dtypes)).collect()
 }

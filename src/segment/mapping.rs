@@ -1,10 +1,9 @@
 //! A file mapped for reading, with the shared lock that says so.
 #![expect(unsafe_code, reason = "mapping memory is what this module is for")]
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, path::Path, ptr::NonNull, sync::Arc};
 
-use arrow::buffer::Buffer;
-use bytes::Bytes;
+use arrow::{alloc::Allocation, buffer::Buffer};
 use memmap2::{Mmap, MmapOptions};
 
 use super::{
@@ -85,22 +84,12 @@ impl Mapping {
     /// Engines add up the capacity of each allocation that they see. Slices of one buffer over the whole map would
     /// weigh the whole file each time. `None` when the range leaves the map.
     pub(crate) fn buffer(self: &Arc<Self>, start: usize, len: usize) -> Option<Buffer> {
-        let end = start.checked_add(len)?;
-        self.map.get(start..end)?;
-        Some(Buffer::from(Bytes::from_owner(Region { map: Arc::clone(self), start, end })))
-    }
-}
-
-/// A part of a map, as the owner of a buffer.
-struct Region {
-    map: Arc<Mapping>,
-    start: usize,
-    end: usize,
-}
-
-impl AsRef<[u8]> for Region {
-    fn as_ref(&self) -> &[u8] {
-        self.map.bytes().get(self.start..self.end).unwrap_or_default()
+        let bytes = self.map.get(start..start.checked_add(len)?)?;
+        let pointer = NonNull::from(bytes).cast::<u8>();
+        let owner: Arc<dyn Allocation> = Arc::clone(self) as _;
+        // SAFETY: `pointer` is valid for reads of `len` bytes for as long as `owner`, the map, lives, and the buffer
+        // holds it. Nobody writes to the bytes (see `map` above); arrow hands out foreign allocations read-only.
+        Some(unsafe { Buffer::from_custom_allocation(pointer, len, owner) })
     }
 }
 
