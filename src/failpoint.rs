@@ -16,10 +16,14 @@ pub(crate) fn reach(step: &str) -> rustix::io::Result<()> {
 
     let chosen = CHOSEN.get_or_init(|| std::env::var("COFRAME_FAILPOINT").ok());
     let action = chosen.as_deref().and_then(|text| text.strip_suffix(step)?.strip_suffix(':'));
-    match action {
-        Some("kill") => kill_process(getpid(), Signal::KILL),
-        Some("stop") => kill_process(getpid(), Signal::STOP),
-        Some("full") => Err(rustix::io::Errno::NOSPC),
-        _ => Ok(()),
-    }
+    let signal = match action {
+        Some("kill") => Signal::KILL,
+        Some("stop") => Signal::STOP,
+        Some("full") => return Err(rustix::io::Errno::NOSPC),
+        _ => return Ok(()),
+    };
+    kill_process(getpid(), signal)?;
+    // Another thread may take the signal; this one must not run on before it takes effect.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    Ok(())
 }

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 
+/// How the name of a symlink ends that has not taken its place yet.
+const UNSWITCHED: &str = ".new";
+
 /// On whose word nobody writes to the files of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -153,12 +156,17 @@ impl Directory {
 
     /// Points the symlink `name` to `target`, replacing what stood there in one step.
     pub(crate) fn switch_link(&self, name: &str, target: &str) -> Result<()> {
-        let temporary = format!(".{name}.new");
+        let temporary = format!(".{name}{UNSWITCHED}");
         // Only the holder of the store lock comes here, so a temporary link can only be a dead process's.
         self.unlink(&temporary)?;
         rustix::fs::symlinkat(target, &self.fd, &*temporary).map_err(|e| self.write_error("make a link in", e))?;
-        crate::failpoint::reach("before-switch").map_err(|e| self.write_error("switch a link in", e))?;
-        self.rename(&temporary, name)
+        let reached = crate::failpoint::reach("before-switch").map_err(|e| self.write_error("switch a link in", e));
+        reached.and_then(|()| self.rename(&temporary, name)).inspect_err(|_| drop(self.unlink(&temporary)))
+    }
+
+    /// Whether an entry is the temporary link of a `switch_link` that never ended.
+    pub(crate) fn is_unswitched(entry: &str) -> bool {
+        entry.starts_with('.') && entry.ends_with(UNSWITCHED)
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {

@@ -12,6 +12,8 @@ use crate::{
 };
 
 const FILE: &str = "store";
+/// How the temporary name of a control file begins, on file systems that need one.
+pub(super) const YOUNG_CONTROL: &str = ".store-";
 /// Longer than any commit takes, and short enough to say who stopped.
 const DEADLINE: Duration = Duration::from_secs(10);
 const RULE: &str = "C1-control";
@@ -36,7 +38,7 @@ pub(super) fn ensure(root: &Arc<Directory>) -> Result<()> {
     }
     let bytes = content(random_id()?, 1);
     // No sweep can run yet: it needs the lock of the file that is made here.
-    let mut draft = Draft::create(root, || Ok((format!(".store-{:032x}", random_id()?), ())))?;
+    let mut draft = Draft::create(root, || Ok((format!("{YOUNG_CONTROL}{:032x}", random_id()?), ())))?;
     draft.write(&[bytes.as_bytes()])?;
     // Losing the race against another process that makes the same store is fine: its file is as good.
     draft.link(FILE)?;

@@ -147,15 +147,16 @@ impl Store {
                 break version;
             }
         };
-        let switched = step("linked").and_then(|()| frames.sync()).and_then(|()| {
-            frames.switch_link(&name.link(), &name.file(version))?;
-            step("switched")
-        });
+        let switched = step("linked")
+            .and_then(|()| frames.sync())
+            .and_then(|()| frames.switch_link(&name.link(), &name.file(version)));
         if let Err(error) = switched {
             // Best effort: if this fails too, the file is an orphan and the next sweep takes it.
             let _ = frames.unlink(&name.file(version));
             return Err(error);
         }
+        // Visible from here on. What fails now is an error of keeping it, not of publishing it.
+        step("switched")?;
         frames.sync()?;
         Ok(version)
     }

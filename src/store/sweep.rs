@@ -1,11 +1,15 @@
 //! Removing what dead processes left, and superseded versions that nobody uses.
 
-use super::{Store, control::Control, writer::DRAFT};
+use super::{
+    Store,
+    control::{Control, YOUNG_CONTROL},
+    writer::DRAFT,
+};
 use crate::{
     error::Result,
     ipc::Footer,
     name::Name,
-    segment::{Mapping, Opened},
+    segment::{Directory, Mapping, Opened},
 };
 
 /// What a sweep removed.
@@ -66,8 +70,13 @@ impl Store {
         for versions in files.chunk_by(|(a, _), (b, _)| a == b) {
             doomed.extend(self.doomed(versions)?);
         }
-        let drafts = entries.into_iter().map(|(entry, _)| entry).filter(|entry| entry.starts_with(DRAFT));
-        doomed.extend(drafts);
+        for (entry, _) in entries {
+            if Directory::is_unswitched(&entry) {
+                self.frames().unlink(&entry)?;
+            } else if entry.starts_with(DRAFT) || entry.starts_with(YOUNG_CONTROL) {
+                doomed.push(entry);
+            }
+        }
         for file in doomed {
             if let Some(bytes) = self.frames().unlink_unused(&file)? {
                 swept.segments += 1;

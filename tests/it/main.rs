@@ -3,4 +3,5 @@
 mod arrow_types;
 mod common;
 mod polars_types;
+mod processes;
 mod store;
