@@ -8,11 +8,7 @@ mod common;
 
 use std::{fs::File, path::Path, process::Command};
 
-use coframe::{
-    CopyPolicy, OpenOptions, Store,
-    arrow::ipc::reader::FileReader,
-    polars::prelude::*,
-};
+use coframe::{CopyPolicy, OpenOptions, Store, arrow::ipc::reader::FileReader, polars::prelude::*};
 use common::{median, mixed, scratch, us, verdict};
 
 fn main() {
@@ -50,7 +46,9 @@ fn main() {
     let ours = run("coframe", "mixed-5000000");
     let polars = run("polars", "mixed-5000000");
     let arrow = run("arrow", "mixed-5000000");
-    println!("5 000 000 rows: coframe {ours:.1} us, Polars memory_mapped {polars:.1} us, arrow-rs FileReader {arrow:.1} us");
+    println!(
+        "5 000 000 rows: coframe {ours:.1} us, Polars memory_mapped {polars:.1} us, arrow-rs FileReader {arrow:.1} us"
+    );
     verdict("Polars memory_mapped against coframe", polars / ours, "x", "at least 100x", polars / ours >= 100.0);
     verdict("arrow-rs FileReader against coframe", arrow / ours, "x", "ahead", arrow / ours > 1.0);
 }

@@ -36,7 +36,11 @@ fn main() {
         on_map.sort_by(f64::total_cmp);
         on_heap.sort_by(f64::total_cmp);
         let ratio = on_map[on_map.len() / 2] / on_heap[on_heap.len() / 2];
-        println!("{what}: {:.1} ms mapped, {:.1} ms on the heap", on_map[on_map.len() / 2] * 1e3, on_heap[on_heap.len() / 2] * 1e3);
+        println!(
+            "{what}: {:.1} ms mapped, {:.1} ms on the heap",
+            on_map[on_map.len() / 2] * 1e3,
+            on_heap[on_heap.len() / 2] * 1e3
+        );
         verdict(&format!("{what} on the map against the heap"), ratio, "x", "at most 1.1x", ratio <= 1.1);
     }
 

@@ -57,7 +57,11 @@ fn parent(options: &[&str]) -> Result<()> {
     let frame = session.publish("flights", &flights)?;
     let published = start.elapsed();
     let megabytes = frame.bytes() as f64 / 1e6;
-    println!("published {megabytes:.1} MB once in {:.1} ms: {:.2} GB/s", ms(published), megabytes / 1e3 / published.as_secs_f64());
+    println!(
+        "published {megabytes:.1} MB once in {:.1} ms: {:.2} GB/s",
+        ms(published),
+        megabytes / 1e3 / published.as_secs_f64()
+    );
 
     let shared = run_shared(&frame, workers)?;
     let copied = run_copies(&flights, workers)?;
@@ -69,7 +73,12 @@ fn parent(options: &[&str]) -> Result<()> {
     row("time to hand over the data", ms(shared.handed_over), ms(copied.handed_over), "ms");
     row("time of the whole job", ms(shared.whole), ms(copied.whole), "ms");
     row("memory of all workers (PSS)", shared.pss as f64 / 1e6, copied.pss as f64 / 1e6, "MB");
-    println!("{:34} {:>9.2} x  {:>9.2} x", "  against the frame's size", shared.pss as f64 / 1e6 / megabytes, copied.pss as f64 / 1e6 / megabytes);
+    println!(
+        "{:34} {:>9.2} x  {:>9.2} x",
+        "  against the frame's size",
+        shared.pss as f64 / 1e6 / megabytes,
+        copied.pss as f64 / 1e6 / megabytes
+    );
     let opens: Vec<String> = shared.opened.iter().map(|us| format!("{us:.0}")).collect();
     println!("workers opened their part in {} us", opens.join(", "));
 
@@ -77,7 +86,10 @@ fn parent(options: &[&str]) -> Result<()> {
     for (what, job) in [("shared frame", &shared), ("own copies", &copied)] {
         let found = merge(&job.parts)?;
         if !found.equals_missing(&expected) {
-            return Err(format!("the workers with {what} computed something else than one process: {found} {expected}").into());
+            return Err(format!(
+                "the workers with {what} computed something else than one process: {found} {expected}"
+            )
+            .into());
         }
     }
     println!("\nboth agree with one process:\n{}", expected.head(Some(5)));
@@ -127,7 +139,8 @@ fn run_copies(flights: &DataFrame, workers: usize) -> Result<Job> {
 }
 
 fn finish_job(start: Instant, mut workers: Vec<Worker>) -> Result<Job> {
-    let mut job = Job { handed_over: Duration::ZERO, whole: Duration::ZERO, pss: 0, opened: Vec::new(), parts: Vec::new() };
+    let mut job =
+        Job { handed_over: Duration::ZERO, whole: Duration::ZERO, pss: 0, opened: Vec::new(), parts: Vec::new() };
     let mut handed_over = Duration::ZERO;
     for worker in &mut workers {
         job.opened.push(worker.line()?.parse()?);
@@ -185,7 +198,8 @@ impl Worker {
 /// A process's share of its resident pages, in bytes.
 fn pss(pid: u32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let kib = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib =
+        rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
@@ -233,7 +247,8 @@ fn part_of(rows: &[String]) -> Result<DataFrame> {
             column.push(word.parse::<i64>()?);
         }
     }
-    let [flights, known, late, worst] = <[Vec<i64>; 4]>::try_from(numbers).map_err(|_| "a worker sent other columns")?;
+    let [flights, known, late, worst] =
+        <[Vec<i64>; 4]>::try_from(numbers).map_err(|_| "a worker sent other columns")?;
     Ok(df!("carrier" => carriers, "flights" => flights, "known" => known, "late" => late, "worst" => worst)?)
 }
 

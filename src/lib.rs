@@ -1,5 +1,66 @@
-//! x
+//! Share dataframes between processes: written once, opened everywhere, copied nowhere.
+//!
+//! A frame is published once, as a plain Arrow IPC file in memory that every process can map; workers rebuild Polars
+//! and Arrow frames on the mapped bytes without copying them.
+//!
+//! ```
+//! use coframe::{Handle, Store};
+//! use polars::prelude::*;
+//!
+//! # let dir = tempfile::tempdir_in("/dev/shm")?;
+//! # let path = dir.path().join("store");
+//! let store = Store::at(&path)?; // or Store::open_default()?
+//! let df = df!("carrier" => ["UA", "DL", "UA"], "delay" => [Some(2), Some(-3), None])?;
+//! let flights = store.publish("flights", &df)?;
+//!
+//! // In any process of this user, in microseconds whatever the size:
+//! let flights = Store::at(&path)?.open("flights")?;
+//! assert!(flights.to_polars()?.equals_missing(&df));
+//!
+//! // Or by a text that goes through arguments, queues and serializers:
+//! let part = flights.select(["delay"])?.slice(0..2)?.handle().to_string();
+//! assert_eq!(part.parse::<Handle>()?.open()?.rows(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The nouns
+//!
+//! * A [`Store`] is a directory, in memory by default, that holds frames under [`Name`]s.
+//! * A [`Frame`] is an immutable table, or a part of one: [`batches`](Frame::batches) for Arrow,
+//!   [`to_polars`](Frame::to_polars) for Polars, [`explain`](Frame::explain) for what was shared and what was not.
+//! * A version: publishing a name again makes a new, higher one. Whoever has an older one open keeps it.
+//! * A [`Handle`] names one version, or a part of it, and opens it in another process.
+//! * A [`Session`] is a part of a store whose frames die with the process that owns it.
+//!
+//! # What it promises
+//!
+//! Opening costs in the order of columns and batches, never of rows. Publishing copies once. Nothing half-written is
+//! ever visible, nothing in use disappears, and nothing dead stays, whatever process is killed, stopped or forked.
+//! There is no daemon: the kernel's files and locks are the only shared state. Any Arrow reader in any language opens
+//! a frame by its path.
+//!
+//! # What it does not do
+//!
+//! Frames never change, and there is no compression inside them. Nothing goes to disk unless the store is there.
+//! Nothing is evicted. No thread is started. Memory is trusted to processes of the same user: docs/SAFETY.md in the
+//! repository says what that means, for root in particular.
+//!
+//! Linux on x86-64 is supported. Linux on aarch64 should work and is untested.
+//!
+//! # Features
+//!
+//! * `polars` (default): `DataFrame`s in and out. Without it the crate has Arrow alone.
+
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "coframe shares memory through Linux's tmpfs, O_TMPFILE, flock and /proc; other operating systems are not supported"
+);
+#[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
+compile_error!("coframe maps whole little-endian segments and supports 64-bit little-endian targets only");
+
 mod error;
 mod explain;
 mod failpoint;
@@ -21,3 +82,8 @@ pub use crate::{
     name::Name,
     store::{FrameInfo, FrameWriter, PublishOptions, Session, Store, Swept, Usage, User},
 };
+
+/// Compiles and runs the README's examples, so that they cannot rot.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -49,7 +49,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
 
 /// The modules after `crate::` in a file's code.
 fn imports(text: &str) -> Vec<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
     let mut found = Vec::new();
     for after in code.split("crate::").skip(1) {
         match after.strip_prefix('{') {
@@ -82,7 +83,8 @@ fn imports_go_in_one_direction() {
         if module == "lib" {
             continue;
         }
-        let may = allowed.get(module.as_str()).unwrap_or_else(|| panic!("{} is in no line of the code map", path.display()));
+        let may =
+            allowed.get(module.as_str()).unwrap_or_else(|| panic!("{} is in no line of the code map", path.display()));
         for import in imports(&text) {
             assert!(may.contains(&import.as_str()), "{} imports {import}", path.display());
         }

@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn a_handle_cannot_leave_its_store() {
         let text = handle().to_string();
-        for (from, to) in [("trades-1.x@", "..%2Fx@"), ("0123456789abcdef0123456789abcdef", "../../x"), ("coframe:/", "coframe:")] {
+        for (from, to) in
+            [("trades-1.x@", "..%2Fx@"), ("0123456789abcdef0123456789abcdef", "../../x"), ("coframe:/", "coframe:")]
+        {
             let bad = text.replace(from, to);
             assert_ne!(bad, text);
             assert!(bad.parse::<Handle>().is_err(), "{bad} was accepted");

@@ -195,7 +195,8 @@ impl Frame {
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
-        let positions: Vec<usize> = names.into_iter().map(|name| self.position(name.as_ref())).collect::<Result<_>>()?;
+        let positions: Vec<usize> =
+            names.into_iter().map(|name| self.position(name.as_ref())).collect::<Result<_>>()?;
         let project = |batch: &RecordBatch| batch.project(&positions);
         let select = |e| Error::arrow(format_args!("select columns of `{}`", self.name()), e);
         let schema = self.schema.project(&positions).map_err(select)?;

@@ -72,7 +72,8 @@ fn body_of<'a>(
     let start = message.body.start;
     // Message and buffer ranges were checked against the file, so the sum stays inside it.
     move |offset, len| {
-        buffer(start.saturating_add(offset), len).ok_or_else(|| Error::corrupt(what, "S5-buffers", "a buffer leaves the file"))
+        buffer(start.saturating_add(offset), len)
+            .ok_or_else(|| Error::corrupt(what, "S5-buffers", "a buffer leaves the file"))
     }
 }
 
@@ -86,8 +87,7 @@ pub(crate) fn validate(batch: &RecordBatch, what: &str) -> Result<()> {
 }
 
 fn validate_data(data: &ArrayData, column: &str, what: &str) -> Result<()> {
-    data.validate_full()
-        .map_err(|e| Error::corrupt(what, "V1-values", format_args!("column `{column}`: {e}")))
+    data.validate_full().map_err(|e| Error::corrupt(what, "V1-values", format_args!("column `{column}`: {e}")))
 }
 
 /// What is known while the messages of one file or stream are decoded.
@@ -143,7 +143,11 @@ impl Decoder {
         if let (true, Some(old)) = (dictionary.isDelta(), self.dictionaries.get(&dictionary.id())) {
             let parts = [make_array(old.clone()), make_array(data)];
             let whole = concat(&[&parts[0], &parts[1]]).map_err(|e| Error::arrow("join a delta dictionary", e))?;
-            self.copied.push(Copied { column, bytes: whole.get_buffer_memory_size(), reason: "its dictionary came in parts".into() });
+            self.copied.push(Copied {
+                column,
+                bytes: whole.get_buffer_memory_size(),
+                reason: "its dictionary came in parts".into(),
+            });
             data = whole.to_data();
         }
         note(&mut self.copied, column, copied);
@@ -302,15 +306,15 @@ impl<'a> Reader<'a> {
         if spec.can_contain_null_mask {
             let range = self.next_range(path)?;
             if wanted && nulls > 0 {
-                null_bits = Some(self.buffer(path, range, len.div_ceil(8), 1)?);
+                null_bits = Some(self.buffer(path, range, Need::Exactly(len.div_ceil(8)), 1)?);
             }
         }
         let mut buffers = Vec::with_capacity(spec.buffers.len());
         for (index, buffer) in spec.buffers.iter().enumerate() {
             let range = self.next_range(path)?;
             if wanted {
-                let (least, alignment) = needs(data_type, index, buffer, len);
-                buffers.push(self.buffer(path, range, least, alignment)?);
+                let (need, alignment) = needs(data_type, index, buffer, len);
+                buffers.push(self.buffer(path, range, need, alignment)?);
             }
         }
         if spec.variadic {
@@ -318,7 +322,7 @@ impl<'a> Reader<'a> {
             for _ in 0..count.max(0) {
                 let range = self.next_range(path)?;
                 if wanted {
-                    buffers.push(self.buffer(path, range, 0, 1)?);
+                    buffers.push(self.buffer(path, range, Need::Any, 1)?);
                 }
             }
         }
@@ -368,7 +372,9 @@ impl<'a> Reader<'a> {
         }
         if let ([ends, values], DataType::RunEndEncoded(..)) = (inner.as_slice(), data_type) {
             if ends.len() != values.len() || ends.null_count() > 0 {
-                return Err(self.error(path, format_args!("it has {} run ends for {} values", ends.len(), values.len())));
+                return Err(
+                    self.error(path, format_args!("it has {} run ends for {} values", ends.len(), values.len()))
+                );
             }
         }
         Ok(inner)
@@ -387,14 +393,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn buffer(&mut self, path: &str, range: Range<usize>, least: usize, alignment: usize) -> Result<Buffer> {
-        if range.len() < least {
-            return Err(self.error(path, format_args!("a buffer has {} bytes and needs {least}", range.len())));
-        }
-        if range.is_empty() {
+    fn buffer(&mut self, path: &str, range: Range<usize>, need: Need, alignment: usize) -> Result<Buffer> {
+        let len = match need {
+            Need::Exactly(len) if range.len() < len => {
+                return Err(self.error(path, format_args!("a buffer has {} bytes and needs {len}", range.len())));
+            }
+            Need::Exactly(len) => len,
+            Need::Any => range.len(),
+        };
+        if len == 0 {
             return Ok(Buffer::default());
         }
-        let buffer = (self.body)(range.start, range.len())?;
+        let buffer = (self.body)(range.start, len)?;
         if buffer.as_ptr().addr().is_multiple_of(alignment) {
             return Ok(buffer);
         }
@@ -403,8 +413,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The least size and the alignment that a buffer needs for `len` values.
-fn needs(data_type: &DataType, index: usize, spec: &BufferSpec, len: usize) -> (usize, usize) {
+/// How many bytes of a buffer belong to an array.
+enum Need {
+    /// No more are taken: arrow asserts that offsets and values fill their buffers.
+    Exactly(usize),
+    Any,
+}
+
+/// The size and the alignment that a buffer needs for `len` values.
+fn needs(data_type: &DataType, index: usize, spec: &BufferSpec, len: usize) -> (Need, usize) {
     let offsets = index == 0
         && matches!(
             data_type,
@@ -420,10 +437,10 @@ fn needs(data_type: &DataType, index: usize, spec: &BufferSpec, len: usize) -> (
         // No values need no offsets at all; otherwise there is one more offset than values.
         BufferSpec::FixedWidth { byte_width, alignment } => {
             let count = if offsets && len > 0 { len.saturating_add(1) } else { len };
-            (count.saturating_mul(*byte_width), *alignment)
+            (Need::Exactly(count.saturating_mul(*byte_width)), *alignment)
         }
-        BufferSpec::BitMap => (len.div_ceil(8), 1),
-        BufferSpec::VariableWidth | BufferSpec::AlwaysNull => (0, 1),
+        BufferSpec::BitMap => (Need::Exactly(len.div_ceil(8)), 1),
+        BufferSpec::VariableWidth | BufferSpec::AlwaysNull => (Need::Any, 1),
     }
 }
 

@@ -87,7 +87,8 @@ fn collect(path: &str, data_type: &DataType, pools: &mut Vec<Pool>) {
 fn strip<'a>(data: ArrayData, pools: &mut impl Iterator<Item = &'a mut Pool>) -> Result<ArrayData> {
     if let DataType::Dictionary(key, _) = data.data_type() {
         let key = key.as_ref().clone();
-        let pool = pools.next().ok_or_else(|| Error::invalid("a dictionary column", "its field is not in the schema"))?;
+        let pool =
+            pools.next().ok_or_else(|| Error::invalid("a dictionary column", "its field is not in the schema"))?;
         return match pool.remapping(&data)? {
             None => Ok(rebuild(data, key, Vec::new())),
             Some(map) => remap(&data, &key, &map, &pool.path),
@@ -192,7 +193,8 @@ fn remap_keys<T: ArrowPrimitiveType>(keys: &ArrayRef, map: &[usize]) -> Option<A
         None => Some(None),
         Some(key) => map.get(key.as_usize()).copied().and_then(T::Native::from_usize).map(Some),
     };
-    let new: Option<PrimitiveArray<T>> = keys.iter().map(new).collect::<Option<Vec<_>>>().map(|keys| keys.into_iter().collect());
+    let new: Option<PrimitiveArray<T>> =
+        keys.iter().map(new).collect::<Option<Vec<_>>>().map(|keys| keys.into_iter().collect());
     new.map(|keys| Arc::new(keys) as ArrayRef)
 }
 

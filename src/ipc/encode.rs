@@ -66,8 +66,7 @@ impl Encoder {
     pub(crate) fn begin(schema: &SchemaRef, options: &EncoderOptions, sink: &mut Sink<'_>) -> Result<Self> {
         let schema = options.layout.schema(schema);
         let fields = schema.fields().iter();
-        let keys: Vec<_> =
-            fields.map(|f| f.as_ref().clone().with_data_type(keys_type(f.data_type()))).collect();
+        let keys: Vec<_> = fields.map(|f| f.as_ref().clone().with_data_type(keys_type(f.data_type()))).collect();
         let keys_schema = SchemaRef::new(Schema::new(keys));
         let dictionaries =
             schema.fields().iter().map(|f| has_dictionary(f.data_type()).then(|| Dictionaries::new(f))).collect();

@@ -124,9 +124,9 @@ impl Metadata {
             Some((column.parse().ok()?, direction == "-"))
         };
         let sorted_marks = sorted.text()?.split(',').filter(|mark| !mark.is_empty()).map(mark);
-        let user = pairs.iter().filter_map(|(key, value)| {
-            Some((key.strip_prefix("coframe.user.")?.to_owned(), (*value).to_owned()))
-        });
+        let user = pairs
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix("coframe.user.")?.to_owned(), (*value).to_owned())));
         Ok(Self {
             segment: u128::from_str_radix(segment.text()?, 16).map_err(|e| segment.error(e))?,
             writer: get("coframe.writer").text()?.to_owned(),
@@ -235,6 +235,11 @@ impl Footer {
         let pairs = footer.custom_metadata().into_iter().flatten();
         let pairs: HashMap<&str, &str> = pairs.filter_map(|kv| Some((kv.key()?, kv.value()?))).collect();
         let ours = pairs.contains_key("coframe.format");
+        // Damage can hide the mark, and batches with it. Then the file must not pass for a foreign one.
+        let hidden = |key: &&str| footer_bytes.windows(key.len()).any(|window| window == key.as_bytes());
+        if !ours && ["coframe.format", "coframe.segment", "coframe.digest"].iter().any(hidden) {
+            return Err(bad("M1-entries", &"`coframe.format` cannot be read: it is missing"));
+        }
         let metadata = ours.then(|| Metadata::from_pairs(&pairs, what)).transpose()?;
         if ours {
             let mut messages: Vec<_> = dictionaries.iter().chain(&batches).collect();
@@ -283,7 +288,8 @@ fn message_range(block: &Block, footer_start: usize, what: &str) -> Result<Messa
         let start = usize::try_from(block.offset()).ok()?;
         let middle = start.checked_add(usize::try_from(block.metaDataLength()).ok().filter(|len| *len >= 8)?)?;
         let end = middle.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
-        (start >= MAGIC.len() && end <= footer_start).then_some(MessageRange { header: start..middle, body: middle..end })
+        (start >= MAGIC.len() && end <= footer_start)
+            .then_some(MessageRange { header: start..middle, body: middle..end })
     };
     range().ok_or_else(|| {
         Error::corrupt(

@@ -52,9 +52,7 @@ impl Layout {
             (Self::Views, Binary | LargeBinary) => BinaryView,
             (Self::Classic, Utf8View) => LargeUtf8,
             (Self::Classic, BinaryView) => LargeBinary,
-            (_, Dictionary(key, value)) => {
-                Dictionary(key, Box::new(map_type(&value, &|inner| self.data_type(inner))))
-            }
+            (_, Dictionary(key, value)) => Dictionary(key, Box::new(map_type(&value, &|inner| self.data_type(inner)))),
             (_, other) => other,
         }
     }

@@ -133,7 +133,8 @@ fn next_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
         reader.read_exact(&mut word).map_err(|e| cut_short(e, what))?;
     }
     let len = usize::try_from(i32::from_le_bytes(word)).ok().filter(|len| *len <= MAX_HEADER);
-    let len = len.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is no Arrow IPC: a message has no sane length"))?;
+    let len =
+        len.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is no Arrow IPC: a message has no sane length"))?;
     if len == 0 {
         return Ok(None);
     }

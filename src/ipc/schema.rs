@@ -23,7 +23,10 @@ pub(super) struct ReadSchema {
 /// Converts the schema. `what` names the file in errors.
 pub(super) fn read(schema: ipc::Schema<'_>, what: &str) -> Result<ReadSchema> {
     if schema.endianness() != Endianness::Little {
-        return Err(Error::unsupported(format_args!("{what}, which is big-endian,"), "write it on a little-endian machine"));
+        return Err(Error::unsupported(
+            format_args!("{what}, which is big-endian,"),
+            "write it on a little-endian machine",
+        ));
     }
     let mut ids = Vec::new();
     let fields = schema.fields().into_iter().flatten();
@@ -45,7 +48,8 @@ fn read_field(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option
         None => read_type(field, ids, depth)?,
         Some(dictionary) => {
             ids.push(dictionary.id());
-            let key = dictionary.indexType().map_or(Some(DataType::Int32), |int| integer(int.bitWidth(), int.is_signed()))?;
+            let key =
+                dictionary.indexType().map_or(Some(DataType::Int32), |int| integer(int.bitWidth(), int.is_signed()))?;
             DataType::Dictionary(Box::new(key), Box::new(read_type(field, ids, depth)?))
         }
     };

@@ -48,9 +48,7 @@ pub(super) fn with_children(data_type: &DataType, new: Vec<FieldRef>) -> DataTyp
         DataType::FixedSizeList(old, size) => DataType::FixedSizeList(next(old), *size),
         DataType::Map(old, sorted) => DataType::Map(next(old), *sorted),
         DataType::Struct(old) => DataType::Struct(old.iter().map(next).collect()),
-        DataType::Union(old, mode) => {
-            DataType::Union(old.iter().map(|(id, field)| (id, next(field))).collect(), *mode)
-        }
+        DataType::Union(old, mode) => DataType::Union(old.iter().map(|(id, field)| (id, next(field))).collect(), *mode),
         DataType::RunEndEncoded(ends, values) => {
             let ends = next(ends);
             DataType::RunEndEncoded(ends, next(values))

@@ -1,8 +1,8 @@
 //! Compacting view columns whose buffers hold mostly what no row refers to.
 
 use arrow::{
-    array::{ArrayRef, AsArray, ArrayData, make_array},
-    datatypes::{ByteViewType, DataType, BinaryViewType, StringViewType},
+    array::{ArrayData, ArrayRef, AsArray, make_array},
+    datatypes::{BinaryViewType, ByteViewType, DataType, StringViewType},
 };
 
 use super::tree::{any_type, children, rebuild};

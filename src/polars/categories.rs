@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::array::{Array, ArrayData, AsArray, StringViewArray, StringViewBuilder, make_array};
 use polars::{
     datatypes::DataType,
-    prelude::{Categories, CategoricalMapping, CategoricalPhysical, FrozenCategories, PlSmallStr},
+    prelude::{CategoricalMapping, CategoricalPhysical, Categories, FrozenCategories, PlSmallStr},
 };
 use polars_arrow::array::{Array as PlArray, FixedSizeListArray, ListArray, PrimitiveArray, StructArray};
 
@@ -213,9 +213,7 @@ impl Incoming {
             let key = match value {
                 None => None,
                 Some(value) if is_enum => mapping.get_cat(value),
-                Some(value) => {
-                    Some(mapping.insert_cat(value).map_err(|e| Error::polars("add a category", e))?)
-                }
+                Some(value) => Some(mapping.insert_cat(value).map_err(|e| Error::polars("add a category", e))?),
             };
             table.push(key);
         }

@@ -21,7 +21,12 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Shares one physical Polars array of the given dtype; `field` is what `to_field` made of the dtype.
-pub(super) fn export(array: &dyn PlArray, dtype: &DataType, field: &Field, dictionaries: &Dictionaries) -> Result<ArrayData> {
+pub(super) fn export(
+    array: &dyn PlArray,
+    dtype: &DataType,
+    field: &Field,
+    dictionaries: &Dictionaries,
+) -> Result<ArrayData> {
     let exported = match dtype {
         DataType::Boolean => booleans(array, field),
         DataType::Int8 => primitive::<i8>(array, field),

@@ -9,14 +9,15 @@ use polars::{
     datatypes::DataType,
     frame::DataFrame,
     prelude::{
-        Categories, CategoricalPhysical, Column, CompatLevel, Field as PlField, PlSmallStr, Series, TimeUnit as PlTimeUnit,
-        TimeZone, pf16,
+        CategoricalPhysical, Categories, Column, CompatLevel, Field as PlField, PlSmallStr, Series,
+        TimeUnit as PlTimeUnit, TimeZone, pf16,
     },
     series::IsSorted,
 };
 use polars_arrow::{
     array::{
-        Array as PlArray, BinaryArray, BooleanArray, FixedSizeListArray, ListArray, NullArray, PrimitiveArray, StructArray,
+        Array as PlArray, BinaryArray, BooleanArray, FixedSizeListArray, ListArray, NullArray, PrimitiveArray,
+        StructArray,
     },
     datatypes::ArrowDataType,
     types::NativeType,
@@ -247,7 +248,9 @@ impl Crossing {
                 FixedSizeListArray::new(physical(dtype), array.len(), values, nulls(array)).boxed()
             }
             DataType::Struct(inner) => {
-                let (ArrowType::Struct(fields), array) = (field.data_type(), array.as_struct()) else { return Ok(None) };
+                let (ArrowType::Struct(fields), array) = (field.data_type(), array.as_struct()) else {
+                    return Ok(None);
+                };
                 let mut values = Vec::with_capacity(inner.len());
                 for ((child, field), inner) in array.columns().iter().zip(fields).zip(inner) {
                     let Some(child) = self.import(child, field, inner.dtype(), trusted)? else { return Ok(None) };
@@ -281,8 +284,12 @@ impl Crossing {
             (Renumbering::Table(table), false) => table.get(*old).copied().flatten(),
         });
         Ok(match width {
-            CategoricalPhysical::U8 => new.map(|key| key.and_then(|key| u8::try_from(key).ok())).collect::<PrimitiveArray<u8>>().boxed(),
-            CategoricalPhysical::U16 => new.map(|key| key.and_then(|key| u16::try_from(key).ok())).collect::<PrimitiveArray<u16>>().boxed(),
+            CategoricalPhysical::U8 => {
+                new.map(|key| key.and_then(|key| u8::try_from(key).ok())).collect::<PrimitiveArray<u8>>().boxed()
+            }
+            CategoricalPhysical::U16 => {
+                new.map(|key| key.and_then(|key| u16::try_from(key).ok())).collect::<PrimitiveArray<u16>>().boxed()
+            }
             CategoricalPhysical::U32 => new.collect::<PrimitiveArray<u32>>().boxed(),
         })
     }

@@ -6,11 +6,7 @@ use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, make_array},
     datatypes::{Schema, SchemaRef},
 };
-use polars::{
-    frame::DataFrame,
-    prelude::Series,
-    series::IsSorted,
-};
+use polars::{frame::DataFrame, prelude::Series, series::IsSorted};
 
 use super::{
     categories::{Dictionaries, dictionaries},

@@ -8,11 +8,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock};
 
-use super::{
-    directory::Directory,
-    mapping::Mapping,
-    medium::Medium,
-};
+use super::{directory::Directory, mapping::Mapping, medium::Medium};
 use crate::{
     error::{Error, Result},
     failpoint,

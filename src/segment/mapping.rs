@@ -96,7 +96,6 @@ impl Mapping {
 /// Maps a lock file, whose bytes nobody ever reads, so that its lock lives with the map.
 pub(super) fn map_lock_file(file: &File, path: &Path) -> Result<Mmap> {
     // SAFETY: the map's bytes are never turned into a reference: `DirectoryLock` keeps the map private and unread.
-    unsafe { MmapOptions::new().len(1).map(file) }.map_err(|e| {
-        Kind::Os { action: "map the lock file", path: path.to_owned(), source: e }.into()
-    })
+    unsafe { MmapOptions::new().len(1).map(file) }
+        .map_err(|e| Kind::Os { action: "map the lock file", path: path.to_owned(), source: e }.into())
 }

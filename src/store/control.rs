@@ -58,7 +58,8 @@ fn read_next(root: &Directory, file: &std::fs::File) -> Result<u64> {
     };
     if let (None, Some(version)) = (parse(), text.strip_prefix("coframe store ").and_then(|t| t.lines().next())) {
         if version != "1" {
-            let what = format!("the store `{}`, which has format {version} where this build reads 1,", root.path().display());
+            let what =
+                format!("the store `{}`, which has format {version} where this build reads 1,", root.path().display());
             return Err(Error::unsupported(what, "upgrade coframe, or use another directory"));
         }
     }
@@ -90,9 +91,9 @@ impl<'a> Control<'a> {
     }
 
     fn lock_within(root: &'a Directory, limit: Duration) -> Result<Self> {
-        let file = root.open_file_rw(FILE)?.ok_or_else(|| {
-            Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() }
-        })?;
+        let file = root
+            .open_file_rw(FILE)?
+            .ok_or_else(|| Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() })?;
         let lock = Flock::exclusive(file, &root.path().join(FILE), limit)?;
         Ok(Self { root, lock })
     }

@@ -87,7 +87,10 @@ impl FrameWriter {
         let (found, expected) = (batch.schema_ref().fields(), self.schema.fields());
         let what = || format!("a batch for `{}`", self.name);
         if found.len() != expected.len() {
-            return Err(Error::invalid(what(), format_args!("expected {} columns, found {}", expected.len(), found.len())));
+            return Err(Error::invalid(
+                what(),
+                format_args!("expected {} columns, found {}", expected.len(), found.len()),
+            ));
         }
         for (found, expected) in found.iter().zip(expected) {
             if found.name() != expected.name() || !found.data_type().equals_datatype(expected.data_type()) {
@@ -135,6 +138,9 @@ impl FrameWriter {
 
 impl std::fmt::Debug for FrameWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrameWriter").field("name", &self.name).field("bytes", &self.draft.len()).finish_non_exhaustive()
+        f.debug_struct("FrameWriter")
+            .field("name", &self.name)
+            .field("bytes", &self.draft.len())
+            .finish_non_exhaustive()
     }
 }

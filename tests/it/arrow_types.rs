@@ -6,14 +6,15 @@ use coframe::{
     CopyPolicy, Layout, OpenOptions, PublishOptions,
     arrow::{
         array::{
-            Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal256Array, DictionaryArray, FixedSizeBinaryArray,
-            FixedSizeListArray, Int32Array, Int64Array, ListArray, ListBuilder, ListViewArray, MapBuilder, NullArray, RecordBatch,
-            RunArray, StringArray, StringBuilder, StringViewArray, StructArray, UnionArray, make_array, new_null_array,
+            Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal256Array, DictionaryArray,
+            FixedSizeBinaryArray, FixedSizeListArray, Int32Array, Int64Array, ListArray, ListBuilder, ListViewArray,
+            MapBuilder, NullArray, RecordBatch, RunArray, StringArray, StringBuilder, StringViewArray, StructArray,
+            UnionArray, make_array, new_null_array,
         },
         buffer::{NullBuffer, ScalarBuffer},
         compute::{cast, concat_batches},
         datatypes::{
-            DataType, Field, Fields, Int8Type, Int32Type, IntervalUnit, TimeUnit, UnionFields, UInt32Type, i256,
+            DataType, Field, Fields, Int8Type, Int32Type, IntervalUnit, TimeUnit, UInt32Type, UnionFields, i256,
         },
         util::display::{ArrayFormatter, FormatOptions},
     },
@@ -24,16 +25,37 @@ use crate::common::scratch;
 /// One column of every type, five rows, with nulls where the type can have them.
 fn every_type() -> RecordBatch {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3), Some(4), Some(5)]));
-    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("a text that is longer"), Some(""), Some("a")]));
+    let texts: ArrayRef =
+        Arc::new(StringArray::from(vec![Some("a"), None, Some("a text that is longer"), Some(""), Some("a")]));
     let mut columns: Vec<ArrayRef> = Vec::new();
     use DataType as T;
     for data_type in [
-        T::Boolean, T::Int8, T::Int16, T::Int32, T::Int64, T::UInt8, T::UInt16, T::UInt32, T::UInt64, T::Float16, T::Float32,
-        T::Float64, T::Decimal32(7, 2), T::Decimal64(12, 2), T::Decimal128(30, 2), T::Decimal256(50, 2),
-        T::Timestamp(TimeUnit::Second, None), T::Timestamp(TimeUnit::Millisecond, Some("+00:00".into())),
-        T::Timestamp(TimeUnit::Microsecond, None), T::Timestamp(TimeUnit::Nanosecond, Some("+09:00".into())), T::Date64,
-        T::Duration(TimeUnit::Second), T::Duration(TimeUnit::Millisecond), T::Duration(TimeUnit::Nanosecond),
-        T::Time64(TimeUnit::Microsecond), T::Time64(TimeUnit::Nanosecond),
+        T::Boolean,
+        T::Int8,
+        T::Int16,
+        T::Int32,
+        T::Int64,
+        T::UInt8,
+        T::UInt16,
+        T::UInt32,
+        T::UInt64,
+        T::Float16,
+        T::Float32,
+        T::Float64,
+        T::Decimal32(7, 2),
+        T::Decimal64(12, 2),
+        T::Decimal128(30, 2),
+        T::Decimal256(50, 2),
+        T::Timestamp(TimeUnit::Second, None),
+        T::Timestamp(TimeUnit::Millisecond, Some("+00:00".into())),
+        T::Timestamp(TimeUnit::Microsecond, None),
+        T::Timestamp(TimeUnit::Nanosecond, Some("+09:00".into())),
+        T::Date64,
+        T::Duration(TimeUnit::Second),
+        T::Duration(TimeUnit::Millisecond),
+        T::Duration(TimeUnit::Nanosecond),
+        T::Time64(TimeUnit::Microsecond),
+        T::Time64(TimeUnit::Nanosecond),
     ] {
         columns.push(cast(&numbers, &data_type).unwrap());
     }
@@ -66,9 +88,14 @@ fn nested(numbers: &ArrayRef, texts: &ArrayRef) -> Vec<ArrayRef> {
         ListArray::new(item, coframe::arrow::buffer::OffsetBuffer::from_lengths(lengths), values.clone(), Some(nulls))
     };
     let list: ArrayRef = Arc::new(lists(numbers));
-    let large = |inner: &ArrayRef| cast(inner, &DataType::LargeList(Arc::new(Field::new("item", DataType::Int64, true)))).unwrap();
+    let large = |inner: &ArrayRef| {
+        cast(inner, &DataType::LargeList(Arc::new(Field::new("item", DataType::Int64, true)))).unwrap()
+    };
     let pair = |values: &ArrayRef| {
-        let fields = Fields::from(vec![Field::new("n", DataType::Int64, true), Field::new("v", values.data_type().clone(), true)]);
+        let fields = Fields::from(vec![
+            Field::new("n", DataType::Int64, true),
+            Field::new("v", values.data_type().clone(), true),
+        ]);
         let nulls = NullBuffer::from(vec![true, true, false, true, true]);
         StructArray::new(fields, vec![numbers.clone(), values.clone()], Some(nulls))
     };
@@ -84,11 +111,15 @@ fn nested(numbers: &ArrayRef, texts: &ArrayRef) -> Vec<ArrayRef> {
         map.append(row != 1).unwrap();
     }
     let view_item = Arc::new(Field::new("item", DataType::Int64, true));
-    let list_view = ListViewArray::new(view_item, vec![3, 0, 1, 1, 0].into(), vec![2, 0, 3, 1, 5].into(), numbers.clone(), None);
-    let run: RunArray<Int32Type> = RunArray::try_new(&Int32Array::from(vec![2, 5]), &StringArray::from(vec!["r", "s"])).unwrap();
+    let list_view =
+        ListViewArray::new(view_item, vec![3, 0, 1, 1, 0].into(), vec![2, 0, 3, 1, 5].into(), numbers.clone(), None);
+    let run: RunArray<Int32Type> =
+        RunArray::try_new(&Int32Array::from(vec![2, 5]), &StringArray::from(vec!["r", "s"])).unwrap();
     let union_fields: UnionFields =
         [(0, Field::new("i", DataType::Int32, true)), (3, Field::new("s", DataType::Utf8, true))]
-            .into_iter().map(|(id, field)| (id, Arc::new(field))).collect();
+            .into_iter()
+            .map(|(id, field)| (id, Arc::new(field)))
+            .collect();
     let dense = UnionArray::try_new(
         union_fields.clone(),
         ScalarBuffer::from(vec![0_i8, 3, 0, 3, 0]),
@@ -98,10 +129,21 @@ fn nested(numbers: &ArrayRef, texts: &ArrayRef) -> Vec<ArrayRef> {
     let sparse_parts: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![1, 2, 3, 4, 5])), texts.clone()];
     let sparse = UnionArray::try_new(union_fields, ScalarBuffer::from(vec![0_i8, 3, 0, 3, 0]), None, sparse_parts);
     vec![
-        list.clone(), large(&list), Arc::new(lists(texts)), Arc::new(lists(&dictionary)), Arc::new(pair(texts)), Arc::new(pair(&dictionary)),
-        Arc::new(lists(&(Arc::new(pair(&dictionary)) as ArrayRef))), Arc::new(fixed), Arc::new(map.finish()), Arc::new(list_view),
-        Arc::new(run), Arc::new(dense.unwrap()), Arc::new(sparse.unwrap()),
-        new_null_array(&DataType::Interval(IntervalUnit::MonthDayNano), 5), new_null_array(&DataType::Interval(IntervalUnit::DayTime), 5),
+        list.clone(),
+        large(&list),
+        Arc::new(lists(texts)),
+        Arc::new(lists(&dictionary)),
+        Arc::new(pair(texts)),
+        Arc::new(pair(&dictionary)),
+        Arc::new(lists(&(Arc::new(pair(&dictionary)) as ArrayRef))),
+        Arc::new(fixed),
+        Arc::new(map.finish()),
+        Arc::new(list_view),
+        Arc::new(run),
+        Arc::new(dense.unwrap()),
+        Arc::new(sparse.unwrap()),
+        new_null_array(&DataType::Interval(IntervalUnit::MonthDayNano), 5),
+        new_null_array(&DataType::Interval(IntervalUnit::DayTime), 5),
         new_null_array(&DataType::Interval(IntervalUnit::YearMonth), 5),
     ]
 }
@@ -161,15 +203,25 @@ fn batches_with_different_dictionaries_keep_their_values_under_one_dictionary() 
             Arc::new(Field::new("d", plain.data_type().clone(), true)),
             Arc::new(plain.clone()) as ArrayRef,
         )]);
-        RecordBatch::try_from_iter_with_nullable([("d", Arc::new(plain) as ArrayRef, true), ("s", Arc::new(nested) as _, true)]).unwrap()
+        RecordBatch::try_from_iter_with_nullable([
+            ("d", Arc::new(plain) as ArrayRef, true),
+            ("s", Arc::new(nested) as _, true),
+        ])
+        .unwrap()
     };
-    let batches = [batch(&[Some("a"), Some("b")]), batch(&[Some("b"), Some("c"), None]), batch(&[Some("d"), Some("a")])];
+    let batches =
+        [batch(&[Some("a"), Some("b")]), batch(&[Some("b"), Some("c"), None]), batch(&[Some("d"), Some("a")])];
     for rows in [1, 2, 100] {
         let frame = scratch.store.publish_with("d", &batches[..], PublishOptions::new().batch_rows(rows)).unwrap();
-        let texts: Vec<Option<String>> = frame.column("d").unwrap().iter().flat_map(|array| {
-            let array = cast(array, &DataType::Utf8).unwrap();
-            array.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
-        }).collect();
+        let texts: Vec<Option<String>> = frame
+            .column("d")
+            .unwrap()
+            .iter()
+            .flat_map(|array| {
+                let array = cast(array, &DataType::Utf8).unwrap();
+                array.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+            })
+            .collect();
         let expected = [Some("a"), Some("b"), Some("b"), Some("c"), None, Some("d"), Some("a")];
         assert_eq!(texts, expected.map(|text| text.map(str::to_owned)));
         let values = |batch: &RecordBatch| batch.column(0).as_dictionary::<Int8Type>().values().clone();
@@ -179,7 +231,10 @@ fn batches_with_different_dictionaries_keep_their_values_under_one_dictionary() 
         let file = std::fs::File::open(scratch.path().join("d.arrow")).unwrap();
         let reader = coframe::arrow::ipc::reader::FileReader::try_new(file, None).unwrap();
         let read: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
-        assert_eq!(concat_batches(frame.schema(), &read).unwrap(), concat_batches(frame.schema(), frame.batches()).unwrap());
+        assert_eq!(
+            concat_batches(frame.schema(), &read).unwrap(),
+            concat_batches(frame.schema(), frame.batches()).unwrap()
+        );
     }
 }
 
@@ -187,11 +242,15 @@ fn batches_with_different_dictionaries_keep_their_values_under_one_dictionary() 
 fn more_categories_than_the_keys_can_count_are_refused_by_name() {
     let scratch = scratch();
     let batch = |range: std::ops::Range<i32>| {
-        let array: DictionaryArray<Int8Type> = range.map(|i| i.to_string()).collect::<Vec<_>>().iter().map(|s| Some(s.as_str())).collect();
+        let array: DictionaryArray<Int8Type> =
+            range.map(|i| i.to_string()).collect::<Vec<_>>().iter().map(|s| Some(s.as_str())).collect();
         RecordBatch::try_from_iter([("code", Arc::new(array) as ArrayRef)]).unwrap()
     };
     let error = scratch.store.publish("d", &[batch(0..100), batch(100..200)][..]).unwrap_err();
-    assert!(error.is_unsupported() && error.to_string().starts_with("column `code`, whose batches together"), "{error}");
+    assert!(
+        error.is_unsupported() && error.to_string().starts_with("column `code`, whose batches together"),
+        "{error}"
+    );
     assert!(scratch.files().is_empty());
 }
 
@@ -236,23 +295,30 @@ fn nulls_of_foreign_structs_reach_their_fields_in_polars() {
 
 #[test]
 fn misaligned_buffers_of_a_foreign_file_are_copied_and_named_or_refused() {
-    use coframe::arrow::ipc::{MetadataVersion, writer::{FileWriter, IpcWriteOptions}};
+    use coframe::arrow::ipc::{
+        MetadataVersion,
+        writer::{FileWriter, IpcWriteOptions},
+    };
     let scratch = scratch();
     let numbers = Int64Array::from_iter_values(0..3);
     let decimals = cast(&numbers, &DataType::Decimal128(20, 2)).unwrap();
     let flags: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]));
     let bytes: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"a", b"b", b"c"]));
-    let batch = RecordBatch::try_from_iter_with_nullable([("b", bytes, true), ("f", flags, true), ("d", decimals, true)]).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("b", bytes, true), ("f", flags, true), ("d", decimals, true)])
+            .unwrap();
     // A store's file that somebody else put there: 8-byte alignment, no mark of coframe.
     for padding in 0..3 {
         let name = format!("f{padding}");
         let schema = coframe::arrow::datatypes::Schema::new_with_metadata(
-            batch.schema().fields().clone(), [("pad".to_owned(), "x".repeat(8 * padding))].into(),
+            batch.schema().fields().clone(),
+            [("pad".to_owned(), "x".repeat(8 * padding))].into(),
         );
         let batch = batch.clone().with_schema(Arc::new(schema)).unwrap();
         let path = scratch.path().join(format!("{name}@1.arrow"));
         let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).unwrap();
-        let mut writer = FileWriter::try_new_with_options(std::fs::File::create(path).unwrap(), &batch.schema(), options).unwrap();
+        let mut writer =
+            FileWriter::try_new_with_options(std::fs::File::create(path).unwrap(), &batch.schema(), options).unwrap();
         writer.write(&batch).unwrap();
         writer.finish().unwrap();
         std::os::unix::fs::symlink(format!("{name}@1.arrow"), scratch.path().join(format!("{name}.arrow"))).unwrap();

@@ -2,6 +2,7 @@
 
 mod arrow_types;
 mod common;
+mod corruption;
 mod polars_types;
 mod processes;
 mod store;

@@ -25,14 +25,33 @@ fn enumeration() -> DataType {
 fn every_leaf() -> Vec<Column> {
     let numbers = || series("", [Some(0), Some(1), None, Some(2), Some(86)]);
     let texts = || Series::new("".into(), [Some("low"), None, Some("mid"), Some("high"), Some("low")]);
-    let long = Series::new("".into(), [Some("x".repeat(40)), None, Some(String::new()), Some("y".repeat(13)), Some("ü".into())]);
+    let long = Series::new(
+        "".into(),
+        [Some("x".repeat(40)), None, Some(String::new()), Some("y".repeat(13)), Some("ü".into())],
+    );
     let casts = [
-        DataType::Boolean, DataType::Int8, DataType::Int16, DataType::Int32, DataType::Int64, DataType::Int128,
-        DataType::UInt8, DataType::UInt16, DataType::UInt32, DataType::UInt64, DataType::UInt128, DataType::Float16,
-        DataType::Float32, DataType::Float64, DataType::Decimal(20, 3), DataType::Date, DataType::Time,
-        DataType::Datetime(TimeUnit::Milliseconds, None), DataType::Datetime(TimeUnit::Microseconds, None),
+        DataType::Boolean,
+        DataType::Int8,
+        DataType::Int16,
+        DataType::Int32,
+        DataType::Int64,
+        DataType::Int128,
+        DataType::UInt8,
+        DataType::UInt16,
+        DataType::UInt32,
+        DataType::UInt64,
+        DataType::UInt128,
+        DataType::Float16,
+        DataType::Float32,
+        DataType::Float64,
+        DataType::Decimal(20, 3),
+        DataType::Date,
+        DataType::Time,
+        DataType::Datetime(TimeUnit::Milliseconds, None),
+        DataType::Datetime(TimeUnit::Microseconds, None),
         DataType::Datetime(TimeUnit::Nanoseconds, Some(TimeZone::opt_try_new(Some("Europe/Berlin")).unwrap().unwrap())),
-        DataType::Duration(TimeUnit::Milliseconds), DataType::Duration(TimeUnit::Microseconds),
+        DataType::Duration(TimeUnit::Milliseconds),
+        DataType::Duration(TimeUnit::Microseconds),
         DataType::Duration(TimeUnit::Nanoseconds),
     ];
     let mut all: Vec<Series> = casts.iter().map(|dtype| numbers().cast(dtype).unwrap()).collect();
@@ -40,8 +59,10 @@ fn every_leaf() -> Vec<Column> {
     all.push(long.clone());
     all.push(long.cast(&DataType::Binary).unwrap());
     all.push(Series::new_null("".into(), 5));
-    all.extend([named("a"), named("a"), named("b"), enumeration(), DataType::from_categories(Categories::global())]
-        .map(|dtype| texts().cast(&dtype).unwrap()));
+    all.extend(
+        [named("a"), named("a"), named("b"), enumeration(), DataType::from_categories(Categories::global())]
+            .map(|dtype| texts().cast(&dtype).unwrap()),
+    );
     let rename = |(i, mut s): (usize, Series)| {
         s.rename(format!("{i} {}", s.dtype()).into());
         s.into_column()
@@ -72,7 +93,11 @@ fn every_nesting() -> Vec<Column> {
             plain.into_series().zip_with(&outer, &nulls).unwrap()
         };
         let mut nested = vec![list(&leaf), pair(&leaf), list(&pair(&leaf)), pair(&list(&leaf)), list(&list(&leaf))];
-        if let Ok(fixed) = leaf.slice(0, 4).append(&leaf.slice(0, 1)).and_then(|s| s.reshape_array(&[ReshapeDimension::new(5), ReshapeDimension::new(1)])) {
+        if let Ok(fixed) = leaf
+            .slice(0, 4)
+            .append(&leaf.slice(0, 1))
+            .and_then(|s| s.reshape_array(&[ReshapeDimension::new(5), ReshapeDimension::new(1)]))
+        {
             nested.push(list(&fixed));
             nested.push(fixed);
         }
@@ -282,13 +307,20 @@ fn leaf() -> impl Strategy<Value = Series> {
     let numbers = prop::collection::vec(prop::option::of(any::<i64>()), 8..9);
     let texts = prop::collection::vec(prop::option::of("[a-zü]{0,20}"), 8..9);
     let dtypes = prop_oneof![
-        Just(DataType::Int64), Just(DataType::Int128), Just(DataType::Float32), Just(DataType::Datetime(TimeUnit::Nanoseconds, None)),
-        Just(DataType::Duration(TimeUnit::Milliseconds)), Just(DataType::Decimal(38, 2)), Just(DataType::UInt128),
+        Just(DataType::Int64),
+        Just(DataType::Int128),
+        Just(DataType::Float32),
+        Just(DataType::Datetime(TimeUnit::Nanoseconds, None)),
+        Just(DataType::Duration(TimeUnit::Milliseconds)),
+        Just(DataType::Decimal(38, 2)),
+        Just(DataType::UInt128),
     ];
     prop_oneof![
         (numbers, dtypes).prop_map(|(values, dtype)| series("", values).cast(&dtype).unwrap()),
         texts.clone().prop_map(|values| Series::new("".into(), values)),
-        texts.prop_map(|values| Series::new("".into(), values).cast(&DataType::from_categories(Categories::global())).unwrap()),
+        texts.prop_map(|values| Series::new("".into(), values)
+            .cast(&DataType::from_categories(Categories::global()))
+            .unwrap()),
         prop::collection::vec(any::<Option<bool>>(), 8..9).prop_map(|values| Series::new("".into(), values)),
     ]
 }
@@ -299,7 +331,11 @@ fn nested() -> impl Strategy<Value = Series> {
             inner.clone().prop_map(|s| {
                 let mut builder = get_list_builder(s.dtype(), 8, 8, "".into());
                 for row in 0..8 {
-                    if row % 3 == 1 { builder.append_null() } else { builder.append_series(&s.slice(row, row as usize % 3)).unwrap() }
+                    if row % 3 == 1 {
+                        builder.append_null()
+                    } else {
+                        builder.append_series(&s.slice(row, row as usize % 3)).unwrap()
+                    }
                 }
                 builder.finish().into_series()
             }),

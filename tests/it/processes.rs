@@ -139,8 +139,13 @@ fn an_orphan_of_a_killed_publisher_never_becomes_a_superseded_version() {
     scratch.store.publish_with("x", &marked(1), keep()).unwrap();
     run(&scratch, test, "publisher", Some("kill:linked"));
     scratch.store.publish_with("x", &marked(3), keep()).unwrap();
-    let marks: Vec<i64> = scratch.store.versions("x").unwrap().into_iter()
-        .map(|version| mark(&scratch.store.open_version("x", version).unwrap())).collect();
+    let marks: Vec<i64> = scratch
+        .store
+        .versions("x")
+        .unwrap()
+        .into_iter()
+        .map(|version| mark(&scratch.store.open_version("x", version).unwrap()))
+        .collect();
     assert_eq!(marks, [1, 3]);
 }
 
@@ -197,7 +202,12 @@ fn a_really_full_file_system_is_an_error_and_frees_what_was_written() {
     unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(test.get_program()).args(test.get_args());
     unshare.env("TEST_MOUNT", directory.path()).env("COFRAME_STORE", directory.path().join("store"));
     let output = unshare.env("COFRAME_TEST_ROLE", "publisher").output().expect("unshare(1) of util-linux");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -213,9 +223,9 @@ fn racing_publishers_lose_no_version_and_the_latest_never_goes_back() {
         return;
     }
     let scratch = scratch();
-    let mut racers: Vec<Reaper> = ["0", "1000"].map(|role| {
-        Reaper(child(test, role).env("COFRAME_STORE", scratch.path()).spawn().unwrap())
-    }).into();
+    let mut racers: Vec<Reaper> = ["0", "1000"]
+        .map(|role| Reaper(child(test, role).env("COFRAME_STORE", scratch.path()).spawn().unwrap()))
+        .into();
     let mut last = 0;
     while racers.iter_mut().any(|racer| racer.0.try_wait().unwrap().is_none()) {
         if let Ok(frame) = scratch.store.open("x") {
@@ -287,7 +297,9 @@ fn a_stopped_sweeper_or_publisher_hangs_no_reader() {
         Some(_) => return drop(store_of_test().publish("x", &marked(3)).unwrap()),
         None => {}
     }
-    for (role, step, latest) in [("sweeper", "sweep-locked", 2), ("publisher", "linked", 2), ("publisher", "switched", 3)] {
+    for (role, step, latest) in
+        [("sweeper", "sweep-locked", 2), ("publisher", "linked", 2), ("publisher", "switched", 3)]
+    {
         let scratch = with_something_to_sweep();
         let stopped = start(&scratch, test, role, &format!("stop:{step}"));
         wait_stopped(stopped.0.id());
@@ -399,10 +411,14 @@ fn pyarrow_reads_a_frame_by_its_path() {
         "i" => [Some(1i64), None, Some(3)],
         "s" => ["a", "a text beyond twelve bytes", "ü"],
         "e" => ["hi", "lo", "hi"],
-    ).unwrap();
+    )
+    .unwrap();
     df.with_column(df.column("e").unwrap().cast(&enumeration).unwrap()).unwrap();
     df.with_column(df.column("i").unwrap().cast(&DataType::Int128).unwrap().with_name("wide".into())).unwrap();
-    let _frame = scratch.store.publish("x", &[df.clone(), df].into_iter().reduce(|a, b| a.vstack(&b).unwrap()).unwrap()).unwrap();
+    let _frame = scratch
+        .store
+        .publish("x", &[df.clone(), df].into_iter().reduce(|a, b| a.vstack(&b).unwrap()).unwrap())
+        .unwrap();
     let script = "import sys, pyarrow as pa\n\
         table = pa.ipc.open_file(pa.memory_map(sys.argv[1])).read_all()\n\
         table.validate(full=True)\n\

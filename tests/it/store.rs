@@ -114,7 +114,9 @@ fn compare_and_swap_publishes_only_over_the_expected_version() {
     let error = publish(Some(first), 4).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("`x` was not published: expected version {first} to be the latest, found version {second}; read it again and retry")
+        format!(
+            "`x` was not published: expected version {first} to be the latest, found version {second}; read it again and retry"
+        )
     );
     assert_eq!(values(&scratch.store.open("x").unwrap()), [3]);
     assert_eq!(scratch.files().len(), 2);
@@ -347,7 +349,10 @@ fn what_is_not_there_is_said_with_its_name_and_store() {
     let path = scratch.path();
     assert_eq!(
         error.to_string(),
-        format!("there is no frame `flights` in the store `{}`; publish it first, or list what is there", path.display())
+        format!(
+            "there is no frame `flights` in the store `{}`; publish it first, or list what is there",
+            path.display()
+        )
     );
     scratch.store.publish("flights", &numbers(&[1])).unwrap();
     assert!(scratch.store.open_version("flights", 9).unwrap_err().is_not_found());

@@ -1,0 +1,101 @@
+//! One copy, and not one more: measured with an allocator that counts.
+//!
+//! A binary of its own, with one test, because every allocation of the process counts.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use coframe::{Layout as StringLayout, PublishOptions, Store, polars::prelude::*};
+
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system allocator with the same arguments; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Relaxed);
+        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes allocated in all, and the most that were live beyond what was live before.
+fn measure<T>(call: impl FnOnce() -> T) -> (T, usize, usize) {
+    let (before, live) = (ALLOCATED.load(Relaxed), LIVE.load(Relaxed));
+    PEAK.store(live, Relaxed);
+    let result = call();
+    (result, ALLOCATED.load(Relaxed) - before, PEAK.load(Relaxed) - live)
+}
+
+fn contiguous(rows: usize) -> DataFrame {
+    let text = |row: usize| format!("text number {row}, longer than twelve");
+    let texts: StringChunked = (0..rows).map(|row| (row % 9 > 0).then(|| text(row))).collect();
+    let categories = ["one", "two", "three"];
+    let categorical: StringChunked = (0..rows).map(|row| Some(categories[row % 3])).collect();
+    let numbers: Int64Chunked = (0..rows as i64).map(|i| (i % 5 > 0).then_some(i)).collect();
+    let mut df = df!(
+        "numbers" => numbers.into_series(),
+        "flags" => (0..rows).map(|row| row % 2 == 0).collect::<Vec<_>>(),
+        "floats" => (0..rows).map(|row| row as f64).collect::<Vec<_>>(),
+        "texts" => texts.into_series(),
+        "categories" => categorical.into_series().cast(&DataType::from_categories(Categories::global())).unwrap(),
+    )
+    .unwrap();
+    df.rechunk_mut();
+    df
+}
+
+#[test]
+fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batch() {
+    let directory = tempfile::Builder::new().prefix("coframe-heap-").tempdir_in("/dev/shm").unwrap();
+    let store = Store::at(directory.path().join("store")).unwrap();
+    let df = contiguous(1_000_000);
+    let (frame, publish, _) = measure(|| store.publish("x", &df).unwrap());
+    let bytes = frame.bytes();
+    assert!(bytes > 50_000_000, "{bytes}");
+    assert!(publish < bytes / 100, "publish allocated {publish} of {bytes}");
+    let (_opened, open, _) = measure(|| store.open("x").unwrap().to_polars().unwrap());
+    assert!(open < bytes / 100, "open allocated {open} of {bytes}");
+    let (_parts, split, _) = measure(|| frame.split(64));
+    assert!(split < bytes / 1000, "split allocated {split}");
+
+    // Rearranged: small chunks gathered, and another layout, each with at most a batch on the heap. A batch while it is
+    // gathered stands beside its compacted views, hence twice.
+    let mut chunks = contiguous(1_000);
+    let one = chunks.clone();
+    for _ in 0..999 {
+        chunks.vstack_mut(&one).unwrap();
+    }
+    let batch = bytes / 10;
+    let options = PublishOptions::new().batch_rows(100_000);
+    let (gathered, _, peak) = measure(|| store.publish_with("y", &chunks, options.clone()).unwrap());
+    assert_eq!(gathered.batches().len(), 10);
+    assert!(peak < 2 * batch, "gathering had {peak} on the heap, a batch is {batch}");
+    let tens: Vec<DataFrame> = (0..10).map(|i| df.slice(i * 100_000, 100_000)).collect();
+    let mut batches = Vec::new();
+    for ten in &tens {
+        batches.extend(store.publish("t", ten).unwrap().batches().to_vec());
+    }
+    let (_, _, peak) = measure(|| {
+        let classic = PublishOptions::new().layout(StringLayout::Classic);
+        let reader =
+            coframe::arrow::array::RecordBatchIterator::new(batches.iter().cloned().map(Ok), batches[0].schema());
+        store.publish_with("z", reader, classic.batch_rows(100_000)).unwrap()
+    });
+    assert!(peak < 2 * batch, "another layout had {peak} on the heap, a batch is {batch}");
+}
