@@ -8,8 +8,11 @@ mod common;
 
 use std::time::Instant;
 
-use coframe::{arrow::array::Array, polars::prelude::*};
+use coframe::polars::prelude::*;
 use common::{mixed, scratch, verdict};
+
+/// A computation on a frame.
+type Job = fn(&DataFrame) -> DataFrame;
 
 fn main() {
     let (store, _directory) = scratch();
@@ -18,7 +21,7 @@ fn main() {
     let mapped = frame.to_polars().expect("polars");
     println!("{} rows, {:.0} MB", df.height(), frame.bytes() as f64 / 1e6);
 
-    let jobs: [(&str, fn(&DataFrame) -> DataFrame); 2] = [("sum", sum), ("group-by", group_by)];
+    let jobs: [(&str, Job); 2] = [("sum", sum), ("group-by", group_by)];
     for (what, job) in jobs {
         let (mut on_map, mut on_heap) = (Vec::new(), Vec::new());
         for round in 0..12 {
@@ -44,10 +47,10 @@ fn main() {
         verdict(&format!("{what} on the map against the heap"), ratio, "x", "at most 1.1x", ratio <= 1.1);
     }
 
-    let columns = || frame.batches().iter().flat_map(|batch| batch.columns());
+    let columns = || frame.batches().iter().flat_map(coframe::arrow::array::RecordBatch::columns);
     for (what, weight) in [
-        ("get_array_memory_size", columns().map(|column| column.get_array_memory_size()).sum::<usize>()),
-        ("get_buffer_memory_size", columns().map(|column| column.get_buffer_memory_size()).sum()),
+        ("get_array_memory_size", columns().map(coframe::arrow::array::Array::get_array_memory_size).sum::<usize>()),
+        ("get_buffer_memory_size", columns().map(coframe::arrow::array::Array::get_buffer_memory_size).sum()),
     ] {
         let ratio = weight as f64 / frame.bytes() as f64;
         verdict(&format!("{what} against the frame's bytes"), ratio, "x", "at most 1.05x", ratio <= 1.05);

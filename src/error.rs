@@ -208,7 +208,7 @@ fn version(found: Option<u64>) -> String {
 }
 
 fn mib(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, (bytes & 0xF_FFFF) * 10 >> 20)
+    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xF_FFFF) * 10) >> 20)
 }
 
 fn shown(path: &Path) -> std::path::Display<'_> {

@@ -83,7 +83,7 @@ impl Frame {
 
 /// Address and length of every buffer, each once.
 fn collect(data: &ArrayData, buffers: &mut BTreeSet<(usize, usize)>) {
-    let nulls = data.nulls().map(|nulls| nulls.buffer());
+    let nulls = data.nulls().map(arrow::buffer::NullBuffer::buffer);
     for buffer in data.buffers().iter().chain(nulls) {
         buffers.insert((buffer.as_ptr().addr(), buffer.len()));
     }

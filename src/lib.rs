@@ -52,7 +52,10 @@
 //! * `polars` (default): `DataFrame`s in and out. Without it the crate has Arrow alone.
 
 #![deny(unsafe_code)]
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(

@@ -7,13 +7,13 @@ use coframe::{Store, polars::prelude::*};
 use tempfile::TempDir;
 
 /// A store in memory of its own, removed at the end.
-pub fn scratch() -> (Store, TempDir) {
+pub(crate) fn scratch() -> (Store, TempDir) {
     let directory = tempfile::Builder::new().prefix("coframe-bench-").tempdir_in("/dev/shm").expect("/dev/shm");
     (Store::at(directory.path().join("store")).expect("a store"), directory)
 }
 
 /// The median time of `runs` calls, after one that is not counted.
-pub fn median<T>(runs: usize, mut call: impl FnMut() -> T) -> Duration {
+pub(crate) fn median<T>(runs: usize, mut call: impl FnMut() -> T) -> Duration {
     drop(call());
     let mut times: Vec<Duration> = (0..runs)
         .map(|_| {
@@ -28,12 +28,12 @@ pub fn median<T>(runs: usize, mut call: impl FnMut() -> T) -> Duration {
     times[runs / 2]
 }
 
-pub fn us(duration: Duration) -> f64 {
+pub(crate) fn us(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
 /// A line that says what was asked for and what came out.
-pub fn verdict(what: &str, found: f64, unit: &str, wanted: &str, holds: bool) {
+pub(crate) fn verdict(what: &str, found: f64, unit: &str, wanted: &str, holds: bool) {
     println!("{:4} {what}: {found:.2}{unit} (wanted: {wanted})", if holds { "ok" } else { "MISS" });
 }
 
@@ -43,7 +43,7 @@ fn texts(rows: usize, of: &[&str]) -> Series {
 }
 
 /// 24 columns of every dtype family, contiguous, some with nulls.
-pub fn mixed(rows: usize) -> DataFrame {
+pub(crate) fn mixed(rows: usize) -> DataFrame {
     let numbers: Series = (0..rows as i64).map(Some).collect::<Int64Chunked>().into_series();
     let small: Series = (0..rows as i64).map(|i| Some(i % 86)).collect::<Int64Chunked>().into_series();
     let gaps: Series = (0..rows as i64).map(|i| (i % 7 > 0).then_some(i % 100)).collect::<Int64Chunked>().into_series();

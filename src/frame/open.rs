@@ -26,7 +26,9 @@ impl Frame {
             return Err(Kind::WouldCopy { column, reason: copy.reason.clone() }.into());
         }
         if let Some(columns) = &columns {
-            copied.iter_mut().for_each(|copy| copy.column = columns.get(copy.column).copied().unwrap_or(copy.column));
+            for copy in &mut copied {
+                copy.column = columns.get(copy.column).copied().unwrap_or(copy.column);
+            }
         }
         let rows = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
         let options = options.clone();

@@ -306,7 +306,7 @@ impl<'a> Reader<'a> {
         if spec.can_contain_null_mask {
             let range = self.next_range(path)?;
             if wanted && nulls > 0 {
-                null_bits = Some(self.buffer(path, range, Need::Exactly(len.div_ceil(8)), 1)?);
+                null_bits = Some(self.buffer(path, range, &Need::Exactly(len.div_ceil(8)), 1)?);
             }
         }
         let mut buffers = Vec::with_capacity(spec.buffers.len());
@@ -314,7 +314,7 @@ impl<'a> Reader<'a> {
             let range = self.next_range(path)?;
             if wanted {
                 let (need, alignment) = needs(data_type, index, buffer, len);
-                buffers.push(self.buffer(path, range, need, alignment)?);
+                buffers.push(self.buffer(path, range, &need, alignment)?);
             }
         }
         if spec.variadic {
@@ -322,7 +322,7 @@ impl<'a> Reader<'a> {
             for _ in 0..count.max(0) {
                 let range = self.next_range(path)?;
                 if wanted {
-                    buffers.push(self.buffer(path, range, Need::Any, 1)?);
+                    buffers.push(self.buffer(path, range, &Need::Any, 1)?);
                 }
             }
         }
@@ -370,14 +370,12 @@ impl<'a> Reader<'a> {
             }
             inner.push(child);
         }
-        if let ([ends, values], DataType::RunEndEncoded(..)) = (inner.as_slice(), data_type) {
-            if ends.len() != values.len() || ends.null_count() > 0 {
-                return Err(
-                    self.error(path, format_args!("it has {} run ends for {} values", ends.len(), values.len()))
-                );
+        match (inner.as_slice(), data_type) {
+            ([ends, values], DataType::RunEndEncoded(..)) if ends.len() != values.len() || ends.null_count() > 0 => {
+                Err(self.error(path, format_args!("it has {} run ends for {} values", ends.len(), values.len())))
             }
+            _ => Ok(inner),
         }
-        Ok(inner)
     }
 
     fn next_range(&mut self, path: &str) -> Result<Range<usize>> {
@@ -393,8 +391,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn buffer(&mut self, path: &str, range: Range<usize>, need: Need, alignment: usize) -> Result<Buffer> {
-        let len = match need {
+    fn buffer(&mut self, path: &str, range: Range<usize>, need: &Need, alignment: usize) -> Result<Buffer> {
+        let len = match *need {
             Need::Exactly(len) if range.len() < len => {
                 return Err(self.error(path, format_args!("a buffer has {} bytes and needs {len}", range.len())));
             }

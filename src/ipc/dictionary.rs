@@ -69,10 +69,13 @@ struct Pool {
     parts: Vec<ArrayRef>,
     len: usize,
     /// From a value's row encoding to its key; made when a second, different dictionary arrives.
-    index: Option<(RowConverter, HashMap<Box<[u8]>, usize>)>,
+    index: Option<Index>,
     /// The dictionary whose keys need no rewriting.
     adopted: Option<ArrayData>,
 }
+
+/// How a value is encoded, and the key of each.
+type Index = (RowConverter, HashMap<Box<[u8]>, usize>);
 
 fn collect(path: &str, data_type: &DataType, pools: &mut Vec<Pool>) {
     if let DataType::Dictionary(_, value) = data_type {
@@ -195,7 +198,7 @@ fn remap_keys<T: ArrowPrimitiveType>(keys: &ArrayRef, map: &[usize]) -> Option<A
     };
     let new: Option<PrimitiveArray<T>> =
         keys.iter().map(new).collect::<Option<Vec<_>>>().map(|keys| keys.into_iter().collect());
-    new.map(|keys| Arc::new(keys) as ArrayRef)
+    new.map(|keys| -> ArrayRef { Arc::new(keys) })
 }
 
 /// An empty array of the field's type whose dictionaries hold the given values.

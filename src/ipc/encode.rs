@@ -6,7 +6,7 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
     ipc::{
         Block, MetadataVersion,
-        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder, write_message},
+        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamEncoder, write_message},
     },
 };
 use crc32fast::Hasher;
@@ -23,16 +23,7 @@ use crate::error::{Error, Result};
 /// Every buffer begins at a multiple of this (FORMAT.md, rule S3).
 pub(super) const ALIGNMENT: usize = 64;
 /// The magic, padded to one block so that what follows is aligned.
-const MAGIC_BLOCK: [u8; ALIGNMENT] = {
-    let mut block = [0; ALIGNMENT];
-    let magic = footer::MAGIC;
-    let mut i = 0;
-    while i < magic.len() {
-        block[i] = magic[i];
-        i += 1;
-    }
-    block
-};
+const MAGIC_BLOCK: [u8; ALIGNMENT] = *b"ARROW1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
 /// Where the bytes go: called with the slices of one message, in order.
@@ -179,7 +170,7 @@ impl Encoder {
         let carrier = keys_batch(&self.schema, columns?, 0)?;
         let error = |e| Error::arrow("encode the dictionaries", e);
         let (messages, _) = IpcDataGenerator::default()
-            .encode(&carrier, &mut self.tracker, &self.options, &mut Default::default())
+            .encode(&carrier, &mut self.tracker, &self.options, &mut IpcWriteContext::default())
             .map_err(error)?;
         for message in messages {
             let mut bytes = Vec::new();
@@ -195,7 +186,9 @@ impl Encoder {
         let (header, body) = slices.split_at(header_pieces.min(slices.len()));
         let header_len: usize = header.iter().map(|slice| slice.len()).sum();
         let body_len: usize = body.iter().map(|slice| slice.len()).sum();
-        header.iter().for_each(|slice| self.digest.update(slice));
+        for slice in header {
+            self.digest.update(slice);
+        }
         let too_long = || Error::unsupported("a record batch of more than 2^63 bytes", "set a smaller batch_rows");
         self.blocks.push(Block::new(
             i64::try_from(self.position).map_err(|_| too_long())?,

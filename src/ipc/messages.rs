@@ -140,11 +140,15 @@ fn next_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
     }
     let mut header = [[0xFF; 4], word].concat();
     // `take` rather than a buffer of that length: the length may lie.
-    let read = reader.by_ref().take(len as u64).read_to_end(&mut header).map_err(|e| Error::os("read", what, e))?;
+    let read = reader.by_ref().take(wide(len)).read_to_end(&mut header).map_err(|e| Error::os("read", what, e))?;
     if read < len {
         return Err(cut_short(ErrorKind::UnexpectedEof.into(), what));
     }
     Ok(Some(header))
+}
+
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 fn cut_short(error: std::io::Error, what: &str) -> Error {
@@ -182,7 +186,7 @@ struct ReadFile<'a, R> {
 impl<R: Read + Seek> ReadFile<'_, R> {
     fn buffer(&self, range: Range<usize>) -> Result<Buffer> {
         let mut reader = self.reader.borrow_mut();
-        reader.seek(SeekFrom::Start(range.start as u64)).map_err(|e| Error::os("read", self.what, e))?;
+        reader.seek(SeekFrom::Start(wide(range.start))).map_err(|e| Error::os("read", self.what, e))?;
         read_buffer(&mut **reader, range.len(), self.what)
     }
 }

@@ -16,7 +16,7 @@ const SAMPLED_ABOVE: usize = 1 << 16;
 const BLOCK: usize = 1 << 10;
 const STRIDE: usize = 16 * BLOCK;
 /// Arrow's offset in a view is 32 bits, and readers take it as signed.
-const MAX_BUFFER: usize = i32::MAX.unsigned_abs() as usize;
+const MAX_BUFFER: usize = (1 << 31) - 1;
 
 /// Compacts every view array inside the column that needs it; others are shared.
 pub(super) fn compact(name: &str, column: &ArrayRef, gathered: bool) -> Result<ArrayRef> {

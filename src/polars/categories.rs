@@ -34,7 +34,7 @@ pub(super) fn address(mapping: &Arc<CategoricalMapping>) -> usize {
 /// Makes the dictionaries of all columns: for a categorical the prefix of its mapping up to the largest key that any
 /// of the columns has, for an enum all categories.
 pub(super) fn dictionaries<'a>(
-    columns: impl Iterator<Item = (&'a DataType, &'a dyn PlArray)> + Clone,
+    columns: &(impl Iterator<Item = (&'a DataType, &'a dyn PlArray)> + Clone),
     rows: usize,
 ) -> Dictionaries {
     let mut largest: HashMap<usize, (Arc<CategoricalMapping>, usize)> = HashMap::new();
@@ -43,7 +43,8 @@ pub(super) fn dictionaries<'a>(
         visit(dtype, array, &mut |dtype, keys| match dtype {
             DataType::Categorical(_, mapping) => {
                 let entry = largest.entry(address(mapping)).or_insert_with(|| (mapping.clone(), 0));
-                entry.1 = entry.1.max(keys.count());
+                // Whatever stands below a null may be no key at all.
+                entry.1 = entry.1.max(keys.count()).min(mapping.num_cats_upper_bound());
             }
             DataType::Enum(cats, mapping) => {
                 let values = || strings(cats.categories().values_iter());
@@ -110,10 +111,16 @@ impl Keys<'_> {
         }
     }
 
-    /// One more than the largest key.
+    /// One more than the largest key, keys below nulls included: those are to be in range too.
     fn count(&self) -> usize {
-        let mut count = 0;
-        self.each(|key| count = count.max(u64::from(key) + 1));
+        fn largest<T: Copy + Ord + Into<u64>>(keys: &[T]) -> u64 {
+            keys.iter().copied().max().map_or(0, |key| key.into() + 1)
+        }
+        let any = self.0.as_any();
+        let wide = any.downcast_ref::<PrimitiveArray<u32>>().map(|keys| largest(keys.values()));
+        let medium = || any.downcast_ref::<PrimitiveArray<u16>>().map(|keys| largest(keys.values()));
+        let narrow = || any.downcast_ref::<PrimitiveArray<u8>>().map(|keys| largest(keys.values()));
+        let count = wide.or_else(medium).or_else(narrow).unwrap_or(0);
         usize::try_from(count).unwrap_or(usize::MAX)
     }
 

@@ -81,10 +81,8 @@ impl Frame {
                 }
             }
             let name = PlSmallStr::from_str(field.name());
-            let mut column = match chunks.is_empty() {
-                true => Series::new_empty(name, &dtype),
-                false => series(name, chunks, &dtype, trusted),
-            };
+            let mut column =
+                if chunks.is_empty() { Series::new_empty(name, &dtype) } else { series(name, chunks, &dtype, trusted) };
             let original = self.original(position);
             let sorted = marks.and_then(|marks| marks.sorted.iter().find(|(column, _)| *column == original));
             if let Some((_, descending)) = sorted {

@@ -33,10 +33,10 @@ impl IntoSource<via::Polars> for &DataFrame {
         });
         let marks = Marks { polars: true, sorted: sorted.collect() };
         let chunks = columns.iter().flat_map(|s| s.chunks().iter().map(|chunk| (s.dtype(), chunk.as_ref())));
-        let dictionaries = dictionaries(chunks, self.height());
+        let dictionaries = dictionaries(&chunks, self.height());
         let cuts = cuts(&columns, self.height());
         let starts = columns.iter().map(starts).collect();
-        let frame = Columns { columns, starts, schema: schema.clone(), dictionaries };
+        let frame = Columns { series: columns, starts, schema: schema.clone(), dictionaries };
         let batches = cuts.into_iter().scan(0, |start, end| Some((std::mem::replace(start, end), end)));
         let rows = Box::new(batches.map(move |(start, end)| frame.batch(start, end)));
         Ok(Source { schema, rows, marks })
@@ -66,7 +66,7 @@ fn starts(series: &Series) -> Vec<usize> {
 }
 
 struct Columns {
-    columns: Vec<Series>,
+    series: Vec<Series>,
     starts: Vec<Vec<usize>>,
     schema: SchemaRef,
     dictionaries: Dictionaries,
@@ -75,7 +75,7 @@ struct Columns {
 impl Columns {
     /// The rows of one range, which lies inside one chunk of every column.
     fn batch(&self, start: usize, end: usize) -> Result<RecordBatch> {
-        let columns = self.columns.iter().zip(&self.starts).zip(self.schema.fields());
+        let columns = self.series.iter().zip(&self.starts).zip(self.schema.fields());
         let columns = columns.map(|((series, starts), field)| {
             // Of several chunks that begin at the same row, the last one is not empty.
             let position = starts.partition_point(|first| *first <= start).saturating_sub(1);

@@ -116,7 +116,7 @@ impl Directory {
         }
     }
 
-    /// An unnamed file in this directory, open for writing. `None` where the file system has no O_TMPFILE.
+    /// An unnamed file in this directory, open for writing. `None` where the file system has no `O_TMPFILE`.
     pub(super) fn unnamed(&self) -> Result<Option<File>> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.fd, ".", flags, Mode::RUSR | Mode::WUSR) {

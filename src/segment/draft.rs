@@ -25,7 +25,7 @@ const IOV_MAX: usize = 1024;
 pub(crate) struct Draft {
     file: File,
     directory: Arc<Directory>,
-    /// The name on file systems without O_TMPFILE; a shared lock tells sweeps that its writer lives.
+    /// The name on file systems without `O_TMPFILE`; a shared lock tells sweeps that its writer lives.
     hidden: Option<String>,
     len: u64,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Begins a file.
     ///
-    /// `hidden` is called only where the file system has no O_TMPFILE. It gives a temporary name, and a guard that
+    /// `hidden` is called only where the file system has no `O_TMPFILE`. It gives a temporary name, and a guard that
     /// keeps sweeps out until the file under that name is locked.
     pub(crate) fn create<G>(directory: &Arc<Directory>, hidden: impl FnOnce() -> Result<(String, G)>) -> Result<Self> {
         let directory = Arc::clone(directory);

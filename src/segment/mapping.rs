@@ -34,11 +34,6 @@ impl Mapping {
     pub(crate) fn open(directory: &Directory, name: &str) -> Result<Opened> {
         let Some(file) = directory.open_file(name)? else { return Ok(Opened::Gone) };
         lock::shared(&file, &directory.path().join(name))?;
-        Self::of_locked(directory, file, name)
-    }
-
-    /// Maps a file whose description holds the shared lock already.
-    pub(super) fn of_locked(directory: &Directory, file: File, name: &str) -> Result<Opened> {
         let path = directory.path().join(name);
         let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e))?;
         if stat.st_nlink == 0 {
@@ -86,7 +81,7 @@ impl Mapping {
     pub(crate) fn buffer(self: &Arc<Self>, start: usize, len: usize) -> Option<Buffer> {
         let bytes = self.map.get(start..start.checked_add(len)?)?;
         let pointer = NonNull::from(bytes).cast::<u8>();
-        let owner: Arc<dyn Allocation> = Arc::clone(self) as _;
+        let owner: Arc<dyn Allocation> = self.clone();
         // SAFETY: `pointer` is valid for reads of `len` bytes for as long as `owner`, the map, lives, and the buffer
         // holds it. Nobody writes to the bytes (see `map` above); arrow hands out foreign allocations read-only.
         Some(unsafe { Buffer::from_custom_allocation(pointer, len, owner) })

@@ -56,12 +56,13 @@ fn read_next(root: &Directory, file: &std::fs::File) -> Result<u64> {
         u128::from_str_radix(id, 16).ok()?;
         next.parse().ok()
     };
-    if let (None, Some(version)) = (parse(), text.strip_prefix("coframe store ").and_then(|t| t.lines().next())) {
-        if version != "1" {
-            let what =
-                format!("the store `{}`, which has format {version} where this build reads 1,", root.path().display());
-            return Err(Error::unsupported(what, "upgrade coframe, or use another directory"));
-        }
+    let version = text.strip_prefix("coframe store ").and_then(|rest| rest.lines().next());
+    if let Some(version) = version.filter(|version| *version != "1") {
+        let path = root.path().display();
+        return Err(Error::unsupported(
+            format_args!("the store `{path}`, which has format {version} where this build reads 1,"),
+            "upgrade coframe, or use another directory",
+        ));
     }
     parse().ok_or_else(|| {
         let detail = "it is not `coframe store 1`, an id and the next version";
@@ -102,10 +103,10 @@ impl<'a> Control<'a> {
     pub(super) fn take_version(&mut self) -> Result<u64> {
         let version = read_next(self.root, self.lock.file())?;
         let next = format!("{:020}", version.saturating_add(1));
-        let place = content(0, 0).len() - next.len() - 1;
+        let place = u64::try_from(content(0, 0).len() - next.len() - 1).unwrap_or(u64::MAX);
         self.lock
             .file()
-            .write_all_at(next.as_bytes(), place as u64)
+            .write_all_at(next.as_bytes(), place)
             .map_err(|e| self.root.write_error("write the next version in", e))?;
         failpoint::reach("numbered").map_err(|e| self.root.write_error("write the next version in", e))?;
         Ok(version)

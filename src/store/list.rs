@@ -164,7 +164,9 @@ impl Store {
                 versions.push(version);
             }
         }
-        names.values_mut().for_each(|versions| versions.sort_unstable());
+        for versions in names.values_mut() {
+            versions.sort_unstable();
+        }
         Ok(names)
     }
 }

@@ -27,8 +27,17 @@ use crate::{
 pub struct PublishOptions {
     pub(super) encoder: EncoderOptions,
     pub(super) keep: u32,
-    pub(super) if_version: Option<Option<u64>>,
+    pub(super) condition: Condition,
     pub(super) metadata: BTreeMap<String, String>,
+}
+
+/// What must be there for a publish to happen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Condition {
+    #[default]
+    Any,
+    /// This latest version, or none.
+    Latest(Option<u64>),
 }
 
 impl PublishOptions {
@@ -70,7 +79,7 @@ impl PublishOptions {
     /// ```
     #[must_use]
     pub fn if_version(mut self, version: Option<u64>) -> Self {
-        self.if_version = Some(version);
+        self.condition = Condition::Latest(version);
         self
     }
 
@@ -130,14 +139,17 @@ impl Store {
     }
 
     /// Makes a sealed file the latest version of a name, and returns the version.
-    pub(super) fn commit(&self, name: &Name, sealed: &Sealed, if_version: Option<Option<u64>>) -> Result<u64> {
+    pub(super) fn commit(&self, name: &Name, sealed: &Sealed, condition: Condition) -> Result<u64> {
         let frames = self.frames();
         let step = |step| failpoint::reach(step).map_err(|e| frames.write_error("publish in", e));
         let mut control = Control::lock(&self.shared.root)?;
         let latest = self.latest(name)?;
-        if let Some(expected) = if_version.filter(|expected| *expected != latest) {
-            let name = name.to_string();
-            return Err(Kind::Conflict { name, expected, found: latest }.into());
+        match condition {
+            Condition::Latest(expected) if expected != latest => {
+                let name = name.to_string();
+                return Err(Kind::Conflict { name, expected, found: latest }.into());
+            }
+            Condition::Latest(_) | Condition::Any => {}
         }
         self.remove_orphans(name, latest)?;
         let version = loop {

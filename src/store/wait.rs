@@ -58,12 +58,11 @@ impl Store {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(None);
             }
-            match (&watch, seen) {
-                (Some(watch), Some(seen)) => watch.hub.wait(seen, left),
-                _ => {
-                    std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
-                    pause = (pause * 2).min(Duration::from_millis(20));
-                }
+            if let (Some(watch), Some(seen)) = (&watch, seen) {
+                watch.hub.wait(seen, left);
+            } else {
+                std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
+                pause = (pause * 2).min(Duration::from_millis(20));
             }
         }
     }

@@ -123,7 +123,7 @@ impl FrameWriter {
         let sealed = self.draft.seal()?;
         // Mapped before it has a name, so that no sweep ever finds it unused.
         let mapping = sealed.map()?;
-        let version = self.store.commit(&self.name, &sealed, self.options.if_version)?;
+        let version = self.store.commit(&self.name, &sealed, self.options.condition)?;
         drop(sealed);
         self.store.sweep_after_publish();
         let origin = Origin {

@@ -24,11 +24,12 @@ use crate::common::scratch;
 
 /// One column of every type, five rows, with nulls where the type can have them.
 fn every_type() -> RecordBatch {
+    use DataType as T;
+
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3), Some(4), Some(5)]));
     let texts: ArrayRef =
         Arc::new(StringArray::from(vec![Some("a"), None, Some("a text that is longer"), Some(""), Some("a")]));
     let mut columns: Vec<ArrayRef> = Vec::new();
-    use DataType as T;
     for data_type in [
         T::Boolean,
         T::Int8,

@@ -332,9 +332,9 @@ fn nested() -> impl Strategy<Value = Series> {
                 let mut builder = get_list_builder(s.dtype(), 8, 8, "".into());
                 for row in 0..8 {
                     if row % 3 == 1 {
-                        builder.append_null()
+                        builder.append_null();
                     } else {
-                        builder.append_series(&s.slice(row, row as usize % 3)).unwrap()
+                        builder.append_series(&s.slice(row, row as usize % 3)).unwrap();
                     }
                 }
                 builder.finish().into_series()

@@ -56,8 +56,8 @@ fn start(scratch: &Scratch, test: &str, role: &str, failpoint: &str) -> Reaper {
 fn wait_stopped(pid: u32) {
     let start = Instant::now();
     loop {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        match stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]) {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        match status.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]) {
             Some(b'T') => return,
             Some(b'Z') | None => panic!("the process ended and never reached its failpoint"),
             _ => assert!(start.elapsed() < Duration::from_secs(30), "the failpoint never fired"),
@@ -70,6 +70,9 @@ fn signal(pid: u32, signal: i32) {
     // SAFETY: kill(2) takes any numbers; the process is a child of this one that was not waited for.
     assert_eq!(unsafe { libc::kill(i32::try_from(pid).unwrap(), signal) }, 0);
 }
+
+/// Versions that each racing publisher makes.
+const EACH: i64 = 40;
 
 const STEPS: [&str; 7] = ["write", "before-seal", "sealed", "numbered", "linked", "before-switch", "switched"];
 
@@ -213,7 +216,6 @@ fn a_really_full_file_system_is_an_error_and_frees_what_was_written() {
 #[test]
 fn racing_publishers_lose_no_version_and_the_latest_never_goes_back() {
     let test = "processes::racing_publishers_lose_no_version_and_the_latest_never_goes_back";
-    const EACH: i64 = 40;
     if let Some(role) = role() {
         let base: i64 = role.parse().unwrap();
         let store = store_of_test();
@@ -355,7 +357,7 @@ fn a_forked_child_holds_no_lock_of_its_parent_and_deletes_nothing() {
             drop(session);
             let alive = frame.handle().open().is_ok();
             fs::write(store.path().join(".child"), if alive { "alive" } else { "deleted" }).unwrap();
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_mins(1));
             // SAFETY: _exit(2) ends the child without running anything of the parent's.
             unsafe { libc::_exit(0) };
         }
