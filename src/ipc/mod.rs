@@ -2,9 +2,10 @@
 //!
 //! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary,
 //! [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`footer`] and
-//! [`schema`] check the metadata, [`decode`] builds arrays on the caller's bytes. The prose is docs/FORMAT.md; where
+//! [`schema`] check the metadata, [`decode`] and [`arrays`] build arrays on the caller's bytes. The prose is docs/FORMAT.md; where
 //! the two differ the prose wins and this folder has a bug.
 
+mod arrays;
 mod batches;
 mod decode;
 mod dictionary;
