@@ -24,7 +24,7 @@ pub(super) const DRAFT: &str = ".draft-";
 ///
 /// Publishing consumes the writer, so nothing is ever written to a published frame:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// # let store = coframe::Store::at("/dev/shm/example").unwrap();
 /// # let schema = std::sync::Arc::new(coframe::arrow::datatypes::Schema::empty());
 /// let writer = store.writer("x", schema).unwrap();
