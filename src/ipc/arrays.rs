@@ -10,11 +10,32 @@ use arrow::{
     ipc::{self, FieldNode},
 };
 
-use super::tree::{Step, children};
+use super::tree::{children, step};
 use crate::error::{Error, Result};
 
 /// The bytes of a message body on demand: offset and length, relative to the body.
 pub(super) type Body<'a> = dyn Fn(usize, usize) -> Result<Buffer> + 'a;
+
+/// Where in a batch an array stands; written out only when something is wrong with it.
+pub(super) struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    name: &'a str,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn column(name: &'a str) -> Self {
+        Self { parent: None, name }
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(parent) = self.parent {
+            write!(f, "{parent}.")?;
+        }
+        f.write_str(self.name)
+    }
+}
 
 /// One record batch while its arrays are built, field by field.
 pub(super) struct Reader<'a> {
@@ -58,12 +79,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn error(&self, path: &str, detail: impl Display) -> Error {
+    pub(super) fn error(&self, path: &Place<'_>, detail: impl Display) -> Error {
         Error::corrupt(self.what, "S5-buffers", format_args!("column `{path}`: {detail}"))
     }
 
     /// Reads the next array, or passes over it when it is not wanted.
-    pub(super) fn array(&mut self, path: &str, data_type: &DataType, wanted: bool) -> Result<Option<ArrayData>> {
+    pub(super) fn array(&mut self, path: &Place<'_>, data_type: &DataType, wanted: bool) -> Result<Option<ArrayData>> {
         let node = self.nodes.next().ok_or_else(|| self.error(path, "it has no field node"))?;
         let size = |n: i64| usize::try_from(n).ok();
         let (Some(len), Some(nulls)) = (size(node.length()), size(node.null_count())) else {
@@ -114,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The children of an array, or the values of its dictionary.
-    fn inner(&mut self, path: &str, data_type: &DataType, len: usize, wanted: bool) -> Result<Vec<ArrayData>> {
+    fn inner(&mut self, path: &Place<'_>, data_type: &DataType, len: usize, wanted: bool) -> Result<Vec<ArrayData>> {
         if let DataType::Dictionary(_, values) = data_type {
             let (id, rest) = self.ids.split_first().ok_or_else(|| self.error(path, "its dictionary has no id"))?;
             self.ids = rest.get(count_dictionaries(values)..).unwrap_or_default();
@@ -124,18 +145,18 @@ impl<'a> Reader<'a> {
         }
         let mut inner = Vec::new();
         for field in children(data_type) {
-            let path = Step::into(path, data_type, field.name());
-            let Some(child) = self.array(&path, field.data_type(), wanted)? else { continue };
+            let path = &Place { parent: Some(path), name: step(data_type, field.name()) };
+            let Some(child) = self.array(path, field.data_type(), wanted)? else { continue };
             let expected = match data_type {
                 DataType::Struct(_) | DataType::Union(_, arrow::datatypes::UnionMode::Sparse) => Some(len),
                 DataType::FixedSizeList(_, size) => usize::try_from(*size).ok().and_then(|size| size.checked_mul(len)),
                 _ => None,
             };
             if expected.is_some_and(|expected| expected != child.len()) {
-                return Err(self.error(&path, format_args!("it has {} rows in a parent of {len}", child.len())));
+                return Err(self.error(path, format_args!("it has {} rows in a parent of {len}", child.len())));
             }
             if matches!(data_type, DataType::Map(..)) && child.null_count() > 0 {
-                return Err(self.error(&path, "the entries of a map are null"));
+                return Err(self.error(path, "the entries of a map are null"));
             }
             inner.push(child);
         }
@@ -147,7 +168,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn next_range(&mut self, path: &str) -> Result<Range<usize>> {
+    fn next_range(&mut self, path: &Place<'_>) -> Result<Range<usize>> {
         let buffer = self.buffers.next().ok_or_else(|| self.error(path, "a buffer is missing"))?;
         let range = || {
             let start = usize::try_from(buffer.offset()).ok()?;
@@ -160,7 +181,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn buffer(&mut self, path: &str, range: Range<usize>, need: &Need, alignment: usize) -> Result<Buffer> {
+    fn buffer(&mut self, path: &Place<'_>, range: Range<usize>, need: &Need, alignment: usize) -> Result<Buffer> {
         let len = match *need {
             Need::Exactly(len) if range.len() < len => {
                 return Err(self.error(path, format_args!("a buffer has {} bytes and needs {len}", range.len())));

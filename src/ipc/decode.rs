@@ -15,7 +15,7 @@ use arrow::{
 };
 
 use super::{
-    arrays::{Body, Reader},
+    arrays::{Body, Place, Reader},
     footer::{Footer, MessageRange},
     tree::children,
 };
@@ -149,7 +149,7 @@ impl Decoder {
         let (data, copied) = {
             let mut reader = Reader::new(batch, &self.what, body_len, body, &self.dictionaries)?;
             reader.ids = self.ids.get(field.place + 1..).unwrap_or_default();
-            (reader.array("dictionary", &field.values, true)?, reader.copied)
+            (reader.array(&Place::column("dictionary"), &field.values, true)?, reader.copied)
         };
         let Some(mut data) = data else { return Ok(()) };
         if !self.trusted {
@@ -183,13 +183,16 @@ impl Decoder {
         let full = self.full.clone();
         let mut arrays: Vec<Option<ArrayRef>> = Vec::with_capacity(full.fields().len());
         for (field, wanted) in full.fields().iter().zip(&self.opened) {
-            let data = reader.array(field.name(), field.data_type(), wanted.is_some())?;
+            let data = reader.array(&Place::column(field.name()), field.data_type(), wanted.is_some())?;
             let (Some(data), Some(column)) = (data, wanted) else {
                 arrays.push(None);
                 continue;
             };
             if data.len() != rows {
-                return Err(reader.error(field.name(), format_args!("it has {} rows, its batch {rows}", data.len())));
+                return Err(reader.error(
+                    &Place::column(field.name()),
+                    format_args!("it has {} rows, its batch {rows}", data.len()),
+                ));
             }
             if !self.trusted {
                 validate_data(&data, field.name(), &self.what)?;

@@ -16,7 +16,7 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 
-use super::tree::{Step, any_type, children, map_type, rebuild};
+use super::tree::{any_type, children, map_type, rebuild, step};
 use crate::error::{Error, Result};
 
 /// Whether an array of this type has dictionaries somewhere inside.
@@ -83,7 +83,7 @@ fn collect(path: &str, data_type: &DataType, pools: &mut Vec<Pool>) {
         pools.push(Pool { path, value_type, parts: Vec::new(), len: 0, index: None, adopted: None });
     }
     for field in children(data_type) {
-        collect(&Step::into(path, data_type, field.name()), field.data_type(), pools);
+        collect(&format!("{path}.{}", step(data_type, field.name())), field.data_type(), pools);
     }
 }
 

@@ -6,17 +6,11 @@ use arrow::{
     datatypes::{DataType, FieldRef},
 };
 
-/// One step into a nested type, for messages: `price.[].currency`.
-#[derive(Clone, Copy)]
-pub(crate) struct Step;
-
-impl Step {
-    /// The path of a child: struct fields by name, list items as `[]`.
-    pub(crate) fn into(parent: &str, data_type: &DataType, child: &str) -> String {
-        match data_type {
-            DataType::Struct(_) | DataType::Union(..) => format!("{parent}.{child}"),
-            _ => format!("{parent}.[]"),
-        }
+/// What the path of a child adds to that of its parent, for messages such as `price.[].currency`.
+pub(super) fn step<'a>(data_type: &DataType, child: &'a str) -> &'a str {
+    match data_type {
+        DataType::Struct(_) | DataType::Union(..) => child,
+        _ => "[]",
     }
 }
 

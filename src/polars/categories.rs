@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::array::{Array, ArrayData, AsArray, StringViewArray, StringViewBuilder, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
 use polars::{
     datatypes::DataType,
     prelude::{CategoricalMapping, CategoricalPhysical, Categories, FrozenCategories, PlSmallStr},
@@ -161,8 +161,9 @@ fn visit(dtype: &DataType, array: &dyn PlArray, call: &mut dyn FnMut(&DataType, 
 pub(super) struct Incoming {
     policy: CategoryPolicy,
     own: HashMap<(String, String, CategoricalPhysical), Arc<Categories>>,
-    /// By the addresses of the dictionary's values and of the mapping.
-    renumbered: HashMap<(usize, usize), Arc<Renumbering>>,
+    /// By the addresses of the dictionary's values and of the mapping. The values are held, so that no other dictionary
+    /// can come to stand at their address.
+    renumbered: HashMap<(usize, usize), (ArrayRef, Arc<Renumbering>)>,
 }
 
 /// How the keys of a dictionary become keys of a mapping.
@@ -203,14 +204,15 @@ impl Incoming {
     /// coframe wrote the dictionaries from Polars (FORMAT.md, rule P1: they are all the same).
     pub(super) fn renumbering(
         &mut self,
-        values: &ArrayData,
+        values: &ArrayRef,
         dtype: &DataType,
         trusted: bool,
     ) -> Result<Arc<Renumbering>> {
         let mapping = dtype.cat_mapping().map_err(|e| Error::polars("find the categories of a column", e))?;
-        let start = values.buffers().first().map_or(0, |buffer| buffer.as_ptr().addr());
-        let id = (if trusted { 0 } else { start }, address(mapping));
-        if let Some(known) = self.renumbered.get(&id) {
+        // Batches share the values' buffers, but not the array object over them.
+        let start = || values.to_data().buffers().first().map_or(0, |buffer| buffer.as_ptr().addr());
+        let id = (if trusted { 0 } else { start() }, address(mapping));
+        if let Some((_, known)) = self.renumbered.get(&id) {
             return Ok(known.clone());
         }
         let strings = as_views(values)?;
@@ -226,14 +228,13 @@ impl Incoming {
         }
         let same = table.iter().enumerate().all(|(position, new)| *new == Some(key(position)));
         let renumbering = Arc::new(if same { Renumbering::Same } else { Renumbering::Table(table) });
-        self.renumbered.insert(id, renumbering.clone());
+        self.renumbered.insert(id, (values.clone(), renumbering.clone()));
         Ok(renumbering)
     }
 }
 
-fn as_views(values: &ArrayData) -> Result<StringViewArray> {
-    let array = make_array(values.clone());
-    let views = arrow::compute::cast(&array, &arrow::datatypes::DataType::Utf8View)
+fn as_views(values: &ArrayRef) -> Result<StringViewArray> {
+    let views = arrow::compute::cast(values, &arrow::datatypes::DataType::Utf8View)
         .map_err(|e| Error::arrow("read the categories of a column", e))?;
     Ok(views.as_string_view().clone())
 }

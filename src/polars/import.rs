@@ -1,7 +1,7 @@
 //! Arrow arrays to Polars columns on the same buffers; `Frame::to_polars`.
 
 use arrow::{
-    array::{Array, ArrayData, ArrayRef, AsArray, ListArray as ArrowListArray, MapArray, make_array},
+    array::{Array, ArrayRef, AsArray, ListArray as ArrowListArray, MapArray},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType as ArrowType, Field},
 };
@@ -191,27 +191,26 @@ impl Crossing {
         dtype: &DataType,
         trusted: bool,
     ) -> Result<Option<Box<dyn PlArray>>> {
-        let data = array.to_data();
         Ok(Some(match dtype {
             DataType::Boolean => {
                 let array = array.as_boolean();
                 BooleanArray::new(ArrowDataType::Boolean, to_polars_bits(array.values(), None), nulls(array)).boxed()
             }
-            DataType::Int8 => primitive::<i8>(&data, dtype),
-            DataType::Int16 => primitive::<i16>(&data, dtype),
-            DataType::Int32 | DataType::Date => primitive::<i32>(&data, dtype),
+            DataType::Int8 => primitive::<i8>(array, dtype),
+            DataType::Int16 => primitive::<i16>(array, dtype),
+            DataType::Int32 | DataType::Date => primitive::<i32>(array, dtype),
             DataType::Int64 | DataType::Datetime(..) | DataType::Duration(_) | DataType::Time => {
-                primitive::<i64>(&data, dtype)
+                primitive::<i64>(array, dtype)
             }
-            DataType::Int128 | DataType::Decimal(..) => primitive::<i128>(&data, dtype),
-            DataType::UInt8 => primitive::<u8>(&data, dtype),
-            DataType::UInt16 => primitive::<u16>(&data, dtype),
-            DataType::UInt32 => primitive::<u32>(&data, dtype),
-            DataType::UInt64 => primitive::<u64>(&data, dtype),
-            DataType::UInt128 => primitive::<u128>(&data, dtype),
-            DataType::Float16 => primitive::<pf16>(&data, dtype),
-            DataType::Float32 => primitive::<f32>(&data, dtype),
-            DataType::Float64 => primitive::<f64>(&data, dtype),
+            DataType::Int128 | DataType::Decimal(..) => primitive::<i128>(array, dtype),
+            DataType::UInt8 => primitive::<u8>(array, dtype),
+            DataType::UInt16 => primitive::<u16>(array, dtype),
+            DataType::UInt32 => primitive::<u32>(array, dtype),
+            DataType::UInt64 => primitive::<u64>(array, dtype),
+            DataType::UInt128 => primitive::<u128>(array, dtype),
+            DataType::Float16 => primitive::<pf16>(array, dtype),
+            DataType::Float32 => primitive::<f32>(array, dtype),
+            DataType::Float64 => primitive::<f64>(array, dtype),
             DataType::String => {
                 let array = array.as_string_view();
                 let views = array.views().inner().clone();
@@ -229,7 +228,7 @@ impl Crossing {
                 BinaryArray::new(ArrowDataType::LargeBinary, offsets, values, nulls(array)).boxed()
             }
             DataType::Null => NullArray::new(ArrowDataType::Null, array.len()).boxed(),
-            DataType::Categorical(..) | DataType::Enum(..) => self.keys(&data, dtype, trusted)?,
+            DataType::Categorical(..) | DataType::Enum(..) => self.keys(array, dtype, trusted)?,
             DataType::List(inner) => {
                 let (ArrowType::LargeList(item), array) = (field.data_type(), array.as_list::<i64>()) else {
                     return Ok(None);
@@ -261,20 +260,18 @@ impl Crossing {
     }
 
     /// The keys of a dictionary array as the physical values of a categorical or enum.
-    fn keys(&mut self, data: &ArrayData, dtype: &DataType, trusted: bool) -> Result<Box<dyn PlArray>> {
-        let Some(values) = data.child_data().first() else { return Err(unsupported("", data.data_type())) };
-        let renumbering = self.categories.renumbering(values, dtype, trusted)?;
-        let shared = trusted && matches!(*renumbering, Renumbering::Same) && plan::same_width(data.data_type(), dtype);
+    fn keys(&mut self, array: &ArrayRef, dtype: &DataType, trusted: bool) -> Result<Box<dyn PlArray>> {
+        let keys = array.as_any_dictionary();
+        let renumbering = self.categories.renumbering(keys.values(), dtype, trusted)?;
+        let shared = trusted && matches!(*renumbering, Renumbering::Same) && plan::same_width(array.data_type(), dtype);
         let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
         if shared {
             return Ok(match width {
-                CategoricalPhysical::U8 => primitive::<u8>(data, &DataType::UInt8),
-                CategoricalPhysical::U16 => primitive::<u16>(data, &DataType::UInt16),
-                CategoricalPhysical::U32 => primitive::<u32>(data, &DataType::UInt32),
+                CategoricalPhysical::U8 => numbers::<u8>(keys.keys(), &DataType::UInt8),
+                CategoricalPhysical::U16 => numbers::<u16>(keys.keys(), &DataType::UInt16),
+                CategoricalPhysical::U32 => numbers::<u32>(keys.keys(), &DataType::UInt32),
             });
         }
-        let array = make_array(data.clone());
-        let keys = array.as_any_dictionary();
         let old = keys.normalized_keys();
         let new = old.iter().enumerate().map(|(row, old)| match (&*renumbering, keys.keys().is_null(row)) {
             (_, true) => None,
@@ -309,7 +306,13 @@ fn physical(dtype: &DataType) -> ArrowDataType {
     dtype.to_physical().to_arrow(CompatLevel::newest())
 }
 
-fn primitive<T: NativeType + bytemuck::Pod>(data: &ArrayData, dtype: &DataType) -> Box<dyn PlArray> {
+fn primitive<T: NativeType + bytemuck::Pod>(array: &ArrayRef, dtype: &DataType) -> Box<dyn PlArray> {
+    numbers::<T>(array.as_ref(), dtype)
+}
+
+/// An array of fixed-width values, whatever Arrow calls them.
+fn numbers<T: NativeType + bytemuck::Pod>(array: &dyn Array, dtype: &DataType) -> Box<dyn PlArray> {
+    let data = array.to_data();
     let width = size_of::<T>();
     let values = data.buffers().first().cloned().unwrap_or_default();
     let values = values.slice_with_length(data.offset() * width, data.len() * width);

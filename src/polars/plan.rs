@@ -64,16 +64,24 @@ pub(super) fn shares(
     }
     match dtype {
         DataType::Categorical(..) | DataType::Enum(..) => {
-            let data = array.to_data();
-            let Some(values) = data.child_data().first() else { return Ok(false) };
+            let values = array.as_any_dictionary().values();
             let agrees = matches!(*crossing.categories.renumbering(values, dtype, trusted)?, Renumbering::Same);
             Ok(trusted && agrees && same_width(array.data_type(), dtype))
         }
         DataType::Time => Ok(trusted),
         DataType::Struct(_) if !trusted && array.null_count() > 0 => Ok(false),
-        DataType::List(_) | DataType::Array(..) | DataType::Struct(_) => {
-            for (child, (field, dtype)) in inner(array, field, dtype) {
-                if !shares(crossing, &child, &field, &dtype, trusted)? {
+        DataType::List(inner) | DataType::Array(inner, _) => {
+            let (values, item) = match field.data_type() {
+                ArrowType::LargeList(item) => (array.as_list::<i64>().values(), item),
+                ArrowType::FixedSizeList(item, _) => (array.as_fixed_size_list().values(), item),
+                _ => return Ok(false),
+            };
+            shares(crossing, values, item, inner, trusted)
+        }
+        DataType::Struct(inner) => {
+            let ArrowType::Struct(fields) = field.data_type() else { return Ok(false) };
+            for ((child, field), inner) in array.as_struct().columns().iter().zip(fields).zip(inner) {
+                if !shares(crossing, child, field, inner.dtype(), trusted)? {
                     return Ok(false);
                 }
             }
@@ -144,13 +152,13 @@ impl<'a> Plan<'a> {
             _ => 4,
         };
         let bytes = array.len() * width;
-        let data = array.to_data();
-        let Some(values) = data.child_data().first() else { return Ok(()) };
         if !same_width(array.data_type(), dtype) {
             self.copy(bytes, format!("its keys ({}) are not as wide as Polars'", array.data_type()));
         } else if !self.trusted {
             self.copy(bytes, "its keys were not written by Polars, and are checked and rewritten".to_owned());
-        } else if let Renumbering::Table(_) = &*self.crossing.categories.renumbering(values, dtype, true)? {
+        } else if let Renumbering::Table(_) =
+            &*self.crossing.categories.renumbering(array.as_any_dictionary().values(), dtype, true)?
+        {
             let reason = "this process numbers the categories differently; CategoryPolicy::Own shares them";
             self.copy(bytes, reason.to_owned());
         }
