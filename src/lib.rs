@@ -61,8 +61,10 @@
 compile_error!(
     "coframe shares memory through Linux's tmpfs, O_TMPFILE, flock and /proc; other operating systems are not supported"
 );
-#[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
-compile_error!("coframe maps whole little-endian segments and supports 64-bit little-endian targets only");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!(
+    "coframe maps whole little-endian segments; it is tested on x86-64, should work on aarch64, and no more"
+);
 
 mod error;
 mod explain;

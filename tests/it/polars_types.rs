@@ -140,6 +140,94 @@ fn every_dtype_comes_back_exactly_and_shared() {
     scratch.store.verify("all").unwrap();
 }
 
+/// The address ranges at which this process maps a file.
+fn maps_of(path: &std::path::Path) -> Vec<std::ops::Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let address = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let of_file = maps.lines().filter(|line| line.contains(path.to_str().unwrap()));
+    let range = |line: &str| {
+        let (start, end) = line.split_whitespace().next().unwrap().split_once('-').unwrap();
+        address(start)..address(end)
+    };
+    of_file.map(range).collect()
+}
+
+/// Address and length of every buffer inside a Polars array.
+fn buffers(array: &dyn polars_arrow::array::Array, found: &mut Vec<(usize, usize)>) {
+    use polars_arrow::array::*;
+    fn note<T>(slice: &[T], found: &mut Vec<(usize, usize)>) {
+        if !slice.is_empty() {
+            found.push((slice.as_ptr().addr(), size_of_val(slice)));
+        }
+    }
+    // Polars' null arrays have no buffers but a bitmap of zeros that is the same for all of them.
+    let is_null = array.dtype().to_physical_type() == polars_arrow::datatypes::PhysicalType::Null;
+    if let Some(validity) = array.validity().filter(|_| !is_null) {
+        note(validity.as_slice().0, found);
+    }
+    let any = array.as_any();
+    match array.dtype().to_physical_type() {
+        polars_arrow::datatypes::PhysicalType::Primitive(_) => {
+            macro_rules! note_values {
+                ($($value:ty),*) => {{
+                    $(if let Some(array) = any.downcast_ref::<PrimitiveArray<$value>>() {
+                        return note(array.values().as_slice(), found);
+                    })*
+                    panic!("no way to look into {:?}", array.dtype());
+                }};
+            }
+            note_values!(i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, pf16, f32, f64);
+        }
+        polars_arrow::datatypes::PhysicalType::Boolean => {
+            note(any.downcast_ref::<BooleanArray>().unwrap().values().as_slice().0, found);
+        }
+        polars_arrow::datatypes::PhysicalType::Utf8View => {
+            let views = any.downcast_ref::<Utf8ViewArray>().unwrap();
+            note(views.views().as_slice(), found);
+            views.data_buffers().iter().for_each(|buffer| note(buffer.as_slice(), found));
+        }
+        polars_arrow::datatypes::PhysicalType::BinaryView => {
+            let views = any.downcast_ref::<BinaryViewArray>().unwrap();
+            note(views.views().as_slice(), found);
+            views.data_buffers().iter().for_each(|buffer| note(buffer.as_slice(), found));
+        }
+        polars_arrow::datatypes::PhysicalType::LargeList => {
+            let list = any.downcast_ref::<ListArray<i64>>().unwrap();
+            note(list.offsets().as_slice(), found);
+            buffers(list.values().as_ref(), found);
+        }
+        polars_arrow::datatypes::PhysicalType::FixedSizeList => {
+            buffers(any.downcast_ref::<FixedSizeListArray>().unwrap().values().as_ref(), found);
+        }
+        polars_arrow::datatypes::PhysicalType::Struct => {
+            any.downcast_ref::<StructArray>().unwrap().values().iter().for_each(|child| buffers(child.as_ref(), found));
+        }
+        polars_arrow::datatypes::PhysicalType::Null => {}
+        other => panic!("no way to look into {other:?}"),
+    }
+}
+
+#[test]
+fn every_buffer_of_an_opened_frame_lies_inside_the_mapping() {
+    let scratch = scratch();
+    scratch.store.publish("all", &everything()).unwrap();
+    let df = scratch.store.open("all").unwrap().to_polars().unwrap();
+    let maps = maps_of(&scratch.path().join("all@1.arrow"));
+    assert_eq!(maps.len(), 1);
+    let mut seen = 0;
+    for column in df.columns() {
+        let mut found = Vec::new();
+        for chunk in column.as_materialized_series().chunks() {
+            buffers(chunk.as_ref(), &mut found);
+        }
+        seen += found.len();
+        let outside: Vec<_> =
+            found.iter().filter(|(start, len)| !(maps[0].start <= *start && start + len <= maps[0].end)).collect();
+        assert!(outside.is_empty(), "{} ({}): {outside:x?} outside {maps:x?}", column.name(), column.dtype());
+    }
+    assert!(seen > 300, "only {seen} buffers seen");
+}
+
 #[test]
 fn every_dtype_comes_back_from_a_sliced_frame_of_many_chunks() {
     let scratch = scratch();
@@ -349,7 +437,7 @@ fn nested() -> impl Strategy<Value = Series> {
 }
 
 proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: std::env::var("PROPTEST_CASES").map_or(64, |cases| cases.parse().unwrap()), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn any_frame_comes_back_from_any_slice(columns in prop::collection::vec(nested(), 0..4), start in 0usize..8, len in 0usize..8, rows in 1usize..9) {

@@ -400,6 +400,28 @@ fn the_session_of_a_killed_owner_goes_with_the_next_sweep() {
 }
 
 #[test]
+fn waiting_polls_where_the_inotify_instances_are_spent() {
+    let test = "processes::waiting_polls_where_the_inotify_instances_are_spent";
+    if role().is_some() {
+        let store = store_of_test();
+        // SAFETY: inotify_init1(2) has no preconditions; the descriptors go with this process.
+        while unsafe { libc::inotify_init1(libc::IN_CLOEXEC) } >= 0 {}
+        // A descriptor is needed to publish, where it was descriptors that ran out.
+        // SAFETY: the descriptor is one of those made above, and nothing else uses it.
+        unsafe { libc::close(40) };
+        let publisher = store.clone();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            publisher.publish("x", &marked(1)).unwrap().version()
+        });
+        assert_eq!(store.wait("x", 0, Duration::from_secs(20)).unwrap(), Some(thread.join().unwrap()));
+        return;
+    }
+    let scratch = scratch();
+    assert!(run(&scratch, test, "waiter", None).success());
+}
+
+#[test]
 fn pyarrow_reads_a_frame_by_its_path() {
     let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();

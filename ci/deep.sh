@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# What is too long for every change: run it before a release.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+echo "== many more cases"
+PROPTEST_CASES=5000 cargo test --locked --test it any_frame_comes_back
+
+echo "== tests with every variant of Polars' enums (compiles Polars anew)"
+cargo test --workspace --locked --features _polars-variants
+
+echo "== races, twenty times"
+for _ in $(seq 20); do
+    cargo test --locked --quiet --test it processes::
+done
+
+echo "== the package builds from what it contains"
+cargo package --locked --allow-dirty
+
+echo "== benchmarks"
+cargo bench --locked
