@@ -1,8 +1,8 @@
 //! Named steps at which a test can end or stop this process, or fill its store.
 //!
 //! Without the private feature `_failpoints` a step is an empty function. With it, `COFRAME_FAILPOINT=<action>:<step>`
-//! in the environment makes that step send the process SIGKILL (`kill`) or SIGSTOP (`stop`), or fail with ENOSPC
-//! (`full`). Tests check that the action happened, so a step that is renamed cannot pass by accident.
+//! in the environment (several with commas) makes that step send the process SIGKILL (`kill`) or SIGSTOP (`stop`), or
+//! fail with ENOSPC (`full`). Tests check that the action happened, so a step that is renamed cannot pass by accident.
 
 #[cfg(not(feature = "_failpoints"))]
 pub(crate) fn reach(_step: &str) -> rustix::io::Result<()> {
@@ -15,7 +15,8 @@ pub(crate) fn reach(step: &str) -> rustix::io::Result<()> {
     static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
 
     let chosen = CHOSEN.get_or_init(|| std::env::var("COFRAME_FAILPOINT").ok());
-    let action = chosen.as_deref().and_then(|text| text.strip_suffix(step)?.strip_suffix(':'));
+    let mut chosen = chosen.as_deref().into_iter().flat_map(|text| text.split(','));
+    let action = chosen.find_map(|text| text.strip_suffix(step)?.strip_suffix(':'));
     let signal = match action {
         Some("kill") => Signal::KILL,
         Some("stop") => Signal::STOP,

@@ -118,6 +118,9 @@ impl Directory {
 
     /// An unnamed file in this directory, open for writing. `None` where the file system has no `O_TMPFILE`.
     pub(super) fn unnamed(&self) -> Result<Option<File>> {
+        if crate::failpoint::reach("no-tmpfile").is_err() {
+            return Ok(None);
+        }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.fd, ".", flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => Ok(Some(fd.into())),

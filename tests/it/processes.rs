@@ -408,6 +408,22 @@ fn the_session_of_a_killed_owner_goes_with_the_next_sweep() {
 }
 
 #[test]
+fn drafts_with_a_hidden_name_publish_too_and_are_swept_when_their_writer_died() {
+    let test = "processes::a_publisher_killed_at_any_step_leaves_all_or_nothing";
+    let scratch = scratch();
+    scratch.store.publish("x", &marked(1)).unwrap();
+    // As on a file system without O_TMPFILE.
+    assert!(run(&scratch, test, "publisher", Some("full:no-tmpfile")).success());
+    assert_eq!(mark(&scratch.store.open("x").unwrap()), 2);
+    assert_eq!(scratch.files(), ["x.arrow", "x@2.arrow"]);
+    let status = run(&scratch, test, "publisher", Some("full:no-tmpfile,kill:before-seal"));
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+    assert!(scratch.files()[0].starts_with(".draft-"), "{:?}", scratch.files());
+    assert_eq!(scratch.store.sweep().unwrap().segments, 1);
+    assert_eq!(scratch.files(), ["x.arrow", "x@2.arrow"]);
+}
+
+#[test]
 fn waiting_polls_where_the_inotify_instances_are_spent() {
     let test = "processes::waiting_polls_where_the_inotify_instances_are_spent";
     if role().is_some() {
