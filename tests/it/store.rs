@@ -66,6 +66,19 @@ fn superseded_versions_stay_while_they_are_used_and_go_afterwards() {
 }
 
 #[test]
+fn a_version_that_somebody_opened_keeps_its_name_until_the_last_part_of_it_goes() {
+    let scratch = scratch();
+    drop(scratch.store.publish("x", &numbers(&[1, 2])).unwrap());
+    let array = scratch.store.open("x").unwrap().slice(1..).unwrap().column("x").unwrap().remove(0);
+    scratch.store.publish("x", &numbers(&[3])).unwrap();
+    assert_eq!(scratch.store.sweep().unwrap().segments, 0);
+    assert_eq!(values(&scratch.store.open_version("x", 1).unwrap()), [1, 2]);
+    drop(array);
+    assert_eq!(scratch.store.sweep().unwrap().segments, 1);
+    assert!(scratch.store.open_version("x", 1).unwrap_err().is_superseded());
+}
+
+#[test]
 fn keep_says_how_many_unused_superseded_versions_stay() {
     let scratch = scratch();
     for value in 0..5 {
