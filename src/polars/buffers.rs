@@ -46,9 +46,10 @@ pub(super) fn to_arrow_nulls(array: &dyn PlArray) -> Option<NullBuffer> {
 /// An Arrow array from the parts of a Polars one.
 pub(super) fn assemble(builder: ArrayDataBuilder) -> ArrayData {
     // SAFETY: the parts come from one valid Polars array whose layout Arrow shares: views are the same 16 bytes over
-    // the same buffers, list offsets are monotonic and end inside their values, strings are UTF-8. Keys are below the
-    // number of their dictionary's values, which `export` made to reach the largest key. Nothing is unwrapped: with
-    // validation skipped `build_unchecked` has no failing path.
+    // the same buffers, list offsets are monotonic and end inside their values, strings are UTF-8. Keys of rows
+    // that are not null are below the number of their dictionary's values, which `dictionaries` made to reach the
+    // largest key; below a null Arrow allows anything. Nothing is unwrapped: with validation skipped
+    // `build_unchecked` has no failing path.
     unsafe { builder.build_unchecked() }
 }
 
