@@ -15,7 +15,8 @@ step "lints, with every feature and every variant of Polars' enums"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 step "without Polars"
-cargo check --lib --no-default-features --locked
+cargo clippy --lib --no-default-features --locked -- -D warnings
+cargo clippy --lib --no-default-features --features pool,cell --locked -- -D warnings
 
 step "documentation"
 # --examples makes the features those of the lint pass, so that nothing is checked anew.

@@ -31,6 +31,8 @@
 //! * A version: publishing a name again makes a new, higher one. Whoever has an older one open keeps it.
 //! * A [`Handle`] names one version, or a part of it, and opens it in another process.
 //! * A [`Session`] is a part of a store whose frames die with the process that owns it.
+//! * A [cell](mod@cell) is a small mutable shared thing: a counter, a value under a lock, an event.
+//! * A [`Pool`] is worker processes that run functions on frames.
 //!
 //! # What it promises
 //!
@@ -42,7 +44,7 @@
 //! # What it does not do
 //!
 //! Frames never change, and there is no compression inside them. Nothing goes to disk unless the store is there.
-//! Nothing is evicted. No thread is started. Memory is trusted to processes of the same user: docs/SAFETY.md in the
+//! Nothing is evicted. No thread is started, but for those that a [pool](mod@pool) documents. Memory is trusted to processes of the same user: docs/SAFETY.md in the
 //! repository says what that means, for root in particular.
 //!
 //! Linux on x86-64 is supported. Linux on aarch64 should work and is untested.
@@ -50,6 +52,9 @@
 //! # Features
 //!
 //! * `polars` (default): `DataFrame`s in and out. Without it the crate has Arrow alone.
+//! * `pool` (default): functions on frames, in many processes.
+//! * `cell` (default): counters, values, arrays, locks, events and the like.
+//! * `indicatif`: a ready-made progress bar for the pool.
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -66,6 +71,8 @@ compile_error!(
     "coframe maps whole little-endian segments; it is tested on x86-64, should work on aarch64, and no more"
 );
 
+#[cfg(feature = "cell")]
+pub mod cell;
 mod error;
 mod explain;
 mod failpoint;
@@ -74,10 +81,15 @@ mod ipc;
 mod name;
 #[cfg(feature = "polars")]
 pub mod polars;
+#[cfg(feature = "pool")]
+pub mod pool;
 mod segment;
 mod store;
 
 pub use arrow;
+
+#[cfg(feature = "pool")]
+pub use crate::pool::Pool;
 
 pub use crate::{
     error::{Error, Result},

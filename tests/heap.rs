@@ -74,8 +74,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     let (_parts, split, _) = measure(|| frame.split(64));
     assert!(split < bytes / 1000, "split allocated {split}");
 
-    // Rearranged: small chunks gathered, and another layout, each with at most a batch on the heap. A batch while it is
-    // gathered stands beside its compacted views, hence twice.
+    // Rearranged: small chunks gathered, and another layout, each with a batch on the heap and what describes it.
     let mut chunks = contiguous(1_000);
     let one = chunks.clone();
     for _ in 0..999 {
@@ -85,7 +84,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     let options = PublishOptions::new().batch_rows(100_000);
     let (gathered, _, peak) = measure(|| store.publish_with("y", &chunks, options.clone()).unwrap());
     assert_eq!(gathered.batches().len(), 10);
-    assert!(peak < 2 * batch, "gathering had {peak} on the heap, a batch is {batch}");
+    assert!(peak < batch + batch / 20, "gathering had {peak} on the heap, a batch is {batch}");
     let tens: Vec<DataFrame> = (0..10).map(|i| df.slice(i * 100_000, 100_000)).collect();
     let mut batches = Vec::new();
     for ten in &tens {
@@ -97,5 +96,5 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
             coframe::arrow::array::RecordBatchIterator::new(batches.iter().cloned().map(Ok), batches[0].schema());
         store.publish_with("z", reader, classic.batch_rows(100_000)).unwrap()
     });
-    assert!(peak < 2 * batch, "another layout had {peak} on the heap, a batch is {batch}");
+    assert!(peak < batch, "another layout had {peak} on the heap, a batch is {batch}");
 }

@@ -92,7 +92,7 @@ impl fmt::Display for Handle {
 }
 
 /// Percent-encodes everything but letters, digits, `/`, `-`, `_` and `.`.
-fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for byte in bytes {
         match byte {
             b'/' | b'-' | b'_' | b'.' => f.write_char(char::from(*byte))?,
@@ -117,6 +117,12 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(bytes)
+}
+
+/// A path that `escape` wrote.
+#[cfg(feature = "cell")]
+pub(crate) fn unescape_path(text: &str) -> Option<PathBuf> {
+    Some(OsString::from_vec(unescape(text)?).into())
 }
 
 impl FromStr for Handle {
@@ -169,6 +175,8 @@ pub(crate) fn is_session(text: &str) -> bool {
 
 impl Serialize for Handle {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[cfg(feature = "pool")]
+        super::note(|| super::Sent::Handle(self.clone()));
         serializer.collect_str(self)
     }
 }

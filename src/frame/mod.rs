@@ -6,6 +6,7 @@ mod handle;
 mod open;
 mod options;
 mod reader;
+mod sent;
 
 use std::{
     collections::BTreeMap,
@@ -17,18 +18,24 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
     datatypes::SchemaRef,
 };
 
 pub use handle::Handle;
 pub(crate) use handle::is_session;
+#[cfg(feature = "cell")]
+pub(crate) use handle::{escape, unescape_path};
 pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
 pub use reader::FrameReader;
+#[cfg(feature = "pool")]
+pub(crate) use sent::{Sent, collect_sent, note, note_opening_error, take_opening_error};
 
+#[cfg(feature = "polars")]
+use crate::ipc::Values;
 use crate::{
     error::{Error, Kind, Result},
-    ipc::{Copied, Footer},
+    ipc::{Contents, Copied, Footer, Map},
     name::Name,
     segment::Mapping,
 };
@@ -56,14 +63,12 @@ use crate::{
 pub struct Frame {
     shared: Arc<Shared>,
     schema: SchemaRef,
-    /// The segment's batches with the columns of this frame and all rows.
-    whole: Arc<[RecordBatch]>,
     /// Positions in the segment's schema; `None` for all of them.
     columns: Option<Arc<[usize]>>,
     /// Rows of the segment.
     rows: Range<usize>,
-    /// The batches with only these rows, made when they are asked for: Arrow counts nulls anew in every slice.
-    sliced: Arc<OnceLock<Box<[RecordBatch]>>>,
+    /// The batches with these columns and rows, made when they are asked for.
+    batches: Arc<OnceLock<Box<[RecordBatch]>>>,
 }
 
 /// What every part of a frame has in common.
@@ -71,9 +76,25 @@ struct Shared {
     origin: Origin,
     mapping: Arc<Mapping>,
     footer: Footer,
-    copied: Vec<Copied>,
+    contents: Contents,
+    #[cfg(feature = "polars")]
     options: OpenOptions,
     rows: usize,
+}
+
+/// The rows of a frame that lie in one batch.
+pub(crate) struct Piece {
+    batch: usize,
+    /// Rows of the batch.
+    pub(crate) rows: Range<usize>,
+    /// How many rows the whole batch has.
+    of: usize,
+}
+
+impl Piece {
+    pub(crate) fn is_whole(&self) -> bool {
+        self.rows.len() == self.of
+    }
 }
 
 /// Where a frame was opened.
@@ -149,23 +170,49 @@ impl Frame {
 
     /// The record batches, on the mapped bytes. Does not copy.
     ///
-    /// The first call on a part of the rows slices the arrays, which counts their nulls anew: it reads one bit a row.
+    /// The first call makes the arrays, and slices them for a part of the rows, which counts their nulls anew: it reads
+    /// one bit a row.
     #[must_use]
     pub fn batches(&self) -> &[RecordBatch] {
-        if self.rows.len() == self.shared.rows {
-            return &self.whole;
-        }
-        self.sliced.get_or_init(|| self.pieces().map(|(batch, start, len)| batch.slice(start, len)).collect())
+        self.batches.get_or_init(|| self.pieces().map(|piece| self.batch(&piece)).collect())
     }
 
-    /// The whole batches that hold rows of this frame, each with the range of rows inside it.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&RecordBatch, usize, usize)> {
+    fn batch(&self, piece: &Piece) -> RecordBatch {
+        let columns = (0..self.columns()).filter_map(|position| self.array(piece, position)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(piece.rows.len()));
+        // Types come from the schema; lengths and nulls were checked when the frame was opened. So this cannot fail.
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).unwrap_or_else(|error| {
+            debug_assert!(false, "a batch does not fit its schema: {error}");
+            RecordBatch::new_empty(self.schema.clone())
+        })
+    }
+
+    /// One column of a batch, cut to the rows of this frame.
+    pub(crate) fn array(&self, piece: &Piece, position: usize) -> Option<ArrayRef> {
+        let array = self.shared.contents.array(piece.batch, self.original(position), &self.map())?;
+        Some(if piece.is_whole() { array.clone() } else { array.slice(piece.rows.start, piece.rows.len()) })
+    }
+
+    /// One column of a whole batch, as far as Polars needs it.
+    #[cfg(feature = "polars")]
+    pub(crate) fn values<'a>(&'a self, piece: &Piece, position: usize, map: &'a Map) -> Option<Values<'a>> {
+        self.shared.contents.values(piece.batch, self.original(position), map)
+    }
+
+    /// The bytes of the segment.
+    pub(crate) fn map(&self) -> Map {
+        self.shared.mapping.clone()
+    }
+
+    /// The batches that hold rows of this frame; all of them when it has all rows.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
+        let whole = self.rows.len() == self.shared.rows;
         let mut before = 0;
-        self.whole.iter().filter_map(move |batch| {
+        self.shared.contents.rows().enumerate().filter_map(move |(batch, of)| {
             let first = before;
-            before += batch.num_rows();
+            before += of;
             let (start, end) = (self.rows.start.max(first), self.rows.end.min(before));
-            (start < end).then(|| (batch, start - first, end - start))
+            (start < end || whole).then(|| Piece { batch, rows: start - first..end - first, of })
         })
     }
 
@@ -190,21 +237,17 @@ impl Frame {
         FrameReader::new(self.clone())
     }
 
-    /// The frame with only these columns, in this order. Does not copy; costs in the order of columns and batches.
+    /// The frame with only these columns, in this order. Does not copy; costs in the order of columns.
     pub fn select<I>(&self, names: I) -> Result<Self>
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
         let positions: Vec<usize> =
             names.into_iter().map(|name| self.position(name.as_ref())).collect::<Result<_>>()?;
-        let project = |batch: &RecordBatch| batch.project(&positions);
         let select = |e| Error::arrow(format_args!("select columns of `{}`", self.name()), e);
-        let schema = self.schema.project(&positions).map_err(select)?;
-        let whole: Vec<_> = self.whole.iter().map(project).collect::<std::result::Result<_, _>>().map_err(select)?;
-        let original = |position: &usize| self.columns.as_ref().map_or(Some(*position), |c| c.get(*position).copied());
-        let columns = positions.iter().filter_map(original).collect();
-        let (schema, whole, sliced) = (schema.into(), whole.into(), Arc::default());
-        Ok(Self { schema, whole, columns: Some(columns), sliced, ..self.clone() })
+        let schema = self.schema.project(&positions).map_err(select)?.into();
+        let columns = positions.iter().map(|position| self.original(*position)).collect();
+        Ok(Self { schema, columns: Some(columns), batches: Arc::default(), ..self.clone() })
     }
 
     /// The frame with only these rows, counted from its first. Does not copy, and reads nothing.
@@ -224,7 +267,7 @@ impl Frame {
             return Err(Error::invalid(what, format_args!("expected one inside 0..{}", self.rows())));
         }
         let rows = self.rows.start + start..self.rows.start + end;
-        Ok(Self { rows, sliced: Arc::default(), ..self.clone() })
+        Ok(Self { rows, batches: Arc::default(), ..self.clone() })
     }
 
     /// Cuts the frame into `n` row ranges, in order, that differ by at most one row. Does not copy.
@@ -278,6 +321,7 @@ impl Frame {
         &self.shared.footer
     }
 
+    #[cfg(feature = "polars")]
     pub(crate) fn options(&self) -> &OpenOptions {
         &self.shared.options
     }
@@ -295,7 +339,7 @@ impl Frame {
     /// Bytes and reason of what opening copied for a column of this frame.
     pub(crate) fn copied(&self, position: usize) -> Option<&Copied> {
         let original = self.original(position);
-        self.shared.copied.iter().find(|copied| copied.column == original)
+        self.shared.contents.copied.iter().find(|copied| copied.column == original)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{CopyPolicy, Frame, OpenOptions, Origin, Shared};
 use crate::{
     error::{Error, Kind, Result},
-    ipc::{Contents, Footer, decode},
+    ipc::{Footer, Intact, Map, decode},
     segment::Mapping,
 };
 
@@ -15,32 +15,29 @@ impl Frame {
     pub(crate) fn of_mapping(mapping: Arc<Mapping>, origin: Origin, options: &OpenOptions) -> Result<Self> {
         let what = format!("the frame `{}@{}` in `{}`", origin.name, origin.version, origin.store.display());
         let bytes = mapping.bytes();
-        let footer = Footer::read(&bytes, &what)?;
+        // The digest of a sealed segment shows that its metadata is what coframe wrote; values are not looked at then.
+        let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
+        let footer = Footer::read(&bytes, &what, intact.as_ref())?;
         let columns = options.columns.as_ref().map(|names| positions(names, &footer, &origin)).transpose()?;
-        let trusted = footer.metadata.is_some() && mapping.is_sealed();
-        let buffer = |start, len| mapping.buffer(start, len);
-        let contents = decode(bytes, &footer, &what, columns.as_deref(), trusted, &buffer)?;
-        let Contents { schema, batches, mut copied } = contents;
-        if let (CopyPolicy::Never, Some(copy)) = (options.copies, copied.first()) {
-            let column = schema.fields().get(copy.column).map(|field| field.name().clone()).unwrap_or_default();
+        let map: Map = mapping.clone();
+        let contents = decode(&map, &footer, &what, columns.as_deref(), intact.as_ref())?;
+        if let (CopyPolicy::Never, Some(copy)) = (options.copies, contents.copied.first()) {
+            let column = footer.schema.fields().get(copy.column).map(|field| field.name().clone()).unwrap_or_default();
             return Err(Kind::WouldCopy { column, reason: copy.reason.clone() }.into());
         }
-        if let Some(columns) = &columns {
-            for copy in &mut copied {
-                copy.column = columns.get(copy.column).copied().unwrap_or(copy.column);
-            }
-        }
-        let rows = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+        let schema = match &columns {
+            None => footer.schema.clone(),
+            Some(columns) => footer.schema.project(columns).map_err(|e| Error::arrow("select columns", e))?.into(),
+        };
+        let rows = contents.rows().sum();
+        #[cfg(feature = "polars")]
         let options = options.clone();
-        let shared = Shared { origin, mapping, footer, copied, options, rows };
-        Ok(Self {
-            shared: Arc::new(shared),
-            schema,
-            whole: batches.into(),
-            columns: columns.map(Into::into),
-            rows: 0..rows,
-            sliced: Arc::default(),
-        })
+        #[cfg(feature = "polars")]
+        let shared = Shared { origin, mapping, footer, contents, options, rows };
+        #[cfg(not(feature = "polars"))]
+        let shared = Shared { origin, mapping, footer, contents, rows };
+        let columns = columns.map(Into::into);
+        Ok(Self { shared: Arc::new(shared), schema, columns, rows: 0..rows, batches: Arc::default() })
     }
 }
 

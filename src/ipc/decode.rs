@@ -4,74 +4,70 @@
 //! that engines weigh a batch, not the file), a malformed message is an error and never a panic, and each copy that
 //! alignment forces is counted. docs/DESIGN.md has the measurements.
 
-use std::collections::HashMap;
+use std::ops::Range;
 
 use arrow::{
-    array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array},
-    buffer::Buffer,
+    array::{Array, ArrayData, RecordBatch, make_array},
     compute::concat,
     datatypes::{DataType, SchemaRef},
     ipc::{self, MessageHeader, root_as_message},
 };
 
 use super::{
-    arrays::{Body, Place, Reader},
+    assemble::{Assembly, Bytes, Dictionaries},
+    contents::{Columns, Contents, mapped},
+    digest::{Intact, flatbuffer},
     footer::{Footer, MessageRange},
-    tree::children,
+    outline::{Outline, Reader},
+    part::Map,
+    tree::{Place, children},
 };
 use crate::error::{Error, Result};
 
-/// A copy that opening could not avoid.
+/// A copy that could not be avoided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Copied {
-    /// Position among the columns that were opened.
+    /// Position of the column in the schema that was read.
     pub(crate) column: usize,
     pub(crate) bytes: usize,
     pub(crate) reason: String,
 }
 
-/// The decoded part of a file.
-pub(crate) struct Contents {
-    pub(crate) schema: SchemaRef,
-    pub(crate) batches: Vec<RecordBatch>,
-    pub(crate) copied: Vec<Copied>,
-}
-
-/// Rebuilds the batches of a mapped file. `columns` are the positions to decode, `None` for all.
+/// Reads a mapped file. `columns` are the positions of those that are wanted, `None` for all.
 ///
-/// Costs in the order of columns, batches and buffers when `trusted`, else every value is validated.
+/// Costs in the order of columns, batches and buffers when the file is `intact`, and makes no arrays then. Otherwise
+/// every array is made and every value validated.
 pub(crate) fn decode(
-    bytes: &[u8],
+    map: &Map,
     footer: &Footer,
     what: &str,
     columns: Option<&[usize]>,
-    trusted: bool,
-    buffer: &dyn Fn(usize, usize) -> Option<Buffer>,
+    intact: Option<&Intact<'_>>,
 ) -> Result<Contents> {
-    let mut decoder = Decoder::new(footer, what, columns, trusted)?;
-    for message in &footer.dictionaries {
-        let header = bytes.get(message.header.clone()).unwrap_or_default();
-        decoder.dictionary(header, message.body.len(), &body_of(message, what, buffer))?;
+    let mut decoder = Decoder::new(footer, what, columns);
+    let message = |range: &MessageRange| match intact.and_then(|intact| intact.message(&range.header)) {
+        Some(message) => Ok(message),
+        None => parse((**map).as_ref().get(range.header.clone()).unwrap_or_default(), what),
+    };
+    let mut dictionaries = Vec::with_capacity(footer.dictionaries.len());
+    for range in &footer.dictionaries {
+        dictionaries.extend(decoder.dictionary_outline(message(range)?, range.body.clone())?);
     }
     let mut batches = Vec::with_capacity(footer.batches.len());
-    for message in &footer.batches {
-        let header = bytes.get(message.header.clone()).unwrap_or_default();
-        batches.push(decoder.batch(header, message.body.len(), &body_of(message, what, buffer))?);
+    for range in &footer.batches {
+        batches.push(decoder.batch_outline(message(range)?, range.body.clone())?);
     }
-    Ok(Contents { schema: decoder.schema, batches, copied: decoder.copied })
-}
-
-fn body_of<'a>(
-    message: &MessageRange,
-    what: &'a str,
-    buffer: &'a dyn Fn(usize, usize) -> Option<Buffer>,
-) -> impl Fn(usize, usize) -> Result<Buffer> + 'a {
-    let start = message.body.start;
-    // Message and buffer ranges were checked against the file, so the sum stays inside it.
-    move |offset, len| {
-        buffer(start.saturating_add(offset), len)
-            .ok_or_else(|| Error::corrupt(what, "S5-buffers", "a buffer leaves the file"))
+    // Coframe writes aligned buffers and whole dictionaries (FORMAT.md, rules S3 and D1).
+    let aligned = batches.iter().chain(dictionaries.iter().map(|d| &d.outline)).all(|outline| outline.aligned);
+    if intact.is_some() && aligned && !dictionaries.iter().any(|dictionary| dictionary.delta) {
+        return Ok(Contents::of_outlines(decoder.schema, dictionaries, batches));
     }
+    let bytes = &mapped(map);
+    for dictionary in dictionaries {
+        decoder.dictionary(dictionary, bytes)?;
+    }
+    let arrays = batches.iter().map(|outline| decoder.columns(outline, bytes)).collect::<Result<_>>()?;
+    Ok(Contents::of_arrays(decoder.schema, batches, arrays, decoder.copied))
 }
 
 /// Reads every value of the batches and checks it against its type.
@@ -91,126 +87,121 @@ fn validate_data(data: &ArrayData, column: &str, what: &str) -> Result<()> {
 pub(super) struct Decoder {
     what: String,
     /// The whole file's schema and its dictionary ids in depth-first order.
-    full: SchemaRef,
-    ids: Vec<i64>,
-    /// Positions in the full schema of the opened columns, in their order.
-    columns: Vec<usize>,
-    /// By position in the full schema: the first opened column that it is.
-    opened: Vec<Option<usize>>,
     pub(super) schema: SchemaRef,
-    fields: HashMap<i64, DictionaryField>,
-    dictionaries: HashMap<i64, ArrayData>,
-    trusted: bool,
-    pub(super) copied: Vec<Copied>,
+    ids: Vec<i64>,
+    /// By position in the schema: whether the column is to be decoded.
+    wanted: Vec<bool>,
+    fields: Vec<DictionaryField>,
+    dictionaries: Dictionaries,
+    copied: Vec<Copied>,
 }
 
 impl Decoder {
-    pub(super) fn new(footer: &Footer, what: &str, columns: Option<&[usize]>, trusted: bool) -> Result<Self> {
-        let full = footer.schema.clone();
-        let schema = match columns {
-            None => full.clone(),
-            Some(columns) => full.project(columns).map_err(|e| Error::arrow("select columns", e))?.into(),
-        };
-        let columns: Vec<usize> = columns.map_or_else(|| (0..full.fields().len()).collect(), <[usize]>::to_vec);
-        let mut opened = vec![None; full.fields().len()];
-        for (column, position) in columns.iter().enumerate().rev() {
-            if let Some(place) = opened.get_mut(*position) {
-                *place = Some(column);
-            }
-        }
-        let mut fields = HashMap::new();
+    pub(super) fn new(footer: &Footer, what: &str, columns: Option<&[usize]>) -> Self {
+        let schema = footer.schema.clone();
+        let wanted = |column| columns.is_none_or(|columns| columns.contains(&column));
+        let mut fields = Vec::new();
         let mut ids = footer.dictionary_ids.iter().copied().enumerate();
-        for (field, column) in full.fields().iter().zip(&opened) {
-            collect_dictionaries(field.data_type(), *column, &mut ids, &mut fields);
+        for (column, field) in schema.fields().iter().enumerate() {
+            collect_dictionaries(field.data_type(), column, wanted(column), &mut ids, &mut fields);
         }
-        Ok(Self {
-            opened,
+        Self {
             what: what.to_owned(),
-            fields,
-            full,
-            ids: footer.dictionary_ids.clone(),
-            columns,
+            wanted: (0..schema.fields().len()).map(wanted).collect(),
             schema,
-            dictionaries: HashMap::new(),
-            trusted,
+            ids: footer.dictionary_ids.clone(),
+            fields,
+            dictionaries: Vec::new(),
             copied: Vec::new(),
-        })
+        }
     }
 
-    /// Takes a dictionary message. Unwanted dictionaries are passed over.
-    pub(super) fn dictionary(&mut self, header: &[u8], body_len: usize, body: &Body<'_>) -> Result<()> {
-        let message = parse(header, &self.what)?;
+    /// Reads a dictionary message whose body lies at `body`; `None` where no wanted column uses it.
+    pub(super) fn dictionary_outline(
+        &self,
+        message: ipc::Message<'_>,
+        body: Range<usize>,
+    ) -> Result<Option<Dictionary>> {
         let dictionary = message.header_as_dictionary_batch();
         let (dictionary, batch) = dictionary
             .and_then(|dictionary| Some((dictionary, dictionary.data()?)))
             .ok_or_else(|| Error::corrupt(&self.what, "S4-blocks", "a dictionary block holds something else"))?;
-        let wanted = self.fields.get(&dictionary.id()).and_then(|field| Some((field.column?, field)));
-        let Some((column, field)) = wanted else { return Ok(()) };
-        let (data, copied) = {
-            let mut reader = Reader::new(batch, &self.what, body_len, body, &self.dictionaries)?;
-            reader.ids = self.ids.get(field.place + 1..).unwrap_or_default();
-            (reader.array(&Place::column("dictionary"), &field.values, true)?, reader.copied)
-        };
-        let Some(mut data) = data else { return Ok(()) };
-        if !self.trusted {
-            validate_data(&data, "dictionary", &self.what)?;
-        }
-        if let (true, Some(old)) = (dictionary.isDelta(), self.dictionaries.get(&dictionary.id())) {
-            let parts = [make_array(old.clone()), make_array(data)];
-            let whole = concat(&[&parts[0], &parts[1]]).map_err(|e| Error::arrow("join a delta dictionary", e))?;
-            self.copied.push(Copied {
-                column,
-                bytes: whole.get_buffer_memory_size(),
-                reason: "its dictionary came in parts".into(),
-            });
-            data = whole.to_data();
-        }
-        note(&mut self.copied, column, copied);
-        self.dictionaries.insert(dictionary.id(), data);
-        Ok(())
+        let (id, delta) = (dictionary.id(), dictionary.isDelta());
+        let Some(field) = self.fields.iter().find(|field| field.id == id && field.wanted) else { return Ok(None) };
+        let ids = self.ids.get(field.place + 1..).unwrap_or_default();
+        let mut reader = Reader::new(batch, &self.what, body, ids)?;
+        reader.array(&Place::column("dictionary"), &field.values, true)?;
+        let (column, values) = (field.column, field.values.clone());
+        Ok(Some(Dictionary { id, delta, column, values, outline: reader.finish() }))
     }
 
-    /// Takes a record batch message.
-    pub(super) fn batch(&mut self, header: &[u8], body_len: usize, body: &Body<'_>) -> Result<RecordBatch> {
-        let message = parse(header, &self.what)?;
+    /// Reads a record batch message whose body lies at `body`.
+    pub(super) fn batch_outline(&self, message: ipc::Message<'_>, body: Range<usize>) -> Result<Outline> {
         let batch = message
             .header_as_record_batch()
             .ok_or_else(|| Error::corrupt(&self.what, "S4-blocks", "a batch block holds something else"))?;
-        let rows = usize::try_from(batch.length())
-            .map_err(|_| Error::corrupt(&self.what, "S5-buffers", "a batch has a negative number of rows"))?;
-        let mut reader = Reader::new(batch, &self.what, body_len, body, &self.dictionaries)?;
-        reader.ids = &self.ids;
-        let full = self.full.clone();
-        let mut arrays: Vec<Option<ArrayRef>> = Vec::with_capacity(full.fields().len());
-        for (field, wanted) in full.fields().iter().zip(&self.opened) {
-            let data = reader.array(&Place::column(field.name()), field.data_type(), wanted.is_some())?;
-            let (Some(data), Some(column)) = (data, wanted) else {
-                arrays.push(None);
+        let mut reader = Reader::new(batch, &self.what, body, &self.ids)?;
+        for (field, wanted) in self.schema.fields().iter().zip(&self.wanted) {
+            reader.column(field, *wanted)?;
+        }
+        Ok(reader.finish())
+    }
+
+    /// Makes and validates a dictionary, and keeps it for the batches that follow.
+    pub(super) fn dictionary(&mut self, dictionary: Dictionary, bytes: &Bytes<'_>) -> Result<()> {
+        let Dictionary { id, delta, column, values, outline } = dictionary;
+        let mut assembly = Assembly { outline: &outline, bytes, dictionaries: &self.dictionaries, copied: 0 };
+        let mut data = assembly.array(0, &values);
+        let copied = assembly.copied;
+        validate_data(&data, "dictionary", &self.what)?;
+        let known = self.dictionaries.iter().position(|(known, _)| *known == id);
+        let old = known.map(|known| self.dictionaries.swap_remove(known).1);
+        if let (true, Some(old)) = (delta, old) {
+            let parts = [make_array(old), make_array(data)];
+            let whole = concat(&[&parts[0], &parts[1]]).map_err(|e| Error::arrow("join a delta dictionary", e))?;
+            let bytes = whole.get_buffer_memory_size();
+            self.copied.push(Copied { column, bytes, reason: "its dictionary came in parts".into() });
+            data = whole.to_data();
+        }
+        note(&mut self.copied, column, copied);
+        self.dictionaries.push((id, data));
+        Ok(())
+    }
+
+    /// Makes and validates the wanted columns of a batch.
+    pub(super) fn columns(&mut self, outline: &Outline, bytes: &Bytes<'_>) -> Result<Columns> {
+        let mut assembly = Assembly { outline, bytes, dictionaries: &self.dictionaries, copied: 0 };
+        let mut columns = Vec::with_capacity(outline.columns.len());
+        for (column, (node, field)) in outline.columns.iter().zip(self.schema.fields()).enumerate() {
+            let Some(node) = node else {
+                columns.push(None);
                 continue;
             };
-            if data.len() != rows {
-                return Err(reader.error(
-                    &Place::column(field.name()),
-                    format_args!("it has {} rows, its batch {rows}", data.len()),
-                ));
-            }
-            if !self.trusted {
-                validate_data(&data, field.name(), &self.what)?;
-            }
-            note(&mut self.copied, *column, std::mem::take(&mut reader.copied));
-            arrays.push(Some(make_array(data)));
+            let data = assembly.array(*node, field.data_type());
+            validate_data(&data, field.name(), &self.what)?;
+            note(&mut self.copied, column, std::mem::take(&mut assembly.copied));
+            columns.push(Some(make_array(data)));
         }
-        let columns = self.columns.iter().filter_map(|column| arrays.get(*column).cloned().flatten()).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(|e| Error::corrupt(&self.what, "V1-values", e))
+        Ok(columns)
     }
+}
+
+/// A dictionary message.
+pub(super) struct Dictionary {
+    pub(super) id: i64,
+    /// Whether it continues what came before.
+    pub(super) delta: bool,
+    column: usize,
+    pub(super) values: DataType,
+    pub(super) outline: Outline,
 }
 
 /// A dictionary of the schema.
 struct DictionaryField {
-    /// Position among the opened columns; `None` when no opened column uses it.
-    column: Option<usize>,
+    id: i64,
+    /// Position of the first wanted column that uses it, of any column where none is wanted.
+    column: usize,
+    wanted: bool,
     values: DataType,
     /// Its place among the ids in depth-first order.
     place: usize,
@@ -219,21 +210,25 @@ struct DictionaryField {
 /// Walks a type in depth-first order and notes its dictionaries by id.
 fn collect_dictionaries(
     data_type: &DataType,
-    column: Option<usize>,
+    column: usize,
+    wanted: bool,
     ids: &mut impl Iterator<Item = (usize, i64)>,
-    found: &mut HashMap<i64, DictionaryField>,
+    found: &mut Vec<DictionaryField>,
 ) {
     let mut values = data_type;
     if let DataType::Dictionary(_, inner) = data_type {
         values = inner;
         if let Some((place, id)) = ids.next() {
-            let entry = found.entry(id).or_insert_with(|| DictionaryField { column, values: values.clone(), place });
-            // Several fields may share a dictionary; one that is opened makes it wanted.
-            entry.column = entry.column.or(column);
+            // Several fields may share a dictionary; one that is wanted makes it wanted.
+            match found.iter_mut().find(|field| field.id == id) {
+                Some(field) if wanted && !field.wanted => (field.column, field.wanted) = (column, true),
+                Some(_) => {}
+                None => found.push(DictionaryField { id, column, wanted, values: values.clone(), place }),
+            }
         }
     }
     for child in children(values) {
-        collect_dictionaries(child.data_type(), column, ids, found);
+        collect_dictionaries(child.data_type(), column, wanted, ids, found);
     }
 }
 
@@ -250,8 +245,7 @@ fn note(all: &mut Vec<Copied>, column: usize, copied: usize) {
 
 /// The flatbuffer of an encapsulated message.
 pub(super) fn parse<'a>(header: &'a [u8], what: &str) -> Result<ipc::Message<'a>> {
-    let flatbuffer = header.strip_prefix(&[0xFF; 4]).unwrap_or(header).get(4..).unwrap_or_default();
-    let message = root_as_message(flatbuffer).map_err(|e| Error::corrupt(what, "S4-blocks", e))?;
+    let message = root_as_message(flatbuffer(header)).map_err(|e| Error::corrupt(what, "S4-blocks", e))?;
     if message.header_type() == MessageHeader::NONE {
         return Err(Error::corrupt(what, "S4-blocks", "a message has no content"));
     }

@@ -207,7 +207,7 @@ fn filled(field: &Field, values: &mut impl Iterator<Item = ArrayData>) -> ArrayD
     let empty = ArrayData::new_empty(data_type);
     let inner = match data_type {
         DataType::Dictionary(..) => values.next().into_iter().collect(),
-        nested if has_dictionary(nested) => children(nested).iter().map(|child| filled(child, values)).collect(),
+        nested if has_dictionary(nested) => children(nested).map(|child| filled(child, values)).collect(),
         _ => return empty,
     };
     rebuild(empty, data_type.clone(), inner)

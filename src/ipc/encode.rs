@@ -3,7 +3,7 @@
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     buffer::Buffer,
-    datatypes::{Schema, SchemaRef},
+    datatypes::{FieldRef, Schema, SchemaRef},
     ipc::{
         Block, MetadataVersion,
         writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamEncoder, write_message},
@@ -96,7 +96,7 @@ impl Encoder {
             .collect();
         let keys = keys_batch(&self.keys_schema, columns?, batch.num_rows())?;
         for ready in self.gather.push(keys)? {
-            self.write_batch(&ready, sink)?;
+            self.write_batch(ready, sink)?;
         }
         self.rows += rows;
         Ok(())
@@ -105,7 +105,7 @@ impl Encoder {
     /// Ends the segment: pending rows, dictionaries, footer.
     pub(crate) fn finish(mut self, mut metadata: Metadata, sink: &mut Sink<'_>) -> Result<()> {
         if let Some(ready) = self.gather.flush()? {
-            self.write_batch(&ready, sink)?;
+            self.write_batch(ready, sink)?;
         }
         let batches = std::mem::take(&mut self.blocks);
         self.write_dictionaries(sink)?;
@@ -134,16 +134,14 @@ impl Encoder {
         sink(&[bytes])
     }
 
-    fn write_batch(&mut self, ready: &Ready, sink: &mut Sink<'_>) -> Result<()> {
-        let batch = &ready.batch;
-        let fields = self.keys_schema.fields().iter();
-        let columns: Result<Vec<ArrayRef>> = batch
-            .columns()
-            .iter()
-            .zip(fields)
-            .map(|(column, field)| views::compact(field.name(), column, ready.gathered))
-            .collect();
-        let batch = keys_batch(&self.keys_schema, columns?, batch.num_rows())?;
+    fn write_batch(&mut self, ready: Ready, sink: &mut Sink<'_>) -> Result<()> {
+        let Ready { batch, gathered } = ready;
+        let (_, columns, rows) = batch.into_parts();
+        // By value: each gathered column goes as soon as its compacted form is there, so that no second batch stands
+        // beside the first.
+        let compact = |(column, field): (ArrayRef, &FieldRef)| views::compact(field.name(), column, gathered);
+        let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(compact).collect();
+        let batch = keys_batch(&self.keys_schema, columns?, rows)?;
         let pieces = self.stream.encode(&batch).map_err(|e| Error::arrow("encode a batch", e))?;
         // The first call puts the schema message in front; ours, with the dictionaries, was written already.
         let skip = if self.blocks.is_empty() { pieces_of_header(&pieces) } else { 0 };

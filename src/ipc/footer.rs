@@ -11,7 +11,7 @@ use std::{
 use arrow::{
     datatypes::SchemaRef,
     ipc::{
-        self, Block, FooterBuilder, MetadataVersion,
+        Block, FooterBuilder, MetadataVersion,
         convert::{IpcSchemaEncoder, metadata_to_fb},
         root_as_footer,
         writer::DictionaryTracker,
@@ -20,7 +20,10 @@ use arrow::{
 use crc32fast::Hasher;
 use flatbuffers::FlatBufferBuilder;
 
-use super::schema::{self, ReadSchema};
+use super::{
+    digest::{self, Intact},
+    schema::{self, ReadSchema},
+};
 use crate::error::{Error, Result};
 
 pub(super) const MAGIC: [u8; 6] = *b"ARROW1";
@@ -28,7 +31,6 @@ pub(super) const MAGIC: [u8; 6] = *b"ARROW1";
 const FORMAT: u32 = 1;
 /// The footer's length and the closing magic.
 const TRAILER: usize = 10;
-const DIGEST_PLACEHOLDER: &str = "00000000";
 
 /// What coframe records in a footer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,14 +103,14 @@ impl Metadata {
             ("rows", self.rows.to_string()),
             ("polars", u8::from(self.marks.polars).to_string()),
             ("sorted", sorted.join(",")),
-            ("digest", DIGEST_PLACEHOLDER.to_owned()),
+            ("digest", digest::PLACEHOLDER.to_owned()),
         ];
         let fixed = fixed.into_iter().map(|(key, value)| (format!("coframe.{key}"), value));
         let user = self.user.iter().map(|(key, value)| (format!("coframe.user.{key}"), value.clone()));
         fixed.chain(user).collect()
     }
 
-    fn from_pairs(pairs: &HashMap<&str, &str>, what: &str) -> Result<Self> {
+    fn from_pairs(pairs: &[(&str, &str)], what: &str) -> Result<Self> {
         let get = |key: &'static str| Pair { pairs, what, key };
         let format: u32 = get("coframe.format").parse()?;
         if format != FORMAT {
@@ -144,7 +146,7 @@ impl Metadata {
 
 /// One entry of the footer's metadata while it is read.
 struct Pair<'a> {
-    pairs: &'a HashMap<&'a str, &'a str>,
+    pairs: &'a [(&'a str, &'a str)],
     what: &'a str,
     key: &'static str,
 }
@@ -155,7 +157,8 @@ impl Pair<'_> {
     }
 
     fn text(&self) -> Result<&str> {
-        self.pairs.get(self.key).copied().ok_or_else(|| self.error("it is missing"))
+        let found = self.pairs.iter().find(|(key, _)| *key == self.key);
+        found.map(|(_, value)| *value).ok_or_else(|| self.error("it is missing"))
     }
 
     fn parse<T: FromStr<Err: Display>>(&self) -> Result<T> {
@@ -190,68 +193,54 @@ pub(super) fn build(
     let mut bytes = builder.finished_data().to_vec();
     let len = i32::try_from(bytes.len())
         .map_err(|_| Error::unsupported("a schema and metadata of 2 GiB", "publish fewer columns or less metadata"))?;
-    let place = root_as_footer(&bytes)
-        .ok()
-        .and_then(|footer| digest_place(&bytes, footer))
+    let place = digest::place(&bytes)
         .ok_or_else(|| Error::invalid("the footer that was built", "it has no place for the digest"))?;
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(&MAGIC);
     digest.update(&bytes);
     if let Some(digits) = bytes.get_mut(place) {
-        digits.copy_from_slice(format!("{:08x}", digest.finalize()).as_bytes());
+        digits.copy_from_slice(&digest::digits(digest));
     }
     Ok(bytes)
 }
 
-/// Where the eight digits of `coframe.digest` stand in a footer.
-fn digest_place(bytes: &[u8], footer: ipc::Footer<'_>) -> Option<Range<usize>> {
-    let digits = footer.custom_metadata()?.iter().find(|kv| kv.key() == Some("coframe.digest"))?.value()?;
-    let start = digits.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
-    (digits.len() == DIGEST_PLACEHOLDER.len()).then(|| start..start + digits.len())
-}
-
 impl Footer {
-    /// Reads and checks the end of a file. `what` names the file in errors.
+    /// Reads and checks the end of a file. `what` names the file in errors; `intact` is what is known of its bytes.
     ///
     /// Costs in the order of columns and batches. For a file that coframe wrote, every byte outside the message
     /// bodies is checked against the digest, so damaged metadata is an error here.
-    pub(crate) fn read(file: &dyn FileBytes, what: &str) -> Result<Self> {
+    pub(crate) fn read(file: &dyn FileBytes, what: &str, intact: Option<&Intact<'_>>) -> Result<Self> {
         let range = footer_range(file, what)?;
         let footer_bytes = &*file.range(range.clone())?;
         let bad = |rule, detail: &dyn Display| Error::corrupt(what, rule, detail);
-        let footer = root_as_footer(footer_bytes).map_err(|e| bad("S2-footer", &e))?;
+        let footer = match intact {
+            Some(intact) => intact.footer(),
+            None => root_as_footer(footer_bytes).map_err(|e| bad("S2-footer", &e))?,
+        };
         if footer.version() != MetadataVersion::V5 {
             return Err(Error::unsupported(
                 format_args!("{what}, which has Arrow metadata version {:?} where V5 is read,", footer.version()),
                 "write it again with a current Arrow library, or import it",
             ));
         }
-        let schema = footer.schema().ok_or_else(|| bad("S2-footer", &"it has no schema"))?;
-        let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
-        let message = |block: &Block| message_range(block, range.start, what);
-        let dictionaries: Vec<_> = footer.dictionaries().iter().flatten().map(message).collect::<Result<_>>()?;
-        let batches: Vec<_> = footer.recordBatches().iter().flatten().map(message).collect::<Result<_>>()?;
-
-        let pairs = footer.custom_metadata().into_iter().flatten();
-        let pairs: HashMap<&str, &str> = pairs.filter_map(|kv| Some((kv.key()?, kv.value()?))).collect();
-        let ours = pairs.contains_key("coframe.format");
+        let entries = footer.custom_metadata();
+        let mut pairs = Vec::with_capacity(entries.map_or(0, |entries| entries.len()));
+        pairs.extend(entries.into_iter().flatten().filter_map(|kv| Some((kv.key()?, kv.value()?))));
+        let ours = pairs.iter().any(|(key, _)| *key == "coframe.format");
         // Damage can hide the mark, and batches with it. Then the file must not pass for a foreign one.
         let hidden = |key: &&str| footer_bytes.windows(key.len()).any(|window| window == key.as_bytes());
         if !ours && ["coframe.format", "coframe.segment", "coframe.digest"].iter().any(hidden) {
             return Err(bad("M1-entries", &"`coframe.format` cannot be read: it is missing"));
         }
         let metadata = ours.then(|| Metadata::from_pairs(&pairs, what)).transpose()?;
-        if ours {
-            let mut messages: Vec<_> = dictionaries.iter().chain(&batches).collect();
-            messages.sort_by_key(|message| message.header.start);
-            let place = digest_place(footer_bytes, footer).unwrap_or_default();
-            let found = digest(file, range, &messages, place, what)?;
-            let recorded = pairs.get("coframe.digest").copied().unwrap_or("nothing");
-            if found != recorded {
-                let detail = format_args!("the metadata has the digest {found}, recorded is {recorded}");
-                return Err(Error::corrupt(what, "M2-digest", detail));
-            }
+        if ours && intact.is_none() && digest::check(file, &range)?.is_none() {
+            return Err(bad("M2-digest", &"the metadata does not have the digest that it records"));
         }
+        let schema = footer.schema().ok_or_else(|| bad("S2-footer", &"it has no schema"))?;
+        let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
+        let message = |block: &Block| message_range(block, range.start, what);
+        let dictionaries: Vec<_> = footer.dictionaries().iter().flatten().map(message).collect::<Result<_>>()?;
+        let batches: Vec<_> = footer.recordBatches().iter().flatten().map(message).collect::<Result<_>>()?;
         Ok(Self { schema, dictionary_ids, dictionaries, batches, metadata })
     }
 
@@ -261,7 +250,7 @@ impl Footer {
     }
 }
 
-fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usize>> {
+pub(super) fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usize>> {
     let end = file.len().saturating_sub(TRAILER);
     let head = file.range(0..MAGIC.len().min(file.len()))?;
     let tail = file.range(end..file.len())?;
@@ -283,49 +272,22 @@ fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usize>> {
     Ok(start..end)
 }
 
-fn message_range(block: &Block, footer_start: usize, what: &str) -> Result<MessageRange> {
-    let range = || {
+impl MessageRange {
+    /// `None` when the message would leave the bytes between the magic and the footer.
+    pub(super) fn of_block(block: &Block, footer_start: usize) -> Option<Self> {
         let start = usize::try_from(block.offset()).ok()?;
         let middle = start.checked_add(usize::try_from(block.metaDataLength()).ok().filter(|len| *len >= 8)?)?;
         let end = middle.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
-        (start >= MAGIC.len() && end <= footer_start)
-            .then_some(MessageRange { header: start..middle, body: middle..end })
-    };
-    range().ok_or_else(|| {
-        Error::corrupt(
-            what,
-            "S4-blocks",
-            format_args!(
-                "a message of {} + {} bytes at {} leaves the {footer_start} bytes before the footer",
-                block.metaDataLength(),
-                block.bodyLength(),
-                block.offset(),
-            ),
-        )
-    })
+        (start >= MAGIC.len() && end <= footer_start).then_some(Self { header: start..middle, body: middle..end })
+    }
 }
 
-/// The digest that the file should have recorded; `place` is where it stands in the footer.
-fn digest(
-    file: &dyn FileBytes,
-    footer: Range<usize>,
-    messages: &[&MessageRange],
-    place: Range<usize>,
-    what: &str,
-) -> Result<String> {
-    let mut digest = Hasher::new();
-    let mut position = 0;
-    for message in messages {
-        if message.header.start < position {
-            return Err(Error::corrupt(what, "S4-blocks", "two messages overlap"));
-        }
-        digest.update(&file.range(position..message.header.end)?);
-        position = message.body.end;
-    }
-    digest.update(&file.range(position..footer.start.max(position))?);
-    let tail = file.range(footer.start..file.len())?;
-    digest.update(tail.get(..place.start).unwrap_or_default());
-    digest.update(DIGEST_PLACEHOLDER.as_bytes());
-    digest.update(tail.get(place.end..).unwrap_or_default());
-    Ok(format!("{:08x}", digest.finalize()))
+fn message_range(block: &Block, footer_start: usize, what: &str) -> Result<MessageRange> {
+    MessageRange::of_block(block, footer_start).ok_or_else(|| {
+        let (header, body, start) = (block.metaDataLength(), block.bodyLength(), block.offset());
+        let detail = format_args!(
+            "a message of {header} + {body} bytes at {start} leaves the {footer_start} bytes before the footer"
+        );
+        Error::corrupt(what, "S4-blocks", detail)
+    })
 }

@@ -84,7 +84,7 @@ fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<Array
     }
     let inner_types: Vec<DataType> = match target {
         DataType::Dictionary(_, values) => vec![values.as_ref().clone()],
-        nested => children(nested).iter().map(|field| field.data_type().clone()).collect(),
+        nested => children(nested).map(|field| field.data_type().clone()).collect(),
     };
     if inner_types.is_empty() {
         let options = CastOptions { safe: false, ..CastOptions::default() };

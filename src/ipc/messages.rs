@@ -10,10 +10,10 @@ use std::{
 };
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, RecordBatchOptions},
     buffer::{Buffer, MutableBuffer},
     datatypes::SchemaRef,
-    ipc::MessageHeader,
+    ipc::{self, MessageHeader},
 };
 
 use super::{
@@ -52,11 +52,11 @@ enum Next {
 fn by_footer<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Messages<R>)> {
     let len = reader.seek(SeekFrom::End(0)).map_err(|e| Error::os("read", what, e))?;
     let file = ReadFile { len: usize::try_from(len).unwrap_or(usize::MAX), what, reader: RefCell::new(&mut reader) };
-    let footer = Footer::read(&file, what)?;
-    let mut decoder = Decoder::new(&footer, what, None, false)?;
+    let footer = Footer::read(&file, what, None)?;
+    let mut decoder = Decoder::new(&footer, what, None);
     for message in &footer.dictionaries {
         let body = file.buffer(message.body.clone())?;
-        decoder.dictionary(&file.range(message.header.clone())?, body.len(), &part_of(&body))?;
+        take_dictionary(&mut decoder, parse(&file.range(message.header.clone())?, what)?, &body)?;
     }
     let schema = decoder.schema.clone();
     let blocks = footer.batches.into_iter().rev().collect();
@@ -72,7 +72,7 @@ fn by_stream<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Me
     })?;
     let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
     let footer = Footer::of_stream(schema.clone(), dictionary_ids);
-    let decoder = Decoder::new(&footer, what, None, false)?;
+    let decoder = Decoder::new(&footer, what, None);
     Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Stream }))
 }
 
@@ -97,7 +97,7 @@ impl<R: Read + Seek> Messages<R> {
         let file = ReadFile { len: block.body.end, what: &self.what, reader: RefCell::new(&mut self.reader) };
         let header = file.range(block.header.clone())?;
         let body = file.buffer(block.body.clone())?;
-        self.decoder.batch(&header, body.len(), &part_of(&body))
+        take_batch(&mut self.decoder, parse(&header, &self.what)?, &body)
     }
 
     /// The next batch of a stream, after whatever dictionaries precede it.
@@ -108,8 +108,8 @@ impl<R: Read + Seek> Messages<R> {
                 .map_err(|_| Error::corrupt(&self.what, "I1-stream", "a message has a body of negative length"))?;
             let body = read_buffer(&mut self.reader, len, &self.what)?;
             match message.header_type() {
-                MessageHeader::DictionaryBatch => self.decoder.dictionary(&header, len, &part_of(&body))?,
-                MessageHeader::RecordBatch => return self.decoder.batch(&header, len, &part_of(&body)).map(Some),
+                MessageHeader::DictionaryBatch => take_dictionary(&mut self.decoder, message, &body)?,
+                MessageHeader::RecordBatch => return take_batch(&mut self.decoder, message, &body).map(Some),
                 other => {
                     let detail = format_args!("a message of kind {other:?} follows the schema");
                     return Err(Error::corrupt(&self.what, "I1-stream", detail));
@@ -171,9 +171,24 @@ fn read_buffer(reader: &mut impl Read, len: usize, what: &str) -> Result<Buffer>
     Ok(buffer.into())
 }
 
-fn part_of(body: &Buffer) -> impl Fn(usize, usize) -> Result<Buffer> + '_ {
-    // The decoder checks ranges against the length of the body first.
-    |offset, len| Ok(body.slice_with_length(offset, len))
+fn take_dictionary(decoder: &mut Decoder, message: ipc::Message<'_>, body: &Buffer) -> Result<()> {
+    match decoder.dictionary_outline(message, 0..body.len())? {
+        Some(dictionary) => decoder.dictionary(dictionary, &part_of(body)),
+        None => Ok(()),
+    }
+}
+
+fn take_batch(decoder: &mut Decoder, message: ipc::Message<'_>, body: &Buffer) -> Result<RecordBatch> {
+    let outline = decoder.batch_outline(message, 0..body.len())?;
+    let columns = decoder.columns(&outline, &part_of(body))?.into_iter().flatten().collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(outline.rows));
+    RecordBatch::try_new_with_options(decoder.schema.clone(), columns, &options)
+        .map_err(|e| Error::arrow("put a batch together", e))
+}
+
+fn part_of(body: &Buffer) -> impl Fn(Range<usize>) -> Buffer + '_ {
+    // Outlines name places inside the body only.
+    |place| body.slice_with_length(place.start, place.len())
 }
 
 /// A file that is read where it is asked for.

@@ -1,28 +1,43 @@
 //! Arrow IPC bytes to record batches and back; knows no file, no store and no Polars.
 //!
 //! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary,
-//! [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`footer`] and
-//! [`schema`] check the metadata, [`decode`] and [`arrays`] build arrays on the caller's bytes. The prose is docs/FORMAT.md; where
-//! the two differ the prose wins and this folder has a bug.
+//! [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`digest`] tells whether
+//! the metadata is what was written, [`footer`] and [`schema`] read it, [`decode`] and [`outline`] find and check the
+//! arrays, [`contents`] keeps what was found, [`assemble`] makes Arrow's arrays of it and [`values`] gives their parts.
+//! The prose is docs/FORMAT.md; where the two differ the prose wins and this folder has a bug.
 
-mod arrays;
+mod assemble;
 mod batches;
+mod contents;
 mod decode;
 mod dictionary;
+mod digest;
 mod encode;
 mod footer;
 mod layout;
 mod messages;
+mod outline;
+mod part;
 mod schema;
 mod table;
 mod tree;
+#[cfg(feature = "polars")]
+mod values;
 mod views;
 
-pub(crate) use decode::{Contents, Copied, decode, validate};
+pub(crate) use contents::Contents;
+pub(crate) use decode::{Copied, decode, validate};
+pub(crate) use digest::Intact;
 pub(crate) use encode::{Encoder, EncoderOptions};
 pub(crate) use footer::{Footer, Marks, Metadata};
 pub use layout::Layout;
 pub(crate) use messages::read_messages;
-pub(crate) use table::sealed::{IntoSource, Source};
+pub(crate) use part::Map;
 pub use table::{Table, via};
-pub(crate) use tree::children;
+#[cfg(feature = "polars")]
+pub(crate) use {
+    part::Part,
+    table::sealed::{IntoSource, Source},
+    tree::{Place, children, step},
+    values::Values,
+};

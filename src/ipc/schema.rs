@@ -9,6 +9,8 @@ use arrow::{
     ipc::{self, DateUnit, Endianness, KeyValue, Precision, Type},
 };
 
+use flatbuffers::{ForwardsUOffset, Vector};
+
 use crate::error::{Error, Result};
 
 /// Deeper than any real table, and shallow enough for the stack.
@@ -29,15 +31,27 @@ pub(super) fn read(schema: ipc::Schema<'_>, what: &str) -> Result<ReadSchema> {
         ));
     }
     let mut ids = Vec::new();
-    let fields = schema.fields().into_iter().flatten();
-    let fields: Option<Vec<FieldRef>> = fields.map(|field| read_field(field, &mut ids, 0)).collect();
+    let fields = read_fields(schema.fields(), &mut ids, 0);
     let fields = fields.ok_or_else(|| Error::corrupt(what, "S2-footer", "its schema has a field of no known type"))?;
-    let metadata = read_pairs(schema.custom_metadata().into_iter().flatten());
+    let metadata = schema.custom_metadata().map(read_pairs).unwrap_or_default();
     Ok(ReadSchema { schema: Schema::new_with_metadata(fields, metadata).into(), dictionary_ids: ids })
 }
 
-fn read_pairs<'a>(pairs: impl Iterator<Item = KeyValue<'a>>) -> HashMap<String, String> {
-    pairs.filter_map(|kv| Some((kv.key()?.to_owned(), kv.value()?.to_owned()))).collect()
+/// The items of a vector of tables.
+type Tables<'a, T> = Vector<'a, ForwardsUOffset<T>>;
+
+fn read_pairs(pairs: Tables<'_, KeyValue<'_>>) -> HashMap<String, String> {
+    pairs.iter().filter_map(|kv| Some((kv.key()?.to_owned(), kv.value()?.to_owned()))).collect()
+}
+
+fn read_fields(fields: Option<Tables<'_, ipc::Field<'_>>>, ids: &mut Vec<i64>, depth: usize) -> Option<Vec<FieldRef>> {
+    let Some(fields) = fields else { return Some(Vec::new()) };
+    // The sum of a fallible iterator would not know how many there are.
+    let mut read = Vec::with_capacity(fields.len());
+    for field in fields {
+        read.push(read_field(field, ids, depth)?);
+    }
+    Some(read)
 }
 
 fn read_field(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<FieldRef> {
@@ -53,9 +67,12 @@ fn read_field(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option
             DataType::Dictionary(Box::new(key), Box::new(read_type(field, ids, depth)?))
         }
     };
-    let metadata = read_pairs(field.custom_metadata().into_iter().flatten());
-    let field = Field::new(field.name().unwrap_or_default(), data_type, field.nullable());
-    Some(Arc::new(field.with_metadata(metadata)))
+    let read = Field::new(field.name().unwrap_or_default(), data_type, field.nullable());
+    let metadata = field.custom_metadata().filter(|pairs| !pairs.is_empty()).map(read_pairs);
+    Some(Arc::new(match metadata {
+        Some(metadata) => read.with_metadata(metadata),
+        None => read,
+    }))
 }
 
 fn integer(width: i32, signed: bool) -> Option<DataType> {
@@ -156,9 +173,9 @@ fn read_decimal(field: ipc::Field<'_>) -> Option<DataType> {
 }
 
 fn read_nested(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<DataType> {
-    let children = field.children().into_iter().flatten();
-    let children: Vec<FieldRef> = children.map(|child| read_field(child, ids, depth)).collect::<Option<_>>()?;
-    let one = || <[FieldRef; 1]>::try_from(children.clone()).ok().map(|[child]| child);
+    let mut children = read_fields(field.children(), ids, depth)?;
+    let single = children.len() == 1;
+    let mut one = || children.pop().filter(|_| single);
     Some(match field.type_type() {
         Type::List => DataType::List(one()?),
         Type::LargeList => DataType::LargeList(one()?),

@@ -1,13 +1,40 @@
 //! Walking nested types: which children an array has, and rebuilding an array with other children.
 #![expect(unsafe_code, reason = "arrays are rebuilt on buffers that were checked already")]
 
+use std::fmt::{Display, Formatter};
+
 use arrow::{
     array::{ArrayData, ArrayDataBuilder},
     datatypes::{DataType, FieldRef},
 };
 
+/// Where in a frame an array stands; written out only when something is wrong with it.
+pub(crate) struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    name: &'a str,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn column(name: &'a str) -> Self {
+        Self { parent: None, name }
+    }
+
+    pub(crate) fn child(&'a self, name: &'a str) -> Self {
+        Self { parent: Some(self), name }
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        if let Some(parent) = self.parent {
+            write!(f, "{parent}.")?;
+        }
+        f.write_str(self.name)
+    }
+}
+
 /// What the path of a child adds to that of its parent, for messages such as `price.[].currency`.
-pub(super) fn step<'a>(data_type: &DataType, child: &'a str) -> &'a str {
+pub(crate) fn step<'a>(data_type: &DataType, child: &'a str) -> &'a str {
     match data_type {
         DataType::Struct(_) | DataType::Union(..) => child,
         _ => "[]",
@@ -15,18 +42,22 @@ pub(super) fn step<'a>(data_type: &DataType, child: &'a str) -> &'a str {
 }
 
 /// The child fields of a type, in the order of an array's children. A dictionary's values are not a child.
-pub(crate) fn children(data_type: &DataType) -> Vec<FieldRef> {
+pub(crate) fn children(data_type: &DataType) -> impl Iterator<Item = &FieldRef> {
+    (0..).map_while(|index| child(data_type, index))
+}
+
+fn child(data_type: &DataType, index: usize) -> Option<&FieldRef> {
     match data_type {
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::ListView(field)
         | DataType::LargeListView(field)
         | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => vec![field.clone()],
-        DataType::Struct(fields) => fields.iter().cloned().collect(),
-        DataType::Union(fields, _) => fields.iter().map(|(_, field)| field.clone()).collect(),
-        DataType::RunEndEncoded(ends, values) => vec![ends.clone(), values.clone()],
-        _ => Vec::new(),
+        | DataType::Map(field, _) => (index == 0).then_some(field),
+        DataType::Struct(fields) => fields.get(index),
+        DataType::Union(fields, _) => fields.iter().nth(index).map(|(_, field)| field),
+        DataType::RunEndEncoded(ends, values) => [ends, values].get(index).copied(),
+        _ => None,
     }
 }
 
@@ -54,11 +85,10 @@ pub(super) fn with_children(data_type: &DataType, new: Vec<FieldRef>) -> DataTyp
 /// Applies `change` to a type and to everything inside it, from the leaves up.
 pub(super) fn map_type(data_type: &DataType, change: &impl Fn(DataType) -> DataType) -> DataType {
     let fields = children(data_type)
-        .into_iter()
         .map(|field| {
             let inner = map_type(field.data_type(), change);
             if inner == *field.data_type() {
-                return field;
+                return field.clone();
             }
             std::sync::Arc::new(field.as_ref().clone().with_data_type(inner))
         })
@@ -68,7 +98,7 @@ pub(super) fn map_type(data_type: &DataType, change: &impl Fn(DataType) -> DataT
 
 /// Whether the type or anything inside it (dictionary values aside) fulfils the test.
 pub(super) fn any_type(data_type: &DataType, test: &impl Fn(&DataType) -> bool) -> bool {
-    test(data_type) || children(data_type).iter().any(|field| any_type(field.data_type(), test))
+    test(data_type) || children(data_type).any(|field| any_type(field.data_type(), test))
 }
 
 /// The same array under another type and with other children.

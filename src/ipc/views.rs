@@ -19,12 +19,16 @@ const STRIDE: usize = 16 * BLOCK;
 const MAX_BUFFER: usize = (1 << 31) - 1;
 
 /// Compacts every view array inside the column that needs it; others are shared.
-pub(super) fn compact(name: &str, column: &ArrayRef, gathered: bool) -> Result<ArrayRef> {
+pub(super) fn compact(name: &str, column: ArrayRef, gathered: bool) -> Result<ArrayRef> {
     let is_view = |data_type: &DataType| matches!(data_type, DataType::Utf8View | DataType::BinaryView);
     if !any_type(column.data_type(), &is_view) {
-        return Ok(column.clone());
+        return Ok(column);
     }
-    let data = compact_data(column.to_data(), gathered);
+    let data = column.to_data();
+    drop(column);
+    // Gathering has compacted what is no child already (`batches`).
+    let gathered = gathered && !is_view(data.data_type());
+    let data = compact_data(data, gathered);
     check_limit(name, &data)?;
     Ok(make_array(data))
 }
@@ -33,7 +37,7 @@ fn compact_data(data: ArrayData, gathered: bool) -> ArrayData {
     match data.data_type() {
         DataType::Utf8View => compact_views::<StringViewType>(data, gathered),
         DataType::BinaryView => compact_views::<BinaryViewType>(data, gathered),
-        nested if !children(nested).is_empty() => {
+        nested if children(nested).next().is_some() => {
             let inner = data.child_data().iter().map(|child| compact_data(child.clone(), gathered)).collect();
             let data_type = nested.clone();
             rebuild(data, data_type, inner)
@@ -62,7 +66,6 @@ fn compact_views<T: ByteViewType>(data: ArrayData, gathered: bool) -> ArrayData 
 
 /// Bytes outside the views that rows refer to; an estimate for long columns.
 fn referenced(views: &[u128], held: usize) -> usize {
-    let outside = |block: &[u128]| block.iter().map(|view| outside_len(*view)).sum::<usize>();
     if views.len() <= SAMPLED_ABOVE {
         return outside(views);
     }
@@ -70,6 +73,11 @@ fn referenced(views: &[u128], held: usize) -> usize {
     let (seen, bytes) = blocks.fold((0, 0), |(seen, bytes), block| (seen + block.len(), bytes + outside(block)));
     let share = bytes.saturating_mul(views.len()) / seen.max(1);
     share.min(held)
+}
+
+/// Bytes that these views keep outside themselves.
+pub(super) fn outside(views: &[u128]) -> usize {
+    views.iter().map(|view| outside_len(*view)).sum()
 }
 
 /// The length that a view keeps outside itself: its low 32 bits, where they are above 12.

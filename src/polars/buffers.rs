@@ -19,6 +19,8 @@ use polars_arrow::{
 };
 use polars_buffer::{Buffer as PlBuffer, SharedStorage};
 
+use crate::ipc::{Part, Values};
+
 /// A Polars buffer as the owner of an Arrow one.
 struct OfPolars<T>(PlBuffer<T>);
 
@@ -53,51 +55,63 @@ pub(super) fn assemble(builder: ArrayDataBuilder) -> ArrayData {
     unsafe { builder.build_unchecked() }
 }
 
-/// An Arrow buffer as the owner of a Polars one.
-struct OfArrow(Buffer);
+/// Bytes of a segment or of an Arrow array as the owner of a Polars buffer.
+struct OfPart(Part);
 
-impl<T: Pod> AsRef<[T]> for OfArrow {
+impl<T: Pod> AsRef<[T]> for OfPart {
     fn as_ref(&self) -> &[T] {
         // `to_polars` has tried this cast before.
-        bytemuck::try_cast_slice(self.0.as_slice()).unwrap_or_default()
+        bytemuck::try_cast_slice(self.0.as_ref()).unwrap_or_default()
     }
 }
 
-/// Shares an Arrow buffer with Polars; a misaligned one (16-byte integers of a foreign file) is copied.
-pub(super) fn to_polars<T: Pod + Send + Sync>(buffer: Buffer) -> PlBuffer<T> {
-    match bytemuck::try_cast_slice::<u8, T>(buffer.as_slice()) {
+/// Whether 16-byte integers can be shared: Arrow knows them as bytes, which need no alignment.
+pub(super) fn is_aligned(values: &Values<'_>) -> bool {
+    bytemuck::try_cast_slice::<u8, u128>(values.buffer(0).as_ref()).is_ok()
+}
+
+/// Shares a buffer with Polars; a misaligned one (16-byte integers of a foreign file) is copied.
+pub(super) fn to_polars<T: Pod + Send + Sync>(part: Part) -> PlBuffer<T> {
+    match bytemuck::try_cast_slice::<u8, T>(part.as_ref()) {
         Ok([]) => PlBuffer::new(),
-        Ok(_) => PlBuffer::from_owner(OfArrow(buffer)),
-        Err(_) => PlBuffer::from_vec(bytemuck::pod_collect_to_vec(buffer.as_slice())),
+        Ok(_) => PlBuffer::from_owner(OfPart(part)),
+        Err(_) => PlBuffer::from_vec(bytemuck::pod_collect_to_vec(part.as_ref())),
     }
 }
 
-/// Shares Arrow bits with Polars. `unset` is the number of zero bits, where it is known.
-pub(super) fn to_polars_bits(bits: &BooleanBuffer, unset: Option<usize>) -> Bitmap {
-    let storage: SharedStorage<u8> = SharedStorage::from_owner(OfArrow(bits.inner().clone()));
-    // SAFETY: a `BooleanBuffer` holds at least offset + len bits, and `unset`, where given, is what Arrow counted or
-    // what the segment's metadata says of it (SAFETY.md, T1).
-    unsafe { Bitmap::from_inner_unchecked(storage, bits.offset(), bits.len(), unset) }
+/// Shares bits with Polars, from an offset on. `unset` is the number of zero bits, where it is known.
+fn to_polars_bits((bits, offset): (Part, usize), len: usize, unset: Option<usize>) -> Bitmap {
+    let storage: SharedStorage<u8> = SharedStorage::from_owner(OfPart(bits));
+    // SAFETY: the bits are those of one Arrow array of `len` values, which has at least offset + len of them, and
+    // `unset`, where given, is what Arrow counted or what the segment's metadata says of it (SAFETY.md, T1).
+    unsafe { Bitmap::from_inner_unchecked(storage, offset, len, unset) }
 }
 
-pub(super) fn to_polars_nulls(nulls: Option<&NullBuffer>) -> Option<Bitmap> {
-    nulls.map(|nulls| to_polars_bits(nulls.inner(), Some(nulls.null_count())))
+pub(super) fn to_polars_booleans(values: &Values<'_>) -> Bitmap {
+    to_polars_bits(values.bits(), values.len(), None)
 }
 
-pub(super) fn to_polars_offsets(offsets: Buffer) -> OffsetsBuffer<i64> {
-    // SAFETY: the buffer is that of an Arrow `OffsetBuffer<i64>`: monotonic, not empty, none negative.
-    unsafe { OffsetsBuffer::new_unchecked(to_polars(offsets)) }
+pub(super) fn to_polars_validity(values: &Values<'_>) -> Option<Bitmap> {
+    values.validity().map(|bits| to_polars_bits(bits, values.len(), Some(values.null_count())))
 }
 
-/// A Polars string or binary array on Arrow's views and data buffers.
+pub(super) fn to_polars_offsets(offsets: Part) -> OffsetsBuffer<i64> {
+    let offsets = to_polars(offsets);
+    if offsets.is_empty() {
+        return OffsetsBuffer::new();
+    }
+    // SAFETY: the buffer holds the offsets of a valid Arrow array: monotonic, one at least, none negative.
+    unsafe { OffsetsBuffer::new_unchecked(offsets) }
+}
+
+/// A Polars string or binary array on the views and data buffers of an Arrow one.
 pub(super) fn to_polars_views<T: ViewType + ?Sized>(
     dtype: ArrowDataType,
-    views: Buffer,
-    data: &[Buffer],
-    nulls: Option<Bitmap>,
+    values: &Values<'_>,
 ) -> BinaryViewArrayGeneric<T> {
-    let views: PlBuffer<View> = to_polars(views);
-    let data: Vec<PlBuffer<u8>> = data.iter().cloned().map(to_polars).collect();
+    let views: PlBuffer<View> = to_polars(values.buffer(0));
+    let data: Vec<PlBuffer<u8>> = values.data().map(to_polars).collect();
+    let nulls = to_polars_validity(values);
     // SAFETY: the parts are those of one valid Arrow view array: every view is in range of its buffer and, for
     // strings, UTF-8; both libraries follow the same specification of views.
     unsafe { BinaryViewArrayGeneric::new_unchecked_unknown_md(dtype, views, PlBuffer::from(data), nulls, None) }

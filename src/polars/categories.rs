@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::array::{Array, ArrayData, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
+use arrow::{
+    array::{Array, ArrayData, ArrayRef, AsArray, StringViewBuilder},
+    compute::cast,
+    datatypes::DataType as ArrowType,
+};
 use polars::{
     datatypes::DataType,
     prelude::{CategoricalMapping, CategoricalPhysical, Categories, FrozenCategories, PlSmallStr},
@@ -12,6 +16,7 @@ use polars_arrow::array::{Array as PlArray, FixedSizeListArray, ListArray, Primi
 use crate::{
     error::{Error, Result},
     frame::CategoryPolicy,
+    ipc::Values,
 };
 
 /// A mapping may reach this far beyond what a frame refers to before it is compacted.
@@ -163,7 +168,7 @@ pub(super) struct Incoming {
     own: HashMap<(String, String, CategoricalPhysical), Arc<Categories>>,
     /// By the addresses of the dictionary's values and of the mapping. The values are held, so that no other dictionary
     /// can come to stand at their address.
-    renumbered: HashMap<(usize, usize), (ArrayRef, Arc<Renumbering>)>,
+    renumbered: Vec<((usize, usize), ArrayRef, Arc<Renumbering>)>,
 }
 
 /// How the keys of a dictionary become keys of a mapping.
@@ -176,7 +181,7 @@ pub(super) enum Renumbering {
 
 impl Incoming {
     pub(super) fn new(policy: CategoryPolicy) -> Self {
-        Self { policy, own: HashMap::new(), renumbered: HashMap::new() }
+        Self { policy, own: HashMap::new(), renumbered: Vec::new() }
     }
 
     /// The dtype for a categorical of these `Categories`.
@@ -198,43 +203,61 @@ impl Incoming {
         frozen.map(DataType::from_frozen_categories).map_err(|e| Error::polars("rebuild the categories of an enum", e))
     }
 
-    /// Compares a dictionary with a mapping. New values are added to a categorical's mapping, in order.
+    /// Compares the dictionary of an array of keys with a mapping. New values are added to a categorical's mapping, in
+    /// order.
     ///
     /// Costs in the order of categories, once for each dictionary; once for each mapping where `trusted` says that
     /// coframe wrote the dictionaries from Polars (FORMAT.md, rule P1: they are all the same).
     pub(super) fn renumbering(
         &mut self,
-        values: &ArrayRef,
+        keys: &Values<'_>,
         dtype: &DataType,
         trusted: bool,
     ) -> Result<Arc<Renumbering>> {
         let mapping = dtype.cat_mapping().map_err(|e| Error::polars("find the categories of a column", e))?;
+        let values = if trusted { None } else { keys.dictionary() };
         // Batches share the values' buffers, but not the array object over them.
-        let start = || values.to_data().buffers().first().map_or(0, |buffer| buffer.as_ptr().addr());
-        let id = (if trusted { 0 } else { start() }, address(mapping));
-        if let Some((_, known)) = self.renumbered.get(&id) {
+        let start = |values: &ArrayRef| values.to_data().buffers().first().map_or(0, |buffer| buffer.as_ptr().addr());
+        let id = (values.as_ref().map_or(0, start), address(mapping));
+        if let Some((_, _, known)) = self.renumbered.iter().find(|(known, ..)| *known == id) {
             return Ok(known.clone());
         }
-        let strings = as_views(values)?;
-        let is_enum = matches!(dtype, DataType::Enum(..));
-        let mut table = Vec::with_capacity(strings.len());
-        for value in &strings {
-            let key = match value {
-                None => None,
-                Some(value) if is_enum => mapping.get_cat(value),
-                Some(value) => Some(mapping.insert_cat(value).map_err(|e| Error::polars("add a category", e))?),
-            };
-            table.push(key);
-        }
-        let same = table.iter().enumerate().all(|(position, new)| *new == Some(key(position)));
-        let renumbering = Arc::new(if same { Renumbering::Same } else { Renumbering::Table(table) });
-        self.renumbered.insert(id, (values.clone(), renumbering.clone()));
+        let missing = || Error::invalid("a categorical column", "its array has no dictionary");
+        let values = values.or_else(|| keys.dictionary()).ok_or_else(missing)?;
+        let renumbering = Arc::new(compare(&values, mapping, matches!(dtype, DataType::Enum(..)))?);
+        self.renumbered.push((id, values, renumbering.clone()));
         Ok(renumbering)
     }
 }
 
-fn as_views(values: &ArrayRef) -> Result<StringViewArray> {
-    let views = arrow::compute::cast(values, &arrow::datatypes::DataType::Utf8View)
-        .map_err(|e| Error::arrow("read the categories of a column", e))?;
-    Ok(views.as_string_view().clone())
+fn compare(values: &ArrayRef, mapping: &CategoricalMapping, is_enum: bool) -> Result<Renumbering> {
+    let mut table = Vec::with_capacity(values.len());
+    let mut same = true;
+    each_string(values, &mut |value| {
+        let position = key(table.len());
+        let key = match value {
+            None => None,
+            // A mapping has no category twice.
+            Some(value) if mapping.cat_to_str(position) == Some(value) => Some(position),
+            Some(value) if is_enum => mapping.get_cat(value),
+            Some(value) => Some(mapping.insert_cat(value).map_err(|e| Error::polars("add a category", e))?),
+        };
+        same &= key == Some(position);
+        table.push(key);
+        Ok(())
+    })?;
+    Ok(if same { Renumbering::Same } else { Renumbering::Table(table) })
+}
+
+/// Calls with each string of an array.
+fn each_string(values: &ArrayRef, call: &mut dyn FnMut(Option<&str>) -> Result<()>) -> Result<()> {
+    match values.data_type() {
+        ArrowType::Utf8View => values.as_string_view().iter().try_for_each(call),
+        ArrowType::LargeUtf8 => values.as_string::<i64>().iter().try_for_each(call),
+        _ => {
+            let views =
+                cast(values, &ArrowType::Utf8View).map_err(|e| Error::arrow("read the categories of a column", e))?;
+            views.as_string_view().iter().try_for_each(call)
+        }
+    }
 }

@@ -19,19 +19,22 @@ use polars_arrow::{
         Array as PlArray, BinaryArray, BooleanArray, FixedSizeListArray, ListArray, NullArray, PrimitiveArray,
         StructArray,
     },
-    datatypes::ArrowDataType,
+    datatypes::{ArrowDataType, Field as ArrowField},
     types::NativeType,
 };
 
 use super::{
-    buffers::{series, to_polars, to_polars_bits, to_polars_nulls, to_polars_offsets, to_polars_views},
+    buffers::{
+        is_aligned, series, to_polars, to_polars_booleans, to_polars_offsets, to_polars_validity, to_polars_views,
+    },
     categories::{Incoming, Renumbering},
     dtype::{Marked, is_native, marked, native},
     plan,
 };
 use crate::{
     error::{Error, Kind, Result},
-    frame::{CopyPolicy, Frame},
+    frame::{CopyPolicy, Frame, Piece},
+    ipc::{Place, Values, children, step},
 };
 
 impl Frame {
@@ -61,37 +64,46 @@ impl Frame {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn to_polars(&self) -> Result<DataFrame> {
-        let mut crossing = Crossing { categories: Incoming::new(self.options().categories) };
+        let mut crossing = Crossing::new(self);
         let marks = self.footer().metadata.as_ref().map(|metadata| &metadata.marks);
-        let trusted = marks.is_some_and(|marks| marks.polars);
-        let mut columns = Vec::with_capacity(self.columns());
+        let map = self.map();
+        let pieces: Vec<Piece> = self.pieces().filter(|piece| !piece.rows.is_empty()).collect();
+        let mut columns: Vec<Series> = Vec::with_capacity(self.columns());
         for (position, field) in self.schema().fields().iter().enumerate() {
-            let dtype = crossing.dtype(field, field.name())?;
-            let mut chunks = Vec::new();
-            for (batch, start, len) in self.pieces() {
-                let Some(array) = batch.columns().get(position) else { continue };
-                if plan::shares(&mut crossing, array, field, &dtype, trusted)? {
-                    let chunk = crossing.column(array, field, &dtype, trusted)?;
+            let dtype = crossing.dtype(field, &Place::column(field.name()))?;
+            let mut chunks = Vec::with_capacity(pieces.len());
+            for piece in &pieces {
+                let Some(values) = self.values(piece, position, &map) else { continue };
+                if let Some(chunk) = crossing.share(&values, field, &dtype)? {
                     // Polars slices without counting nulls anew.
-                    chunks.push(if len == array.len() { chunk } else { chunk.sliced(start, len) });
-                } else if self.options().copies == CopyPolicy::Never {
-                    let reason = plan::reason(&mut crossing, array, field, &dtype, trusted)?;
-                    return Err(Kind::WouldCopy { column: field.name().clone(), reason }.into());
-                } else {
-                    chunks.push(crossing.column(&array.slice(start, len), field, &dtype, trusted)?);
+                    let part = || chunk.sliced(piece.rows.start, piece.rows.len());
+                    chunks.push(if piece.is_whole() { chunk } else { part() });
+                    continue;
                 }
+                let Some(array) = self.array(piece, position) else { continue };
+                if self.options().copies == CopyPolicy::Never {
+                    // Of some rows there may be nothing to rewrite, though there is of the whole batch.
+                    let reason = plan::reason(&mut crossing, &array, field, &dtype)?;
+                    if !reason.is_empty() {
+                        return Err(Kind::WouldCopy { column: field.name().clone(), reason }.into());
+                    }
+                }
+                chunks.push(crossing.column(&array, field, &dtype)?);
             }
             let name = PlSmallStr::from_str(field.name());
-            let mut column =
-                if chunks.is_empty() { Series::new_empty(name, &dtype) } else { series(name, chunks, &dtype, trusted) };
+            let mut column = if chunks.is_empty() {
+                Series::new_empty(name, &dtype)
+            } else {
+                series(name, chunks, &dtype, crossing.trusted)
+            };
             let original = self.original(position);
             let sorted = marks.and_then(|marks| marks.sorted.iter().find(|(column, _)| *column == original));
             if let Some((_, descending)) = sorted {
                 column.set_sorted_flag(if *descending { IsSorted::Descending } else { IsSorted::Ascending });
             }
-            columns.push(Column::from(column));
+            columns.push(column);
         }
-        DataFrame::new(self.rows(), columns)
+        DataFrame::new(self.rows(), columns.into_iter().map(Column::from).collect())
             .map_err(|e| Error::polars(format_args!("put the columns of {} together", self.label()), e))
     }
 }
@@ -99,11 +111,27 @@ impl Frame {
 /// What one frame's columns share while they cross.
 pub(super) struct Crossing {
     pub(super) categories: Incoming,
+    /// Whether Polars made the arrays (`coframe.polars`).
+    pub(super) trusted: bool,
+}
+
+/// Whether an array may be rewritten on its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rewrite {
+    No,
+    Yes,
 }
 
 impl Crossing {
+    pub(super) fn new(frame: &Frame) -> Self {
+        let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.marks.polars);
+        // What a file says of itself counts as long as nobody could change it (SAFETY.md, T3).
+        let trusted = by_polars && frame.mapping().is_sealed();
+        Self { categories: Incoming::new(frame.options().categories), trusted }
+    }
+
     /// The Polars dtype of a field. `path` names it in errors.
-    pub(super) fn dtype(&mut self, field: &Field, path: &str) -> Result<DataType> {
+    pub(super) fn dtype(&mut self, field: &Field, path: &Place<'_>) -> Result<DataType> {
         match marked(field) {
             Marked::Int128 => return Ok(DataType::Int128),
             Marked::UInt128 => return Ok(DataType::UInt128),
@@ -121,7 +149,7 @@ impl Crossing {
         self.plain_dtype(&native, path)
     }
 
-    fn plain_dtype(&mut self, native: &ArrowType, path: &str) -> Result<DataType> {
+    fn plain_dtype(&mut self, native: &ArrowType, path: &Place<'_>) -> Result<DataType> {
         let unit = |unit: &arrow::datatypes::TimeUnit| match unit {
             arrow::datatypes::TimeUnit::Nanosecond => PlTimeUnit::Nanoseconds,
             arrow::datatypes::TimeUnit::Microsecond => PlTimeUnit::Microseconds,
@@ -153,14 +181,16 @@ impl Crossing {
             ArrowType::Duration(precision) => DataType::Duration(unit(precision)),
             ArrowType::Decimal128(precision, scale) => DataType::Decimal((*precision).into(), digits(scale)?),
             ArrowType::Null => DataType::Null,
-            ArrowType::LargeList(item) => DataType::List(Box::new(self.dtype(item, &format!("{path}.[]"))?)),
+            ArrowType::LargeList(item) => {
+                DataType::List(Box::new(self.dtype(item, &path.child(step(native, item.name())))?))
+            }
             ArrowType::FixedSizeList(item, width) => {
                 let width = usize::try_from(*width).map_err(|_| unsupported(path, native))?;
-                DataType::Array(Box::new(self.dtype(item, &format!("{path}.[]"))?), width)
+                DataType::Array(Box::new(self.dtype(item, &path.child(step(native, item.name())))?), width)
             }
             ArrowType::Struct(fields) => {
                 let field = |f: &std::sync::Arc<Field>| {
-                    Ok(PlField::new(f.name().into(), self.dtype(f, &format!("{path}.{}", f.name()))?))
+                    Ok(PlField::new(f.name().into(), self.dtype(f, &path.child(f.name()))?))
                 };
                 DataType::Struct(fields.iter().map(field).collect::<Result<_>>()?)
             }
@@ -172,114 +202,115 @@ impl Crossing {
         })
     }
 
-    /// One array of a column: brought to a type that Polars can take, then shared.
-    fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType, trusted: bool) -> Result<Box<dyn PlArray>> {
-        let missing = || unsupported(field.name(), array.data_type());
-        if is_native(field) {
-            return self.import(array, field, dtype, trusted)?.ok_or_else(missing);
-        }
-        let native = native(field).ok_or_else(missing)?;
-        let converted = convert(array, &native, field.name())?;
-        let native = field.clone().with_data_type(native);
-        self.import(&converted, &native, dtype, trusted)?.ok_or_else(missing)
+    /// An array on its own buffers; `None` where something would have to be done for each row.
+    fn share(&mut self, values: &Values<'_>, field: &Field, dtype: &DataType) -> Result<Option<Box<dyn PlArray>>> {
+        if is_native(field) { self.import(values, field.data_type(), dtype, Rewrite::No) } else { Ok(None) }
     }
 
-    /// `None` where array and dtype do not belong together, which `dtype` rules out.
+    /// One array of a column: brought to a type that Polars can take, then shared as far as can be.
+    fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
+        let missing = || unsupported(&Place::column(field.name()), array.data_type());
+        let native = native(field).ok_or_else(missing)?;
+        let converted = if is_native(field) { array.clone() } else { convert(array, &native, field.name())? };
+        self.import(&Values::of_array(&converted), &native, dtype, Rewrite::Yes)?.ok_or_else(missing)
+    }
+
+    /// `None` where it would have to be rewritten and must not, or where array and dtype do not belong together, which
+    /// `dtype` rules out.
     fn import(
         &mut self,
-        array: &ArrayRef,
-        field: &Field,
+        values: &Values<'_>,
+        data_type: &ArrowType,
         dtype: &DataType,
-        trusted: bool,
+        rewrite: Rewrite,
     ) -> Result<Option<Box<dyn PlArray>>> {
+        let nulls = || to_polars_validity(values);
         Ok(Some(match dtype {
-            DataType::Boolean => {
-                let array = array.as_boolean();
-                BooleanArray::new(ArrowDataType::Boolean, to_polars_bits(array.values(), None), nulls(array)).boxed()
-            }
-            DataType::Int8 => primitive::<i8>(array, dtype),
-            DataType::Int16 => primitive::<i16>(array, dtype),
-            DataType::Int32 | DataType::Date => primitive::<i32>(array, dtype),
-            DataType::Int64 | DataType::Datetime(..) | DataType::Duration(_) | DataType::Time => {
-                primitive::<i64>(array, dtype)
-            }
-            DataType::Int128 | DataType::Decimal(..) => primitive::<i128>(array, dtype),
-            DataType::UInt8 => primitive::<u8>(array, dtype),
-            DataType::UInt16 => primitive::<u16>(array, dtype),
-            DataType::UInt32 => primitive::<u32>(array, dtype),
-            DataType::UInt64 => primitive::<u64>(array, dtype),
-            DataType::UInt128 => primitive::<u128>(array, dtype),
-            DataType::Float16 => primitive::<pf16>(array, dtype),
-            DataType::Float32 => primitive::<f32>(array, dtype),
-            DataType::Float64 => primitive::<f64>(array, dtype),
-            DataType::String => {
-                let array = array.as_string_view();
-                let views = array.views().inner().clone();
-                to_polars_views::<str>(ArrowDataType::Utf8View, views, array.data_buffers(), nulls(array)).boxed()
-            }
-            DataType::Binary => {
-                let array = array.as_binary_view();
-                let views = array.views().inner().clone();
-                to_polars_views::<[u8]>(ArrowDataType::BinaryView, views, array.data_buffers(), nulls(array)).boxed()
-            }
+            DataType::Boolean => BooleanArray::new(ArrowDataType::Boolean, to_polars_booleans(values), nulls()).boxed(),
+            DataType::Int8 => numbers::<i8>(values),
+            DataType::Int16 => numbers::<i16>(values),
+            DataType::Int32 | DataType::Date => numbers::<i32>(values),
+            // Polars checks the times of others.
+            DataType::Time if !self.trusted && rewrite == Rewrite::No => return Ok(None),
+            DataType::Int64 | DataType::Datetime(..) | DataType::Duration(_) | DataType::Time => numbers::<i64>(values),
+            DataType::Int128 | DataType::UInt128 if rewrite == Rewrite::No && !is_aligned(values) => return Ok(None),
+            DataType::Int128 | DataType::Decimal(..) => numbers::<i128>(values),
+            DataType::UInt8 => numbers::<u8>(values),
+            DataType::UInt16 => numbers::<u16>(values),
+            DataType::UInt32 => numbers::<u32>(values),
+            DataType::UInt64 => numbers::<u64>(values),
+            DataType::UInt128 => numbers::<u128>(values),
+            DataType::Float16 => numbers::<pf16>(values),
+            DataType::Float32 => numbers::<f32>(values),
+            DataType::Float64 => numbers::<f64>(values),
+            DataType::String => to_polars_views::<str>(ArrowDataType::Utf8View, values).boxed(),
+            DataType::Binary => to_polars_views::<[u8]>(ArrowDataType::BinaryView, values).boxed(),
             DataType::BinaryOffset => {
-                let array = array.as_binary::<i64>();
-                let offsets = to_polars_offsets(array.offsets().inner().inner().clone());
-                let values = to_polars(array.values().clone());
-                BinaryArray::new(ArrowDataType::LargeBinary, offsets, values, nulls(array)).boxed()
+                let (offsets, data) = (to_polars_offsets(values.buffer(0)), to_polars(values.buffer(1)));
+                BinaryArray::new(ArrowDataType::LargeBinary, offsets, data, nulls()).boxed()
             }
-            DataType::Null => NullArray::new(ArrowDataType::Null, array.len()).boxed(),
-            DataType::Categorical(..) | DataType::Enum(..) => self.keys(array, dtype, trusted)?,
-            DataType::List(inner) => {
-                let (ArrowType::LargeList(item), array) = (field.data_type(), array.as_list::<i64>()) else {
-                    return Ok(None);
-                };
-                let Some(values) = self.import(array.values(), item, inner, trusted)? else { return Ok(None) };
-                let offsets = to_polars_offsets(array.offsets().inner().inner().clone());
-                ListArray::new(physical(dtype), offsets, values, nulls(array)).boxed()
-            }
-            DataType::Array(inner, _) => {
-                let (ArrowType::FixedSizeList(item, _), array) = (field.data_type(), array.as_fixed_size_list()) else {
-                    return Ok(None);
-                };
-                let Some(values) = self.import(array.values(), item, inner, trusted)? else { return Ok(None) };
-                FixedSizeListArray::new(physical(dtype), array.len(), values, nulls(array)).boxed()
-            }
-            DataType::Struct(inner) => {
-                let (ArrowType::Struct(fields), array) = (field.data_type(), array.as_struct()) else {
-                    return Ok(None);
-                };
-                let mut values = Vec::with_capacity(inner.len());
-                for ((child, field), inner) in array.columns().iter().zip(fields).zip(inner) {
-                    let Some(child) = self.import(child, field, inner.dtype(), trusted)? else { return Ok(None) };
-                    values.push(child);
-                }
-                StructArray::new(physical(dtype), array.len(), values, nulls(array)).boxed()
+            DataType::Null => NullArray::new(ArrowDataType::Null, values.len()).boxed(),
+            DataType::Categorical(..) | DataType::Enum(..) => return self.keys(values, data_type, dtype, rewrite),
+            DataType::List(_) | DataType::Array(..) | DataType::Struct(_) => {
+                let Some(inner) = self.inner(values, data_type, dtype, rewrite)? else { return Ok(None) };
+                return Ok(nested(values, inner, dtype));
             }
             _ => return Ok(None),
         }))
     }
 
-    /// The keys of a dictionary array as the physical values of a categorical or enum.
-    fn keys(&mut self, array: &ArrayRef, dtype: &DataType, trusted: bool) -> Result<Box<dyn PlArray>> {
-        let keys = array.as_any_dictionary();
-        let renumbering = self.categories.renumbering(keys.values(), dtype, trusted)?;
-        let shared = trusted && matches!(*renumbering, Renumbering::Same) && plan::same_width(array.data_type(), dtype);
-        let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
-        if shared {
-            return Ok(match width {
-                CategoricalPhysical::U8 => numbers::<u8>(keys.keys(), &DataType::UInt8),
-                CategoricalPhysical::U16 => numbers::<u16>(keys.keys(), &DataType::UInt16),
-                CategoricalPhysical::U32 => numbers::<u32>(keys.keys(), &DataType::UInt32),
-            });
+    /// The arrays inside a nested one.
+    fn inner(
+        &mut self,
+        values: &Values<'_>,
+        data_type: &ArrowType,
+        dtype: &DataType,
+        rewrite: Rewrite,
+    ) -> Result<Option<Vec<Box<dyn PlArray>>>> {
+        // Polars makes the nulls of others' structs nulls of their fields too.
+        if matches!(dtype, DataType::Struct(_)) && !self.trusted && rewrite == Rewrite::No && values.null_count() > 0 {
+            return Ok(None);
         }
+        let mut inner = Vec::new();
+        for (position, (child, field)) in values.children().zip(children(data_type)).enumerate() {
+            let dtype = match dtype {
+                DataType::List(dtype) | DataType::Array(dtype, _) => Some(dtype.as_ref()),
+                DataType::Struct(fields) => fields.get(position).map(PlField::dtype),
+                _ => None,
+            };
+            let Some(dtype) = dtype else { return Ok(None) };
+            let Some(child) = self.import(&child, field.data_type(), dtype, rewrite)? else { return Ok(None) };
+            inner.push(child);
+        }
+        Ok(Some(inner))
+    }
+
+    /// The keys of a dictionary array as the physical values of a categorical or enum.
+    fn keys(
+        &mut self,
+        values: &Values<'_>,
+        data_type: &ArrowType,
+        dtype: &DataType,
+        rewrite: Rewrite,
+    ) -> Result<Option<Box<dyn PlArray>>> {
+        let renumbering = self.categories.renumbering(values, dtype, self.trusted)?;
+        let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
+        if self.trusted && matches!(*renumbering, Renumbering::Same) && plan::same_width(data_type, dtype) {
+            return Ok(Some(match width {
+                CategoricalPhysical::U8 => numbers::<u8>(values),
+                CategoricalPhysical::U16 => numbers::<u16>(values),
+                CategoricalPhysical::U32 => numbers::<u32>(values),
+            }));
+        }
+        let Some(array) = values.array().filter(|_| rewrite == Rewrite::Yes) else { return Ok(None) };
+        let keys = array.as_any_dictionary();
         let old = keys.normalized_keys();
         let new = old.iter().enumerate().map(|(row, old)| match (&*renumbering, keys.keys().is_null(row)) {
             (_, true) => None,
             (Renumbering::Same, false) => u32::try_from(*old).ok(),
             (Renumbering::Table(table), false) => table.get(*old).copied().flatten(),
         });
-        Ok(match width {
+        Ok(Some(match width {
             CategoricalPhysical::U8 => {
                 new.map(|key| key.and_then(|key| u8::try_from(key).ok())).collect::<PrimitiveArray<u8>>().boxed()
             }
@@ -287,37 +318,47 @@ impl Crossing {
                 new.map(|key| key.and_then(|key| u16::try_from(key).ok())).collect::<PrimitiveArray<u16>>().boxed()
             }
             CategoricalPhysical::U32 => new.collect::<PrimitiveArray<u32>>().boxed(),
-        })
+        }))
     }
 }
 
-fn unsupported(path: &str, data_type: &ArrowType) -> Error {
+fn unsupported(path: &Place<'_>, data_type: &ArrowType) -> Error {
     Error::unsupported(
         format_args!("column `{path}` of Arrow type {data_type} in Polars"),
         "leave it out with `select`, or read it with `batches`",
     )
 }
 
-fn nulls(array: &dyn Array) -> Option<polars_arrow::bitmap::Bitmap> {
-    to_polars_nulls(array.nulls())
-}
-
-/// The type that Polars' own arrays of this dtype have.
-fn physical(dtype: &DataType) -> ArrowDataType {
-    dtype.to_physical().to_arrow(CompatLevel::newest())
-}
-
-fn primitive<T: NativeType + bytemuck::Pod>(array: &ArrayRef, dtype: &DataType) -> Box<dyn PlArray> {
-    numbers::<T>(array.as_ref(), dtype)
-}
-
 /// An array of fixed-width values, whatever Arrow calls them.
-fn numbers<T: NativeType + bytemuck::Pod>(array: &dyn Array, dtype: &DataType) -> Box<dyn PlArray> {
-    let data = array.to_data();
-    let width = size_of::<T>();
-    let values = data.buffers().first().cloned().unwrap_or_default();
-    let values = values.slice_with_length(data.offset() * width, data.len() * width);
-    PrimitiveArray::<T>::new(physical(dtype), to_polars(values), to_polars_nulls(data.nulls())).boxed()
+fn numbers<T: NativeType + bytemuck::Pod>(values: &Values<'_>) -> Box<dyn PlArray> {
+    let data_type = ArrowDataType::from(T::PRIMITIVE);
+    PrimitiveArray::<T>::new(data_type, to_polars(values.buffer(0)), to_polars_validity(values)).boxed()
+}
+
+/// An array of arrays that crossed already, under the type that Polars' own arrays of this dtype have.
+fn nested(values: &Values<'_>, mut inner: Vec<Box<dyn PlArray>>, dtype: &DataType) -> Option<Box<dyn PlArray>> {
+    let nulls = to_polars_validity(values);
+    let array = match dtype {
+        DataType::List(_) => {
+            let inner = inner.pop()?;
+            let data_type = ListArray::<i64>::default_datatype(inner.dtype().clone());
+            ListArray::new(data_type, to_polars_offsets(values.buffer(0)), inner, nulls).boxed()
+        }
+        DataType::Array(_, width) => {
+            let inner = inner.pop()?;
+            let data_type = FixedSizeListArray::default_datatype(inner.dtype().clone(), *width);
+            FixedSizeListArray::new(data_type, values.len(), inner, nulls).boxed()
+        }
+        DataType::Struct(fields) => {
+            let fields = fields.iter().zip(&inner);
+            let fields =
+                fields.map(|(field, array)| ArrowField::new(field.name().clone(), array.dtype().clone(), true));
+            StructArray::new(ArrowDataType::Struct(fields.collect()), values.len(), inner, nulls).boxed()
+        }
+        _ => return None,
+    };
+    debug_assert_eq!(*array.dtype(), dtype.to_physical().to_arrow(CompatLevel::newest()), "the type of {dtype}");
+    Some(array)
 }
 
 /// Brings an array to the type that Polars can take.

@@ -6,26 +6,20 @@ use arrow::{
 };
 use polars::{datatypes::DataType, prelude::CategoricalPhysical};
 
-use super::{
-    categories::{Incoming, Renumbering},
-    dtype::is_native,
-    import::Crossing,
-};
+use super::{buffers::is_aligned, categories::Renumbering, dtype::is_native, import::Crossing};
 use crate::{
     error::Result,
     frame::Frame,
-    ipc::{Copied, children},
+    ipc::{Copied, Place, Values, children},
 };
 
 /// What `Frame::to_polars` would copy.
 pub(crate) fn copies(frame: &Frame) -> Result<Vec<Copied>> {
-    let mut crossing = Crossing { categories: Incoming::new(frame.options().categories) };
-    let marks = frame.footer().metadata.as_ref().map(|metadata| &metadata.marks);
-    let trusted = marks.is_some_and(|marks| marks.polars);
+    let mut crossing = Crossing::new(frame);
     let mut all = Vec::new();
     for (column, field) in frame.schema().fields().iter().enumerate() {
-        let dtype = crossing.dtype(field, field.name())?;
-        let mut plan = Plan::new(&mut crossing, trusted);
+        let dtype = crossing.dtype(field, &Place::column(field.name()))?;
+        let mut plan = Plan::new(&mut crossing);
         for batch in frame.batches() {
             if let Some(array) = batch.columns().get(column) {
                 plan.array(array, field, &dtype)?;
@@ -39,56 +33,10 @@ pub(crate) fn copies(frame: &Frame) -> Result<Vec<Copied>> {
 }
 
 /// Why a column that is not shared is copied.
-pub(super) fn reason(
-    crossing: &mut Crossing,
-    array: &ArrayRef,
-    field: &Field,
-    dtype: &DataType,
-    trusted: bool,
-) -> Result<String> {
-    let mut plan = Plan::new(crossing, trusted);
+pub(super) fn reason(crossing: &mut Crossing, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<String> {
+    let mut plan = Plan::new(crossing);
     plan.array(array, field, dtype)?;
     Ok(plan.reasons.join("; "))
-}
-
-/// Whether an array reaches Polars without anything being done for each row.
-pub(super) fn shares(
-    crossing: &mut Crossing,
-    array: &ArrayRef,
-    field: &Field,
-    dtype: &DataType,
-    trusted: bool,
-) -> Result<bool> {
-    if !is_native(field) {
-        return Ok(false);
-    }
-    match dtype {
-        DataType::Categorical(..) | DataType::Enum(..) => {
-            let values = array.as_any_dictionary().values();
-            let agrees = matches!(*crossing.categories.renumbering(values, dtype, trusted)?, Renumbering::Same);
-            Ok(trusted && agrees && same_width(array.data_type(), dtype))
-        }
-        DataType::Time => Ok(trusted),
-        DataType::Struct(_) if !trusted && array.null_count() > 0 => Ok(false),
-        DataType::List(inner) | DataType::Array(inner, _) => {
-            let (values, item) = match field.data_type() {
-                ArrowType::LargeList(item) => (array.as_list::<i64>().values(), item),
-                ArrowType::FixedSizeList(item, _) => (array.as_fixed_size_list().values(), item),
-                _ => return Ok(false),
-            };
-            shares(crossing, values, item, inner, trusted)
-        }
-        DataType::Struct(inner) => {
-            let ArrowType::Struct(fields) = field.data_type() else { return Ok(false) };
-            for ((child, field), inner) in array.as_struct().columns().iter().zip(fields).zip(inner) {
-                if !shares(crossing, child, field, inner.dtype(), trusted)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        _ => Ok(true),
-    }
 }
 
 /// Whether the keys of a dictionary have the width of the categories.
@@ -104,14 +52,13 @@ pub(super) fn same_width(dictionary: &ArrowType, dtype: &DataType) -> bool {
 
 struct Plan<'a> {
     crossing: &'a mut Crossing,
-    trusted: bool,
     bytes: usize,
     reasons: Vec<String>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(crossing: &'a mut Crossing, trusted: bool) -> Self {
-        Self { crossing, trusted, bytes: 0, reasons: Vec::new() }
+    fn new(crossing: &'a mut Crossing) -> Self {
+        Self { crossing, bytes: 0, reasons: Vec::new() }
     }
 
     fn copy(&mut self, bytes: usize, reason: String) {
@@ -132,12 +79,15 @@ impl<'a> Plan<'a> {
         if matches!(dtype, DataType::Categorical(..) | DataType::Enum(..)) {
             return self.keys(array, dtype);
         }
-        if !self.trusted && *dtype == DataType::Time {
+        if !self.crossing.trusted && *dtype == DataType::Time {
             self.copy(array.len().div_ceil(8), "times are checked to lie inside a day".to_owned());
         }
-        if !self.trusted && matches!(dtype, DataType::Struct(_)) && array.null_count() > 0 {
-            let bytes = array.len().div_ceil(8) * children(array.data_type()).len();
+        if !self.crossing.trusted && matches!(dtype, DataType::Struct(_)) && array.null_count() > 0 {
+            let bytes = array.len().div_ceil(8) * children(array.data_type()).count();
             self.copy(bytes, "nulls of the struct become nulls of its fields".to_owned());
+        }
+        if matches!(dtype, DataType::Int128 | DataType::UInt128) && !is_aligned(&Values::of_array(array)) {
+            self.copy(array.len() * 16, "its values are not aligned to 16 bytes in the file".to_owned());
         }
         for (child, (field, dtype)) in inner(array, field, dtype) {
             self.array(&child, &field, &dtype)?;
@@ -154,10 +104,10 @@ impl<'a> Plan<'a> {
         let bytes = array.len() * width;
         if !same_width(array.data_type(), dtype) {
             self.copy(bytes, format!("its keys ({}) are not as wide as Polars'", array.data_type()));
-        } else if !self.trusted {
+        } else if !self.crossing.trusted {
             self.copy(bytes, "its keys were not written by Polars, and are checked and rewritten".to_owned());
         } else if let Renumbering::Table(_) =
-            &*self.crossing.categories.renumbering(array.as_any_dictionary().values(), dtype, true)?
+            &*self.crossing.categories.renumbering(&Values::of_array(array), dtype, true)?
         {
             let reason = "this process numbers the categories differently; CategoryPolicy::Own shares them";
             self.copy(bytes, reason.to_owned());
@@ -168,7 +118,7 @@ impl<'a> Plan<'a> {
 
 /// The children of an array with their fields and dtypes.
 fn inner(array: &ArrayRef, field: &Field, dtype: &DataType) -> Vec<(ArrayRef, (FieldRef, DataType))> {
-    let fields = children(field.data_type());
+    let fields = children(field.data_type()).cloned();
     let arrays: Vec<ArrayRef> = match array.data_type() {
         ArrowType::LargeList(_) => vec![array.as_list::<i64>().values().clone()],
         ArrowType::FixedSizeList(..) => vec![array.as_fixed_size_list().values().clone()],
@@ -180,5 +130,5 @@ fn inner(array: &ArrayRef, field: &Field, dtype: &DataType) -> Vec<(ArrayRef, (F
         DataType::Struct(fields) => fields.iter().map(|field| field.dtype().clone()).collect(),
         _ => Vec::new(),
     };
-    arrays.into_iter().zip(fields.into_iter().zip(dtypes)).collect()
+    arrays.into_iter().zip(fields.zip(dtypes)).collect()
 }

@@ -257,7 +257,7 @@ impl AsFd for Directory {
 }
 
 /// Refuses what another user owns or can write to.
-pub(super) fn check_owner(stat: &Stat, path: &Path) -> Result<()> {
+pub(crate) fn check_owner(stat: &Stat, path: &Path) -> Result<()> {
     let me = rustix::process::geteuid().as_raw();
     if stat.st_uid != me {
         return Err(refused(path, &format!("it belongs to user {}, expected {me}", stat.st_uid)));

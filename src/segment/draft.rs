@@ -73,6 +73,11 @@ impl Draft {
         Ok(())
     }
 
+    #[cfg(feature = "cell")]
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Gives the file its name as it is, writable. False when the name is taken.
     pub(crate) fn link(self, name: &str) -> Result<bool> {
         link(&self.directory, &self.file, self.hidden.as_deref(), name)

@@ -1,9 +1,8 @@
 //! A file mapped for reading, with the shared lock that says so.
 #![expect(unsafe_code, reason = "mapping memory is what this module is for")]
 
-use std::{fs::File, path::Path, ptr::NonNull, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
-use arrow::{alloc::Allocation, buffer::Buffer};
 use memmap2::{Mmap, MmapOptions};
 
 use super::{
@@ -33,8 +32,8 @@ impl Mapping {
     /// Opens, locks and maps the file `name`. Blocks for a fraction of a second at most; reads nothing.
     pub(crate) fn open(directory: &Directory, name: &str) -> Result<Opened> {
         let Some(file) = directory.open_file(name)? else { return Ok(Opened::Gone) };
-        lock::shared(&file, &directory.path().join(name))?;
         let path = directory.path().join(name);
+        lock::shared(&file, &path)?;
         let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e))?;
         if stat.st_nlink == 0 {
             return Ok(Opened::Gone);
@@ -52,7 +51,8 @@ impl Mapping {
         if directory.trust() == Trust::Checked {
             check_owner(stat, path)?;
         }
-        if stat.st_size == 0 {
+        let len = usize::try_from(stat.st_size).unwrap_or_default();
+        if len == 0 {
             return Err(Error::corrupt(format_args!("`{}`", path.display()), "S1-magic", "the file is empty"));
         }
         // SAFETY: `&[u8]` needs that nobody writes to these bytes or cuts the file while the map lives.
@@ -60,7 +60,7 @@ impl Mapping {
         // closed (`Draft::seal`), and files are unlinked, never truncated (FORMAT.md, rule L3). Other users cannot:
         // the directory and the file belong to this user and nobody else can write to them (`check_owner`). Other
         // processes of this user are trusted not to (SAFETY.md, T1), or the caller promised it (`Trust::Promised`).
-        let map = unsafe { MmapOptions::new().map(file) }.map_err(|e| Error::os("map", path, e))?;
+        let map = unsafe { MmapOptions::new().len(len).map(file) }.map_err(|e| Error::os("map", path, e))?;
         let sealed = stat.st_mode & 0o222 == 0;
         Ok(Self { map, sealed })
     }
@@ -73,18 +73,11 @@ impl Mapping {
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed
     }
+}
 
-    /// A range of the map as an Arrow buffer that keeps the map alive and counts as an allocation of its own size.
-    ///
-    /// Engines add up the capacity of each allocation that they see. Slices of one buffer over the whole map would
-    /// weigh the whole file each time. `None` when the range leaves the map.
-    pub(crate) fn buffer(self: &Arc<Self>, start: usize, len: usize) -> Option<Buffer> {
-        let bytes = self.map.get(start..start.checked_add(len)?)?;
-        let pointer = NonNull::from(bytes).cast::<u8>();
-        let owner: Arc<dyn Allocation> = self.clone();
-        // SAFETY: `pointer` is valid for reads of `len` bytes for as long as `owner`, the map, lives, and the buffer
-        // holds it. Nobody writes to the bytes (see `map` above); arrow hands out foreign allocations read-only.
-        Some(unsafe { Buffer::from_custom_allocation(pointer, len, owner) })
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 

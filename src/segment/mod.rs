@@ -13,6 +13,8 @@ mod lock;
 mod mapping;
 mod medium;
 
+#[cfg(feature = "cell")]
+pub(crate) use directory::check_owner;
 pub(crate) use directory::{Directory, Trust};
 pub(crate) use draft::{Draft, Sealed};
 pub(crate) use lock::{DirectoryLock, Flock, owner_lock};

@@ -7,7 +7,10 @@
 //! * a version number is never used twice in a store;
 //! * a file whose lock somebody holds is unlinked by `remove` only, never by a sweep.
 
+#[cfg(feature = "cell")]
+mod cells;
 mod control;
+mod handles;
 mod import;
 mod list;
 mod open;
@@ -155,7 +158,7 @@ impl fmt::Debug for Store {
 }
 
 /// 128 random bits, for what must never be confused with another: segments, sessions, stores.
-fn random_id() -> Result<u128> {
+pub(crate) fn random_id() -> Result<u128> {
     let mut bytes = [0; 16];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|e| Error::os("read random bytes from", "/dev/urandom", e))?;

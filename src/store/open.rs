@@ -92,7 +92,7 @@ impl Store {
         }
     }
 
-    fn map(&self, name: &Name, version: u64) -> Result<Option<std::sync::Arc<Mapping>>> {
+    pub(super) fn map(&self, name: &Name, version: u64) -> Result<Option<std::sync::Arc<Mapping>>> {
         match Mapping::open(self.frames(), &name.file(version))? {
             Opened::Mapped(mapping) => Ok(Some(mapping)),
             Opened::Gone => Ok(None),

@@ -110,6 +110,12 @@ fn empty(sessions: &Directory, name: &str) -> Result<()> {
 }
 
 impl Session {
+    /// The name of its directory.
+    #[cfg(feature = "pool")]
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The session as a store, to hand on. It does not keep the session alive.
     #[must_use]
     pub fn store(&self) -> &Store {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    ipc::Footer,
+    ipc::{Footer, Intact},
     name::Name,
     segment::{Directory, Mapping, Opened},
 };
@@ -106,7 +106,9 @@ impl Store {
     /// How many superseded versions the latest one wants kept; `None` when it cannot be read, and all must stay.
     fn keep(&self, name: &Name, latest: u64) -> Result<Option<usize>> {
         let Opened::Mapped(mapping) = Mapping::open(self.frames(), &name.file(latest))? else { return Ok(None) };
-        let footer = Footer::read(&mapping.bytes(), name.as_str()).ok();
+        let bytes = mapping.bytes();
+        let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
+        let footer = Footer::read(&bytes, name.as_str(), intact.as_ref()).ok();
         let keep = footer.and_then(|footer| footer.metadata).map(|metadata| metadata.keep);
         Ok(keep.and_then(|keep| usize::try_from(keep).ok()))
     }

@@ -54,6 +54,11 @@ pub(crate) fn role() -> Option<String> {
     std::env::var("COFRAME_TEST_ROLE").ok()
 }
 
+/// Whether a process runs; one that has ended and was not waited for does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 /// Kills the child and waits for it when the test ends, however it ends.
 pub(crate) struct Reaper(pub(crate) Child);
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use coframe::{
-    Frame, OpenOptions, Result, Store,
+    CopyPolicy, Frame, OpenOptions, Result, Store,
     arrow::{
         array::{ArrayRef, Int64Array, LargeStringArray, ListArray, RecordBatch, StringArray, StringViewArray},
         datatypes::Int32Type,
@@ -24,12 +24,17 @@ use coframe::{
 
 use crate::common::{Scratch, scratch};
 
-/// Puts bytes where version 1 of `x` is, read-only as a published segment.
+/// Puts bytes where version 1 of `x` is, read-only as a published segment, so that its digest is relied on
+/// (`bad_values_in_a_segment_of_ours_are_found_by_verify` shows that it is).
 fn place(scratch: &Scratch, bytes: &[u8]) {
+    place_with(scratch, bytes, 0o400);
+}
+
+fn place_with(scratch: &Scratch, bytes: &[u8], mode: u32) {
     let file = scratch.path().join("x@1.arrow");
     let _ = fs::remove_file(&file);
     fs::write(&file, bytes).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     let _ = symlink("x@1.arrow", scratch.path().join("x.arrow"));
 }
 
@@ -71,8 +76,8 @@ fn open(store: &Store) -> Result<Frame> {
 fn every_truncation_is_an_error() {
     let bytes = segment();
     let scratch = scratch();
-    for len in 0..bytes.len() {
-        place(&scratch, &bytes[..len]);
+    for (len, mode) in (0..bytes.len()).flat_map(|len| [(len, 0o400), (len, 0o600)]) {
+        place_with(&scratch, &bytes[..len], mode);
         let error = open(&scratch.store).unwrap_err();
         assert!(error.is_corrupt(), "{len} bytes: {error:?}");
     }
@@ -90,11 +95,14 @@ fn every_bit_flip_outside_the_bodies_is_an_error() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();
             damaged[position] ^= 1 << bit;
-            place(&scratch, &damaged);
-            // Without its mark a file counts as foreign; then its values are checked, and are what they were.
-            if let Ok(frame) = open(&scratch.store) {
-                assert!(frame.created().is_none(), "byte {position}, bit {bit} was not noticed");
-                assert_eq!(frame.to_polars().unwrap().column("i").unwrap(), small().column("i").unwrap());
+            // Sealed, the digest comes before everything else; writable, every flatbuffer is verified first.
+            for mode in [0o400, 0o600] {
+                place_with(&scratch, &damaged, mode);
+                // Without its mark a file counts as foreign; then its values are checked, and are what they were.
+                if let Ok(frame) = open(&scratch.store) {
+                    assert!(frame.created().is_none(), "byte {position}, bit {bit}, mode {mode:o} was not noticed");
+                    assert_eq!(frame.to_polars().unwrap().column("i").unwrap(), small().column("i").unwrap());
+                }
             }
             flips += 1;
         }
@@ -171,9 +179,13 @@ fn a_writable_file_with_our_mark_is_validated_like_a_foreign_one() {
     let scratch = scratch();
     let at = bytes.windows(6).position(|window| window == b"a text").unwrap();
     bytes[at + 14] = 0xFF;
-    place(&scratch, &bytes);
-    fs::set_permissions(scratch.path().join("x@1.arrow"), fs::Permissions::from_mode(0o600)).unwrap();
+    place_with(&scratch, &bytes, 0o600);
     assert!(scratch.store.open("x").unwrap_err().is_corrupt());
+    // What it says of Polars is not taken on trust either: its keys are checked and rewritten.
+    place_with(&scratch, &segment(), 0o600);
+    let frame = scratch.store.open_with("x", &OpenOptions::new().copies(CopyPolicy::Never)).unwrap();
+    assert!(frame.to_polars().unwrap_err().is_would_copy());
+    assert!(scratch.store.open("x").unwrap().to_polars().unwrap().equals_missing(&small()));
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! The library through its public API, with real files and real processes.
 
 mod arrow_types;
+mod cells;
 mod common;
 mod corruption;
 mod polars_types;
+mod pool;
+mod pool_failures;
+mod pool_lifetime;
 mod processes;
 mod store;

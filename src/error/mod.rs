@@ -3,15 +3,20 @@
 //! A message names the thing, what was found, what was expected and the next step, in lower case and
 //! without a final stop. `Display` never repeats its source; whoever prints joins the chain with colons.
 
+#[cfg(feature = "pool")]
+mod task;
+
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
 use arrow::error::ArrowError;
+#[cfg(feature = "pool")]
+pub(crate) use task::{Remote, TaskFailure};
 
 /// What every fallible call of this crate returns.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed; one word wide.
 ///
@@ -88,6 +93,31 @@ pub(crate) enum Kind {
         what: String,
         expected: String,
     },
+    /// The owner of a lock died inside.
+    #[cfg(feature = "cell")]
+    Poisoned {
+        what: String,
+        owner: String,
+    },
+    /// A barrier that cannot open any more.
+    #[cfg(feature = "cell")]
+    Broken {
+        what: String,
+        why: String,
+    },
+    /// A task of a pool has no result.
+    #[cfg(feature = "pool")]
+    Task {
+        index: usize,
+        argument: Option<String>,
+        failure: TaskFailure,
+    },
+    /// A worker process could not be started.
+    #[cfg(feature = "pool")]
+    Worker {
+        found: String,
+        next: &'static str,
+    },
     Arrow {
         action: String,
         source: ArrowError,
@@ -158,6 +188,21 @@ impl Error {
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         matches!(*self.kind, Kind::Invalid { .. })
+    }
+
+    /// True when a process died while it had the lock of a cell, or a claim on a part of it, and nobody has mended the
+    /// values since.
+    #[cfg(feature = "cell")]
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(*self.kind, Kind::Poisoned { .. })
+    }
+
+    /// True when a barrier is broken: a participant died while it waited, or its time was over.
+    #[cfg(feature = "cell")]
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(*self.kind, Kind::Broken { .. })
     }
 
     /// True when the operating system said that a path is not there.
@@ -252,6 +297,24 @@ impl fmt::Display for Error {
                 "column `{column}` would be copied: {reason}; allow it with CopyPolicy::Allow, or leave the column out"
             ),
             Kind::Invalid { what, expected } => write!(f, "{what}: {expected}"),
+            #[cfg(feature = "cell")]
+            Kind::Poisoned { what, owner } => write!(
+                f,
+                "{what} may be half-changed: {owner} died while it had it; take it with `lock_poisoned`, mend \
+                 it and `clear_poison`"
+            ),
+            #[cfg(feature = "cell")]
+            Kind::Broken { what, why } => write!(f, "{what} is broken: {why}; `reset` it for the next round"),
+            #[cfg(feature = "pool")]
+            Kind::Task { index, argument, failure } => {
+                write!(f, "task {index}")?;
+                if let Some(argument) = argument {
+                    write!(f, " (argument {argument})")?;
+                }
+                failure.fmt(f)
+            }
+            #[cfg(feature = "pool")]
+            Kind::Worker { found, next } => write!(f, "could not start a worker: {found}; {next}"),
             Kind::Arrow { action, .. } => write!(f, "could not {action}"),
             #[cfg(feature = "polars")]
             Kind::Polars { action, .. } => write!(f, "could not {action}"),
@@ -276,6 +339,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &*self.kind {
             Kind::Os { source, .. } => Some(source),
+            #[cfg(feature = "pool")]
+            Kind::Task { failure: TaskFailure::Failed(source), .. } => Some(source),
             Kind::Arrow { source, .. } => Some(source),
             #[cfg(feature = "polars")]
             Kind::Polars { source, .. } => Some(source),

@@ -1,0 +1,143 @@
+//! Cells against what a single process has: atomics, and a bare robust mutex.
+//!
+//! ```text
+//! cargo bench --bench cell
+//! ```
+
+mod common;
+
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use coframe::{
+    Store,
+    cell::{Array, AtomicArray, Counter, Lock, Snapshot, Value},
+};
+use common::{scratch, verdict};
+
+/// Nanoseconds of one call, the best of five rounds.
+fn ns(times: u32, mut call: impl FnMut()) -> f64 {
+    let round = |()| {
+        let start = Instant::now();
+        (0..times).for_each(|_| call());
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(times)
+    };
+    [(); 5].map(round).into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn main() {
+    let (store, _directory) = scratch();
+    alone(&store);
+    contended(&store);
+}
+
+fn alone(store: &Store) {
+    let atomic = AtomicI64::new(0);
+    let plain = ns(10_000_000, || {
+        black_box(atomic.fetch_add(1, Ordering::AcqRel));
+    });
+    let counter: Counter = Counter::create(store, "counter").expect("a counter");
+    let shared = ns(10_000_000, || {
+        black_box(counter.add(1));
+    });
+    println!("add: {plain:.1} ns to an atomic, {shared:.1} ns to a counter");
+    verdict("counter against an atomic", shared / plain, "x", "at most 1.5x", shared <= 1.5 * plain);
+
+    let lock = Lock::create(store, "lock", ()).expect("a lock");
+    let time = ns(5_000_000, || drop(lock.lock().expect("it is free")));
+    verdict("lock and unlock, nobody else", time, " ns", "under 50 ns", time < 50.0);
+    let value = Value::create(store, "value", 0_u64).expect("a value");
+    println!("     update of a value: {:.1} ns", ns(5_000_000, || value.update(|x| *x += 1).expect("it is free")));
+
+    let snapshot = Snapshot::create(store, "snapshot", [0_u64; 8]).expect("a snapshot");
+    let time = ns(10_000_000, || {
+        black_box(snapshot.read());
+    });
+    verdict("read of a snapshot of 64 bytes", time, " ns", "under 20 ns", time < 20.0);
+    let mut writer = snapshot.writer().expect("no other");
+    println!("     write of it: {:.1} ns", ns(10_000_000, || writer.write(black_box(&[1; 8]))));
+
+    let floats: AtomicArray<f64> = AtomicArray::create(store, "floats", 64).expect("an array");
+    println!(
+        "     add to an element of f64: {:.1} ns",
+        ns(10_000_000, || floats.add(black_box(7), 1.0).map_or((), |_| ()))
+    );
+    let array: Array<f64> = Array::create(store, "array", 1024).expect("an array");
+    println!("     claim and release of a part: {:.0} ns", ns(100_000, || drop(array.claim_part(0, 4))));
+}
+
+/// A robust mutex and a number, as a program in C would have them.
+#[repr(C)]
+struct Bare {
+    mutex: libc::pthread_mutex_t,
+    number: u64,
+}
+
+/// Runs `add` in this process and in a forked child for a while; returns how often a second it ran in both.
+fn rate(total: &AtomicU64, mut add: impl FnMut()) -> f64 {
+    const TIME: Duration = Duration::from_millis(700);
+    let mut run = || {
+        let (start, mut count) = (Instant::now(), 0_u64);
+        while start.elapsed() < TIME {
+            (0..1000).for_each(|_| add());
+            count += 1000;
+        }
+        total.fetch_add(count, Ordering::Relaxed);
+    };
+    total.store(0, Ordering::Relaxed);
+    // SAFETY: the process has one thread; the child works on shared memory alone and leaves by `_exit`.
+    let child = unsafe { libc::fork() };
+    run();
+    if child == 0 {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    // SAFETY: waits for the child.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    total.load(Ordering::Relaxed) as f64 / TIME.as_secs_f64()
+}
+
+/// Memory that a forked child shares.
+fn shared<T>() -> &'static mut T {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a new anonymous mapping.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<T>(), protection, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED);
+    // SAFETY: page-aligned zeros, which are a value of the types used here, mapped for ever.
+    unsafe { &mut *memory.cast::<T>() }
+}
+
+fn contended(store: &Store) {
+    let total = shared::<AtomicU64>();
+    let bare = std::ptr::from_mut(shared::<Bare>());
+    let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: initialises the attributes.
+    unsafe { libc::pthread_mutexattr_init(attributes) };
+    // SAFETY: initialised above.
+    unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) };
+    // SAFETY: as above.
+    unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) };
+    // The mutex stands first.
+    let mutex = bare.cast::<libc::pthread_mutex_t>();
+    // SAFETY: `mutex` is valid and nobody else has it.
+    unsafe { libc::pthread_mutex_init(mutex, attributes) };
+    let mut lock_bare = || {
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutex_lock(mutex) };
+        // SAFETY: under the lock.
+        unsafe { (*bare).number += 1 };
+        // SAFETY: held.
+        unsafe { libc::pthread_mutex_unlock(mutex) };
+    };
+    println!("     lock + add + unlock of a bare mutex, nobody else: {:.1} ns", ns(5_000_000, &mut lock_bare));
+    let plain = rate(total, lock_bare);
+    let value = Value::create(store, "contended", 0_u64).expect("a value");
+    let ours = rate(total, || value.update(|x| *x += 1).expect("sound"));
+    let (bare, found) = (plain / 1e6, ours / 1e6);
+    println!("2 processes, million lock + add + unlock a second: {bare:.1} with a bare mutex, {found:.1} with a value");
+    verdict("contended value against a bare mutex", ours / plain, "x", "at least 0.5x", ours >= 0.5 * plain);
+}

@@ -1,0 +1,316 @@
+//! Arrays: under one lock, in parts that are claimed, or element by element.
+
+use std::{marker::PhantomData, ops::Range, sync::atomic::Ordering, time::Duration};
+
+use bytemuck::Pod;
+
+use super::{
+    claims::{self, Claim, ELEMENTS},
+    guard::{self, DATA, Guard},
+    region::{CellKind, Region, Shape, taken},
+    value::check_alignment,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    store::Store,
+};
+
+/// Plain values (`bytemuck::Pod`) of one type, under a lock for all of them, or claimed in parts.
+///
+/// For single numbers that many processes add to, an [`AtomicArray`] needs no lock.
+///
+/// ```
+/// use coframe::{Store, cell::Array};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let image: Array<[f32; 3]> = Array::create(&store, "image", 640 * 480)?;
+/// {
+///     let mut left = image.claim_part(0, 2)?; // another process takes part 1
+///     left[0] = [1.0, 0.5, 0.0];
+///     assert!(image.lock().unwrap_err().is_busy()); // not while a part is claimed
+/// }
+/// assert_eq!(image.lock()?[0], [1.0, 0.5, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Array<T: Pod> {
+    region: Region,
+    values: PhantomData<T>,
+}
+
+fn shape<T>(kind: CellKind, data: usize, count: usize) -> Shape {
+    let size = size_of::<T>();
+    let bytes = count.checked_mul(size).and_then(|len| len.checked_add(data)).unwrap_or(usize::MAX);
+    Shape { kind, count, size, bytes, type_name: std::any::type_name::<T>() }
+}
+
+/// Compares the length of an array that is there with the wanted one.
+fn check_len(region: &Region, wanted: usize) -> Result<()> {
+    let found = region.count();
+    if found == wanted {
+        return Ok(());
+    }
+    let what = format!("{}, which has {found} elements", region.label());
+    Err(Error::invalid(what, format_args!("expected {wanted}")))
+}
+
+impl<T: Pod> Array<T> {
+    fn of(region: Region) -> Self {
+        Self { region, values: PhantomData }
+    }
+
+    /// Makes an array of zeros. Errors as [`Counter::create`](super::Counter::create), and
+    /// [`is_no_space`](Error::is_no_space) when the store has no room for it.
+    pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
+        check_alignment::<T>()?;
+        let shape = shape::<T>(CellKind::Array, ELEMENTS, len);
+        let region = Region::create(store, name, shape, |memory| guard::initialise::<T>(memory, ELEMENTS, &[]))?;
+        region.map(Self::of).ok_or_else(|| taken(store, name))
+    }
+
+    /// Opens an array of any length. Errors as [`Counter::open`](super::Counter::open), an array of another type among
+    /// them.
+    pub fn open(store: &Store, name: &str) -> Result<Self> {
+        check_alignment::<T>()?;
+        Region::open(store, name, |count| shape::<T>(CellKind::Array, ELEMENTS, count)).map(Self::of)
+    }
+
+    /// Opens an array of this length, or makes it if there is none.
+    pub fn open_or_create(store: &Store, name: &str, len: usize) -> Result<Self> {
+        check_alignment::<T>()?;
+        let shape = |count| shape::<T>(CellKind::Array, ELEMENTS, count);
+        let initialise = |memory: &_| guard::initialise::<T>(memory, ELEMENTS, &[]);
+        let region = Region::open_or_create(store, name, shape, shape(len), initialise)?;
+        check_len(&region, len)?;
+        Ok(Self::of(region))
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.region.count()
+    }
+
+    /// Whether it has no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the lock on all elements; blocks until it is free.
+    ///
+    /// # Errors
+    ///
+    /// [`is_busy`](Error::is_busy) while parts are claimed; [`is_poisoned`](Error::is_poisoned) when somebody died
+    /// while it had the lock or a claim.
+    pub fn lock(&self) -> Result<Guard<'_, T>> {
+        self.acquire(None, false)?.ok_or_else(|| self.busy("another process".to_owned()))
+    }
+
+    /// Takes the lock, also when somebody died inside; [`Guard::is_poisoned`] says so, and
+    /// [`Guard::clear_poison`] ends it.
+    pub fn lock_poisoned(&self) -> Result<Guard<'_, T>> {
+        self.acquire(None, true)?.ok_or_else(|| self.busy("another process".to_owned()))
+    }
+
+    /// Takes the lock if it becomes free in time; `None` otherwise. Zero does not block.
+    pub fn lock_timeout(&self, limit: Duration) -> Result<Option<Guard<'_, T>>> {
+        self.acquire(Some(limit), false)
+    }
+
+    fn busy(&self, holder: String) -> Error {
+        Kind::Busy { what: self.region.label(), holder }.into()
+    }
+
+    fn acquire(&self, limit: Option<Duration>, even_poisoned: bool) -> Result<Option<Guard<'_, T>>> {
+        let Some(guard) = guard::lock(&self.region, ELEMENTS, limit, even_poisoned)? else { return Ok(None) };
+        if let Some(pid) = claims::living(&self.region, &(0..self.len())) {
+            return Err(self.busy(format!("process {pid}, which has claimed a part of it")));
+        }
+        if guard.is_poisoned() && !even_poisoned {
+            return Err(guard::poisoned(&self.region));
+        }
+        Ok(Some(guard))
+    }
+
+    /// Takes some elements for this holder alone; others may claim others. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`is_busy`](Error::is_busy) when somebody has some of them; [`is_invalid`](Error::is_invalid) when the range is
+    /// not inside the array; [`is_poisoned`](Error::is_poisoned) as [`lock`](Self::lock).
+    pub fn claim(&self, elements: Range<usize>) -> Result<Claim<'_, T>> {
+        claims::claim(&self.region, elements)
+    }
+
+    /// Takes the part `part` of `parts` that differ by at most one element, as [`claim`](Self::claim).
+    pub fn claim_part(&self, part: usize, parts: usize) -> Result<Claim<'_, T>> {
+        let (each, longer) = (self.len() / parts.max(1), self.len() % parts.max(1));
+        let start = |part: usize| part.saturating_mul(each).saturating_add(part.min(longer));
+        self.claim(start(part)..start(part.saturating_add(1)))
+    }
+}
+
+super::handles!(Array<T: Pod>);
+
+/// What an [`AtomicArray`] can hold.
+pub trait Element: Copy + PartialOrd + sealed::Element {}
+
+mod sealed {
+    pub trait Element: Sized {
+        fn to_bits64(self) -> u64;
+        fn of_bits64(bits: u64) -> Self;
+        fn plus(self, other: Self) -> Self;
+    }
+}
+
+macro_rules! element {
+    ($($type:ty: $to:expr, $of:expr, $plus:expr;)*) => {$(
+        impl Element for $type {}
+        impl sealed::Element for $type {
+            fn to_bits64(self) -> u64 {
+                $to(self)
+            }
+            fn of_bits64(bits: u64) -> Self {
+                $of(bits)
+            }
+            fn plus(self, other: Self) -> Self {
+                $plus(self, other)
+            }
+        }
+    )*};
+}
+
+/// The low half, which is all that a 32-bit element has.
+fn low(bits: u64) -> u32 {
+    u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+element! {
+    i32: |x: i32| x.cast_unsigned().into(), |bits| low(bits).cast_signed(), i32::wrapping_add;
+    u32: u64::from, low, u32::wrapping_add;
+    f32: |x: f32| x.to_bits().into(), |bits| f32::from_bits(low(bits)), |a: f32, b| a + b;
+    i64: i64::cast_unsigned, u64::cast_signed, i64::wrapping_add;
+    u64: |x| x, |bits| bits, u64::wrapping_add;
+    f64: f64::to_bits, f64::from_bits, |a: f64, b| a + b;
+}
+
+/// Numbers, each of which any process changes by itself, without a lock: `i32`, `u32`, `f32`, `i64`, `u64`, `f64`.
+///
+/// No death leaves a number half-changed. Several numbers do not change together: for that, take an [`Array`].
+///
+/// ```
+/// use coframe::{Store, cell::AtomicArray};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let progress: AtomicArray<f64> = AtomicArray::create(&store, "progress", 8)?;
+/// progress.add(3, 0.25);
+/// progress.max(3, 0.1);
+/// assert_eq!(progress.get(3), Some(0.25));
+/// assert_eq!(progress.add(8, 1.0), None); // there is no such element
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AtomicArray<T: Element> {
+    region: Region,
+    values: PhantomData<T>,
+}
+
+impl<T: Element> AtomicArray<T> {
+    fn of(region: Region) -> Self {
+        Self { region, values: PhantomData }
+    }
+
+    fn shape(count: usize) -> Shape {
+        shape::<T>(CellKind::AtomicArray, DATA, count)
+    }
+
+    /// Makes an array of zeros. Errors as [`Array::create`].
+    pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
+        Region::create(store, name, Self::shape(len), |_| Ok(()))?.map(Self::of).ok_or_else(|| taken(store, name))
+    }
+
+    /// Opens an array of any length. Errors as [`Array::open`].
+    pub fn open(store: &Store, name: &str) -> Result<Self> {
+        Region::open(store, name, Self::shape).map(Self::of)
+    }
+
+    /// Opens an array of this length, or makes it if there is none.
+    pub fn open_or_create(store: &Store, name: &str, len: usize) -> Result<Self> {
+        let region = Region::open_or_create(store, name, Self::shape, Self::shape(len), |_| Ok(()))?;
+        check_len(&region, len)?;
+        Ok(Self::of(region))
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.region.count()
+    }
+
+    /// Whether it has no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An element; `None` when there is none of that number.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<T> {
+        let memory = self.region.memory();
+        let place = self.place(index)?;
+        Some(T::of_bits64(if size_of::<T>() == 4 {
+            memory.word32(place).load(Ordering::Acquire).into()
+        } else {
+            memory.word64(place).load(Ordering::Acquire)
+        }))
+    }
+
+    /// Sets an element; `None` when there is none of that number.
+    pub fn set(&self, index: usize, value: T) -> Option<()> {
+        self.change(index, |_| value).map(drop)
+    }
+
+    /// Adds to an element, and returns what it is then. Integers wrap around.
+    pub fn add(&self, index: usize, value: T) -> Option<T> {
+        self.change(index, |old| old.plus(value))
+    }
+
+    /// Raises an element to `value` if it is less, and returns what it is then.
+    pub fn max(&self, index: usize, value: T) -> Option<T> {
+        self.change(index, |old| if old < value { value } else { old })
+    }
+
+    /// Lowers an element to `value` if it is more, and returns what it is then.
+    pub fn min(&self, index: usize, value: T) -> Option<T> {
+        self.change(index, |old| if old > value { value } else { old })
+    }
+
+    /// All elements, each as it was at some moment of the call.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<T> {
+        (0..self.len()).filter_map(|index| self.get(index)).collect()
+    }
+
+    fn place(&self, index: usize) -> Option<usize> {
+        (index < self.len()).then(|| DATA + index * size_of::<T>())
+    }
+
+    /// Replaces an element by what `change` makes of it, which may be asked several times.
+    fn change(&self, index: usize, change: impl Fn(T) -> T) -> Option<T> {
+        let memory = self.region.memory();
+        let place = self.place(index)?;
+        let new = |old: u64| change(T::of_bits64(old)).to_bits64();
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        let old = if size_of::<T>() == 4 {
+            memory.word32(place).try_update(set, fetch, |old| Some(low(new(old.into())))).ok()?.into()
+        } else {
+            memory.word64(place).try_update(set, fetch, |old| Some(new(old))).ok()?
+        };
+        Some(T::of_bits64(new(old)))
+    }
+}
+
+super::handles!(AtomicArray<T: Element>);

@@ -1,0 +1,161 @@
+//! Counters and flags: single words.
+
+use std::{marker::PhantomData, sync::atomic::Ordering};
+
+use super::region::{BODY, CellKind, Region, Shape, taken};
+use crate::{error::Result, store::Store};
+
+/// What a counter can count in.
+pub trait Count: Copy + sealed::Count {}
+impl Count for i64 {}
+impl Count for u64 {}
+
+mod sealed {
+    pub trait Count {
+        fn to_bits(self) -> u64;
+        fn of_bits(bits: u64) -> Self;
+    }
+    impl Count for u64 {
+        fn to_bits(self) -> u64 {
+            self
+        }
+        fn of_bits(bits: u64) -> Self {
+            bits
+        }
+    }
+    impl Count for i64 {
+        fn to_bits(self) -> u64 {
+            self.cast_unsigned()
+        }
+        fn of_bits(bits: u64) -> Self {
+            bits.cast_signed()
+        }
+    }
+}
+
+/// A number that any process adds to; never locks, and no death leaves it half-changed.
+///
+/// Adding costs what it costs on an atomic in private memory. It wraps around.
+///
+/// ```
+/// use coframe::{Store, cell::Counter};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let total: Counter = Counter::create(&store, "total")?;
+/// let same: Counter = Counter::open(&store, "total")?; // in any process
+/// assert_eq!(same.add(5), 5);
+/// assert_eq!(total.add(-2), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Counter<T = i64> {
+    region: Region,
+    count: PhantomData<T>,
+}
+
+fn shape<T>(kind: CellKind) -> Shape {
+    Shape { kind, count: 1, size: size_of::<T>(), bytes: BODY + 64, type_name: std::any::type_name::<T>() }
+}
+
+impl<T: Count> Counter<T> {
+    /// Makes a counter at zero.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](crate::Error::is_invalid) when the name is taken.
+    pub fn create(store: &Store, name: &str) -> Result<Self> {
+        let region = Region::create(store, name, shape::<T>(CellKind::Counter), |_| Ok(()))?;
+        region.map(Self::of).ok_or_else(|| taken(store, name))
+    }
+
+    /// Opens a counter.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](crate::Error::is_not_found) without such a cell;
+    /// [`is_invalid`](crate::Error::is_invalid) when it is something else.
+    pub fn open(store: &Store, name: &str) -> Result<Self> {
+        Region::open(store, name, |_| shape::<T>(CellKind::Counter)).map(Self::of)
+    }
+
+    /// Opens a counter, or makes it if there is none.
+    pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
+        let shape = shape::<T>(CellKind::Counter);
+        Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(Self::of)
+    }
+
+    fn of(region: Region) -> Self {
+        Self { region, count: PhantomData }
+    }
+
+    /// Adds, and returns what it is then.
+    pub fn add(&self, n: T) -> T {
+        let n = n.to_bits();
+        T::of_bits(self.region.memory().word64(BODY).fetch_add(n, Ordering::AcqRel).wrapping_add(n))
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn get(&self) -> T {
+        T::of_bits(self.region.memory().word64(BODY).load(Ordering::Acquire))
+    }
+
+    /// Sets it.
+    pub fn set(&self, n: T) {
+        self.region.memory().word64(BODY).store(n.to_bits(), Ordering::Release);
+    }
+
+    /// Sets it to `new` if it is `expected`; otherwise returns what it is.
+    pub fn compare_exchange(&self, expected: T, new: T) -> std::result::Result<(), T> {
+        let (expected, new) = (expected.to_bits(), new.to_bits());
+        let word = self.region.memory().word64(BODY);
+        word.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire).map(drop).map_err(T::of_bits)
+    }
+}
+
+super::handles!(Counter<T: Count>);
+
+/// A switch that any process sets and looks at; never locks. To wait for it, take an [`Event`](super::Event).
+#[derive(Clone, Debug)]
+pub struct Flag {
+    region: Region,
+}
+
+impl Flag {
+    /// Makes a flag that is not set. Errors as [`Counter::create`].
+    pub fn create(store: &Store, name: &str) -> Result<Self> {
+        let region = Region::create(store, name, shape::<bool>(CellKind::Flag), |_| Ok(()))?;
+        region.map(|region| Self { region }).ok_or_else(|| taken(store, name))
+    }
+
+    /// Opens a flag. Errors as [`Counter::open`].
+    pub fn open(store: &Store, name: &str) -> Result<Self> {
+        Region::open(store, name, |_| shape::<bool>(CellKind::Flag)).map(|region| Self { region })
+    }
+
+    /// Opens a flag, or makes it if there is none.
+    pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
+        let shape = shape::<bool>(CellKind::Flag);
+        Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(|region| Self { region })
+    }
+
+    /// Whether it is set.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        self.region.memory().word32(BODY).load(Ordering::Acquire) != 0
+    }
+
+    /// Sets or clears it.
+    pub fn set(&self, on: bool) {
+        self.region.memory().word32(BODY).store(on.into(), Ordering::Release);
+    }
+
+    /// Sets or clears it, and returns what it was: of several that set it, one gets `false`.
+    #[must_use]
+    pub fn swap(&self, on: bool) -> bool {
+        self.region.memory().word32(BODY).swap(on.into(), Ordering::AcqRel) != 0
+    }
+}
+
+super::handles!(Flag);

@@ -1,0 +1,48 @@
+//! Waiting for a word in shared memory to change.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::memory::{futex_wait, futex_wake};
+
+/// How long one wait lasts at most, so that a waiter looks whether others are alive.
+pub(super) const LOOK_UP: Duration = Duration::from_millis(50);
+
+/// Wakes all waiters, in all processes.
+pub(super) fn wake_all(word: &AtomicU32) {
+    futex_wake(word);
+}
+
+/// A time limit that is running.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline(Option<(Instant, Duration)>);
+
+impl Deadline {
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self(limit.map(|limit| (Instant::now(), limit)))
+    }
+
+    /// What is left; `None` when the time is over.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        match self.0 {
+            None => Some(Duration::MAX),
+            Some((start, limit)) => limit.checked_sub(start.elapsed()).filter(|rest| !rest.is_zero()),
+        }
+    }
+}
+
+/// Waits until `is_done` says so, looked at again whenever the word changes or `LOOK_UP` is over. False when the time
+/// is over before.
+pub(super) fn wait_until(word: &AtomicU32, limit: Option<Duration>, mut is_done: impl FnMut() -> bool) -> bool {
+    let deadline = Deadline::new(limit);
+    loop {
+        let seen = word.load(Ordering::Acquire);
+        if is_done() {
+            return true;
+        }
+        let Some(rest) = deadline.rest() else { return false };
+        futex_wait(word, seen, rest.min(LOOK_UP));
+    }
+}

@@ -1,0 +1,162 @@
+//! Values behind a robust mutex: what `Value` and `Array` have in common.
+#![expect(unsafe_code, reason = "a held lock gives access to shared memory")]
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use bytemuck::Pod;
+
+use super::{
+    memory::{Acquired, Memory, generation, process},
+    region::{BODY, Region},
+};
+use crate::error::{Error, Kind, Result};
+
+/// Who died inside, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in the same cache line: who has the one
+/// has the other.
+const POISON: usize = BODY + 48;
+/// Who has the lock, or 0.
+const OWNER: usize = BODY + 52;
+/// Where what the lock guards begins, unless more stands before it.
+pub(super) const DATA: usize = BODY + 64;
+/// Where a value of at most 8 bytes stands: in the line of its mutex.
+pub(super) const SMALL: usize = BODY + 56;
+
+/// Stands for a process that died before it had said who it was.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Makes the lock of a new cell, and its first values.
+pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> Result<()> {
+    // SAFETY: the file has no name yet, so nobody else has it, and this thread has no other reference.
+    let place = unsafe { memory.slice::<T>(data, values.len()) };
+    if place.len() != values.len() {
+        return Err(Error::invalid("the first values of a cell", "they do not fit into it"));
+    }
+    place.copy_from_slice(values);
+    memory.mutex(BODY).initialise()
+}
+
+/// A locked cell: exclusive access to its values, for this thread, until it is dropped.
+///
+/// In a forked child it does nothing when it is dropped; the lock stays its parent's.
+pub struct Guard<'a, T: Pod> {
+    pub(super) region: &'a Region,
+    /// Where the values begin.
+    data: usize,
+    generation: u32,
+    /// A pthread mutex belongs to a thread, so this is not `Send`.
+    values: PhantomData<(*const (), &'a mut T)>,
+}
+
+/// Takes the lock. `None` when somebody else has it for all the time given; an error when its last owner died inside
+/// and `even_poisoned` is not set.
+pub(super) fn lock<T: Pod>(
+    region: &Region,
+    data: usize,
+    limit: Option<Duration>,
+    even_poisoned: bool,
+) -> Result<Option<Guard<'_, T>>> {
+    let memory = region.memory();
+    let mutex = memory.mutex(BODY);
+    match mutex.lock(limit, || poison(region, memory.word32(OWNER).load(Ordering::Relaxed)))? {
+        Acquired::Busy => return Ok(None),
+        Acquired::Own => return Err(twice(region)),
+        Acquired::Clean | Acquired::AfterDeath => {}
+    }
+    let guard = Guard { region, data, generation: generation(), values: PhantomData };
+    if is_poisoned(region) && !even_poisoned {
+        return Err(poisoned(region));
+    }
+    memory.word32(OWNER).store(process(), Ordering::Relaxed);
+    Ok(Some(guard))
+}
+
+#[cold]
+fn twice(region: &Region) -> Error {
+    let what = format!("locking {} twice in one thread", region.label());
+    Error::invalid(what, "drop the first guard before")
+}
+
+/// Says that somebody died who could have left values half-changed.
+pub(super) fn poison(region: &Region, dead: u32) {
+    // An owner that died before it had signed is not known.
+    let dead = if dead == 0 { UNKNOWN } else { dead };
+    region.memory().word32(POISON).store(dead, Ordering::Relaxed);
+}
+
+/// The error of poisoned values.
+#[cold]
+pub(super) fn poisoned(region: &Region) -> Error {
+    let dead = region.memory().word32(POISON).load(Ordering::Relaxed);
+    let owner = if dead == UNKNOWN { "a process".to_owned() } else { format!("process {dead}") };
+    Kind::Poisoned { what: region.label(), owner }.into()
+}
+
+/// Whether an owner died inside, and nobody has mended the values since.
+#[inline]
+pub(super) fn is_poisoned(region: &Region) -> bool {
+    region.memory().word32(POISON).load(Ordering::Relaxed) != 0
+}
+
+impl<T: Pod> Guard<'_, T> {
+    /// The value of a cell that has one.
+    pub(super) fn one(&self) -> &T {
+        // SAFETY: as in `deref`; opening and making checked that the cell has room for one value at least.
+        unsafe { self.region.memory().value(self.data) }
+    }
+
+    pub(super) fn one_mut(&mut self) -> &mut T {
+        // SAFETY: as in `one`; `&mut self` makes this the only reference of this guard.
+        unsafe { self.region.memory().value(self.data) }
+    }
+
+    /// Whether an earlier owner died while it had the lock, so that the values may be half-changed.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        is_poisoned(self.region)
+    }
+
+    /// Says that the values are in order again.
+    pub fn clear_poison(&mut self) {
+        self.region.memory().word32(POISON).store(0, Ordering::Relaxed);
+    }
+}
+
+impl<T: Pod> Deref for Guard<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: this guard holds the robust mutex that the format puts before these values (K2); all access to them
+        // goes through it, in every process. (Claims on parts of an array are refused while it is held, and it while
+        // there are claims: `array`.)
+        unsafe { self.region.memory().slice(self.data, self.region.count()) }
+    }
+}
+
+impl<T: Pod> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`; `&mut self` makes this the only slice of this guard.
+        unsafe { self.region.memory().slice(self.data, self.region.count()) }
+    }
+}
+
+impl<T: Pod> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        if self.generation == generation() {
+            let memory = self.region.memory();
+            memory.word32(OWNER).store(0, Ordering::Relaxed);
+            memory.mutex(BODY).unlock();
+        }
+    }
+}
+
+impl<T: Pod> fmt::Debug for Guard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("cell", self.region.handle().name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+//! The memory of a cell, shared by whoever has it open: every line of `unsafe` that touches it is here.
+#![expect(unsafe_code, reason = "cells are memory that several processes write to")]
+
+use std::{
+    fs::File,
+    marker::PhantomData,
+    ptr::NonNull,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytemuck::Pod;
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::error::{Error, Result};
+
+/// A cell's file, mapped for reading and writing.
+///
+/// It was given its size by `fallocate` before it had a name, and is never cut: touching it is no SIGBUS (SAFETY.md, T1
+/// says who is trusted to leave it so).
+#[derive(Debug)]
+pub(super) struct Memory {
+    _map: MmapRaw,
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the map is owned and never moves. All access goes through atomics, through a slice that a held robust mutex or
+// a claim guards, or through plain copies of atomics.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+/// What locking a robust mutex came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acquired {
+    /// It was free.
+    Clean,
+    /// Its owner died while it held it.
+    AfterDeath,
+    /// Somebody held it for all the time that was given.
+    Busy,
+    /// This thread holds it.
+    Own,
+}
+
+impl Memory {
+    /// Maps `len` bytes of a file that has them.
+    pub(super) fn map(file: &File, len: usize) -> Result<Self> {
+        let os = |e| Error::os("map", "a cell", e);
+        let map = MmapOptions::new().len(len).map_raw(file).map_err(os)?;
+        let base = NonNull::new(map.as_mut_ptr())
+            .ok_or_else(|| Error::invalid("the memory of a cell", "it was mapped at address 0"))?;
+        Ok(Self { _map: map, base, len })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    // `#[inline]` here and below: these are called from generic code in the user's crate, on paths of nanoseconds.
+    /// A pointer to `len` bytes at `offset`; `None` when they leave the map or `align` does not fit.
+    #[inline]
+    fn at(&self, offset: usize, len: usize, align: usize) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(len)?;
+        // The map itself begins at a page.
+        if end > self.len || !offset.is_multiple_of(align) {
+            return None;
+        }
+        // SAFETY: `offset <= end <= len`, inside one mapping.
+        Some(unsafe { self.base.add(offset) })
+    }
+
+    /// An atomic of 32 bits. A place outside the map is that of the first word, which nothing but the magic uses.
+    #[inline]
+    pub(super) fn word32(&self, offset: usize) -> &AtomicU32 {
+        let place = self.at(offset, 4, 4).unwrap_or(self.base);
+        // SAFETY: inside the map, aligned, mapped writable for as long as `self`, and only ever accessed as an atomic
+        // by any process (FORMAT.md, section 9: no two kinds of access share a word).
+        unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
+    }
+
+    /// An atomic of 64 bits, as `word32`.
+    #[inline]
+    pub(super) fn word64(&self, offset: usize) -> &AtomicU64 {
+        let place = self.at(offset, 8, 8).unwrap_or(self.base);
+        // SAFETY: as for `word32`.
+        unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
+    }
+
+    /// Atomics of 64 bits, one after the other; none when they leave the map.
+    #[inline]
+    pub(super) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        let place = count.checked_mul(8).and_then(|len| self.at(offset, len, 8));
+        let Some(place) = place else { return &[] };
+        // SAFETY: in range and aligned as checked, and accessed as atomics by every process, as for `word32`.
+        unsafe { std::slice::from_raw_parts(place.cast::<AtomicU64>().as_ptr(), count) }
+    }
+
+    /// Values that the caller alone may touch for as long as the slice lives; empty when they leave the map.
+    ///
+    /// # Safety
+    ///
+    /// No other reference to these bytes is alive, in any process: a robust mutex or a claim is held that says so.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the memory is not this struct's alone; the lock that is held gives access"
+    )]
+    pub(super) unsafe fn slice<T: Pod>(&self, offset: usize, count: usize) -> &mut [T] {
+        let place = count.checked_mul(size_of::<T>()).and_then(|len| self.at(offset, len, align_of::<T>()));
+        let Some(place) = place else { return &mut [] };
+        // SAFETY: in range and aligned as checked; `Pod`: any bytes are a value and there is no padding; the caller
+        // says that nothing else touches them.
+        unsafe { std::slice::from_raw_parts_mut(place.cast::<T>().as_ptr(), count) }
+    }
+
+    /// One value, as `slice`.
+    ///
+    /// # Safety
+    ///
+    /// That of `slice`; and the value lies inside the map, aligned.
+    #[expect(clippy::mut_from_ref, reason = "as for `slice`")]
+    pub(super) unsafe fn value<T: Pod>(&self, offset: usize) -> &mut T {
+        debug_assert!(self.at(offset, size_of::<T>(), align_of::<T>()).is_some(), "a value outside of its cell");
+        // SAFETY: inside the map, as the caller says.
+        let place = unsafe { self.base.add(offset) };
+        // SAFETY: aligned, and any bytes are a value; nothing else touches it, as the caller says.
+        unsafe { place.cast::<T>().as_mut() }
+    }
+
+    /// The robust mutex at `offset`.
+    #[inline]
+    pub(super) fn mutex(&self, offset: usize) -> Mutex<'_> {
+        let place = self.at(offset, size_of::<libc::pthread_mutex_t>(), align_of::<libc::pthread_mutex_t>());
+        Mutex { raw: place.unwrap_or(self.base).cast(), memory: PhantomData }
+    }
+}
+
+/// A robust, process-shared, error-checking pthread mutex in a cell. Only processes with the same C library may share
+/// one: its layout is glibc's own.
+#[derive(Clone, Copy)]
+pub(super) struct Mutex<'a> {
+    raw: NonNull<libc::pthread_mutex_t>,
+    memory: PhantomData<&'a Memory>,
+}
+
+impl Mutex<'_> {
+    /// Makes the mutex, in memory that nobody else sees yet.
+    pub(super) fn initialise(self) -> Result<()> {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: `attributes` is valid for writes; this initialises it.
+        let mut result = unsafe { libc::pthread_mutexattr_init(attributes) };
+        // SAFETY: initialised above (if not, `result` says so, and the value is not used below).
+        result |= unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: as above.
+        result |= unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: as above.
+        result |= unsafe { libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK) };
+        if result == 0 {
+            // SAFETY: the mutex lies in this map (see `Memory::mutex`), and the file has no name yet.
+            result = unsafe { libc::pthread_mutex_init(self.raw.as_ptr(), attributes) };
+        }
+        // SAFETY: initialised above, not used again.
+        unsafe { libc::pthread_mutexattr_destroy(attributes) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(Error::os("make a mutex in", "a cell", std::io::Error::from_raw_os_error(result)))
+        }
+    }
+
+    /// Takes the mutex. `None` waits for ever. `on_death` runs before the mutex counts as sound again, so that a death in
+    /// between is not forgotten.
+    #[inline]
+    pub(super) fn lock(self, limit: Option<Duration>, on_death: impl FnOnce()) -> Result<Acquired> {
+        let raw = self.raw.as_ptr();
+        let result = match limit {
+            // SAFETY: `initialise` made the mutex before the file had a name, and the header that says so was checked
+            // when the cell was opened.
+            None => unsafe { libc::pthread_mutex_lock(raw) },
+            // SAFETY: as above.
+            Some(Duration::ZERO) => unsafe { libc::pthread_mutex_trylock(raw) },
+            Some(limit) => {
+                let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(limit);
+                let until = libc::timespec {
+                    tv_sec: libc::time_t::try_from(until.as_secs()).unwrap_or(libc::time_t::MAX),
+                    tv_nsec: until.subsec_nanos().into(),
+                };
+                // SAFETY: as above; `until` is a valid time.
+                unsafe { libc::pthread_mutex_timedlock(raw, &raw const until) }
+            }
+        };
+        match result {
+            0 => Ok(Acquired::Clean),
+            libc::EOWNERDEAD => {
+                on_death();
+                // SAFETY: this thread has the mutex, whose last owner died.
+                unsafe { libc::pthread_mutex_consistent(raw) };
+                Ok(Acquired::AfterDeath)
+            }
+            libc::EBUSY | libc::ETIMEDOUT => Ok(Acquired::Busy),
+            libc::EDEADLK => Ok(Acquired::Own),
+            code => Err(Error::os("lock the mutex of", "a cell", std::io::Error::from_raw_os_error(code))),
+        }
+    }
+
+    /// Gives the mutex back. In a thread that does not hold it this does nothing: the mutex checks.
+    #[inline]
+    pub(super) fn unlock(self) {
+        // SAFETY: an error-checking mutex may be "unlocked" by anybody; only its owner's call has an effect.
+        unsafe { libc::pthread_mutex_unlock(self.raw.as_ptr()) };
+    }
+}
+
+/// How many forks lie between this process and the first.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the forks that lie between this process and the first: a guard compares it, so that it does nothing in a
+/// forked child. Costs a load, where `getpid` is a system call.
+#[inline]
+pub(super) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Sees to it that forks are counted. Comes before the first guard: when a cell is made or opened.
+pub(super) fn count_forks() {
+    static REGISTERED: OnceLock<()> = OnceLock::new();
+    extern "C" fn in_child() {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+        PROCESS.store(0, Ordering::Relaxed);
+    }
+    REGISTERED.get_or_init(|| {
+        // SAFETY: the handler only changes atomics, which is allowed after a fork.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// This process's id, without a system call each time.
+#[inline]
+pub(super) fn process() -> u32 {
+    let known = PROCESS.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let id = std::process::id();
+    PROCESS.store(id, Ordering::Relaxed);
+    id
+}
+
+/// Forgotten by a forked child.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Waits until the word is no longer `value`, something wakes it, or the time is over. Whichever it was: look again.
+pub(super) fn futex_wait(word: &AtomicU32, value: u32, limit: Duration) {
+    let limit = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // SAFETY: the word is valid for as long as the reference, the time for as long as the call; the kernel only reads
+    // them. Not private: waiters may be in other processes.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const limit) };
+}
+
+/// Wakes all that wait for the word, in all processes.
+pub(super) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the kernel does not touch the word, only those who wait at its address.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}

@@ -1,0 +1,90 @@
+//! Small mutable shared things, beside frames, which never change.
+//!
+//! A cell is a file of a store or session, mapped by whoever has it open. It is made in one step (nobody sees it
+//! half-made), is checked when it is opened (kind, type, size), and stays until
+//! [`remove_cell`](crate::Store::remove_cell) or the end of its
+//! session. Every cell serialises as its handle, so it goes into the arguments of a [pool](mod@crate::pool)'s tasks.
+//!
+//! | Python's `multiprocessing` | here | when its holder dies |
+//! | --- | --- | --- |
+//! | `Value("q")` as a counter | [`Counter`] | nothing is held |
+//! | `Value("b")` as a switch | [`Flag`] | nothing is held |
+//! | `Value`, `Manager().Namespace()` | [`Value`] | the next one gets it, and is told |
+//! | `Array` | [`Array`]: locked, or claimed in parts | the next one gets it, and is told |
+//! | `Array` of numbers | [`AtomicArray`] | nothing is held |
+//! | `Lock`, `RLock` | [`Lock`] (not re-entrant: locking twice in a thread is an error) | the next one gets it, and is told |
+//! | `Event`, `Condition` | [`Event`] | nothing is held |
+//! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
+//! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits come back |
+//! | a `Value` that is read far more than written | [`Snapshot`] | readers go on with the latest whole value |
+//! | `SharedMemory`, `Queue`, `Pool` | a frame, [`Pool`](crate::Pool) | |
+//!
+//! Types are plain data (`bytemuck::Pod`): numbers, arrays of them, and `repr(C)` structs without padding. The name of
+//! the type is compared without its modules, so two programs can share one. Guards do nothing in a forked child.
+//!
+//! Processes that share a cell with a lock must use the same C library: the lock is its robust mutex.
+
+mod alive;
+mod array;
+mod claims;
+mod counter;
+mod event;
+mod futex;
+mod guard;
+mod handle;
+mod memory;
+mod region;
+mod snapshot;
+mod value;
+
+pub use array::{Array, AtomicArray, Element};
+pub use bytemuck::Pod;
+pub use claims::Claim;
+pub use counter::{Count, Counter, Flag};
+pub use event::{Barrier, Event, Permit, Semaphore};
+pub use guard::Guard;
+pub use handle::CellHandle;
+pub use snapshot::{Snapshot, SnapshotWriter};
+pub use value::{Lock, Value, ValueGuard};
+
+/// Handles of a kind of cell: as text, and as what it serialises to.
+macro_rules! handles {
+    ($type:ident $(<$param:ident: $bound:ident>)?) => {
+        impl $(<$param: $bound>)? $type $(<$param>)? {
+            /// The text that names this cell, and opens it in another process.
+            #[must_use]
+            pub fn handle(&self) -> super::CellHandle {
+                self.region.handle().clone()
+            }
+
+            /// Opens the cell that a handle names.
+            ///
+            /// # Errors
+            ///
+            /// Those of `open`, and [`is_superseded`](crate::Error::is_superseded) when another cell was made under
+            /// its name.
+            pub fn of_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
+                let cell = Self::open(&handle.open_store()?, handle.name().as_str())?;
+                handle.check(cell.region.handle()).map(|()| cell)
+            }
+        }
+
+        impl $(<$param: $bound>)? serde::Serialize for $type $(<$param>)? {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.region.handle().serialize(serializer)
+            }
+        }
+
+        impl<'de $(, $param: $bound)?> serde::Deserialize<'de> for $type $(<$param>)? {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let handle = super::CellHandle::deserialize(deserializer)?;
+                Self::of_handle(&handle).map_err(|error| {
+                    #[cfg(feature = "pool")]
+                    crate::frame::note_opening_error(format!("{error:?}"));
+                    serde::de::Error::custom(format_args!("{error:?}"))
+                })
+            }
+        }
+    };
+}
+use handles;

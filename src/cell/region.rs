@@ -1,0 +1,261 @@
+//! A cell's file: made unseen, named in one step, checked when it is opened (FORMAT.md, section 9).
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    handle::CellHandle,
+    memory::{Memory, count_forks},
+};
+use crate::{
+    error::{Error, Result},
+    name::Name,
+    store::Store,
+};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"coframeC");
+const FORMAT: u32 = 1;
+/// Where the words of the header stand.
+mod place {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const FORMAT: usize = 8;
+    pub(super) const KIND: usize = 12;
+    pub(super) const ID: [usize; 2] = [16, 24];
+    pub(super) const COUNT: usize = 32;
+    pub(super) const SIZE: usize = 40;
+    pub(super) const TYPE: usize = 48;
+}
+/// Bytes of a type's name that are recorded.
+const TYPE_BYTES: usize = 128;
+/// Where what the kind defines begins.
+pub(super) const BODY: usize = 256;
+
+/// What a cell is. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CellKind {
+    Counter,
+    Flag,
+    Value,
+    Array,
+    AtomicArray,
+    Event,
+    Barrier,
+    Semaphore,
+    Snapshot,
+}
+
+impl CellKind {
+    const ALL: [(Self, u32, &'static str); 9] = [
+        (Self::Counter, 1, "a counter"),
+        (Self::Flag, 2, "a flag"),
+        (Self::Value, 3, "a value"),
+        (Self::Array, 4, "an array"),
+        (Self::AtomicArray, 5, "an atomic array"),
+        (Self::Event, 6, "an event"),
+        (Self::Barrier, 7, "a barrier"),
+        (Self::Semaphore, 8, "a semaphore"),
+        (Self::Snapshot, 9, "a snapshot"),
+    ];
+
+    fn code(self) -> u32 {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    }
+
+    fn text(code: u32) -> &'static str {
+        Self::ALL.iter().find(|(_, other, _)| *other == code).map_or("something that this build does not know", |e| e.2)
+    }
+}
+
+/// What a cell is meant to be.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) kind: CellKind,
+    /// Elements; 1 for what is no array. When opening, 0 takes any number.
+    pub(super) count: usize,
+    /// Bytes of an element.
+    pub(super) size: usize,
+    /// Bytes of the whole file for that many elements.
+    pub(super) bytes: usize,
+    pub(super) type_name: &'static str,
+}
+
+/// An open cell. Cheap to clone; the memory goes with the last one, whatever becomes of the name.
+#[derive(Clone, Debug)]
+pub(super) struct Region {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    memory: Memory,
+    handle: CellHandle,
+    count: usize,
+}
+
+/// The name of a type without the modules that it lies in, so that it is the same in two programs.
+pub(super) fn short_name(full: &str) -> String {
+    let mut short = String::new();
+    let mut word = String::new();
+    for c in full.chars() {
+        match c {
+            ':' => word.clear(),
+            c if c.is_alphanumeric() || c == '_' => word.push(c),
+            c => {
+                short.push_str(&std::mem::take(&mut word));
+                short.push(c);
+            }
+        }
+    }
+    short.push_str(&word);
+    short.truncate((0..=TYPE_BYTES).rev().find(|end| short.is_char_boundary(*end)).unwrap_or(0));
+    short
+}
+
+impl Region {
+    /// Makes a cell. `initialise` runs before anybody can see it. `None` when the name is taken.
+    pub(super) fn create(
+        store: &Store,
+        name: &str,
+        shape: Shape,
+        initialise: impl FnOnce(&Memory) -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let name = name.parse::<Name>()?;
+        let id = crate::store::random_id()?;
+        let mut made = None;
+        let linked = store.make_cell(&name, shape.bytes, |file| {
+            let memory = Memory::map(file, shape.bytes)?;
+            write_header(&memory, shape, id);
+            initialise(&memory)?;
+            made = Some(memory);
+            Ok(())
+        })?;
+        let Some(memory) = made.filter(|_| linked) else { return Ok(None) };
+        let handle = CellHandle::new(store, name, id);
+        Ok(Some(Self { shared: Arc::new(Shared { memory, handle, count: shape.count }) }))
+    }
+
+    /// Opens a cell and checks that it is what was expected. `shape` is asked with the number of elements.
+    pub(super) fn open(store: &Store, name: &str, shape: impl Fn(usize) -> Shape) -> Result<Self> {
+        let name = name.parse::<Name>()?;
+        let (file, len) = store.open_cell(&name)?;
+        let what = || format!("the cell `{name}` in `{}`", store.path().display());
+        if len < BODY {
+            let detail = format_args!("it has {len} bytes, a cell has at least {BODY}: it was cut short");
+            return Err(Error::corrupt(what(), "K1-header", detail));
+        }
+        let memory = Memory::map(&file, len)?;
+        let count = check_header(&memory, &shape, &what)?;
+        let id = place::ID.map(|place| u128::from(memory.word64(place).load(Ordering::Relaxed)));
+        let handle = CellHandle::new(store, name, id[0] | (id[1] << 64));
+        Ok(Self { shared: Arc::new(Shared { memory, handle, count }) })
+    }
+
+    /// Opens the cell, or makes it if there is none.
+    pub(super) fn open_or_create(
+        store: &Store,
+        name: &str,
+        shape: impl Fn(usize) -> Shape,
+        wanted: Shape,
+        initialise: impl Fn(&Memory) -> Result<()>,
+    ) -> Result<Self> {
+        loop {
+            match Self::open(store, name, &shape) {
+                Err(error) if error.is_not_found() => {}
+                other => return other,
+            }
+            // Lost against another process that made it: then it can be opened.
+            if let Some(region) = Self::create(store, name, wanted, &initialise)? {
+                return Ok(region);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn memory(&self) -> &Memory {
+        &self.shared.memory
+    }
+
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.shared.count
+    }
+
+    pub(super) fn handle(&self) -> &CellHandle {
+        &self.shared.handle
+    }
+
+    /// Names the cell in errors: "the cell `total`".
+    pub(super) fn label(&self) -> String {
+        format!("the cell `{}`", self.shared.handle.name())
+    }
+}
+
+/// The error of a name that is taken.
+pub(super) fn taken(store: &Store, name: &str) -> Error {
+    let what = format!("the name `{name}` for a new cell in `{}`", store.path().display());
+    Error::invalid(what, "a cell of that name is there: open it, or use `open_or_create`")
+}
+
+fn write_header(memory: &Memory, shape: Shape, id: u128) {
+    // Nobody else has the file: the order of these does not matter.
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
+    memory.word32(place::FORMAT).store(FORMAT, Ordering::Relaxed);
+    memory.word32(place::KIND).store(shape.kind.code(), Ordering::Relaxed);
+    let halves = [id & u128::from(u64::MAX), id >> 64].map(|half| u64::try_from(half).unwrap_or(0));
+    for (place, half) in place::ID.into_iter().zip(halves) {
+        memory.word64(place).store(half, Ordering::Relaxed);
+    }
+    memory.word64(place::COUNT).store(number(shape.count), Ordering::Relaxed);
+    memory.word64(place::SIZE).store(number(shape.size), Ordering::Relaxed);
+    let mut name = short_name(shape.type_name).into_bytes();
+    name.resize(TYPE_BYTES, 0);
+    for (index, word) in name.chunks_exact(8).enumerate() {
+        let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+        memory.word64(place::TYPE + 8 * index).store(word, Ordering::Relaxed);
+    }
+    count_forks();
+}
+
+/// Compares what is there with what was expected; returns the number of elements.
+fn check_header(memory: &Memory, shape: &impl Fn(usize) -> Shape, what: &impl Fn() -> String) -> Result<usize> {
+    let word = |place| memory.word64(place).load(Ordering::Relaxed);
+    if word(place::MAGIC) != MAGIC {
+        return Err(Error::corrupt(what(), "K1-header", "it does not begin as a cell does"));
+    }
+    let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
+    if format != FORMAT {
+        let found = format_args!("{}, which has cell format {format} where this build reads {FORMAT},", what());
+        return Err(Error::unsupported(found, "upgrade coframe, or remove the cell"));
+    }
+    let number = |place| usize::try_from(word(place)).unwrap_or(usize::MAX);
+    let wanted = shape(number(place::COUNT));
+    let (kind, size) = (memory.word32(place::KIND).load(Ordering::Relaxed), number(place::SIZE));
+    let name: Vec<u8> = (0..TYPE_BYTES / 8).flat_map(|index| word(place::TYPE + 8 * index).to_le_bytes()).collect();
+    let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
+    let expected = short_name(wanted.type_name);
+    if kind != wanted.kind.code() || size != wanted.size || name != expected {
+        let found = format!("{} of `{name}` ({size} bytes)", CellKind::text(kind));
+        let wanted = format!("{} of `{expected}` ({} bytes)", CellKind::text(wanted.kind.code()), wanted.size);
+        return Err(Error::invalid(format_args!("{}, which is {found}", what()), format_args!("expected {wanted}")));
+    }
+    if memory.len() < wanted.bytes {
+        let (len, bytes) = (memory.len(), wanted.bytes);
+        let detail = format_args!("it has {len} bytes and needs {bytes}: it was cut short");
+        return Err(Error::corrupt(what(), "K1-header", detail));
+    }
+    count_forks();
+    Ok(wanted.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn a_types_name_is_the_same_in_every_program() {
+        assert_eq!(short_name("f64"), "f64");
+        assert_eq!(short_name("demo::geometry::Point"), "Point");
+        assert_eq!(short_name("[demo::Pair<core::num::Wrapping<u8>, a::b::C>; 3]"), "[Pair<Wrapping<u8>, C>; 3]");
+        assert_eq!(short_name(&"ü".repeat(100)).len(), 128);
+    }
+}

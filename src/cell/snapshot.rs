@@ -1,0 +1,168 @@
+//! One writer, many readers that never wait.
+
+use std::{
+    marker::PhantomData,
+    sync::atomic::{Ordering, fence},
+    time::Duration,
+};
+
+use bytemuck::Pod;
+
+use super::{
+    guard::{self, DATA, Guard},
+    memory::Memory,
+    region::{CellKind, Region, Shape, taken},
+    value::check_alignment,
+};
+use crate::{
+    error::{Kind, Result},
+    store::Store,
+};
+
+/// A plain value (`bytemuck::Pod`) that one writer replaces and any number of readers copy, without a lock.
+///
+/// A reader never blocks and never sees a part of one value and a part of another, also when the writer dies half-way:
+/// there are two slots, and a number that says which one holds the latest whole value.
+///
+/// ```
+/// use coframe::{Store, cell::Snapshot};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::at(dir.path().join("store"))?;
+/// let quote = Snapshot::create(&store, "quote", [101.5_f64, 101.7])?;
+/// let mut writer = quote.writer()?;
+/// writer.write(&[101.6, 101.8]);
+/// assert_eq!(Snapshot::<[f64; 2]>::open(&store, "quote")?.read(), [101.6, 101.8]);
+/// assert!(quote.writer().is_err()); // there is one already
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Snapshot<T: Pod> {
+    region: Region,
+    value: PhantomData<T>,
+}
+
+/// How often a value was written; its lowest bit is the slot that holds the latest.
+const WRITTEN: usize = DATA;
+const SLOTS: usize = DATA + 64;
+
+/// Bytes of a slot: whole words.
+fn slot_bytes<T>() -> usize {
+    size_of::<T>().next_multiple_of(64)
+}
+
+fn slot<T>(number: u64) -> usize {
+    if number & 1 == 0 { SLOTS } else { SLOTS + slot_bytes::<T>() }
+}
+
+fn shape<T: Pod>() -> Shape {
+    let size = size_of::<T>();
+    let bytes = SLOTS + 2 * slot_bytes::<T>();
+    Shape { kind: CellKind::Snapshot, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
+}
+
+/// Stores a value word by word. Words, so that a reader that is too late reads stale ones, and is no data race.
+fn store<T: Pod>(memory: &Memory, slot: usize, value: &T) {
+    let bytes = bytemuck::bytes_of(value);
+    let (whole, rest) = bytes.as_chunks::<8>();
+    let words = memory.words(slot, bytes.len().div_ceil(8));
+    for (word, bytes) in words.iter().zip(whole) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+    }
+    if let (Some(word), false) = (words.last(), rest.is_empty()) {
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        word.store(u64::from_le_bytes(last), Ordering::Relaxed);
+    }
+}
+
+fn load<T: Pod>(memory: &Memory, slot: usize) -> T {
+    let mut value = T::zeroed();
+    let bytes = bytemuck::bytes_of_mut(&mut value);
+    let words = memory.words(slot, bytes.len().div_ceil(8));
+    let (whole, rest) = bytes.as_chunks_mut::<8>();
+    for (bytes, word) in whole.iter_mut().zip(words) {
+        *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+    }
+    if let Some(word) = words.last() {
+        let last = word.load(Ordering::Relaxed).to_le_bytes();
+        rest.iter_mut().zip(last).for_each(|(to, from)| *to = from);
+    }
+    value
+}
+
+impl<T: Pod> Snapshot<T> {
+    fn of(region: Region) -> Self {
+        Self { region, value: PhantomData }
+    }
+
+    /// Makes a snapshot with a first value. Errors as [`Counter::create`](super::Counter::create).
+    pub fn create(store_: &Store, name: &str, value: T) -> Result<Self> {
+        check_alignment::<T>()?;
+        let region = Region::create(store_, name, shape::<T>(), |memory| {
+            store(memory, slot::<T>(0), &value);
+            guard::initialise::<u8>(memory, DATA, &[])
+        })?;
+        region.map(Self::of).ok_or_else(|| taken(store_, name))
+    }
+
+    /// Opens a snapshot. Errors as [`Counter::open`](super::Counter::open).
+    pub fn open(store: &Store, name: &str) -> Result<Self> {
+        check_alignment::<T>()?;
+        Region::open(store, name, |_| shape::<T>()).map(Self::of)
+    }
+
+    /// The latest value. Never blocks; copies again when the writer has written twice meanwhile.
+    #[must_use]
+    pub fn read(&self) -> T {
+        let memory = self.region.memory();
+        let written = memory.word64(WRITTEN);
+        loop {
+            let before = written.load(Ordering::Acquire);
+            let value = load(memory, slot::<T>(before));
+            // With the writer's release fence: if any word above was of a later value, this sees that it began.
+            fence(Ordering::Acquire);
+            if written.load(Ordering::Relaxed) == before {
+                return value;
+            }
+        }
+    }
+
+    /// Becomes the writer, for this thread.
+    ///
+    /// # Errors
+    ///
+    /// [`is_busy`](crate::Error::is_busy) while there is another. One that died is no hindrance.
+    pub fn writer(&self) -> Result<SnapshotWriter<'_, T>> {
+        let busy = || Kind::Busy { what: self.region.label(), holder: "another writer".to_owned() };
+        let held = match guard::lock(&self.region, DATA, Some(Duration::ZERO), true) {
+            Ok(held) => held,
+            // This thread has it.
+            Err(error) if error.is_invalid() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(SnapshotWriter { held: held.ok_or_else(busy)?, value: PhantomData })
+    }
+}
+
+super::handles!(Snapshot<T: Pod>);
+
+/// The one writer of a [`Snapshot`], until it is dropped.
+#[derive(Debug)]
+pub struct SnapshotWriter<'a, T: Pod> {
+    held: Guard<'a, u8>,
+    value: PhantomData<T>,
+}
+
+impl<T: Pod> SnapshotWriter<'_, T> {
+    /// Replaces the value. Never waits for readers.
+    pub fn write(&mut self, value: &T) {
+        let memory = self.held.region.memory();
+        let written = memory.word64(WRITTEN);
+        let next = written.load(Ordering::Relaxed).wrapping_add(1);
+        // Whoever reads a word that is stored below sees at least the number that was stored last (`read`).
+        fence(Ordering::Release);
+        store(memory, slot::<T>(next), value);
+        written.store(next, Ordering::Release);
+    }
+}

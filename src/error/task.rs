@@ -1,0 +1,105 @@
+//! Why a task of a pool has no result.
+
+use std::fmt;
+
+use super::{Error, Kind};
+
+/// Why a task has no result.
+#[derive(Clone, Debug)]
+pub(crate) enum TaskFailure {
+    Panicked { message: String, location: String },
+    Failed(Remote),
+    Lost { pid: u32, how: String },
+    TimedOut(std::time::Duration),
+    Cancelled(String),
+    NotSent { what: &'static str, detail: String },
+}
+
+/// An error of another process: its text, and those of its sources.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    message: String,
+    source: Option<Box<Self>>,
+}
+
+impl Remote {
+    pub(crate) fn of_chain(chain: Vec<String>) -> Self {
+        let link = |source: Option<Self>, message| Some(Self { message, source: source.map(Box::new) });
+        chain.into_iter().rev().fold(None, link).unwrap_or_else(|| Self { message: "no message".into(), source: None })
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Remote {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source: &(dyn std::error::Error + 'static) = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+impl Error {
+    /// The position of the task that this error is about, among the items of its call; `None` for other errors.
+    #[must_use]
+    pub fn task(&self) -> Option<usize> {
+        match *self.kind {
+            Kind::Task { index, .. } => Some(index),
+            _ => None,
+        }
+    }
+
+    /// True when a task panicked. Its worker lives on.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        self.is_task(|failure| matches!(failure, TaskFailure::Panicked { .. }))
+    }
+
+    /// True when a task's function returned an error, whose chain is the [`source`](std::error::Error::source) of
+    /// this one.
+    #[must_use]
+    pub fn is_task_failure(&self) -> bool {
+        self.is_task(|failure| matches!(failure, TaskFailure::Failed(_)))
+    }
+
+    /// True when the worker of a task died while it ran: killed, aborted, out of memory, or exited.
+    #[must_use]
+    pub fn is_worker_lost(&self) -> bool {
+        self.is_task(|failure| matches!(failure, TaskFailure::Lost { .. }))
+    }
+
+    /// True when a task ran for longer than the pool's time-out, and was killed.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        self.is_task(|failure| matches!(failure, TaskFailure::TimedOut(_)))
+    }
+
+    /// True when a task was cancelled, or its pool ended before it did.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.is_task(|failure| matches!(failure, TaskFailure::Cancelled(_)))
+    }
+
+    fn is_task(&self, test: impl FnOnce(&TaskFailure) -> bool) -> bool {
+        matches!(&*self.kind, Kind::Task { failure, .. } if test(failure))
+    }
+}
+
+/// What follows "task 7".
+impl fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked { message, location } => write!(f, " panicked at {location}: {message}"),
+            Self::Failed(_) => f.write_str(" failed"),
+            Self::Lost { pid, how } => {
+                write!(f, " lost its worker: process {pid} {how}; `Builder::retries` runs such tasks again")
+            }
+            Self::TimedOut(limit) => write!(f, " ran for longer than {limit:?}, its time-out, and was killed"),
+            Self::Cancelled(why) => write!(f, " was cancelled: {why}"),
+            Self::NotSent { what, detail } => write!(f, ": its {what} cannot be sent: {detail}"),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Frames inside serialised values: they travel as their handles.
+
+#[cfg(feature = "pool")]
+use std::{any::Any, cell::RefCell};
+
+use serde::{Serialize, Serializer};
+
+use super::Frame;
+
+/// Serialises as its handle (about 100 bytes); the other side opens the frame.
+///
+/// Like a handle, the bytes hold nothing open: see [`Handle::open`](super::Handle::open) for how long they work.
+impl Serialize for Frame {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[cfg(feature = "pool")]
+        note(|| Sent::Frame(self.clone()));
+        serializer.collect_str(&self.handle())
+    }
+}
+
+/// What was serialised and must stay openable until the other side has it.
+#[cfg(feature = "pool")]
+pub(crate) enum Sent {
+    Frame(Frame),
+    Handle(super::Handle),
+    /// A frame that whoever reads it will own, and the mark to set once it has left.
+    Given(super::Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
+    /// Whatever else must live as long.
+    Other(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Box<dyn Any + Send>),
+}
+
+#[cfg(feature = "pool")]
+thread_local! {
+    static SENT: RefCell<Option<Vec<Sent>>> = const { RefCell::new(None) };
+    static OPENING_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Calls, and returns what was serialised meanwhile in this thread.
+#[cfg(feature = "pool")]
+pub(crate) fn collect_sent<T>(call: impl FnOnce() -> T) -> (T, Vec<Sent>) {
+    let outer = SENT.replace(Some(Vec::new()));
+    let result = call();
+    (result, SENT.replace(outer).unwrap_or_default())
+}
+
+/// Remembers something that is being serialised, if anybody collects it.
+#[cfg(feature = "pool")]
+pub(crate) fn note(sent: impl FnOnce() -> Sent) {
+    SENT.with_borrow_mut(|all| {
+        if let Some(all) = all {
+            all.push(sent());
+        }
+    });
+}
+
+/// Remembers why a frame inside a value could not be opened, for formats whose errors have no text.
+#[cfg(feature = "pool")]
+pub(crate) fn note_opening_error(error: String) {
+    OPENING_ERROR.set(Some(error));
+}
+
+/// The error noted last in this thread.
+#[cfg(feature = "pool")]
+pub(crate) fn take_opening_error() -> Option<String> {
+    OPENING_ERROR.take()
+}

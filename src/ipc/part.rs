@@ -1,0 +1,43 @@
+//! Parts of a file's bytes, as both libraries take them.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::buffer::Buffer;
+use bytes::Bytes;
+
+/// The bytes of a whole file, for as long as anything refers to them.
+pub(crate) type Map = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// A part of a file, which keeps the whole alive and counts as an allocation of its own size.
+///
+/// Engines add up the capacity of each allocation that they see. Slices of one buffer over the whole file would weigh
+/// the whole file each time.
+pub(crate) enum Part {
+    /// A place that an outline names, and so inside the file.
+    Place(Map, Range<usize>),
+    Buffer(Buffer),
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Place(map, place) => (**map).as_ref().get(place.clone()).unwrap_or_default(),
+            Self::Buffer(buffer) => buffer,
+        }
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::Buffer(Buffer::default())
+    }
+}
+
+impl From<Part> for Buffer {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Place(..) => Self::from(Bytes::from_owner(part)),
+            Part::Buffer(buffer) => buffer,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Memory that one worker and its pool share: which task is running, and results on their way.
+//!
+//! The worker writes, the pool reads. A worker that is killed leaves the board as it was, so that the pool knows which
+//! task was running and which results were finished but not sent.
+#![expect(unsafe_code, reason = "two processes share this memory")]
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    ptr::NonNull,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags};
+
+use crate::error::{Error, Result};
+
+/// Bytes of results that a worker gathers before it sends them.
+pub(super) const TRAY: usize = 64 * 1024;
+/// The words, on a cache line of their own.
+const WORDS: usize = 64;
+const WORD: usize = 8;
+
+/// A shared mapping of a sealed memfd of `WORDS + TRAY` bytes.
+#[derive(Debug)]
+pub(super) struct Board {
+    _map: MmapRaw,
+    base: NonNull<u8>,
+    /// Held while this process touches the tray.
+    tray: Mutex<()>,
+}
+
+// SAFETY: the pointer is that of the map, which `Board` owns and never moves. The words are read and written as atomics;
+// the tray is written by the worker, under a mutex, and read by the pool when it gives the board up, after the worker's
+// death.
+unsafe impl Send for Board {}
+// SAFETY: as above.
+unsafe impl Sync for Board {}
+
+/// A running task: its number in the life of its worker, and when it began (nanoseconds of `CLOCK_MONOTONIC`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) number: u64,
+    pub(super) at: u64,
+}
+
+impl Board {
+    /// Makes the memory, with a descriptor to send to the worker.
+    pub(super) fn make() -> Result<(Self, OwnedFd)> {
+        let os = |action, e: rustix::io::Errno| Error::os(action, "memfd:coframe-board", e);
+        let fd = rustix::fs::memfd_create("coframe-board", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(|e| os("make", e))?;
+        let len = u64::try_from(WORDS + TRAY).unwrap_or(u64::MAX);
+        rustix::fs::ftruncate(&fd, len).map_err(|e| os("size", e))?;
+        // Neither side can cut it under the other: no SIGBUS.
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&fd, seals).map_err(|e| os("seal", e))?;
+        Ok((Self::open(&fd)?, fd))
+    }
+
+    /// Maps the memory behind a descriptor that `make` made.
+    pub(super) fn open(fd: &impl AsFd) -> Result<Self> {
+        let file =
+            File::from(fd.as_fd().try_clone_to_owned().map_err(|e| Error::os("share", "memfd:coframe-board", e))?);
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        if len != u64::try_from(WORDS + TRAY).unwrap_or(u64::MAX) {
+            return Err(Error::invalid("the memory that a worker was given", format_args!("it has {len} bytes")));
+        }
+        let map = MmapOptions::new().len(WORDS + TRAY).map_raw(&file);
+        let map = map.map_err(|e| Error::os("map", "memfd:coframe-board", e))?;
+        let base = NonNull::new(map.as_mut_ptr())
+            .ok_or_else(|| Error::invalid("the memory that a worker was given", "it was mapped at address 0"))?;
+        Ok(Self { _map: map, base, tray: Mutex::new(()) })
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        debug_assert!(index < WORDS / WORD, "there are eight words");
+        // SAFETY: the map is page-aligned and longer than `WORDS`, so the word lies inside it, aligned to 8 bytes.
+        let word = unsafe { self.base.add(index * WORD) }.cast::<u64>();
+        // SAFETY: valid for as long as `self` keeps the map, and accessed as an atomic only, by both processes.
+        unsafe { AtomicU64::from_ptr(word.as_ptr()) }
+    }
+
+    fn lock_tray(&self) -> MutexGuard<'_, ()> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tray(&self) -> NonNull<u8> {
+        // SAFETY: the map has `WORDS + TRAY` bytes.
+        unsafe { self.base.add(WORDS) }
+    }
+
+    /// The worker begins its next task. False when the pool is about to kill it: then the task must not run.
+    pub(super) fn begin(&self, number: u64, at: u64) -> bool {
+        self.word(1).store(at, Ordering::Relaxed);
+        // With `condemn` a store and then a load on each side, in one order: one of the two sees the other.
+        self.word(0).store(number + 1, Ordering::SeqCst);
+        self.word(4).load(Ordering::SeqCst) == 0
+    }
+
+    /// The pool wants to kill the worker for its task `number`. False when that is over: the worker goes on.
+    pub(super) fn condemn(&self, number: u64) -> bool {
+        self.word(4).store(1, Ordering::SeqCst);
+        let is_running = self.running().is_some_and(|begun| begun.number == number);
+        if !is_running {
+            self.word(4).store(0, Ordering::SeqCst);
+        }
+        is_running
+    }
+
+    /// Whether `condemn` stands.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.word(4).load(Ordering::SeqCst) != 0
+    }
+
+    /// The worker's task is over.
+    pub(super) fn end(&self, number: u64) {
+        self.word(2).store(number + 1, Ordering::Release);
+    }
+
+    /// The task that runs now, or ran when the worker died.
+    pub(super) fn running(&self) -> Option<Begun> {
+        let ended = self.word(2).load(Ordering::SeqCst);
+        let begun = self.word(0).load(Ordering::SeqCst);
+        let at = self.word(1).load(Ordering::Relaxed);
+        (begun > ended).then(|| Begun { number: begun - 1, at })
+    }
+
+    /// Adds bytes to the worker's tray; false when they do not fit.
+    pub(super) fn gather(&self, bytes: &[u8]) -> bool {
+        let _tray = self.lock_tray();
+        let len = self.gathered();
+        if bytes.len() > TRAY - len {
+            return false;
+        }
+        // SAFETY: `len <= TRAY`, so this stays inside the map.
+        let end = unsafe { self.tray().add(len) };
+        // SAFETY: the source is a slice outside the map; the target has room for it, as checked. Nobody else writes
+        // here, and the pool reads the tray only after this process is dead (`leftover`).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), end.as_ptr(), bytes.len()) };
+        self.word(3).store(u64::try_from(len + bytes.len()).unwrap_or(0), Ordering::Release);
+        true
+    }
+
+    /// Bytes on the tray.
+    fn gathered(&self) -> usize {
+        usize::try_from(self.word(3).load(Ordering::Acquire)).unwrap_or(TRAY).min(TRAY)
+    }
+
+    /// What a worker that is dead had on its tray.
+    pub(super) fn into_leftover(self) -> Vec<u8> {
+        let len = self.gathered();
+        let mut bytes = vec![0; len];
+        // SAFETY: `len <= TRAY` bytes lie inside the map; the target was allocated with that length. Nobody writes to
+        // them: the pool calls this, which gives up the board, once the worker was waited for.
+        unsafe { std::ptr::copy_nonoverlapping(self.tray().as_ptr(), bytes.as_mut_ptr(), len) };
+        bytes
+    }
+
+    /// Empties the worker's tray.
+    pub(super) fn clear(&self) {
+        let _tray = self.lock_tray();
+        self.word(3).store(0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Begun, Board, TRAY};
+
+    #[test]
+    fn what_one_mapping_writes_the_other_reads() {
+        let (pool, fd) = Board::make().unwrap();
+        let worker = Board::open(&fd).unwrap();
+        assert_eq!(pool.running(), None);
+        assert!(worker.begin(0, 17));
+        assert_eq!(pool.running(), Some(Begun { number: 0, at: 17 }));
+        assert!(worker.gather(b"one "));
+        assert!(worker.gather(b"two"));
+        worker.end(0);
+        assert_eq!(pool.running(), None);
+        assert_eq!(pool.into_leftover(), b"one two");
+        worker.clear();
+        assert!(worker.into_leftover().is_empty());
+    }
+
+    #[test]
+    fn a_task_that_begins_under_a_kill_for_another_does_not_run() {
+        let (pool, fd) = Board::make().unwrap();
+        let worker = Board::open(&fd).unwrap();
+        assert!(worker.begin(0, 1));
+        worker.end(0);
+        assert!(!pool.condemn(0), "it has ended");
+        assert!(worker.begin(1, 2));
+        assert!(pool.condemn(1));
+        worker.end(1);
+        assert!(!worker.begin(2, 3));
+        assert!(worker.is_condemned());
+    }
+
+    #[test]
+    fn a_tray_takes_what_fits_and_no_more() {
+        let (board, _) = Board::make().unwrap();
+        assert!(board.gather(&vec![1; TRAY - 1]));
+        assert!(!board.gather(&[2; 2]));
+        assert!(board.gather(&[2; 1]));
+        assert_eq!(board.into_leftover().len(), TRAY);
+    }
+
+    #[test]
+    fn memory_of_another_size_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(Board::open(&file).unwrap_err().is_invalid());
+    }
+}

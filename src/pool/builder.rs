@@ -1,0 +1,254 @@
+//! How a pool is made.
+
+use std::{ffi::OsString, fmt::Debug, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Pool,
+    function::{Function, encode},
+    process::Start,
+    setup::{Initializer, Setup},
+    shared::Shared,
+    stream::{OnFailure, Progress, Terms},
+    supervisor::{Rules, Supervisor},
+    worker,
+};
+use crate::{
+    error::{Error, Result},
+    store::Store,
+};
+
+/// What a pool is to be like; [`Pool::builder`] makes one.
+///
+/// ```standalone_crate
+/// use coframe::Pool;
+///
+/// fn main() -> coframe::Result<()> {
+///     coframe::pool::init();
+///     # let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+///     # let store = coframe::Store::at(dir.path().join("store"))?;
+///     let pool = Pool::builder()
+///         .workers(2)
+///         .task_timeout(std::time::Duration::from_secs(60))
+///         .retries(1)
+///         # .store(&store)
+///         .build()?;
+///     assert_eq!(pool.worker_ids().len(), 2);
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    workers: Option<usize>,
+    inner_threads: Option<usize>,
+    /// A function and its encoded argument; or why there is none, to be said by `build`.
+    initializer: Option<Result<Initializer, Arc<Error>>>,
+    max_tasks_per_worker: Option<u64>,
+    task_timeout: Option<Duration>,
+    chunk_size: Option<usize>,
+    memory_limit: Option<u64>,
+    environment: Vec<(OsString, OsString)>,
+    store: Option<Store>,
+    test: Option<String>,
+    terms: Terms,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            workers: None,
+            inner_threads: None,
+            initializer: None,
+            max_tasks_per_worker: None,
+            task_timeout: None,
+            chunk_size: None,
+            memory_limit: None,
+            environment: Vec::new(),
+            store: None,
+            test: None,
+            terms: Terms::default(),
+        }
+    }
+
+    /// How many worker processes. Default: the CPUs that this process may use, its cgroup's quota counted.
+    pub fn workers(mut self, n: usize) -> Self {
+        self.workers = Some(n.max(1));
+        self
+    }
+
+    /// How many threads Polars and rayon may start in each worker. Default: CPUs / workers, at least 1.
+    ///
+    /// Set as `POLARS_MAX_THREADS` and `RAYON_NUM_THREADS` before they start; [`env`](Self::env) overrides it.
+    pub fn inner_threads(mut self, n: usize) -> Self {
+        self.inner_threads = Some(n.max(1));
+        self
+    }
+
+    /// Calls `f(argument)` once in each worker before its first task, also in those that replace others.
+    ///
+    /// A panic in it ends the pool with that error, as does the death of a worker in it while the pool is built, or of ten
+    /// in a row later.
+    pub fn initializer<A: Serialize + DeserializeOwned>(mut self, f: fn(A), argument: &A) -> Self {
+        let mut bytes = Vec::new();
+        let encoded =
+            encode(argument, &mut bytes).map_err(|detail| Error::invalid("the argument of an initializer", detail));
+        let made = encoded.and_then(|()| Ok((Function::of(f)?, bytes)));
+        self.initializer = Some(made.map_err(Arc::new));
+        self
+    }
+
+    /// A worker is replaced after this many tasks. Default: never.
+    pub fn max_tasks_per_worker(mut self, n: u64) -> Self {
+        self.max_tasks_per_worker = Some(n.max(1));
+        self
+    }
+
+    /// How long a task may run. Then its worker is killed and replaced, and its error says so. Default: for ever.
+    pub fn task_timeout(mut self, limit: Duration) -> Self {
+        self.task_timeout = Some(limit);
+        self
+    }
+
+    /// How often a task whose worker died is run again. Default: 0, since it may have had effects.
+    pub fn retries(mut self, n: u32) -> Self {
+        self.terms.retries = n;
+        self
+    }
+
+    /// How many tasks go to a worker at once. Default: one at first, and as many as take about a millisecond once it
+    /// is known how long they take.
+    pub fn chunk_size(mut self, n: usize) -> Self {
+        self.chunk_size = Some(n.max(1));
+        self
+    }
+
+    /// How many tasks of one call may be under way: taken from its items and not yet handed back. Default: 4096 and
+    /// at least 64 for each worker.
+    pub fn in_flight(mut self, n: usize) -> Self {
+        self.terms.in_flight = Some(n.max(1));
+        self
+    }
+
+    /// Sets an environment variable in the workers.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), value.into()));
+        self
+    }
+
+    /// Bytes of private writable memory that each worker may have (`RLIMIT_DATA`). Mapped frames do not count.
+    ///
+    /// A task that wants more loses its worker: Rust aborts when memory is refused. Default: no limit.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes.max(1));
+        self
+    }
+
+    /// What happens to the other tasks of a call when one fails. Default: [`OnFailure::Cancel`].
+    pub fn on_failure(mut self, choice: OnFailure) -> Self {
+        self.terms.on_failure = choice;
+        self
+    }
+
+    /// Calls with how far a call is, in the thread that waits for it, whenever results have come.
+    pub fn on_progress(mut self, call: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.terms.progress = Some(Arc::new(call));
+        self
+    }
+
+    /// Shows a bar on standard error for each call, if that is a terminal. Meant for one call at a time.
+    #[cfg(feature = "indicatif")]
+    pub fn progress_bar(self) -> Self {
+        super::progress_bar::install(self)
+    }
+
+    /// The store in which the pool has its session, for results that are frames. Default: the user's default store.
+    pub fn store(mut self, store: &Store) -> Self {
+        self.store = Some(store.clone());
+        self
+    }
+
+    /// Under `cargo test` and nextest, where there is no `main`: the full name of a test that calls
+    /// [`init`](super::init), and nothing else.
+    ///
+    /// ```no_run
+    /// use coframe::Pool;
+    ///
+    /// #[test]
+    /// fn coframe_worker() {
+    ///     coframe::pool::init();
+    /// }
+    ///
+    /// fn double(x: u32) -> u32 {
+    ///     2 * x
+    /// }
+    ///
+    /// #[test]
+    /// fn doubles() {
+    ///     // In a module `tests` its name would be "tests::coframe_worker".
+    ///     let pool = Pool::builder().worker_test("coframe_worker").build().unwrap();
+    ///     assert_eq!(pool.map(double, [1, 2]).unwrap(), [2, 4]);
+    /// }
+    /// ```
+    pub fn worker_test(mut self, name: impl Into<String>) -> Self {
+        self.test = Some(name.into());
+        self
+    }
+
+    /// Starts the workers. Blocks until all have run their initializer: some milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When a worker cannot start, with what it lacks (most often the call of [`init`](super::init)); inside a
+    /// worker, always; when the store cannot be opened.
+    pub fn build(self) -> Result<Pool> {
+        if worker::parent().is_some() {
+            return Err(Error::invalid(
+                "a pool inside a worker of another pool",
+                "build it after `coframe::pool::init()`, which never returns in a worker",
+            ));
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = self.workers.unwrap_or(cpus);
+        let inner = self.inner_threads.unwrap_or(cpus / workers).max(1).to_string();
+        let store = match self.store {
+            Some(store) => store,
+            None => Store::open_default()?,
+        };
+        let initializer = self
+            .initializer
+            .transpose()
+            .map_err(|error| Error::invalid("the initializer", format_args!("{error:?}")))?;
+        let session = store.session()?;
+        let setup = Setup {
+            store: session.path().to_owned(),
+            session: session.id().to_owned(),
+            memory_limit: self.memory_limit,
+            initializer,
+        };
+        let threads = ["POLARS_MAX_THREADS", "RAYON_NUM_THREADS"].map(|key| (key.into(), OsString::from(&inner)));
+        let environment = threads.into_iter().chain(self.environment).collect();
+        let start = Start { setup, environment, test: self.test };
+        let rules = Rules {
+            workers,
+            task_timeout: self.task_timeout,
+            chunk_size: self.chunk_size,
+            max_tasks_per_worker: self.max_tasks_per_worker,
+        };
+        let shared = Shared::new(session.store())?;
+        let supervisor = Supervisor::new(shared.clone(), start, rules);
+        let thread = std::thread::Builder::new()
+            .name("coframe-pool".into())
+            .spawn(move || supervisor.run())
+            .map_err(|e| Error::os("start a thread in", "/proc/self", e))?;
+        let pool = Pool::new(shared, thread, session, self.terms, workers);
+        pool.shared.started().map(|()| pool)
+    }
+}
+
+impl Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! One call of a function on many items, as the pool keeps it: what waits, what is finished.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    function::{Function, describe, encode},
+    published::Unclaimed,
+};
+use crate::{
+    error::{Error, Kind, Result, TaskFailure},
+    frame::{Sent, collect_sent},
+    segment::Mapping,
+};
+
+/// Bytes of arguments that go to a worker in one message, unless one alone has more.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// A task that waits for a worker, or runs in one.
+pub(super) struct Queued {
+    pub(super) index: usize,
+    pub(super) argument: Vec<u8>,
+    /// Frames of the argument, which stay openable for as long as the task is not finished.
+    _held: Vec<Held>,
+    /// How often its worker may still die.
+    pub(super) retries: u32,
+    /// Workers in a row that died before they began it.
+    pub(super) deaths: u32,
+}
+
+/// Keeps a frame from being swept.
+enum Held {
+    Sent(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Sent),
+    Mapped(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Arc<Mapping>),
+}
+
+/// A task that has ended.
+pub(super) struct Finished {
+    pub(super) index: usize,
+    pub(super) result: std::result::Result<Value, TaskFailure>,
+    /// The encoded argument of a task that failed, to be named in its error.
+    pub(super) argument: Option<Vec<u8>>,
+}
+
+/// An encoded result, with the frames in it.
+#[derive(Default)]
+pub(super) struct Value {
+    pub(super) bytes: Vec<u8>,
+    /// Keeps frames in it from being swept until it is read.
+    pub(super) held: Vec<Arc<Mapping>>,
+    /// Frames that go to whoever reads it, and with it if nobody does.
+    pub(super) unclaimed: Vec<Unclaimed>,
+}
+
+/// One call. Callers and the supervisor share it.
+pub(super) struct Call {
+    pub(super) function: Function,
+    describe: fn(&[u8]) -> Option<String>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Queued>,
+    finished: VecDeque<Finished>,
+    /// Nobody wants results any more.
+    abandoned: bool,
+    /// Nanoseconds that a task takes, on the average of late; `None` before the first has ended.
+    mean: Option<u64>,
+    /// Why nothing will come any more: the pool's workers are gone.
+    ended: Option<String>,
+}
+
+impl Call {
+    pub(super) fn new<A: DeserializeOwned + Debug>(function: Function) -> Arc<Self> {
+        Arc::new(Self { function, describe: describe::<A>, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encodes an item as a task.
+    pub(super) fn encode<A: Serialize>(index: usize, argument: &A, retries: u32) -> Result<Queued, TaskFailure> {
+        let mut bytes = Vec::new();
+        let (encoded, sent) = collect_sent(|| encode(argument, &mut bytes));
+        encoded.map_err(|detail| TaskFailure::NotSent { what: "argument", detail })?;
+        // A frame that is sent is open here. What a handle names may not be: if it is gone already, the task says so.
+        let hold = |sent| match sent {
+            Sent::Handle(handle) => handle.hold().ok().flatten().map(Held::Mapped),
+            sent => Some(Held::Sent(sent)),
+        };
+        Ok(Queued { index, argument: bytes, _held: sent.into_iter().filter_map(hold).collect(), retries, deaths: 0 })
+    }
+
+    /// Adds tasks at the end.
+    pub(super) fn add(&self, tasks: &mut Vec<Queued>) {
+        self.state().waiting.extend(tasks.drain(..));
+    }
+
+    /// Puts a task back that has not run, before all others.
+    pub(super) fn put_back(&self, task: Queued) {
+        let mut state = self.state();
+        if !state.abandoned {
+            state.waiting.push_front(task);
+        }
+    }
+
+    /// Takes the next tasks: how many is asked with those that wait and the mean time of one.
+    pub(super) fn take(&self, count: impl FnOnce(usize, Option<u64>) -> usize, into: &mut Vec<Queued>) {
+        let mut state = self.state();
+        let mut count = count(state.waiting.len(), state.mean);
+        let mut room = CHUNK_BYTES;
+        while let (Some(_), Some(task)) = (count.checked_sub(1), state.waiting.front()) {
+            // The first goes however large it is.
+            if !into.is_empty() && task.argument.len() > room {
+                break;
+            }
+            count -= 1;
+            room = room.saturating_sub(task.argument.len());
+            into.extend(state.waiting.pop_front());
+        }
+    }
+
+    pub(super) fn mean(&self) -> Option<u64> {
+        self.state().mean
+    }
+
+    /// Whether results wait to be taken.
+    pub(super) fn has_finished(&self) -> bool {
+        !self.state().finished.is_empty()
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.state().waiting.is_empty()
+    }
+
+    /// Takes the ends of tasks, with the nanoseconds that each took where it is known.
+    pub(super) fn finish(&self, ends: impl IntoIterator<Item = (Finished, Option<u64>)>) {
+        let mut unwanted = Vec::new();
+        let mut state = self.state();
+        for (finished, took) in ends {
+            if let Some(took) = took {
+                let took = took.max(1);
+                state.mean =
+                    Some(state.mean.map_or(took, |mean| (mean / 8).saturating_mul(7).saturating_add(took / 8).max(1)));
+            }
+            if state.abandoned {
+                unwanted.push(finished);
+            } else {
+                state.finished.push_back(finished);
+            }
+        }
+        drop(state);
+        // Outside the lock: what nobody takes is removed from the store.
+        drop(unwanted);
+        self.changed.notify_all();
+    }
+
+    /// Forgets the tasks that wait, and the results of those that run.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.abandoned = true;
+        let (waiting, finished) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.finished));
+        drop(state);
+        // Outside the lock: they unmap frames.
+        drop((waiting, finished));
+    }
+
+    /// Ends all tasks that wait, and says so to whoever waits for them.
+    pub(super) fn end(&self, why: &str) {
+        let mut state = self.state();
+        state.ended = Some(why.to_owned());
+        while let Some(task) = state.waiting.pop_front() {
+            let (index, argument) = (task.index, Some(task.argument));
+            let result = Err(TaskFailure::Cancelled(why.to_owned()));
+            state.finished.push_back(Finished { index, result, argument });
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the ends of tasks and takes them all. Empty when the time is over, or the pool ended.
+    pub(super) fn wait(&self, into: &mut VecDeque<Finished>, limit: Option<Duration>) {
+        let start = Instant::now();
+        let mut state = self.state();
+        loop {
+            if !state.finished.is_empty() {
+                std::mem::swap(&mut state.finished, into);
+                return;
+            }
+            if state.ended.is_some() {
+                return;
+            }
+            let rest = limit.map(|limit| limit.saturating_sub(start.elapsed()));
+            if rest.is_some_and(|rest| rest.is_zero()) {
+                return;
+            }
+            state = match rest {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(rest) => self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// Why nothing will come any more.
+    pub(super) fn why_ended(&self) -> Option<String> {
+        self.state().ended.clone()
+    }
+
+    /// The error of a task.
+    pub(super) fn error(&self, index: usize, argument: Option<&[u8]>, failure: TaskFailure) -> Error {
+        let argument = argument.and_then(self.describe);
+        Kind::Task { index, argument, failure }.into()
+    }
+}

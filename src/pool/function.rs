@@ -1,0 +1,342 @@
+//! Functions by their place in the executable, and calling them there.
+#![expect(unsafe_code, reason = "an address that another process sent becomes a function again")]
+
+use std::{
+    error::Error as StdError,
+    fmt::Debug,
+    fs,
+    os::unix::fs::MetadataExt,
+    sync::{OnceLock, atomic::Ordering},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::wire::LIMIT;
+use crate::{
+    error::{Error, Result},
+    frame::{Sent, collect_sent, take_opening_error},
+};
+
+/// Which binary this is: pool and worker must be the same one, or addresses mean something else.
+pub(super) fn identity() -> Result<String> {
+    let exe = fs::metadata("/proc/self/exe").map_err(|e| Error::os("look up", "/proc/self/exe", e))?;
+    let (dev, ino, size) = (exe.dev(), exe.ino(), exe.size());
+    Ok(format!("{} {dev:x}:{ino} {size} {}.{}", env!("CARGO_PKG_VERSION"), exe.mtime(), exe.mtime_nsec()))
+}
+
+/// What running a task came to.
+pub(super) enum Outcome {
+    /// The result was appended; these are the frames in it.
+    Done(Vec<Sent>),
+    /// The function returned an error: its message and those of its sources.
+    Failed(Vec<String>),
+    /// The result, or the argument on the other side, does not pass.
+    NotSent { what: &'static str, detail: String },
+}
+
+/// What the code of a call knows about types: takes a target, an encoded argument, and where the result goes.
+type Run = fn(usize, &[u8], &mut Vec<u8>) -> Outcome;
+
+/// A function of this executable, with the code that knows its types. Places are offsets in the file, so they mean the
+/// same in every process that runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) run: u64,
+    pub(super) target: u64,
+}
+
+macro_rules! address {
+    ($pointer:expr) => {{
+        #[expect(clippy::as_conversions, reason = "a function pointer becomes an address in no other way")]
+        let address = ($pointer as *const ()).expose_provenance();
+        address
+    }};
+}
+
+impl Function {
+    pub(super) fn of<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self> {
+        Self::at(run::<A, R>, address!(f))
+    }
+
+    pub(super) fn of_fallible<A, R, E>(f: fn(A) -> Result<R, E>) -> Result<Self>
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Self::at(run_fallible::<A, R, E>, address!(f))
+    }
+
+    pub(super) fn of_two<A: DeserializeOwned, B: DeserializeOwned, R: Serialize>(f: fn(A, B) -> R) -> Result<Self> {
+        Self::at(run_two::<A, B, R>, address!(f))
+    }
+
+    fn at(run: Run, target: usize) -> Result<Self> {
+        Ok(Self { run: place(address!(run))?, target: place(target)? })
+    }
+
+    /// Calls the function here. Fails when the places lie outside this executable's code.
+    pub(super) fn call(self, argument: &[u8], result: &mut Vec<u8>) -> Result<Outcome> {
+        let run = std::ptr::with_exposed_provenance::<()>(address_of(self.run)?);
+        // SAFETY: `run` was the address of a `Run` in a process of the same executable (the handshake compared their
+        // identities), its place was checked to lie in this executable's code, and the socket that brought it has no
+        // other end than that process.
+        let run = unsafe { std::mem::transmute::<*const (), Run>(run) };
+        Ok(run(address_of(self.target)?, argument, result))
+    }
+}
+
+/// Turns an address back into the function that it is.
+///
+/// # Safety
+///
+/// It must be that of a function of type `F`, and `F` a function pointer.
+unsafe fn pointer<F: Copy>(address: usize) -> F {
+    const { assert!(size_of::<F>() == size_of::<usize>(), "a function pointer is an address") };
+    let pointer = std::ptr::with_exposed_provenance::<()>(address);
+    // SAFETY: same size, and the caller says that it is one.
+    unsafe { std::mem::transmute_copy::<*const (), F>(&pointer) }
+}
+
+fn run<A: DeserializeOwned, R: Serialize>(target: usize, argument: &[u8], result: &mut Vec<u8>) -> Outcome {
+    // SAFETY: `Function::of` is the only one that pairs this code with a target, and there it has this type.
+    let f = unsafe { pointer::<fn(A) -> R>(target) };
+    match decode(argument) {
+        Ok(argument) => finish(&f(argument), result),
+        Err(outcome) => outcome,
+    }
+}
+
+fn run_fallible<A, R, E>(target: usize, argument: &[u8], result: &mut Vec<u8>) -> Outcome
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
+    // SAFETY: `Function::of_fallible` is the only one that pairs this code with a target, and there it has this type.
+    let f = unsafe { pointer::<fn(A) -> Result<R, E>>(target) };
+    match decode(argument).map(f) {
+        Ok(Ok(value)) => finish(&value, result),
+        Ok(Err(error)) => Outcome::Failed(chain(&*error.into())),
+        Err(outcome) => outcome,
+    }
+}
+
+fn run_two<A, B, R>(target: usize, argument: &[u8], result: &mut Vec<u8>) -> Outcome
+where
+    A: DeserializeOwned,
+    B: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: `Function::of_two` is the only one that pairs this code with a target, and there it has this type.
+    let f = unsafe { pointer::<fn(A, B) -> R>(target) };
+    match decode(argument) {
+        Ok((a, b)) => finish(&f(a, b), result),
+        Err(outcome) => outcome,
+    }
+}
+
+fn decode<A: DeserializeOwned>(argument: &[u8]) -> Result<A, Outcome> {
+    // A frame in the argument is opened here.
+    read(argument).map_err(|detail| Outcome::NotSent { what: "argument", detail })
+}
+
+fn finish<R: Serialize>(value: &R, result: &mut Vec<u8>) -> Outcome {
+    let (encoded, sent) = collect_sent(|| encode(value, result));
+    match encoded {
+        Ok(()) => {
+            for sent in &sent {
+                if let Sent::Given(_, left) = sent {
+                    // The value is about to be dropped here; from now on its name is the caller's to remove.
+                    left.store(true, Ordering::Relaxed);
+                }
+            }
+            Outcome::Done(sent)
+        }
+        Err(detail) => Outcome::NotSent { what: "result", detail },
+    }
+}
+
+/// The error of postcard, which has no text of its own for what `Frame` said while it was opened.
+fn opening_error(error: &postcard::Error) -> String {
+    take_opening_error().unwrap_or_else(|| error.to_string())
+}
+
+/// Appends a value in the wire's encoding.
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+    let start = out.len();
+    let mut limited = Limited { out, end: start + LIMIT, is_over: false };
+    let mut serializer = postcard::Serializer { output: &mut limited };
+    let result = value.serialize(&mut serializer);
+    let is_over = limited.is_over;
+    result.map_err(|error| {
+        out.truncate(start);
+        let limit = LIMIT >> 20;
+        if is_over {
+            return format!("{limit} MiB are the limit; publish what is large as a frame and send that");
+        }
+        format!("it does not serialise ({error})")
+    })
+}
+
+/// Takes no more bytes than a message may have.
+struct Limited<'a> {
+    out: &'a mut Vec<u8>,
+    end: usize,
+    is_over: bool,
+}
+
+impl postcard::ser_flavors::Flavor for &mut Limited<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.is_over = self.out.len() + bytes.len() > self.end;
+        if self.is_over {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a value in the wire's encoding.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // What an earlier reading left is not this one's.
+    take_opening_error();
+    postcard::from_bytes(bytes).map_err(|e| opening_error(&e))
+}
+
+/// The Debug text of an encoded argument, if it is short.
+pub(super) fn describe<A: DeserializeOwned + Debug>(argument: &[u8]) -> Option<String> {
+    const SHORT: usize = 120;
+    // What is long encoded is long in print; and a long text is not made only to be thrown away.
+    if argument.len() > 4 * SHORT {
+        return None;
+    }
+    let text = format!("{:?}", postcard::from_bytes::<A>(argument).ok()?);
+    (text.len() <= SHORT).then_some(text)
+}
+
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut chain = vec![error.to_string()];
+    let mut error = error;
+    while let Some(source) = error.source() {
+        chain.push(source.to_string());
+        error = source;
+    }
+    chain
+}
+
+/// Executable code of this process's binary: addresses, and the offset of the first in the file.
+struct Code {
+    start: usize,
+    end: usize,
+    offset: usize,
+}
+
+fn code() -> Result<&'static [Code]> {
+    static CODE: OnceLock<Vec<Code>> = OnceLock::new();
+    if let Some(code) = CODE.get() {
+        return Ok(code);
+    }
+    let maps = fs::read_to_string("/proc/self/maps").map_err(|e| Error::os("read", "/proc/self/maps", e))?;
+    let lines: Vec<Line> = maps.lines().filter_map(line).collect();
+    // The file that this very code is from.
+    let here = address!(read::<u8> as fn(&[u8]) -> Result<u8, String>);
+    let file = lines.iter().find(|line| (line.code.start..line.code.end).contains(&here)).map(|line| line.file.clone());
+    let ours = |line: Line| (Some(&line.file) == file.as_ref()).then_some(line.code);
+    Ok(CODE.get_or_init(|| lines.into_iter().filter_map(ours).collect()))
+}
+
+/// A line of /proc/PID/maps about executable code.
+struct Line {
+    code: Code,
+    /// Device and inode, as they stand there.
+    file: (String, String),
+}
+
+/// Reads `55d0..-55d1.. r-xp 00001000 08:01 1234 /path`; `None` for what is no code.
+fn line(line: &str) -> Option<Line> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let is_code = words.next()?.contains('x');
+    let offset = usize::from_str_radix(words.next()?, 16).ok()?;
+    let file = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    is_code.then_some(Line { code: Code { start, end, offset }, file })
+}
+
+fn place(address: usize) -> Result<u64> {
+    let code = code()?.iter().find(|code| (code.start..code.end).contains(&address));
+    let place = code.and_then(|code| u64::try_from(address - code.start + code.offset).ok());
+    place.ok_or_else(|| {
+        Error::unsupported(
+            "a function that does not lie in this executable's own code (in a shared library, say)",
+            "move it into the executable",
+        )
+    })
+}
+
+fn address_of(place: u64) -> Result<usize> {
+    let inside = |code: &&Code| {
+        let len = code.end - code.start;
+        usize::try_from(place).is_ok_and(|place| (code.offset..code.offset + len).contains(&place))
+    };
+    let code = code()?.iter().find(inside);
+    let address = code.and_then(|code| Some(usize::try_from(place).ok()? - code.offset + code.start));
+    address.ok_or_else(|| Error::invalid("a task's function", "it lies outside this executable's code"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Function, Outcome, encode, read};
+
+    fn double(x: u32) -> u64 {
+        u64::from(x) * 2
+    }
+
+    fn half(x: u32) -> Result<u32, String> {
+        if x.is_multiple_of(2) { Ok(x / 2) } else { Err(format!("{x} is odd")) }
+    }
+
+    fn call(function: Function, argument: &impl serde::Serialize) -> (Outcome, Vec<u8>) {
+        let (mut bytes, mut result) = (Vec::new(), Vec::new());
+        encode(argument, &mut bytes).unwrap();
+        (function.call(&bytes, &mut result).unwrap(), result)
+    }
+
+    #[test]
+    fn a_function_is_called_by_its_place() {
+        let (outcome, result) = call(Function::of(double).unwrap(), &21_u32);
+        assert!(matches!(outcome, Outcome::Done(_)));
+        assert_eq!(read::<u64>(&result).unwrap(), 42);
+        let (outcome, _) = call(Function::of_fallible(half).unwrap(), &7_u32);
+        assert!(matches!(outcome, Outcome::Failed(chain) if chain == ["7 is odd"]));
+        let add: fn(u32, u32) -> u32 = |a, b| a + b;
+        let (outcome, result) = call(Function::of_two(add).unwrap(), &(2_u32, 3_u32));
+        assert!(matches!(outcome, Outcome::Done(_)));
+        assert_eq!(read::<u32>(&result).unwrap(), 5);
+    }
+
+    #[test]
+    fn places_outside_the_executable_are_refused() {
+        let here = Function::of(double).unwrap();
+        for wrong in [0, u64::MAX, u64::MAX / 2] {
+            for function in [Function { run: wrong, ..here }, Function { target: wrong, ..here }] {
+                assert!(function.call(&[], &mut Vec::new()).is_err_and(|error| error.is_invalid()));
+            }
+        }
+        // The C library's code is not the executable's.
+        let foreign: fn(i32) -> i32 = |code| code;
+        assert!(Function::of(foreign).is_ok());
+        assert!(super::place(libc::getpid as *const () as usize).unwrap_err().is_unsupported());
+    }
+}

@@ -1,0 +1,108 @@
+//! What workers print, passed on in whole lines.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// A line longer than this is passed on in parts.
+const LONGEST: usize = 1 << 20;
+
+/// One output of one worker.
+pub(super) struct Lines {
+    pipe: Option<File>,
+    to: Output,
+    rest: Vec<u8>,
+    /// What came before the worker said hello, such as what a test harness prints.
+    discard: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Output {
+    Stdout,
+    Stderr,
+}
+
+impl Lines {
+    pub(super) fn new(pipe: OwnedFd, to: Output, discard: bool) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        Ok(Self { pipe: Some(pipe.into()), to, rest: Vec::new(), discard })
+    }
+
+    /// The descriptor to poll, until the end of the output.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Passes on the whole lines that are there.
+    pub(super) fn pass_on(&mut self) {
+        let Some(pipe) = &mut self.pipe else { return };
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            match pipe.read(&mut bytes) {
+                Ok(0) => {
+                    self.pipe = None;
+                    break;
+                }
+                Ok(len) => self.rest.extend_from_slice(bytes.get(..len).unwrap_or_default()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.pipe = None;
+                    break;
+                }
+            }
+            if self.rest.len() > LONGEST {
+                break;
+            }
+        }
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let whole = if self.rest.len() > LONGEST { self.rest.len() } else { whole };
+        self.write(whole);
+    }
+
+    /// What came so far is not passed on.
+    pub(super) fn discard_so_far(&mut self) {
+        if self.discard {
+            self.pass_on();
+            self.rest.clear();
+            self.discard = false;
+        }
+    }
+
+    /// Passes on everything that is left of a worker that has ended, its last line completed.
+    pub(super) fn finish(&mut self) {
+        self.pass_on();
+        if !self.rest.is_empty() {
+            self.rest.push(b'\n');
+            self.write(self.rest.len());
+        }
+    }
+
+    fn write(&mut self, len: usize) {
+        let bytes: Vec<u8> = self.rest.drain(..len).collect();
+        if bytes.is_empty() || self.discard {
+            return;
+        }
+        // Past the lock and the buffer of `std::io::Stdout`: a caller may hold that lock while it waits for results.
+        let to = match self.to {
+            Output::Stdout => rustix::stdio::stdout(),
+            Output::Stderr => rustix::stdio::stderr(),
+        };
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match rustix::io::write(to, rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
+                }
+                // Nothing can be done for output that nobody takes; the tasks go on.
+                Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Functions on frames, in many processes.
+//!
+//! A [`Pool`] is for Rust functions on shared frames what `multiprocessing.Pool` and `joblib.Parallel` are to Python:
+//! a frame is never sent, only its handle, and results that are frames come back the same way ([`Published`]).
+//! Processes instead of threads, so that a task may crash, be killed, or run out of memory or time, and is one error
+//! among results.
+//!
+//! ```standalone_crate
+//! use coframe::{Frame, Pool, polars::prelude::*};
+//!
+//! fn total(part: Frame) -> coframe::Result<i64> {
+//!     let df = part.to_polars()?;
+//!     Ok(df.column("x").unwrap().i64().unwrap().sum().unwrap_or(0))
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     coframe::pool::init(); // first line: this process may be a worker
+//!     # let dir = tempfile::tempdir_in("/dev/shm")?;
+//!     # let store = coframe::Store::at(dir.path().join("store"))?;
+//!     let frame = store.publish("numbers", &polars::df!("x" => (1..=1000_i64).collect::<Vec<_>>())?)?;
+//!     let pool = Pool::builder().workers(2) // default: all CPUs
+//!         # .store(&store)
+//!         .build()?;
+//!     let totals = pool.try_map(total, frame.split(8))?;
+//!     assert_eq!(totals.iter().sum::<i64>(), 500_500);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Tasks
+//!
+//! A task is a function pointer and an argument that serde takes: closures that capture something are no function
+//! pointers, so what a function needs is in its argument (or was made by the
+//! [`initializer`](Builder::initializer)). Workers are the same executable, started anew: nothing is inherited but
+//! environment and working directory, and no thread or lock of the caller is in them, as after a fork.
+//!
+//! [`Frame`] and [`Handle`](crate::Handle) may stand anywhere in arguments and results. The pool holds every frame of
+//! a task that is not finished, so that no publish supersedes it.
+//!
+//! # What goes wrong
+//!
+//! Whatever becomes of a task, the call returns and the pool goes on: [`is_panic`](crate::Error::is_panic),
+//! [`is_task_failure`](crate::Error::is_task_failure), [`is_worker_lost`](crate::Error::is_worker_lost),
+//! [`is_timed_out`](crate::Error::is_timed_out), each with [`task`](crate::Error::task), the position of the item.
+//! No task runs twice unless [`retries`](Builder::retries) allows it, and what a worker had finished before it died
+//! is kept.
+//!
+//! When the process of the pool dies, its workers end within a second, and remove its session. Ctrl-C reaches the
+//! whole process group; workers leave it to the pool's process.
+//!
+//! # Threads
+//!
+//! A pool has one thread in the process that made it, and each worker one beside the one that runs tasks. They are
+//! the only ones that coframe starts.
+
+mod board;
+mod builder;
+mod call;
+mod function;
+mod lines;
+mod process;
+#[cfg(feature = "indicatif")]
+mod progress_bar;
+mod published;
+mod report;
+mod setup;
+mod shared;
+mod stream;
+mod supervisor;
+mod watch;
+mod wire;
+mod worker;
+
+use std::{error::Error as StdError, fmt, fmt::Debug, sync::Arc, thread::JoinHandle};
+
+pub use builder::Builder;
+pub use published::Published;
+pub use stream::{Imap, OnFailure, Progress, Task, Unordered};
+pub use worker::init;
+
+use function::Function;
+use rustix::process::{Pid, getpid};
+use serde::{Serialize, de::DeserializeOwned};
+use shared::Shared;
+use stream::{Stream, Terms};
+
+use crate::{
+    error::Result,
+    frame::Frame,
+    store::{Session, Store},
+};
+
+/// What can be a task's argument: anything that serde takes both ways and that can be shown in an error.
+pub trait Argument: Serialize + DeserializeOwned + Debug {}
+impl<A: Serialize + DeserializeOwned + Debug> Argument for A {}
+
+/// What a task can return: anything that serde takes both ways.
+pub trait Output: Serialize + DeserializeOwned {}
+impl<R: Serialize + DeserializeOwned> Output for R {}
+
+/// What a fallible task's error can be: an error, a text, or whatever else becomes a boxed error.
+pub trait Failure: Into<Box<dyn StdError + Send + Sync>> {}
+impl<E: Into<Box<dyn StdError + Send + Sync>>> Failure for E {}
+
+/// Worker processes that run functions. The [module](self) has an example.
+///
+/// `Send + Sync`: calls from several threads share the workers in turn. Dropped, it kills what still runs and leaves
+/// no process and no file behind; in a forked child, dropping the copy does nothing.
+pub struct Pool {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// Dropped after the workers have ended.
+    session: Session,
+    terms: Terms,
+    workers: usize,
+    process: Pid,
+}
+
+impl Pool {
+    fn new(shared: Arc<Shared>, thread: JoinHandle<()>, session: Session, terms: Terms, workers: usize) -> Self {
+        Self { shared, thread: Some(thread), session, terms, workers, process: getpid() }
+    }
+
+    /// How a pool is made.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Process ids of the workers that are there now.
+    #[must_use]
+    pub fn worker_ids(&self) -> Vec<u32> {
+        self.shared.worker_ids()
+    }
+
+    fn stream<I>(&self, function: Function, items: I) -> Result<Stream<'_, I::IntoIter>>
+    where
+        I: IntoIterator<Item: Argument>,
+    {
+        let limit = self.terms.in_flight.unwrap_or(4096.max(64 * self.workers));
+        Stream::new(&self.shared, function, items.into_iter(), limit, self.terms.clone())
+    }
+
+    /// Calls a function with each item; results in the order of items. Blocks until all are there.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, by default at once ([`Builder::on_failure`]). [`imap`](Self::imap) gives each task its own.
+    pub fn map<A: Argument, R: Output>(&self, f: fn(A) -> R, items: impl IntoIterator<Item = A>) -> Result<Vec<R>> {
+        self.stream(Function::of(f)?, items)?.collect()
+    }
+
+    /// As [`map`](Self::map), for a function that may fail: its error is a failure of the task, with its chain.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// fn parse(text: String) -> Result<i32, std::num::ParseIntError> {
+    ///     text.parse()
+    /// }
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// let error = pool.try_map(parse, ["1".to_owned(), "x".to_owned()]).unwrap_err();
+    /// assert_eq!((error.is_task_failure(), error.task()), (true, Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_map<A, R, E>(&self, f: fn(A) -> Result<R, E>, items: impl IntoIterator<Item = A>) -> Result<Vec<R>>
+    where
+        A: Argument,
+        R: Output,
+        E: Failure,
+    {
+        self.stream(Function::of_fallible(f)?, items)?.collect()
+    }
+
+    /// As [`map`](Self::map), for a function of two parameters and pairs of them.
+    pub fn starmap<A, B, R>(&self, f: fn(A, B) -> R, items: impl IntoIterator<Item = (A, B)>) -> Result<Vec<R>>
+    where
+        A: Argument,
+        B: Argument,
+        R: Output,
+    {
+        self.stream(Function::of_two(f)?, items)?.collect()
+    }
+
+    /// Cuts a frame into `n` row ranges and calls a function with each; results in the order of rows.
+    ///
+    /// The commonest case, and the same as `map(f, frame.split(n))`. More ranges than workers (four for each, say)
+    /// even out what takes longer. Each task opens its part in microseconds and copies nothing.
+    pub fn map_rows<R: Output>(&self, f: fn(Frame) -> R, frame: &Frame, n: usize) -> Result<Vec<R>> {
+        self.map(f, frame.split(n))
+    }
+
+    /// As [`map_rows`](Self::map_rows), for a function that may fail.
+    pub fn try_map_rows<R, E>(&self, f: fn(Frame) -> Result<R, E>, frame: &Frame, n: usize) -> Result<Vec<R>>
+    where
+        R: Output,
+        E: Failure,
+    {
+        self.try_map(f, frame.split(n))
+    }
+
+    /// Calls a function with each item, for what it does. Blocks until all are done.
+    pub fn for_each<A: Argument>(&self, f: fn(A), items: impl IntoIterator<Item = A>) -> Result<()> {
+        self.map(f, items).map(drop)
+    }
+
+    /// Calls a function with each item and folds the results, in the order of items, in this process.
+    ///
+    /// Holds no more results than are under way, however many items there are.
+    pub fn map_reduce<A, R, T>(
+        &self,
+        f: fn(A) -> R,
+        items: impl IntoIterator<Item = A>,
+        start: T,
+        mut fold: impl FnMut(T, R) -> T,
+    ) -> Result<T>
+    where
+        A: Argument,
+        R: Output,
+    {
+        self.imap(f, items)?.try_fold(start, |folded, result| Ok(fold(folded, result?)))
+    }
+
+    /// Calls a function with each item, lazily: results in the order of items as they come, each task's own error
+    /// among them.
+    ///
+    /// Items are taken from the iterator by the thread that asks for results, no more than
+    /// [`in_flight`](Builder::in_flight) ahead; it may be endless, and slow, but must not wait for results itself.
+    pub fn imap<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Imap<'_, I::IntoIter, R>>
+    where
+        A: Argument,
+        R: Output,
+        I: IntoIterator<Item = A>,
+    {
+        Ok(Imap::new(self.stream(Function::of(f)?, items)?))
+    }
+
+    /// As [`imap`](Self::imap), for a function that may fail.
+    pub fn try_imap<A, R, E, I>(&self, f: fn(A) -> Result<R, E>, items: I) -> Result<Imap<'_, I::IntoIter, R>>
+    where
+        A: Argument,
+        R: Output,
+        E: Failure,
+        I: IntoIterator<Item = A>,
+    {
+        Ok(Imap::new(self.stream(Function::of_fallible(f)?, items)?))
+    }
+
+    /// As [`imap`](Self::imap), with results as they come, each with the position of its item. The position of a
+    /// failure is [`task`](crate::Error::task).
+    pub fn map_unordered<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Unordered<'_, I::IntoIter, R>>
+    where
+        A: Argument,
+        R: Output,
+        I: IntoIterator<Item = A>,
+    {
+        Ok(Unordered::new(self.stream(Function::of(f)?, items)?))
+    }
+
+    /// Calls a function with one argument and returns at once.
+    pub fn submit<A: Argument, R: Output>(&self, f: fn(A) -> R, argument: &A) -> Result<Task<R>> {
+        Task::start(&self.shared, Function::of(f)?, argument, self.terms.retries)
+    }
+
+    /// As [`submit`](Self::submit), for a function that may fail.
+    pub fn try_submit<A, R, E>(&self, f: fn(A) -> Result<R, E>, argument: &A) -> Result<Task<R>>
+    where
+        A: Argument,
+        R: Output,
+        E: Failure,
+    {
+        Task::start(&self.shared, Function::of_fallible(f)?, argument, self.terms.retries)
+    }
+
+    /// The pool's session: frames published there die with the pool, or with its process.
+    #[must_use]
+    pub fn session(&self) -> &Store {
+        self.session.store()
+    }
+
+    /// Takes no more calls. Those that were made go on.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Closes the pool and blocks until all tasks are done and the workers have ended.
+    pub fn join(mut self) {
+        self.shared.close();
+        self.join_thread();
+    }
+
+    /// Kills the workers. Tasks that are not finished are errors for whoever waits for them.
+    pub fn terminate(mut self) {
+        self.shared.terminate();
+        self.join_thread();
+    }
+
+    fn join_thread(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; the workers end with their sockets.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if getpid() != self.process {
+            // A forked child: the thread is the parent's, and the session looks after itself.
+            std::mem::forget(self.thread.take());
+            return;
+        }
+        self.shared.terminate();
+        self.join_thread();
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("workers", &self.worker_ids()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,370 @@
+//! One worker as its pool sees it: starting it, talking to it, and what is left when it has died.
+
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{net::UnixStream, process::ExitStatusExt},
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use super::{
+    board::Board,
+    call::{Call, Queued},
+    function::identity,
+    lines::{Lines, Output},
+    report::{Handles, Report, failure},
+    setup::Setup,
+    watch,
+    wire::{Inbox, Message, Unsent, put_bytes},
+    worker::MARKER,
+};
+use crate::error::{Error, Kind, Result, TaskFailure};
+
+/// How workers are started.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) setup: Setup,
+    pub(super) environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    /// The test that calls `init`, where there is no `main` to do it.
+    pub(super) test: Option<String>,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It has not said hello yet.
+    Started(Instant),
+    /// It runs its initializer.
+    Preparing,
+    Ready,
+    /// It gets no more tasks, and is to end by itself soon after this.
+    Leaving(Instant),
+}
+
+/// A task in a worker.
+pub(super) struct Running {
+    pub(super) call: Arc<Call>,
+    pub(super) task: Queued,
+}
+
+/// What a worker has to say.
+pub(super) enum Event {
+    Ready,
+    Unready(TaskFailure),
+    Done { running: Running, report: Report, handles: Handles, took: u64 },
+}
+
+/// A worker process.
+pub(super) struct Process {
+    child: Child,
+    pidfd: OwnedFd,
+    socket: UnixStream,
+    out: Unsent,
+    inbox: Inbox,
+    /// Given up when the worker is buried.
+    board: Option<Board>,
+    pub(super) outputs: [Lines; 2],
+    pub(super) phase: Phase,
+    setup: Setup,
+    /// Tasks that it has, in order; the first has the number `done`.
+    pub(super) running: VecDeque<Running>,
+    done: u64,
+    /// Tasks that it was ever given.
+    pub(super) given: u64,
+    /// It reads and writes no more.
+    hung_up: bool,
+    /// The process has ended; `bury` comes next.
+    pub(super) ended: bool,
+    /// Why the pool killed it, and the number of the task that this was about.
+    pub(super) killed: Option<(TaskFailure, u64)>,
+}
+
+impl Process {
+    pub(super) fn start(start: &Start) -> Result<Self> {
+        let os = |action, e: std::io::Error| Error::os(action, "/proc/self/exe", e);
+        let (socket, theirs) = UnixStream::pair().map_err(|e| os("make a socket for", e))?;
+        let (board, descriptor) = Board::make()?;
+        let marker = format!("{MARKER}{}", std::process::id());
+        // Not `current_exe`: a rebuild puts another binary in its place.
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = std::env::args_os().next() {
+            std::os::unix::process::CommandExt::arg0(&mut command, name);
+        }
+        if let Some(test) = &start.test {
+            // A test harness takes further words as further filters, which match nothing.
+            command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+        }
+        command.arg(marker).envs(start.environment.iter().cloned());
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| os("start a worker from", e))?;
+        // From here on the child must not be left behind.
+        let reap = |child: &mut Child| {
+            let _ = child.kill();
+            let _ = child.wait();
+        };
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            reap(&mut child);
+            return Err(Error::invalid("a worker", "it has no outputs"));
+        };
+        let connect = || -> std::io::Result<_> {
+            send_descriptor(&socket, &descriptor)?;
+            socket.set_nonblocking(true)?;
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
+            let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+            let in_test = start.test.is_some();
+            Ok((
+                pidfd,
+                Lines::new(stdout.into(), Output::Stdout, in_test)?,
+                Lines::new(stderr.into(), Output::Stderr, in_test)?,
+            ))
+        };
+        match connect() {
+            Ok((pidfd, stdout, stderr)) => Ok(Self {
+                child,
+                pidfd,
+                socket,
+                out: Unsent::default(),
+                inbox: Inbox::default(),
+                board: Some(board),
+                outputs: [stdout, stderr],
+                phase: Phase::Started(Instant::now()),
+                setup: start.setup.clone(),
+                running: VecDeque::new(),
+                done: 0,
+                given: 0,
+                hung_up: false,
+                ended: false,
+                killed: None,
+            }),
+            Err(e) => {
+                reap(&mut child);
+                Err(os("connect to a worker of", e))
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Readable when the process has ended.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The socket, until the worker has hung up.
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        (!self.hung_up).then(|| self.socket.as_fd())
+    }
+
+    /// Whether something waits until the socket takes more.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Gives it a chunk of tasks of one call.
+    pub(super) fn give(&mut self, call: &Arc<Call>, tasks: &mut Vec<Queued>) {
+        self.out.put(Message::Work, |out| {
+            out.extend_from_slice(&call.function.run.to_le_bytes());
+            out.extend_from_slice(&call.function.target.to_le_bytes());
+            out.extend_from_slice(&u32::try_from(tasks.len()).unwrap_or(0).to_le_bytes());
+            for task in tasks.iter() {
+                put_bytes(out, &task.argument);
+            }
+        });
+        self.given += u64::try_from(tasks.len()).unwrap_or(0);
+        self.running.extend(tasks.drain(..).map(|task| Running { call: call.clone(), task }));
+        self.send();
+    }
+
+    /// The pool holds the frames of all results so far.
+    pub(super) fn release(&mut self) {
+        let done = self.done;
+        self.out.put(Message::Release, |out| out.extend_from_slice(&done.to_le_bytes()));
+        self.send();
+    }
+
+    /// Writes what the socket takes. An error means that the process is ending, which its pidfd tells.
+    pub(super) fn send(&mut self) {
+        let _ = self.out.write(&mut self.socket);
+    }
+
+    /// Reads what is there, and hands on what it means.
+    pub(super) fn receive(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        loop {
+            match self.inbox.read(&mut self.socket) {
+                Ok(1..) => self.messages(events)?,
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(0) | Err(_) => {
+                    // It is ending; one that only closed its socket is of no use any more.
+                    self.hung_up = true;
+                    if !matches!(self.phase, Phase::Leaving(_)) {
+                        let _ = self.child.kill();
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn messages(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        while let Some((message, mut body)) = self.inbox.next()? {
+            match message {
+                Message::Hello => {
+                    let theirs = body.text()?;
+                    let ours = identity()?;
+                    if theirs != ours {
+                        let found = format!("it is another executable ({theirs}) than the pool ({ours})");
+                        return Err(Kind::Worker { found, next: "start the program again" }.into());
+                    }
+                    self.outputs.iter_mut().for_each(Lines::discard_so_far);
+                    if !matches!(self.phase, Phase::Leaving(_)) {
+                        self.phase = Phase::Preparing;
+                    }
+                    let setup = &self.setup;
+                    self.out.put(Message::Setup, |out| setup.write(out));
+                }
+                Message::Ready => {
+                    if !matches!(self.phase, Phase::Leaving(_)) {
+                        self.phase = Phase::Ready;
+                    }
+                    events.push(Event::Ready);
+                }
+                Message::Unready => events.push(Event::Unready(failure(Report::read(&mut body)?.0))),
+                Message::Done => {
+                    let (number, took) = (body.u64()?, body.u64()?);
+                    // A worker that died while it sent has the same report on its board.
+                    if number < self.done {
+                        continue;
+                    }
+                    let (report, handles) = Report::read(&mut body)?;
+                    let Some(running) = self.running.pop_front().filter(|_| number == self.done) else {
+                        return Err(super::wire::garbled());
+                    };
+                    self.done += 1;
+                    events.push(Event::Done { running, report, handles, took });
+                }
+                _ => return Err(super::wire::garbled()),
+            }
+        }
+        self.send();
+        Ok(())
+    }
+
+    /// For how long its task has been running.
+    pub(super) fn busy_for(&self) -> Option<(Duration, u64)> {
+        let begun = self.board.as_ref()?.running().filter(|begun| begun.number >= self.done)?;
+        Some((Duration::from_nanos(watch::now().saturating_sub(begun.at)), begun.number))
+    }
+
+    /// The call whose task runs now.
+    pub(super) fn current(&self) -> Option<(&Running, u64)> {
+        let number = self.board.as_ref()?.running()?.number;
+        let ahead = usize::try_from(number.checked_sub(self.done)?).ok()?;
+        Some((self.running.get(ahead)?, number))
+    }
+
+    /// Kills it; `failure` is what its task `number` comes to.
+    pub(super) fn kill(&mut self, failure: TaskFailure, number: u64) {
+        if self.killed.is_none() && self.board.as_ref().is_some_and(|board| board.condemn(number)) {
+            self.killed = Some((failure, number));
+            // It may have ended by itself just now, which its pidfd tells.
+            let _ = self.child.kill();
+        }
+    }
+
+    /// Ends one that does not do what it should, whatever it runs.
+    pub(super) fn kill_stuck(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    /// Asks it to end.
+    pub(super) fn dismiss(&mut self) {
+        self.phase = Phase::Leaving(Instant::now());
+        self.out.put(Message::Leave, |_| {});
+        self.send();
+    }
+
+    /// Ends it now.
+    pub(super) fn kill_and_bury(mut self) -> Buried {
+        let _ = self.child.kill();
+        self.bury()
+    }
+
+    /// After the process has ended: what it had finished, the task that it was running, and those that it never began.
+    pub(super) fn bury(mut self) -> Buried {
+        let status = self.child.wait();
+        let mut finished = Vec::new();
+        let _ = self.receive(&mut finished);
+        // What came in part is on the board in whole.
+        self.inbox.forget_rest();
+        let board = self.board.take();
+        let begun = board.as_ref().and_then(Board::running).map(|begun| begun.number);
+        self.inbox.append(&board.map(Board::into_leftover).unwrap_or_default());
+        let _ = self.messages(&mut finished);
+        self.outputs.iter_mut().for_each(Lines::finish);
+        // One that was killed for an earlier task had begun the next in word only: see `Board::begin`.
+        let killed = self.killed.take();
+        let for_earlier = killed.as_ref().is_some_and(|(_, number)| *number < self.done);
+        let was_running = begun == Some(self.done) && !for_earlier;
+        let interrupted = if was_running { self.running.pop_front() } else { None };
+        let how = status.map_or_else(|e| e.to_string(), how);
+        let failure = match killed {
+            Some((failure, number)) if number == self.done => failure,
+            _ => TaskFailure::Lost { pid: self.child.id(), how: how.clone() },
+        };
+        let unbegun = std::mem::take(&mut self.running);
+        Buried { finished, interrupted, failure, unbegun, phase: self.phase, how }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is left of a worker.
+pub(super) struct Buried {
+    pub(super) finished: Vec<Event>,
+    pub(super) interrupted: Option<Running>,
+    /// What the interrupted task comes to.
+    pub(super) failure: TaskFailure,
+    pub(super) unbegun: VecDeque<Running>,
+    pub(super) phase: Phase,
+    /// "was killed by signal 9 (SIGKILL)"
+    pub(super) how: String,
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("no name");
+            let memory = if signal == 9 { ", by somebody or for want of memory" } else { "" };
+            format!("was killed by signal {signal} ({name}){memory}")
+        }
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn send_descriptor(socket: &UnixStream, descriptor: &OwnedFd) -> std::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?;
+    Ok(())
+}

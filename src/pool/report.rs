@@ -1,0 +1,106 @@
+//! What becomes of a task: in the worker, over the wire, and for the caller.
+
+use super::{
+    call::{Finished, Queued, Value},
+    published::Unclaimed,
+    wire::{Body, garbled, put_bytes},
+};
+use crate::{
+    error::{Remote, Result, TaskFailure},
+    frame::Handle,
+    store::Store,
+};
+
+/// Handles of the frames in a result.
+#[derive(Default)]
+pub(super) struct Handles {
+    pub(super) frames: Vec<String>,
+    /// Of those that the caller is to own.
+    pub(super) given: Vec<String>,
+}
+
+/// What becomes of a task, as it goes over the wire.
+pub(super) enum Report {
+    Value(Vec<u8>),
+    Failed(Vec<String>),
+    Panicked { message: String, location: String },
+    NotSent { what: &'static str, detail: String },
+}
+
+impl Report {
+    pub(super) fn write(&self, out: &mut Vec<u8>, handles: &Handles) {
+        match self {
+            Self::Value(bytes) => {
+                out.push(0);
+                put_texts(out, &handles.frames);
+                put_texts(out, &handles.given);
+                out.extend_from_slice(bytes);
+            }
+            Self::Failed(chain) => {
+                out.push(1);
+                put_texts(out, chain);
+            }
+            Self::Panicked { message, location } => {
+                out.push(2);
+                put_bytes(out, message.as_bytes());
+                put_bytes(out, location.as_bytes());
+            }
+            Self::NotSent { what, detail } => {
+                out.push(if *what == "argument" { 3 } else { 4 });
+                put_bytes(out, detail.as_bytes());
+            }
+        }
+    }
+
+    /// Reads a report, with the handles of the frames in its value.
+    pub(super) fn read(body: &mut Body<'_>) -> Result<(Self, Handles)> {
+        let report = match body.u8()? {
+            0 => {
+                let handles = Handles { frames: texts(body)?, given: texts(body)? };
+                return Ok((Self::Value(body.0.to_vec()), handles));
+            }
+            1 => Self::Failed(texts(body)?),
+            2 => Self::Panicked { message: body.text()?, location: body.text()? },
+            3 => Self::NotSent { what: "argument", detail: body.text()? },
+            4 => Self::NotSent { what: "result", detail: body.text()? },
+            _ => return Err(garbled()),
+        };
+        Ok((report, Handles::default()))
+    }
+}
+
+fn put_texts(out: &mut Vec<u8>, texts: &[String]) {
+    out.extend_from_slice(&u32::try_from(texts.len()).unwrap_or(0).to_le_bytes());
+    for text in texts {
+        put_bytes(out, text.as_bytes());
+    }
+}
+
+fn texts(body: &mut Body<'_>) -> Result<Vec<String>> {
+    (0..body.u32()?).map(|_| body.text()).collect()
+}
+
+/// What a report means for its task, if it is no value.
+pub(super) fn failure(report: Report) -> TaskFailure {
+    match report {
+        // The initializer's, which is none.
+        Report::Value(_) => TaskFailure::Cancelled("it has no result".to_owned()),
+        Report::Failed(chain) => TaskFailure::Failed(Remote::of_chain(chain)),
+        Report::Panicked { message, location } => TaskFailure::Panicked { message, location },
+        Report::NotSent { what, detail } => TaskFailure::NotSent { what, detail },
+    }
+}
+
+/// What a report means for its task. Frames in it are mapped before the worker lets them go.
+pub(super) fn finished(session: &Store, task: Queued, report: Report, handles: &Handles) -> Finished {
+    match report {
+        Report::Value(bytes) => {
+            let hold = |text: &String| text.parse::<Handle>().ok()?.hold().ok().flatten();
+            let held = handles.frames.iter().filter_map(hold).collect();
+            let claim = |text: &String| Some(Unclaimed::of(session, &text.parse::<Handle>().ok()?));
+            let unclaimed = handles.given.iter().filter_map(claim).collect();
+            Finished { index: task.index, result: Ok(Value { bytes, held, unclaimed }), argument: None }
+        }
+        failed => Finished { index: task.index, result: Err(failure(failed)), argument: Some(task.argument) },
+    }
+}

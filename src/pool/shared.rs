@@ -1,0 +1,211 @@
+//! What callers and the supervisor share: calls with tasks that wait, and orders.
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    process::{Pid, getpid},
+};
+
+use super::call::{Call, Queued};
+use crate::{
+    error::{Error, Result},
+    store::Store,
+};
+
+/// What callers and the supervisor share.
+pub(super) struct Shared {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    wake: OwnedFd,
+    /// The pool's session, in which workers publish results.
+    session: Store,
+    /// The process that the supervisor runs in.
+    process: Pid,
+}
+
+/// What callers want from the supervisor, and what it says of itself.
+#[derive(Default)]
+struct Orders {
+    /// Calls with tasks that wait, in turn.
+    calls: VecDeque<Arc<Call>>,
+    /// Calls whose running task is to be killed.
+    cancelled: Vec<Arc<Call>>,
+    /// Callers that may still add tasks.
+    open: usize,
+    /// No more calls; the workers end when all is done.
+    closed: bool,
+    terminated: bool,
+    workers: Vec<u32>,
+    started: Option<Result<()>>,
+    /// Why the supervisor has ended.
+    over: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn new(session: &Store) -> Result<Arc<Self>> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| Error::os("make an event for", "/proc/self", e))?;
+        Ok(Arc::new(Self {
+            orders: Mutex::default(),
+            changed: Condvar::new(),
+            wake,
+            session: session.clone(),
+            process: getpid(),
+        }))
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        // Nothing that can panic runs under this lock.
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // The counter is full only when it was not read for long; then the supervisor is awake anyway.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    pub(super) fn session(&self) -> &Store {
+        &self.session
+    }
+
+    /// Begins to add tasks; `end_adding` must follow.
+    pub(super) fn begin_adding(&self) -> Result<()> {
+        if getpid() != self.process {
+            let expected = "its thread is not in this one: build a pool here, after the fork";
+            return Err(Error::invalid("a call of a pool of the parent process", expected));
+        }
+        let mut orders = self.orders();
+        if let Some(why) = &orders.over {
+            return Err(Error::invalid("a call of a pool that has ended", why));
+        }
+        if orders.closed {
+            return Err(Error::invalid("a call of a closed pool", "calls must come before `close`"));
+        }
+        orders.open += 1;
+        Ok(())
+    }
+
+    pub(super) fn end_adding(&self) {
+        self.orders().open -= 1;
+        self.wake();
+    }
+
+    /// Adds tasks to a call, and lets the supervisor know.
+    pub(super) fn submit(&self, call: &Arc<Call>, tasks: &mut Vec<Queued>) -> Result<()> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let mut orders = self.orders();
+        if let Some(why) = &orders.over {
+            return Err(Error::invalid("a call of a pool that has ended", why));
+        }
+        call.add(tasks);
+        orders.enlist(call);
+        drop(orders);
+        self.wake();
+        Ok(())
+    }
+
+    /// Ends the running task of an abandoned call.
+    pub(super) fn cancel(&self, call: &Arc<Call>) {
+        self.orders().cancelled.push(call.clone());
+        self.wake();
+    }
+
+    pub(super) fn close(&self) {
+        self.orders().closed = true;
+        self.wake();
+    }
+
+    pub(super) fn terminate(&self) {
+        self.orders().terminated = true;
+        self.wake();
+    }
+
+    /// Whether the pool was closed, and whether it was terminated; moves the cancelled calls out.
+    pub(super) fn state(&self, cancelled: &mut Vec<Arc<Call>>) -> (bool, bool) {
+        let mut orders = self.orders();
+        cancelled.append(&mut orders.cancelled);
+        (orders.closed, orders.terminated)
+    }
+
+    /// Whether there are tasks to do, or callers that may bring some.
+    pub(super) fn has_calls(&self) -> bool {
+        let orders = self.orders();
+        // A call that was abandoned may still stand in the line, with nothing that waits.
+        orders.open > 0 || orders.calls.iter().any(|call| call.has_waiting())
+    }
+
+    /// Takes a chunk of the call whose turn it is; `size` is asked with the tasks that wait and their mean time.
+    pub(super) fn next_call(
+        &self,
+        size: impl FnOnce(usize, Option<u64>) -> usize,
+        tasks: &mut Vec<Queued>,
+    ) -> Option<Arc<Call>> {
+        let mut orders = self.orders();
+        let call = orders.calls.pop_front()?;
+        call.take(size, tasks);
+        if call.has_waiting() {
+            orders.calls.push_back(call.clone());
+        }
+        Some(call)
+    }
+
+    /// Gives a call its turn again.
+    pub(super) fn enlist(&self, call: &Arc<Call>) {
+        self.orders().enlist(call);
+    }
+
+    pub(super) fn wake_descriptor(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    pub(super) fn clear_wake(&self) {
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+
+    pub(super) fn set_worker_ids(&self, ids: Vec<u32>) {
+        self.orders().workers = ids;
+    }
+
+    pub(super) fn set_started(&self, result: Result<()>) {
+        self.orders().started = Some(result);
+        self.changed.notify_all();
+    }
+
+    /// Refuses calls from now on; returns those that still wait.
+    pub(super) fn set_over(&self, why: &str) -> VecDeque<Arc<Call>> {
+        let mut orders = self.orders();
+        orders.over = Some(why.to_owned());
+        orders.workers.clear();
+        std::mem::take(&mut orders.calls)
+    }
+
+    pub(super) fn worker_ids(&self) -> Vec<u32> {
+        self.orders().workers.clone()
+    }
+
+    /// Waits until all workers are ready, or one cannot be.
+    pub(super) fn started(&self) -> Result<()> {
+        let mut orders = self.orders();
+        loop {
+            if let Some(started) = orders.started.take() {
+                return started;
+            }
+            orders = self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Orders {
+    fn enlist(&mut self, call: &Arc<Call>) {
+        if !self.calls.iter().any(|other| Arc::ptr_eq(other, call)) {
+            self.calls.push_back(call.clone());
+        }
+    }
+}

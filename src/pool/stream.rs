@@ -1,0 +1,370 @@
+//! A call while its caller takes results: feeding items in, bringing results into order.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    iter::Fuse,
+    marker::PhantomData,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    call::{Call, Finished, Value},
+    function::{Function, read},
+    published::{Unclaimed, taking_over},
+    shared::Shared,
+};
+use crate::error::{Error, Result, TaskFailure};
+
+/// What happens to the other tasks of a call when one has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Those that wait never run, those that run go on unseen, and the call returns the error at once.
+    #[default]
+    Cancel,
+    /// All run; then the call returns the error of the first item that failed.
+    Finish,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Tasks that have ended, the failed ones included.
+    pub done: usize,
+    /// Tasks that failed.
+    pub failed: usize,
+    /// Tasks in all, where the iterator of items knows.
+    pub total: Option<usize>,
+}
+
+/// What holds for every call of a pool.
+#[derive(Clone, Default)]
+pub(super) struct Terms {
+    pub(super) retries: u32,
+    pub(super) in_flight: Option<usize>,
+    pub(super) on_failure: OnFailure,
+    pub(super) progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+/// A call with items that are still to come. Dropped, it takes back what no worker has.
+pub(super) struct Stream<'p, I> {
+    shared: &'p Shared,
+    pub(super) call: Arc<Call>,
+    items: Fuse<I>,
+    /// Tasks that may be under way.
+    limit: usize,
+    /// Index of the next item.
+    next: usize,
+    /// Tasks under way: handed over, and their results not handed on.
+    under_way: usize,
+    arrived: VecDeque<Finished>,
+    terms: Terms,
+    progress: Progress,
+}
+
+impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> {
+    pub(super) fn new(shared: &'p Shared, function: Function, items: I, limit: usize, terms: Terms) -> Result<Self> {
+        shared.begin_adding()?;
+        let total = match items.size_hint() {
+            (least, Some(most)) if least == most => Some(most),
+            _ => None,
+        };
+        Ok(Self {
+            shared,
+            call: Call::new::<I::Item>(function),
+            items: items.fuse(),
+            limit,
+            next: 0,
+            under_way: 0,
+            arrived: VecDeque::new(),
+            terms,
+            progress: Progress { done: 0, failed: 0, total },
+        })
+    }
+
+    /// Hands items over until enough are under way.
+    fn feed(&mut self) -> Result<()> {
+        const GROUP: usize = 256;
+        const PATIENCE: Duration = Duration::from_millis(1);
+        /// Then results come first, if there are any.
+        const SLOW: Duration = Duration::from_millis(10);
+        if self.under_way > self.limit / 2 {
+            return Ok(());
+        }
+        let mut group = Vec::new();
+        let start = Instant::now();
+        let mut since = start;
+        while self.under_way < self.limit {
+            let Some(item) = self.items.next() else { break };
+            match Call::encode(self.next, &item, self.terms.retries) {
+                Ok(task) => group.push(task),
+                Err(failure) => {
+                    self.arrived.push_back(Finished { index: self.next, result: Err(failure), argument: None });
+                }
+            }
+            self.next += 1;
+            self.under_way += 1;
+            // The first goes at once, and no item waits long for a slow iterator.
+            if self.next == 1 || group.len() == GROUP || since.elapsed() > PATIENCE {
+                self.shared.submit(&self.call, &mut group)?;
+                since = Instant::now();
+                if since - start > SLOW && (self.call.has_finished() || !self.arrived.is_empty()) {
+                    return Ok(());
+                }
+            }
+        }
+        self.shared.submit(&self.call, &mut group)
+    }
+
+    /// The next task that has ended, in no order. `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Finished>> {
+        loop {
+            if let Some(finished) = self.arrived.pop_front() {
+                self.count(&finished);
+                return Ok(Some(finished));
+            }
+            self.feed()?;
+            if !self.arrived.is_empty() {
+                continue;
+            }
+            if self.under_way == 0 {
+                return Ok(None);
+            }
+            self.call.wait(&mut self.arrived, None);
+            if self.arrived.is_empty() {
+                let why = self.call.why_ended().unwrap_or_default();
+                return Err(Error::invalid("a call of a pool that has ended", why));
+            }
+        }
+    }
+
+    /// Counts a task that has ended, and tells how far the call is whenever all that arrived are counted.
+    fn count(&mut self, finished: &Finished) {
+        self.progress.done += 1;
+        self.progress.failed += usize::from(finished.result.is_err());
+        if let (Some(progress), true) = (&self.terms.progress, self.arrived.is_empty()) {
+            progress(self.progress);
+        }
+    }
+
+    /// The value of a task of this call, or its error.
+    fn value<R: DeserializeOwned>(&self, finished: Finished) -> Result<R> {
+        value(self.shared, &self.call, finished)
+    }
+
+    /// One result was handed on.
+    pub(super) fn handed_on(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// All results, in the order of items.
+    pub(super) fn collect<R: DeserializeOwned>(mut self) -> Result<Vec<R>> {
+        let mut results: Vec<Option<R>> = Vec::new();
+        let mut error: Option<(usize, Error)> = None;
+        while let Some(finished) = self.next()? {
+            self.handed_on();
+            let index = finished.index;
+            match self.value(finished) {
+                Ok(value) => {
+                    if results.len() <= index {
+                        results.resize_with(index + 1, || None);
+                    }
+                    if let Some(place) = results.get_mut(index) {
+                        *place = Some(value);
+                    }
+                }
+                Err(failed) if self.terms.on_failure == OnFailure::Cancel => return Err(failed),
+                Err(failed) => {
+                    if error.as_ref().is_none_or(|(first, _)| index < *first) {
+                        error = Some((index, failed));
+                    }
+                }
+            }
+        }
+        match error {
+            Some((_, error)) => Err(error),
+            None => Ok(results.into_iter().flatten().collect()),
+        }
+    }
+}
+
+impl<I> Drop for Stream<'_, I> {
+    fn drop(&mut self) {
+        self.call.abandon();
+        self.shared.end_adding();
+    }
+}
+
+/// The value of a task, or its error.
+fn value<R: DeserializeOwned>(shared: &Shared, call: &Call, finished: Finished) -> Result<R> {
+    let Finished { index, result, argument } = finished;
+    let failure = match result {
+        // The frames in it stay mapped until they are opened here.
+        Ok(Value { bytes, held: _held, unclaimed }) => match taking_over(shared.session(), || read(&bytes)) {
+            Ok(value) => {
+                unclaimed.into_iter().for_each(Unclaimed::claimed);
+                return Ok(value);
+            }
+            Err(detail) => TaskFailure::NotSent { what: "result", detail },
+        },
+        Err(failure) => failure,
+    };
+    Err(call.error(index, argument.as_deref(), failure))
+}
+
+/// Results in the order of items, as they come; made by [`Pool::imap`](super::Pool::imap).
+///
+/// Memory is bounded: no more than [`in_flight`](super::Builder::in_flight) tasks are under way, those included whose
+/// results wait for an earlier one. Dropped, it takes back what no worker has been given yet.
+pub struct Imap<'p, I, R> {
+    stream: Stream<'p, I>,
+    /// Results from the next one on, where they have arrived.
+    window: VecDeque<Option<Finished>>,
+    /// Index of the next result.
+    next: usize,
+    is_over: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<'p, I, R> Imap<'p, I, R> {
+    pub(super) fn new(stream: Stream<'p, I>) -> Self {
+        Self { stream, window: VecDeque::new(), next: 0, is_over: false, result: PhantomData }
+    }
+}
+
+impl<I, R> Iterator for Imap<'_, I, R>
+where
+    I: Iterator<Item: Serialize + DeserializeOwned + Debug>,
+    R: DeserializeOwned,
+{
+    type Item = Result<R>;
+
+    fn next(&mut self) -> Option<Result<R>> {
+        while !self.is_over {
+            if let Some(Some(_)) = self.window.front() {
+                let finished = self.window.pop_front().flatten()?;
+                self.next += 1;
+                self.stream.handed_on();
+                return Some(self.stream.value(finished));
+            }
+            match self.stream.next() {
+                Ok(None) => self.is_over = true,
+                Ok(Some(finished)) => {
+                    let ahead = finished.index.saturating_sub(self.next);
+                    if self.window.len() <= ahead {
+                        self.window.resize_with(ahead + 1, || None);
+                    }
+                    if let Some(place) = self.window.get_mut(ahead) {
+                        *place = Some(finished);
+                    }
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Results as they come, with the positions of their items; made by
+/// [`Pool::map_unordered`](super::Pool::map_unordered).
+pub struct Unordered<'p, I, R> {
+    stream: Stream<'p, I>,
+    is_over: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<'p, I, R> Unordered<'p, I, R> {
+    pub(super) fn new(stream: Stream<'p, I>) -> Self {
+        Self { stream, is_over: false, result: PhantomData }
+    }
+}
+
+impl<I, R> Iterator for Unordered<'_, I, R>
+where
+    I: Iterator<Item: Serialize + DeserializeOwned + Debug>,
+    R: DeserializeOwned,
+{
+    type Item = Result<(usize, R)>;
+
+    fn next(&mut self) -> Option<Result<(usize, R)>> {
+        if self.is_over {
+            return None;
+        }
+        match self.stream.next() {
+            Ok(Some(finished)) => {
+                self.stream.handed_on();
+                let index = finished.index;
+                Some(self.stream.value(finished).map(|value| (index, value)))
+            }
+            Ok(None) => {
+                self.is_over = true;
+                None
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// One task that runs by itself; made by [`Pool::submit`](super::Pool::submit).
+///
+/// Dropped, it still runs, and its result is lost. It does not keep the pool alive.
+#[must_use = "a task that is dropped loses its result"]
+pub struct Task<R> {
+    shared: Arc<Shared>,
+    call: Arc<Call>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Task<R> {
+    pub(super) fn start<A>(shared: &Arc<Shared>, function: Function, argument: &A, retries: u32) -> Result<Self>
+    where
+        A: Serialize + DeserializeOwned + Debug,
+    {
+        let call = Call::new::<A>(function);
+        let task = Call::encode(0, argument, retries).map_err(|failure| call.error(0, None, failure))?;
+        shared.begin_adding()?;
+        let submitted = shared.submit(&call, &mut vec![task]);
+        shared.end_adding();
+        submitted?;
+        Ok(Self { shared: shared.clone(), call, result: PhantomData })
+    }
+
+    /// Blocks until the result is there.
+    pub fn wait(self) -> Result<R> {
+        self.take(None).unwrap_or_else(|task| {
+            let why = task.call.why_ended().unwrap_or_default();
+            Err(Error::invalid("a task of a pool that has ended", why))
+        })
+    }
+
+    /// Blocks until the result is there, or the time is over: then the task is given back.
+    pub fn wait_timeout(self, limit: Duration) -> std::result::Result<Result<R>, Self> {
+        self.take(Some(limit))
+    }
+
+    fn take(self, limit: Option<Duration>) -> std::result::Result<Result<R>, Self> {
+        let mut finished = VecDeque::new();
+        self.call.wait(&mut finished, limit);
+        match finished.pop_front() {
+            Some(finished) => Ok(value(&self.shared, &self.call, finished)),
+            None => Err(self),
+        }
+    }
+
+    /// Takes the task back. One that waits never runs; one that runs is ended with its worker, which is replaced. One that
+    /// a worker was given and has not begun may begin before it is ended.
+    pub fn cancel(self) {
+        self.call.abandon();
+        self.shared.cancel(&self.call);
+    }
+}

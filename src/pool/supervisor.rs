@@ -1,0 +1,433 @@
+//! The one thread of a pool: starts workers, gives them tasks, hears them, and cleans up after those that die.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    call::{Call, Finished},
+    function::chain,
+    process::{Buried, Event, Phase, Process, Running, Start},
+    report::finished,
+    shared::Shared,
+};
+use crate::error::{Error, Kind, Result, TaskFailure};
+
+/// How long a worker may take until it says hello.
+const HELLO: Duration = Duration::from_secs(10);
+/// What a chunk of tasks should take, in nanoseconds.
+const CHUNK: u64 = 1_000_000;
+/// A worker gets more before its tasks are done when they will take less than this, in nanoseconds.
+const AHEAD: u64 = 500_000;
+const LARGEST_CHUNK: usize = 4096;
+/// So many workers may die one after the other before one of them finishes a task; then the pool gives up.
+const VAIN_STARTS: u32 = 10;
+/// So many workers may die one after the other before they begin the task that they were given first; then it is taken
+/// to be the reason (an argument that does not fit into memory, say).
+const DEATHS_BEFORE: u32 = 5;
+/// How long a worker may take to end by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the pool waits before it tries again to start a worker.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How a pool treats tasks.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) workers: usize,
+    pub(super) task_timeout: Option<Duration>,
+    pub(super) chunk_size: Option<usize>,
+    pub(super) max_tasks_per_worker: Option<u64>,
+}
+
+/// What a descriptor that is ready belongs to.
+#[derive(Clone, Copy)]
+enum Source {
+    Wake,
+    Death,
+    Socket,
+    Output(usize),
+}
+
+pub(super) struct Supervisor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) start: Start,
+    pub(super) rules: Rules,
+    workers: Vec<Process>,
+    cancelled: Vec<Arc<Call>>,
+    /// Workers in a row that died before they finished anything, or could not be started.
+    vain: u32,
+    /// When a worker could not be started, or died before it did anything: the next one starts `PAUSE` later.
+    paused: Option<Instant>,
+    started: bool,
+}
+
+impl Supervisor {
+    pub(super) fn new(shared: Arc<Shared>, start: Start, rules: Rules) -> Self {
+        Self { shared, start, rules, workers: Vec::new(), cancelled: Vec::new(), vain: 0, paused: None, started: false }
+    }
+
+    pub(super) fn run(mut self) {
+        // Nothing in it panics; if it does all the same, nobody may wait for ever.
+        let why = match catch_unwind(AssertUnwindSafe(|| self.serve())) {
+            Err(_) => "the thread of the pool panicked, which is a bug in coframe".to_owned(),
+            Ok(Ok(why)) => why.to_owned(),
+            Ok(Err(error)) => {
+                let why = chain(&error).join(": ");
+                self.report_start(Err(error));
+                why
+            }
+        };
+        self.end(&why);
+    }
+
+    /// Serves until the pool is closed and idle, or terminated; says which.
+    fn serve(&mut self) -> Result<&'static str> {
+        loop {
+            let (closed, terminated) = self.shared.state(&mut self.cancelled);
+            if terminated {
+                return Ok("the pool was terminated");
+            }
+            self.kill_cancelled();
+            self.kill_late()?;
+            self.retire();
+            if closed && self.is_idle() {
+                let stays = |worker: &&mut Process| !matches!(worker.phase, Phase::Leaving(_));
+                self.workers.iter_mut().filter(stays).for_each(Process::dismiss);
+                if self.workers.is_empty() {
+                    return Ok("the pool was closed");
+                }
+            } else {
+                self.replace_missing()?;
+                self.dispatch();
+            }
+            for (worker, source) in self.wait()? {
+                self.handle(worker, source)?;
+            }
+            self.bury_dead()?;
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.workers.iter().all(|worker| worker.running.is_empty()) && !self.shared.has_calls()
+    }
+
+    /// Lets workers go that have run as many tasks as one may.
+    fn retire(&mut self) {
+        let Some(most) = self.rules.max_tasks_per_worker else { return };
+        let is_spent =
+            |worker: &&mut Process| worker.given >= most && worker.running.is_empty() && worker.phase == Phase::Ready;
+        self.workers.iter_mut().filter(is_spent).for_each(Process::dismiss);
+    }
+
+    fn replace_missing(&mut self) -> Result<()> {
+        let before = self.workers.len();
+        if self.paused.is_some_and(|since| since.elapsed() < PAUSE) {
+            return Ok(());
+        }
+        self.paused = None;
+        while self.workers.len() < self.rules.workers {
+            match Process::start(&self.start) {
+                Ok(worker) => self.workers.push(worker),
+                Err(error) => {
+                    // Descriptors or processes may be wanting for a moment.
+                    self.vain += 1;
+                    if !self.started || self.vain >= VAIN_STARTS {
+                        return Err(error);
+                    }
+                    self.paused = Some(Instant::now());
+                    break;
+                }
+            }
+        }
+        if self.workers.len() != before {
+            self.publish_ids();
+        }
+        Ok(())
+    }
+
+    fn publish_ids(&self) {
+        self.shared.set_worker_ids(self.workers.iter().map(Process::pid).collect());
+    }
+
+    /// Tells the builder how the first workers started.
+    fn report_start(&mut self, result: Result<()>) {
+        if !self.started {
+            self.started = true;
+            self.shared.set_started(result);
+        }
+    }
+
+    fn kill_cancelled(&mut self) {
+        for worker in &mut self.workers {
+            let is_cancelled = |running: &Running| self.cancelled.iter().any(|call| Arc::ptr_eq(call, &running.call));
+            let number = worker.current().filter(|(running, _)| is_cancelled(running)).map(|(_, number)| number);
+            if let Some(number) = number {
+                worker.kill(TaskFailure::Cancelled("its caller cancelled it".to_owned()), number);
+            }
+        }
+        // One that a worker has and did not begin is looked at again after the next report.
+        let workers = &self.workers;
+        let is_here = |call: &Arc<Call>| workers.iter().any(|w| w.running.iter().any(|r| Arc::ptr_eq(&r.call, call)));
+        self.cancelled.retain(is_here);
+    }
+
+    /// Kills workers whose task runs for too long, that do not say hello, or that do not end.
+    fn kill_late(&mut self) -> Result<()> {
+        for index in 0..self.workers.len() {
+            let is_silent = |worker: &Process| matches!(worker.phase, Phase::Started(since) if since.elapsed() > HELLO);
+            if self.workers.get(index).is_some_and(is_silent) {
+                // It may have said so while this thread was held up.
+                self.handle(index, Source::Socket)?;
+            }
+            let Some(worker) = self.workers.get_mut(index) else { break };
+            if is_silent(worker) {
+                if !self.started {
+                    let found = format!("process {} said nothing for {HELLO:?}", worker.pid());
+                    return Err(Kind::Worker { found, next: NO_INIT }.into());
+                }
+                worker.kill_stuck();
+            }
+            if matches!(worker.phase, Phase::Leaving(since) if since.elapsed() > FAREWELL) {
+                worker.kill_stuck();
+            }
+            let Some(limit) = self.rules.task_timeout else { continue };
+            if let Some((_, number)) = worker.busy_for().filter(|(time, _)| *time > limit) {
+                worker.kill(TaskFailure::TimedOut(limit), number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives tasks to workers that want some.
+    fn dispatch(&mut self) {
+        let mut tasks = Vec::new();
+        for worker in &mut self.workers {
+            while let Some(room) = wants(worker, &self.rules) {
+                let size = |waiting, mean| chunk(&self.rules, waiting, mean).clamp(1, room);
+                let Some(call) = self.shared.next_call(size, &mut tasks) else { return };
+                if !tasks.is_empty() {
+                    worker.give(&call, &mut tasks);
+                }
+            }
+        }
+    }
+
+    /// Waits until something happens; returns the workers that it happens to.
+    fn wait(&self) -> Result<Vec<(usize, Source)>> {
+        let mut sources = vec![(0, Source::Wake)];
+        let mut descriptors = vec![PollFd::from_borrowed_fd(self.shared.wake_descriptor(), PollFlags::IN)];
+        for (index, worker) in self.workers.iter().enumerate() {
+            let out = if worker.is_behind() { PollFlags::OUT } else { PollFlags::empty() };
+            if let Some(socket) = worker.socket() {
+                descriptors.push(PollFd::from_borrowed_fd(socket, PollFlags::IN | out));
+                sources.push((index, Source::Socket));
+            }
+            for (output, lines) in worker.outputs.iter().enumerate() {
+                if let Some(pipe) = lines.descriptor() {
+                    descriptors.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+                    sources.push((index, Source::Output(output)));
+                }
+            }
+            descriptors.push(PollFd::from_borrowed_fd(worker.pidfd(), PollFlags::IN));
+            sources.push((index, Source::Death));
+        }
+        let limit = self.next_check().map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        match poll(&mut descriptors, limit.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(e) => return Err(Error::os("wait for the workers of", "/proc/self", e)),
+        }
+        let is_ready = |(descriptor, _): &(&PollFd<'_>, _)| !descriptor.revents().is_empty();
+        Ok(descriptors.iter().zip(sources).filter(is_ready).map(|(_, source)| source).collect())
+    }
+
+    /// When a time-out may be due.
+    fn next_check(&self) -> Option<Duration> {
+        let due = |worker: &Process| match (worker.phase, self.rules.task_timeout) {
+            (Phase::Started(since), _) => Some(HELLO.saturating_sub(since.elapsed()) + Duration::from_millis(1)),
+            (Phase::Leaving(since), _) => Some(FAREWELL.saturating_sub(since.elapsed()) + Duration::from_millis(1)),
+            (_, Some(limit)) if !worker.running.is_empty() => {
+                let busy = worker.busy_for().map_or(Duration::ZERO, |(time, _)| time);
+                Some(limit.saturating_sub(busy).saturating_add(Duration::from_millis(1)))
+            }
+            _ => None,
+        };
+        // A cancelled task that its worker has not begun is waited for.
+        let cancelled = (!self.cancelled.is_empty()).then_some(Duration::from_millis(2));
+        let paused = self.paused.map(|_| PAUSE);
+        self.workers.iter().filter_map(due).chain(cancelled).chain(paused).min()
+    }
+
+    fn handle(&mut self, index: usize, source: Source) -> Result<()> {
+        if matches!(source, Source::Wake) {
+            self.shared.clear_wake();
+            return Ok(());
+        }
+        let Some(worker) = self.workers.get_mut(index) else { return Ok(()) };
+        match source {
+            Source::Socket => {
+                worker.send();
+                let mut events = Vec::new();
+                let received = worker.receive(&mut events);
+                let held = self.take(events)?;
+                received?;
+                if let (true, Some(worker)) = (held, self.workers.get_mut(index)) {
+                    worker.release();
+                }
+            }
+            Source::Output(output) => {
+                if let Some(lines) = worker.outputs.get_mut(output) {
+                    lines.pass_on();
+                }
+            }
+            Source::Death => worker.ended = true,
+            Source::Wake => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what workers said; true when there were frames in it, which are held now.
+    fn take(&mut self, events: Vec<Event>) -> Result<bool> {
+        let mut held_any = false;
+        let mut ends: Vec<(Finished, Option<u64>)> = Vec::new();
+        let mut of: Option<Arc<Call>> = None;
+        for event in events {
+            match event {
+                Event::Ready => {
+                    self.vain = 0;
+                    if self.workers.iter().all(|worker| worker.phase == Phase::Ready) {
+                        self.report_start(Ok(()));
+                    }
+                }
+                Event::Unready(failure) => {
+                    let error = Error::from(Kind::Task { index: 0, argument: None, failure });
+                    let text = chain(&error).join(": ");
+                    let found = format!("its initializer{}", text.trim_start_matches("task 0"));
+                    return Err(Kind::Worker { found, next: "mend the initializer" }.into());
+                }
+                Event::Done { running: Running { call, task }, report, handles, took } => {
+                    if let Some(other) = of.replace(call.clone()).filter(|other| !Arc::ptr_eq(other, &call)) {
+                        other.finish(ends.drain(..));
+                    }
+                    held_any |= !handles.frames.is_empty();
+                    ends.push((finished(self.shared.session(), task, report, &handles), Some(took)));
+                }
+            }
+        }
+        if let Some(call) = of {
+            self.vain = 0;
+            call.finish(ends);
+        }
+        Ok(held_any)
+    }
+
+    fn bury_dead(&mut self) -> Result<()> {
+        while let Some(index) = self.workers.iter().position(|worker| worker.ended) {
+            let process = self.workers.swap_remove(index);
+            // Off the list before it is waited for and its id may be given away again.
+            self.publish_ids();
+            self.settle(process.pid(), process.bury())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the task that a dead worker was running, and puts back what it never began.
+    fn settle(&mut self, pid: u32, buried: Buried) -> Result<()> {
+        let Buried { finished, mut interrupted, failure, mut unbegun, phase, how } = buried;
+        if let (None, Some(first)) = (&interrupted, unbegun.front_mut()) {
+            first.task.deaths += 1;
+            if first.task.deaths >= DEATHS_BEFORE {
+                interrupted = unbegun.pop_front();
+            }
+        }
+        let progress = !finished.is_empty() || interrupted.is_some();
+        self.take(finished)?;
+        for Running { call, task } in unbegun.into_iter().rev() {
+            call.put_back(task);
+            self.shared.enlist(&call);
+        }
+        if let Some(Running { call, mut task }) = interrupted {
+            if task.retries > 0 && matches!(failure, TaskFailure::Lost { .. }) {
+                task.retries -= 1;
+                task.deaths = 0;
+                call.put_back(task);
+                self.shared.enlist(&call);
+            } else {
+                let ended = Finished { index: task.index, result: Err(failure), argument: Some(task.argument) };
+                call.finish([(ended, None)]);
+            }
+        }
+        if matches!(phase, Phase::Leaving(_)) || progress {
+            return Ok(());
+        }
+        // Whatever kills idle workers must not make this thread start them without end.
+        self.paused = Some(Instant::now());
+        self.vain += 1;
+        let is_new = matches!(phase, Phase::Started(_));
+        if !self.started || self.vain >= VAIN_STARTS {
+            let when = if is_new { "before it said hello" } else { "before it finished a task" };
+            let next = if is_new { NO_INIT } else { "look at what it printed" };
+            return Err(Kind::Worker { found: format!("process {pid} {how} {when}"), next }.into());
+        }
+        Ok(())
+    }
+
+    /// Ends all workers and tells everybody who waits.
+    fn end(&mut self, why: &str) {
+        let mut calls = std::mem::take(&mut self.cancelled);
+        for worker in self.workers.drain(..) {
+            let buried = worker.kill_and_bury();
+            for Running { call, task } in buried.interrupted.into_iter().chain(buried.unbegun) {
+                let result = Err(TaskFailure::Cancelled(why.to_owned()));
+                call.finish([(Finished { index: task.index, result, argument: Some(task.argument) }, None)]);
+                calls.push(call);
+            }
+            for event in buried.finished {
+                if let Event::Done { running: Running { call, task }, report, handles, .. } = event {
+                    call.finish([(finished(self.shared.session(), task, report, &handles), None)]);
+                    calls.push(call);
+                }
+            }
+        }
+        calls.extend(self.shared.set_over(why));
+        self.report_start(Err(Error::invalid("the pool", why)));
+        for call in calls {
+            call.end(why);
+        }
+    }
+}
+
+const NO_INIT: &str = "call coframe::pool::init() in the first line of main (in tests: see Builder::worker_test)";
+
+/// How many tasks more a worker may get, if it should get some now.
+fn wants(worker: &Process, rules: &Rules) -> Option<usize> {
+    if worker.phase != Phase::Ready || worker.killed.is_some() {
+        return None;
+    }
+    let given = rules.max_tasks_per_worker.map(|most| most.saturating_sub(worker.given));
+    let room = given.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+    if room == 0 {
+        return None;
+    }
+    let Some(last) = worker.running.back() else { return Some(room) };
+    let mean = last.call.mean()?;
+    let ahead = u64::try_from(worker.running.len()).unwrap_or(u64::MAX).saturating_mul(mean);
+    (ahead < AHEAD).then_some(room)
+}
+
+/// How many tasks a chunk has, where that is not fixed.
+fn chunk(rules: &Rules, waiting: usize, mean: Option<u64>) -> usize {
+    let automatic = || {
+        let by_time = mean.map_or(1, |mean| usize::try_from(CHUNK / mean).unwrap_or(1).clamp(1, LARGEST_CHUNK));
+        // The last tasks are shared out, so that no worker has many while others have none.
+        by_time.min(waiting.div_ceil(2 * rules.workers))
+    };
+    rules.chunk_size.unwrap_or_else(automatic)
+}

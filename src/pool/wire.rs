@@ -1,0 +1,221 @@
+//! What goes over the socket between a pool and one of its workers.
+//!
+//! A frame of the wire is its length (4 bytes, little-endian), a kind (1 byte) and a body. Both ends are the same
+//! executable, so nothing here is a public format.
+
+use std::io::{self, Read, Write};
+
+use crate::error::{Error, Result};
+
+/// No argument or result may be larger: what is large belongs in a frame, which costs its handle.
+pub(super) const LIMIT: usize = 256 << 20;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// To the worker: session, limits, initializer.
+    Setup,
+    /// To the worker: a function and a chunk of arguments.
+    Work,
+    /// To the worker: the pool holds the frames of all results before this number.
+    Release,
+    /// To the worker: there is nothing more to do.
+    Leave,
+    /// To the pool: who the worker is.
+    Hello,
+    /// To the pool: the initializer is done.
+    Ready,
+    /// To the pool: the initializer failed, with its outcome.
+    Unready,
+    /// To the pool: the outcome of one task.
+    Done,
+}
+
+impl Message {
+    const ALL: [Self; 8] =
+        [Self::Setup, Self::Work, Self::Release, Self::Leave, Self::Hello, Self::Ready, Self::Unready, Self::Done];
+
+    fn code(self) -> u8 {
+        Self::ALL.iter().position(|kind| *kind == self).and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+}
+
+/// Appends a message whose body `write` appends.
+pub(super) fn put(out: &mut Vec<u8>, message: Message, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.push(message.code());
+    write(out);
+    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// Appends bytes with their length before them.
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// A body while it is read.
+pub(super) struct Body<'a>(pub(super) &'a [u8]);
+
+impl<'a> Body<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or_else(garbled)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().unwrap_or_default()))
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8> {
+        Ok(self.take(1)?.first().copied().unwrap_or_default())
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().unwrap_or_default()))
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let len = usize::try_from(self.u32()?).map_err(|_| garbled())?;
+        self.take(len)
+    }
+
+    pub(super) fn text(&mut self) -> Result<String> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| garbled())
+    }
+}
+
+/// A message that this executable did not write.
+pub(super) fn garbled() -> Error {
+    Error::invalid("a message between a pool and its worker", "it is garbled: something else wrote to their socket")
+}
+
+/// Messages as they arrive, in pieces.
+#[derive(Default)]
+pub(super) struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Inbox {
+    /// Reads once; returns how many bytes came, 0 at the end.
+    pub(super) fn read(&mut self, from: &mut impl Read) -> io::Result<usize> {
+        const STEP: usize = 128 * 1024;
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        let len = self.bytes.len();
+        if len == 0 {
+            // What one large message needed is not kept for ever.
+            self.bytes.shrink_to(2 * STEP);
+        }
+        self.bytes.resize(len + STEP, 0);
+        let read = loop {
+            match from.read(self.bytes.get_mut(len..).unwrap_or_default()) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.bytes.truncate(len + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
+    /// Takes bytes that came another way.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Forgets a message of which only a part came.
+    pub(super) fn forget_rest(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+
+    /// The next whole message.
+    pub(super) fn next(&mut self) -> Result<Option<(Message, Body<'_>)>> {
+        let rest = self.bytes.get(self.start..).unwrap_or_default();
+        let Some((len, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| garbled())?;
+        let Some(body) = rest.get(..len) else { return Ok(None) };
+        self.start += 4 + len;
+        let (code, body) = body.split_first().ok_or_else(garbled)?;
+        Ok(Some((Message::of(*code).ok_or_else(garbled)?, Body(body))))
+    }
+}
+
+/// Messages that the socket has not taken yet.
+#[derive(Default)]
+pub(super) struct Unsent {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Unsent {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Appends a message, as [`put`].
+    pub(super) fn put(&mut self, message: Message, write: impl FnOnce(&mut Vec<u8>)) {
+        put(&mut self.bytes, message, write);
+    }
+
+    /// Writes what the socket takes now.
+    pub(super) fn write(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        let result = loop {
+            let rest = self.bytes.get(self.start..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match socket.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.start += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => break Err(e),
+            }
+        };
+        // All of it, or it will never be.
+        *self = Self::default();
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inbox, Message, put, put_bytes};
+
+    #[test]
+    fn messages_survive_arriving_byte_by_byte() {
+        let mut out = Vec::new();
+        put(&mut out, Message::Work, |out| put_bytes(out, b"abc"));
+        put(&mut out, Message::Ready, |_| {});
+        let mut inbox = Inbox::default();
+        let mut seen = Vec::new();
+        for byte in out {
+            assert_eq!(inbox.read(&mut [byte].as_slice()).unwrap(), 1);
+            while let Some((message, mut body)) = inbox.next().unwrap() {
+                seen.push((message, body.bytes().unwrap_or_default().to_vec()));
+            }
+        }
+        assert_eq!(seen, [(Message::Work, b"abc".to_vec()), (Message::Ready, Vec::new())]);
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let mut inbox = Inbox::default();
+        inbox.append(&[1, 0, 0, 0, 99]);
+        assert!(inbox.next().is_err());
+        let mut inbox = Inbox::default();
+        inbox.append(&[0, 0, 0, 0]);
+        assert!(inbox.next().is_err());
+    }
+}

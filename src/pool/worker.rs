@@ -1,0 +1,350 @@
+//! Inside a worker: from the first line of `main` to the end of the process.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::{IoSliceMut, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
+    time::Duration,
+};
+
+use rustix::{
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
+    process::{Pid, Resource, Rlimit},
+};
+
+use super::{
+    board::Board,
+    function::{Function, Outcome, identity},
+    report::{Handles, Report},
+    setup::Setup,
+    watch,
+    wire::{Body, Inbox, Message, garbled, put, put_bytes},
+};
+use crate::{
+    error::{Error, Result},
+    frame::Sent,
+    store::Store,
+};
+
+/// How the argument begins that makes a process a worker; the process id of the pool follows.
+pub(super) const MARKER: &str = "coframe-worker:";
+/// Results wait this long for others before they are sent, in nanoseconds.
+const GATHER: u64 = 100_000;
+/// How long the watcher has to clean up after a pool whose process died.
+const AFTER_THE_POOL: Duration = Duration::from_secs(2);
+/// What a worker exits with when it cannot serve.
+const CANNOT_SERVE: i32 = 70;
+
+/// Turns this process into a worker if a pool started it as one; call it in the first line of `main`.
+///
+/// Returns at once in every other process. In a worker it never returns: it runs tasks until its pool ends, and then
+/// ends the process. What stands before it in `main` runs in every worker too.
+///
+/// Without it a pool cannot be built: [`Builder::build`](super::Builder::build) says so after the first worker has run
+/// through `main` instead, or has said nothing for ten seconds. A pool that is built inside such a process is an error
+/// and not the next generation of processes.
+///
+/// ```
+/// coframe::pool::init(); // first line of main
+/// ```
+pub fn init() {
+    let Some(parent) = parent() else { return };
+    let code = match serve(parent) {
+        Ok(()) => 0,
+        Err(error) => {
+            // The pool passes this on; there is nobody else to tell.
+            let _ = writeln!(std::io::stderr(), "coframe worker {}: {error:?}", std::process::id());
+            // Most likely the pool has died; then the watcher is about to end this process.
+            if SESSION.get().is_some() {
+                std::thread::sleep(AFTER_THE_POOL);
+            }
+            CANNOT_SERVE
+        }
+    };
+    std::process::exit(code)
+}
+
+/// The pool that started this process as a worker.
+pub(super) fn parent() -> Option<Pid> {
+    let marked = |argument: String| argument.strip_prefix(MARKER)?.parse().ok();
+    let arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
+    arguments.filter_map(marked).find_map(Pid::from_raw)
+}
+
+/// The session that this worker publishes results into.
+static SESSION: OnceLock<Store> = OnceLock::new();
+
+/// The session of the pool that this process works for.
+pub(super) fn session() -> Option<&'static Store> {
+    SESSION.get()
+}
+
+thread_local! {
+    /// Message and place of the last panic in this thread.
+    static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+    static RUNS_TASKS: RefCell<bool> = const { RefCell::new(false) };
+}
+
+fn serve(parent: Pid) -> Result<()> {
+    let pidfd = watch::open_parent(parent)?;
+    let mut socket = take_socket()?;
+    let board = Board::open(&receive_descriptor(&socket)?)?;
+    // Ctrl-C goes to every process of the terminal. The pool decides what it means; when it dies, so does this.
+    let ignored = Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGINT, ignored)
+        .map_err(|e| Error::os("set a handler for SIGINT in", "/proc/self", e))?;
+
+    let mut out = Vec::new();
+    let identity = identity()?;
+    put(&mut out, Message::Hello, |out| put_bytes(out, identity.as_bytes()));
+    socket.write_all(&out).map_err(|e| lost(&e))?;
+
+    let mut inbox = Inbox::default();
+    let setup = loop {
+        match inbox.next()? {
+            Some((Message::Setup, mut body)) => break Setup::read(&mut body)?,
+            Some((Message::Leave, _)) => return Ok(()),
+            Some(_) => return Err(garbled()),
+            None => {}
+        }
+        if inbox.read(&mut socket).map_err(|e| lost(&e))? == 0 {
+            return Ok(());
+        }
+    };
+    let session = Store::of_session(&setup.store, &setup.session)?;
+    SESSION.get_or_init(|| session);
+    if let Some(bytes) = setup.memory_limit {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        rustix::process::setrlimit(Resource::Data, limit)
+            .map_err(|e| Error::os("limit the memory of", "/proc/self", e))?;
+    }
+    let writer = socket.try_clone().map_err(|e| lost(&e))?;
+    let outbox = Arc::new(Outbox { board, sending: Mutex::new(Sending { socket: writer, pending: Vec::new() }) });
+    watch::start(pidfd, outbox.clone(), setup.store, setup.session)?;
+    record_panics();
+
+    let mut worker = Worker { outbox, held: VecDeque::new(), next: 0, sent_at: 0 };
+    let ready = setup.initializer.map_or(Ok(Report::Value(Vec::new())), |(function, argument)| {
+        Worker::call(function, &argument).map(|(report, _)| report)
+    })?;
+    let mut out = Vec::new();
+    match ready {
+        Report::Value(_) => put(&mut out, Message::Ready, |_| {}),
+        failed => put(&mut out, Message::Unready, |out| failed.write(out, &Handles::default())),
+    }
+    worker.outbox.send(&out, true)?;
+    loop {
+        while let Some((message, mut body)) = inbox.next()? {
+            match message {
+                Message::Work => worker.chunk(&mut body)?,
+                Message::Release => worker.release(body.u64()?),
+                Message::Leave => return Ok(()),
+                _ => return Err(garbled()),
+            }
+        }
+        worker.outbox.flush()?;
+        if inbox.read(&mut socket).map_err(|e| lost(&e))? == 0 {
+            // The pool says when it wants no more: its process has died. The watcher sees to what it left, and ends
+            // this process.
+            std::thread::sleep(AFTER_THE_POOL);
+            return Ok(());
+        }
+    }
+}
+
+fn lost(error: &std::io::Error) -> Error {
+    Error::os("talk to the pool over", "its socket", std::io::Error::new(error.kind(), error.to_string()))
+}
+
+/// Standard input is the socket; a task that reads from it must find nothing there.
+fn take_socket() -> Result<UnixStream> {
+    let os = |e: rustix::io::Errno| Error::os("take the socket of a worker from", "/proc/self/fd/0", e);
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(os)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).map_err(os)?;
+    rustix::stdio::dup2_stdin(&null).map_err(os)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// The descriptor of the board comes with the first byte.
+fn receive_descriptor(socket: &UnixStream) -> Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        .map_err(|e| Error::os("talk to the pool over", "/proc/self/fd/0", e))?;
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    descriptors.flatten().next().ok_or_else(garbled)
+}
+
+/// Panics of tasks go into their errors, not to the terminal; those of other threads are printed as ever.
+fn record_panics() {
+    RUNS_TASKS.set(true);
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !RUNS_TASKS.with_borrow(|runs| *runs) {
+            return others(panic);
+        }
+        let message = panic.payload_as_str().unwrap_or("a panic without a text").to_owned();
+        let location = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        PANIC.set(Some((message, location)));
+    }));
+}
+
+/// Where reports wait until they are sent: here, and on the board in case this process is killed.
+pub(super) struct Outbox {
+    pub(super) board: Board,
+    sending: Mutex<Sending>,
+}
+
+struct Sending {
+    socket: UnixStream,
+    /// What is on the board's tray.
+    pending: Vec<u8>,
+}
+
+impl Outbox {
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, message: &[u8], now: bool) -> Result<()> {
+        let mut sending = self.sending();
+        if !self.board.gather(message) {
+            self.flush_locked(&mut sending)?;
+            if !self.board.gather(message) {
+                // Too large for the tray: straight into the socket.
+                return sending.socket.write_all(message).map_err(|e| lost(&e));
+            }
+        }
+        sending.pending.extend_from_slice(message);
+        if now { self.flush_locked(&mut sending) } else { Ok(()) }
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.flush_locked(&mut self.sending())
+    }
+
+    /// Sends what waits, unless somebody is just sending.
+    pub(super) fn flush_if_free(&self) -> Result<()> {
+        match self.sending.try_lock() {
+            Ok(mut sending) => self.flush_locked(&mut sending),
+            Err(TryLockError::Poisoned(poisoned)) => self.flush_locked(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Ok(()),
+        }
+    }
+
+    fn flush_locked(&self, sending: &mut Sending) -> Result<()> {
+        if sending.pending.is_empty() {
+            return Ok(());
+        }
+        let Sending { socket, pending } = sending;
+        socket.write_all(pending).map_err(|e| lost(&e))?;
+        // A death between these two lines sends a report twice; the pool knows them by their numbers.
+        self.board.clear();
+        pending.clear();
+        Ok(())
+    }
+}
+
+struct Worker {
+    outbox: Arc<Outbox>,
+    /// Frames in results, by the number of their task, until the pool holds them too.
+    held: VecDeque<(u64, Vec<Sent>)>,
+    /// The number of the next task in the life of this worker.
+    next: u64,
+    /// When reports were last sent.
+    sent_at: u64,
+}
+
+impl Worker {
+    /// Runs the tasks of one message.
+    fn chunk(&mut self, body: &mut Body<'_>) -> Result<()> {
+        let function = Function { run: body.u64()?, target: body.u64()? };
+        let count = body.u32()?;
+        for _ in 0..count {
+            self.task(function, body.bytes()?)?;
+        }
+        Ok(())
+    }
+
+    fn task(&mut self, function: Function, argument: &[u8]) -> Result<()> {
+        let number = self.next;
+        self.next += 1;
+        let begun = watch::now();
+        if !self.outbox.board.begin(number, begun) {
+            // The pool is killing this process for an earlier task, or finds that it is too late for that.
+            while self.outbox.board.is_condemned() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        let (report, sent) = Self::call(function, argument)?;
+        let mut handles = Handles::default();
+        for sent in &sent {
+            match sent {
+                Sent::Frame(frame) => handles.frames.push(frame.handle().to_string()),
+                Sent::Given(handle, _) => handles.given.push(handle.to_string()),
+                Sent::Handle(_) | Sent::Other(_) => {}
+            }
+        }
+        let ended = watch::now();
+        let mut out = Vec::with_capacity(64);
+        put(&mut out, Message::Done, |out| {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&ended.saturating_sub(begun).to_le_bytes());
+            report.write(out, &handles);
+        });
+        if !handles.frames.is_empty() {
+            self.held.push_back((number, sent));
+        }
+        let now = ended.saturating_sub(self.sent_at) > GATHER;
+        self.outbox.send(&out, now)?;
+        if now {
+            self.sent_at = ended;
+        }
+        // Last: a task whose report is not safe has not ended.
+        self.outbox.board.end(number);
+        Ok(())
+    }
+
+    /// Calls a function, whatever it does short of ending the process.
+    fn call(function: Function, argument: &[u8]) -> Result<(Report, Vec<Sent>)> {
+        // What a task caught itself is not the next one's.
+        PANIC.take();
+        let mut result = Vec::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| function.call(argument, &mut result)));
+        let report = match outcome {
+            Ok(Ok(Outcome::Done(sent))) => return Ok((Report::Value(result), sent)),
+            Ok(Ok(Outcome::Failed(chain))) => Report::Failed(chain),
+            Ok(Ok(Outcome::NotSent { what, detail })) => Report::NotSent { what, detail },
+            Ok(Err(error)) => return Err(error),
+            Err(payload) => {
+                // A panic of another thread that was passed on has its text in the payload alone.
+                let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+                let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+                let recorded = PANIC.take();
+                let (message, location) = recorded.unwrap_or_else(|| {
+                    (text.unwrap_or_else(|| "a panic without a text".into()), "another thread".into())
+                });
+                Report::Panicked { message, location }
+            }
+        };
+        Ok((report, Vec::new()))
+    }
+
+    /// The pool holds the frames of all results before this number.
+    fn release(&mut self, before: u64) {
+        while self.held.front().is_some_and(|(number, _)| *number < before) {
+            self.held.pop_front();
+        }
+    }
+}
