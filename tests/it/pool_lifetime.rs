@@ -19,7 +19,8 @@ fn a_forgotten_init_is_said_and_makes_no_further_processes() {
     let scratch = scratch();
     let start = Instant::now();
     for test in ["pool_lifetime::forgets_init", "no_such_test"] {
-        let error = Pool::builder().worker_test(test).store(&scratch.store).workers(2).build().unwrap_err();
+        let builder = Pool::builder().worker_test(test).store(&scratch.store).workers(2);
+        let error = builder.env("COFRAME_STORE", scratch.path()).build().unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("could not start a worker: process "), "{text}");
         assert!(text.contains("before it said hello; call coframe::pool::init() in the first line of main"), "{text}");
@@ -27,12 +28,13 @@ fn a_forgotten_init_is_said_and_makes_no_further_processes() {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
-/// As a `main` without `init`: it builds a pool, in a worker.
+/// As a `main` without `init`: it builds a pool, in a worker. It may be killed at any moment, and so has no scratch of
+/// its own.
 #[test]
 fn forgets_init() {
     if std::env::args().any(|argument| argument.starts_with("coframe-worker:")) {
-        let scratch = scratch();
-        let error = builder(&scratch).build().unwrap_err();
+        let store = coframe::Store::open_default().unwrap();
+        let error = Pool::builder().worker_test("pool::worker").store(&store).build().unwrap_err();
         assert!(error.to_string().starts_with("a pool inside a worker of another pool"), "{error}");
     }
 }
@@ -47,7 +49,7 @@ fn an_initializer_that_fails_is_said() {
     }
     let scratch = scratch();
     let error = builder(&scratch).initializer(fail, &"licence".to_owned()).build().unwrap_err();
-    assert!(error.to_string().contains("its initializer panicked at tests/it/pool_failures.rs:"), "{error}");
+    assert!(error.to_string().contains("its initializer panicked at tests/it/pool_lifetime.rs:"), "{error}");
     assert!(error.to_string().ends_with(": no licence; mend the initializer"), "{error}");
     let error = builder(&scratch).initializer(die, &1).build().unwrap_err();
     assert!(error.to_string().contains("exited with code 9 before it finished a task"), "{error}");

@@ -1,0 +1,3 @@
+//! The `coframe` command.
+
+fn main() {}
