@@ -32,6 +32,7 @@
 //! * A [`Handle`] names one version, or a part of it, and opens it in another process.
 //! * A [`Session`] is a part of a store whose frames die with the process that owns it.
 //! * A [cell](mod@cell) is a small mutable shared thing: a counter, a value under a lock, an event.
+//! * A [`Dict`] is a shared map from keys to values.
 //! * A [`Pool`] is worker processes that run functions on frames.
 //!
 //! # What it promises
@@ -54,6 +55,8 @@
 //! * `polars` (default): `DataFrame`s in and out. Without it the crate has Arrow alone.
 //! * `pool` (default): functions on frames, in many processes.
 //! * `cell` (default): counters, values, arrays, locks, events and the like.
+//! * `dict` (default): a shared map.
+//! * `shm` (default): the bridge to plain named shared memory.
 //! * `indicatif`: a ready-made progress bar for the pool.
 
 #![deny(unsafe_code)]
@@ -73,6 +76,8 @@ compile_error!(
 
 #[cfg(feature = "cell")]
 pub mod cell;
+#[cfg(feature = "dict")]
+pub mod dict;
 mod error;
 mod explain;
 mod failpoint;
@@ -88,6 +93,8 @@ mod store;
 
 pub use arrow;
 
+#[cfg(feature = "dict")]
+pub use crate::dict::Dict;
 #[cfg(feature = "pool")]
 pub use crate::pool::Pool;
 

@@ -77,6 +77,25 @@ impl fmt::Debug for Name {
     }
 }
 
+/// The name of a type without the modules that it lies in, so that it is the same in two programs.
+#[cfg(any(feature = "cell", feature = "dict"))]
+pub(crate) fn short_type_name(full: &str) -> String {
+    let mut short = String::new();
+    let mut word = String::new();
+    for c in full.chars() {
+        match c {
+            ':' => word.clear(),
+            c if c.is_alphanumeric() || c == '_' => word.push(c),
+            c => {
+                short.push_str(&std::mem::take(&mut word));
+                short.push(c);
+            }
+        }
+    }
+    short.push_str(&word);
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::Name;
@@ -101,5 +120,14 @@ mod tests {
     fn a_bad_name_is_explained() {
         let message = "../x".parse::<Name>().unwrap_err().to_string();
         assert!(message.starts_with("`../x` is not a frame name: a name has 1 to 180 bytes"), "{message}");
+    }
+
+    #[cfg(any(feature = "cell", feature = "dict"))]
+    #[test]
+    fn a_types_name_is_the_same_in_every_program() {
+        use super::short_type_name as short;
+        assert_eq!(short("f64"), "f64");
+        assert_eq!(short("demo::geometry::Point"), "Point");
+        assert_eq!(short("[demo::Pair<core::num::Wrapping<u8>, a::b::C>; 3]"), "[Pair<Wrapping<u8>, C>; 3]");
     }
 }

@@ -64,8 +64,8 @@ macro_rules! handles {
             /// Those of `open`, and [`is_superseded`](crate::Error::is_superseded) when another cell was made under
             /// its name.
             pub fn of_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
-                let cell = Self::open(&handle.open_store()?, handle.name().as_str())?;
-                handle.check(cell.region.handle()).map(|()| cell)
+                let cell = Self::open(&handle.0.open_store()?, handle.name().as_str())?;
+                handle.0.check(&cell.region.handle().0, "cell").map(|()| cell)
             }
         }
 

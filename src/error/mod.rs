@@ -118,6 +118,13 @@ pub(crate) enum Kind {
         found: String,
         next: &'static str,
     },
+    /// LMDB failed otherwise than by the operating system.
+    #[cfg(feature = "dict")]
+    Dict {
+        action: &'static str,
+        what: String,
+        source: Box<heed::Error>,
+    },
     Arrow {
         action: String,
         source: ArrowError,
@@ -315,6 +322,8 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "pool")]
             Kind::Worker { found, next } => write!(f, "could not start a worker: {found}; {next}"),
+            #[cfg(feature = "dict")]
+            Kind::Dict { action, what, .. } => write!(f, "could not {action} {what}"),
             Kind::Arrow { action, .. } => write!(f, "could not {action}"),
             #[cfg(feature = "polars")]
             Kind::Polars { action, .. } => write!(f, "could not {action}"),
@@ -341,6 +350,8 @@ impl std::error::Error for Error {
             Kind::Os { source, .. } => Some(source),
             #[cfg(feature = "pool")]
             Kind::Task { failure: TaskFailure::Failed(source), .. } => Some(source),
+            #[cfg(feature = "dict")]
+            Kind::Dict { source, .. } => Some(source),
             Kind::Arrow { source, .. } => Some(source),
             #[cfg(feature = "polars")]
             Kind::Polars { source, .. } => Some(source),

@@ -24,7 +24,7 @@ use arrow::{
 
 pub use handle::Handle;
 pub(crate) use handle::is_session;
-#[cfg(feature = "cell")]
+#[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) use handle::{escape, unescape_path};
 pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
 pub use reader::FrameReader;

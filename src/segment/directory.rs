@@ -130,7 +130,7 @@ impl Directory {
     }
 
     /// A new file under `name`, open for writing; fails when the name is taken.
-    pub(super) fn named(&self, name: &str) -> Result<File> {
+    pub(crate) fn named(&self, name: &str) -> Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
             .map(File::from)

@@ -13,9 +13,11 @@ mod lock;
 mod mapping;
 mod medium;
 
-#[cfg(feature = "cell")]
+#[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) use directory::check_owner;
 pub(crate) use directory::{Directory, Trust};
 pub(crate) use draft::{Draft, Sealed};
 pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
 pub(crate) use mapping::{Mapping, Opened};
+#[cfg(feature = "dict")]
+pub(crate) use medium::Medium;

@@ -75,14 +75,4 @@ impl Store {
         names.sort();
         Ok(names)
     }
-
-    /// The directory name of the session that this is.
-    pub(crate) fn session_id(&self) -> Option<&str> {
-        self.shared.session.as_deref()
-    }
-
-    /// A store that is there already.
-    pub(crate) fn existing(path: &std::path::Path) -> Result<Self> {
-        Self::open_root(path, Trust::Checked, false)
-    }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, de};
 
 use crate::frame::{Frame, Handle};
-#[cfg(any(feature = "pool", feature = "cell"))]
+#[cfg(any(feature = "pool", feature = "cell", feature = "dict"))]
 use crate::{error::Result, segment::Trust};
 
 /// Opens the frame whose handle was serialised, as [`Handle::open`] does. Maps the segment, copies nothing.
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Frame {
 impl Handle {
     /// Maps the segment without decoding it, so that no sweep removes it. `None` when it is not there.
     pub(crate) fn hold(&self) -> Result<Option<std::sync::Arc<crate::segment::Mapping>>> {
-        let store = super::Store::open_root(&self.store, Trust::Checked, false)?;
+        let store = super::Store::existing(&self.store)?;
         let store = match &self.session {
             Some(session) => store.in_session(session)?,
             None => store,
@@ -31,11 +31,16 @@ impl Handle {
     }
 }
 
-#[cfg(any(feature = "pool", feature = "cell"))]
+#[cfg(any(feature = "pool", feature = "cell", feature = "dict"))]
 impl super::Store {
     /// The frames of a session that another process owns.
     pub(crate) fn of_session(path: &std::path::Path, id: &str) -> Result<Self> {
-        Self::open_root(path, Trust::Checked, false)?.in_session(id)
+        Self::existing(path)?.in_session(id)
+    }
+
+    /// A store that is there already.
+    pub(crate) fn existing(path: &std::path::Path) -> Result<Self> {
+        Self::open_root(path, Trust::Checked, false)
     }
 }
 
@@ -43,7 +48,7 @@ impl super::Store {
 impl super::Store {
     /// Removes a session whose owner has just died; tries for half a second.
     pub(crate) fn end_session_of_dead(path: &std::path::Path, id: &str) -> Result<()> {
-        let store = Self::open_root(path, Trust::Checked, false)?;
+        let store = Self::existing(path)?;
         for _ in 0..50 {
             // The owner's lock may outlast it for a moment: it goes with the last reference to its memory.
             if let Some(_control) = super::control::Control::try_lock(&store.shared.root)? {

@@ -10,10 +10,14 @@
 #[cfg(feature = "cell")]
 mod cells;
 mod control;
+#[cfg(feature = "dict")]
+mod dicts;
 mod handles;
 mod import;
 mod list;
 mod open;
+#[cfg(any(feature = "cell", feature = "dict"))]
+mod place;
 mod publish;
 mod session;
 mod sweep;
@@ -23,6 +27,11 @@ mod writer;
 
 use std::{fmt, path::Path, sync::Arc};
 
+#[cfg(any(feature = "cell", feature = "dict"))]
+pub(crate) use place::{Place, place_handle};
+
+#[cfg(feature = "dict")]
+pub(crate) use dicts::DictFiles;
 pub use list::{FrameInfo, Usage};
 pub use publish::PublishOptions;
 pub use session::Session;

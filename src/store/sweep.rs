@@ -70,6 +70,8 @@ impl Store {
         for versions in files.chunk_by(|(a, _), (b, _)| a == b) {
             doomed.extend(self.doomed(versions)?);
         }
+        #[cfg(feature = "dict")]
+        self.sweep_dicts(&entries)?;
         for (entry, _) in entries {
             if Directory::is_unswitched(&entry) {
                 self.frames().unlink(&entry)?;

@@ -1,0 +1,89 @@
+//! Keys and values as bytes.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::lmdb::MAX_KEY;
+use crate::{
+    error::{Error, Result},
+    name::short_type_name,
+};
+
+const FORMAT: u32 = 1;
+
+/// What a dict says of itself: rule D2.
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    format: u32,
+    key: String,
+    value: String,
+}
+
+/// Turns keys and values of a dict into bytes and back. `label` names the dict in errors.
+pub(super) struct Codec<K, V> {
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, V> {
+    /// The description of a new dict.
+    pub(super) fn meta() -> Result<Vec<u8>> {
+        let meta = Meta { format: FORMAT, key: type_name::<K>(), value: type_name::<V>() };
+        postcard::to_stdvec(&meta).map_err(|e| Error::invalid("the types of a dict", e))
+    }
+
+    /// Compares what a dict says of itself with what it is opened as.
+    pub(super) fn check(label: &str, meta: Option<&[u8]>) -> Result<()> {
+        let meta: Option<Meta> = meta.and_then(|bytes| postcard::from_bytes(bytes).ok());
+        let Some(meta) = meta else {
+            return Err(Error::corrupt(label, "D2-meta", "it does not say what its types are"));
+        };
+        if meta.format != FORMAT {
+            let found = format_args!("{label}, which has dict format {} where this build reads {FORMAT},", meta.format);
+            return Err(Error::unsupported(found, "upgrade coframe, or remove the dict"));
+        }
+        let (key, value) = (type_name::<K>(), type_name::<V>());
+        if meta.key != key || meta.value != value {
+            let found = format_args!("{label}, which is a dict of `{}` to `{}`", meta.key, meta.value);
+            return Err(Error::invalid(found, format_args!("expected one of `{key}` to `{value}`")));
+        }
+        Ok(())
+    }
+
+    /// Bytes that order as the keys do.
+    pub(super) fn key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>> {
+        let unfit = |why: &dyn std::fmt::Display| Error::invalid(format_args!("a key of `{}`", type_name::<K>()), why);
+        let bytes = memcomparable::to_vec(&key).map_err(|e| unfit(&e))?;
+        match bytes.len() {
+            0 => Err(unfit(&"it has no content; expected a type with more than one value")),
+            1..=MAX_KEY => Ok(bytes),
+            len => Err(unfit(&format_args!(
+                "it takes {len} bytes, a key may take {MAX_KEY} (text takes 9 bytes for each 8); use a shorter one, \
+                 and keep the whole of it in the value"
+            ))),
+        }
+    }
+
+    pub(super) fn value(value: &V) -> Result<Vec<u8>> {
+        let what = || format!("a value of `{}`", type_name::<V>());
+        postcard::to_stdvec(value).map_err(|e| Error::invalid(what(), format_args!("it cannot be serialised: {e}")))
+    }
+
+    pub(super) fn key_of(label: &str, bytes: &[u8]) -> Result<K> {
+        memcomparable::from_slice(bytes).map_err(|e| undecodable::<K>(label, "key", &e))
+    }
+
+    pub(super) fn value_of(label: &str, bytes: &[u8]) -> Result<V> {
+        postcard::from_bytes(bytes).map_err(|e| undecodable::<V>(label, "value", &e))
+    }
+}
+
+fn undecodable<T>(label: &str, which: &str, why: &dyn std::fmt::Display) -> Error {
+    let name = type_name::<T>();
+    let detail = format!("a {which} is no `{name}` ({why}): it was written with another definition of that type");
+    Error::corrupt(label, "D3-entries", detail)
+}
+
+fn type_name<T>() -> String {
+    short_type_name(std::any::type_name::<T>())
+}

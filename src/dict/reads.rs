@@ -1,0 +1,230 @@
+//! Reading a dict: the same in a snapshot and inside a transaction.
+
+use std::{
+    borrow::Borrow,
+    collections::VecDeque,
+    marker::PhantomData,
+    ops::{Bound, RangeBounds},
+};
+
+use heed::{RoTxn, WithoutTls};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{codec::Codec, environment::Environment, lmdb::Entries, snapshot::Snapshot};
+use crate::error::{Error, Result};
+
+/// Entries that an iterator reads at once.
+const AHEAD: usize = 64;
+
+type ReadTxn<'t> = RoTxn<'t, WithoutTls>;
+type Interval = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// One state of a dict, through a transaction of either sort.
+pub(super) struct Reads<'a, K, V> {
+    pub(super) environment: &'a Environment,
+    pub(super) entries: Entries,
+    pub(super) txn: &'a ReadTxn<'a>,
+    pub(super) types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<'a, K, V> Reads<'a, K, V>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    pub(super) fn new(environment: &'a Environment, entries: Entries, txn: &'a ReadTxn<'a>) -> Self {
+        Self { environment, entries, txn, types: PhantomData }
+    }
+
+    fn failed(&self) -> impl Fn(heed::Error) -> Error + use<'a, K, V> {
+        let environment = self.environment;
+        move |e| environment.error("read", e)
+    }
+
+    /// The bytes of a key's value.
+    pub(super) fn bytes(&self, key: &[u8]) -> Result<Option<&'a [u8]>> {
+        self.entries.get(self.txn, key).map_err(self.failed())
+    }
+
+    pub(super) fn get<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+    {
+        let bytes = self.bytes(&Codec::<K, V>::key(key)?)?;
+        bytes.map(|bytes| Codec::<K, V>::value_of(&self.environment.label(), bytes)).transpose()
+    }
+
+    pub(super) fn len(&self) -> Result<usize> {
+        let len = self.entries.len(self.txn).map_err(self.failed())?;
+        Ok(usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn first(&self) -> Result<Option<(K, V)>> {
+        self.entries.first(self.txn).map_err(self.failed())?.map(|entry| self.decode(entry)).transpose()
+    }
+
+    pub(super) fn last(&self) -> Result<Option<(K, V)>> {
+        self.entries.last(self.txn).map_err(self.failed())?.map(|entry| self.decode(entry)).transpose()
+    }
+
+    fn decode(&self, (key, value): (&[u8], &[u8])) -> Result<(K, V)> {
+        let label = self.environment.label();
+        Ok((Codec::<K, V>::key_of(&label, key)?, Codec::<K, V>::value_of(&label, value)?))
+    }
+
+    /// Some entries from the start of an interval on, which then begins after them. None when there are no more.
+    fn take(&self, interval: &mut Interval) -> Result<VecDeque<(K, V)>> {
+        let (from, to) = (as_slice(&interval.0), as_slice(&interval.1));
+        let mut found = VecDeque::new();
+        let mut last = None;
+        for entry in self.entries.range(self.txn, &(from, to)).map_err(self.failed())?.take(AHEAD) {
+            let entry = entry.map_err(self.failed())?;
+            last = Some(entry.0.to_vec());
+            found.push_back(self.decode(entry)?);
+        }
+        if let Some(last) = last {
+            interval.0 = Bound::Excluded(last);
+        }
+        Ok(found)
+    }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+/// The bounds of a range as bytes.
+pub(super) fn interval<K, V, Q>(range: &impl RangeBounds<Q>) -> Result<Interval>
+where
+    K: Serialize + DeserializeOwned + Borrow<Q>,
+    V: Serialize + DeserializeOwned,
+    Q: Serialize + ?Sized,
+{
+    let bytes = |bound: Bound<&Q>| {
+        Ok::<_, Error>(match bound {
+            Bound::Included(key) => Bound::Included(Codec::<K, V>::key(key)?),
+            Bound::Excluded(key) => Bound::Excluded(Codec::<K, V>::key(key)?),
+            Bound::Unbounded => Bound::Unbounded,
+        })
+    };
+    Ok((bytes(range.start_bound())?, bytes(range.end_bound())?))
+}
+
+/// Entries of one state of a dict, in the order of keys. Holds some tens of them in memory, however many there are.
+///
+/// An error ends it.
+#[must_use = "an iterator does nothing until it is asked"]
+pub struct Iter<'a, K, V> {
+    source: Source<'a, K, V>,
+    interval: Interval,
+    ahead: VecDeque<(K, V)>,
+    is_done: bool,
+}
+
+/// Whose state is read: somebody's, or the iterator's own.
+enum Source<'a, K, V> {
+    Reads(Reads<'a, K, V>),
+    Own(Snapshot<K, V>),
+}
+
+impl<'a, K, V> Iter<'a, K, V> {
+    pub(super) fn of_reads(reads: Reads<'a, K, V>, interval: Interval) -> Self {
+        Self { source: Source::Reads(reads), interval, ahead: VecDeque::new(), is_done: false }
+    }
+
+    pub(super) fn of_own(snapshot: Snapshot<K, V>, interval: Interval) -> Self {
+        Self { source: Source::Own(snapshot), interval, ahead: VecDeque::new(), is_done: false }
+    }
+}
+
+impl<K, V> Iterator for Iter<'_, K, V>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    type Item = Result<(K, V)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ahead.is_empty() && !self.is_done {
+            let more = match &self.source {
+                Source::Reads(reads) => reads.take(&mut self.interval),
+                Source::Own(snapshot) => snapshot.reads().and_then(|reads| reads.take(&mut self.interval)),
+            };
+            match more {
+                Ok(more) => (self.is_done, self.ahead) = (more.len() < AHEAD, more),
+                Err(error) => {
+                    self.is_done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.ahead.pop_front().map(Ok)
+    }
+}
+
+/// The reading half of a type that has `reads(&self) -> Result<Reads<'_, K, V>>`.
+macro_rules! reading {
+    ($type:ty) => {
+        impl<K, V> $type
+        where
+            K: serde::Serialize + serde::de::DeserializeOwned,
+            V: serde::Serialize + serde::de::DeserializeOwned,
+        {
+            /// The value of a key.
+            pub fn get<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<Option<V>>
+            where
+                K: std::borrow::Borrow<Q>,
+            {
+                self.reads()?.get(key)
+            }
+
+            /// Whether a key is there. Its value is not looked at.
+            pub fn contains<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<bool>
+            where
+                K: std::borrow::Borrow<Q>,
+            {
+                let key = super::codec::Codec::<K, V>::key(key)?;
+                Ok(self.reads()?.bytes(&key)?.is_some())
+            }
+
+            /// How many entries there are. Takes as long for many as for few.
+            pub fn len(&self) -> crate::error::Result<usize> {
+                self.reads()?.len()
+            }
+
+            /// Whether there are no entries.
+            pub fn is_empty(&self) -> crate::error::Result<bool> {
+                self.len().map(|len| len == 0)
+            }
+
+            /// The entry with the least key.
+            pub fn first(&self) -> crate::error::Result<Option<(K, V)>> {
+                self.reads()?.first()
+            }
+
+            /// The entry with the greatest key.
+            pub fn last(&self) -> crate::error::Result<Option<(K, V)>> {
+                self.reads()?.last()
+            }
+
+            /// All entries, in the order of keys.
+            pub fn entries(&self) -> crate::error::Result<super::Iter<'_, K, V>> {
+                let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+                Ok(super::Iter::of_reads(self.reads()?, all))
+            }
+
+            /// The entries whose keys are in a range, in the order of keys.
+            pub fn range<Q: serde::Serialize + ?Sized>(
+                &self,
+                range: impl std::ops::RangeBounds<Q>,
+            ) -> crate::error::Result<super::Iter<'_, K, V>>
+            where
+                K: std::borrow::Borrow<Q>,
+            {
+                let interval = super::reads::interval::<K, V, Q>(&range)?;
+                Ok(super::Iter::of_reads(self.reads()?, interval))
+            }
+        }
+    };
+}
+pub(super) use reading;

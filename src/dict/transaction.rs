@@ -1,0 +1,103 @@
+//! Several changes of a dict as one.
+
+use std::{borrow::Borrow, marker::PhantomData, sync::Arc};
+
+use heed::RwTxn;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    codec::Codec,
+    environment::Lease,
+    lmdb::Entries,
+    reads::{Reads, reading},
+};
+use crate::error::Result;
+
+/// A write transaction: nobody else sees its changes until all of them are there.
+///
+/// See [`Dict::transaction`](super::Dict::transaction). What it reads is what it has written.
+pub struct Transaction<'a, K, V> {
+    lease: Arc<Lease>,
+    entries: Entries,
+    txn: RwTxn<'a>,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<'a, K, V> Transaction<'a, K, V>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    pub(super) fn new(lease: Arc<Lease>, entries: Entries, txn: RwTxn<'a>) -> Self {
+        Self { lease, entries, txn, types: PhantomData }
+    }
+
+    /// The transaction itself, to be ended.
+    pub(super) fn into_inner(self) -> RwTxn<'a> {
+        self.txn
+    }
+
+    fn reads(&self) -> Result<Reads<'_, K, V>> {
+        Ok(Reads::new(self.lease.environment()?, self.entries, &self.txn))
+    }
+
+    fn done<R>(&self, action: &'static str, result: heed::Result<R>) -> Result<R> {
+        let environment = self.lease.environment()?;
+        result.map_err(|e| environment.error(action, e))
+    }
+
+    /// Sets the value of a key; returns the one that it replaces.
+    pub fn insert<Q: Serialize + ?Sized>(&mut self, key: &Q, value: &V) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+    {
+        let before = self.get(key)?;
+        let (key, value) = (Codec::<K, V>::key(key)?, Codec::<K, V>::value(value)?);
+        let written = self.entries.put(&mut self.txn, &key, &value);
+        self.done("write to", written)?;
+        Ok(before)
+    }
+
+    /// Takes an entry away; returns its value.
+    pub fn remove<Q: Serialize + ?Sized>(&mut self, key: &Q) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+    {
+        let before = self.get(key)?;
+        if before.is_some() {
+            let key = Codec::<K, V>::key(key)?;
+            let removed = self.entries.delete(&mut self.txn, &key);
+            self.done("remove from", removed)?;
+        }
+        Ok(before)
+    }
+
+    /// Takes all entries away.
+    pub fn clear(&mut self) -> Result<()> {
+        let cleared = self.entries.clear(&mut self.txn);
+        self.done("clear", cleared)
+    }
+
+    /// Sets or removes the value of a key if it is what is expected (`None`: not there). Values are compared as bytes.
+    pub fn compare_and_swap<Q: Serialize + ?Sized>(
+        &mut self,
+        key: &Q,
+        expected: Option<&V>,
+        new: Option<&V>,
+    ) -> Result<bool>
+    where
+        K: Borrow<Q>,
+    {
+        let expected = expected.map(Codec::<K, V>::value).transpose()?;
+        if self.reads()?.bytes(&Codec::<K, V>::key(key)?)? != expected.as_deref() {
+            return Ok(false);
+        }
+        match new {
+            Some(value) => self.insert(key, value)?,
+            None => self.remove(key)?,
+        };
+        Ok(true)
+    }
+}
+
+reading!(Transaction<'_, K, V>);

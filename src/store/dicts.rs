@@ -1,0 +1,187 @@
+//! Files of dicts: `name.dict`, a link to `name@id.dict`, with LMDB's lock file `name@id.dict-lock` beside it
+//! (FORMAT.md, section 10).
+
+use std::path::PathBuf;
+
+use rustix::fs::{FallocateFlags, FileType, fallocate};
+
+use super::{Store, control::Control, random_id};
+use crate::{
+    error::{Error, Kind, Result},
+    name::Name,
+    segment::{Directory, Medium, Trust, check_owner},
+};
+
+const SUFFIX: &str = ".dict";
+const LOCK_SUFFIX: &str = ".dict-lock";
+
+/// The two files of one dict, which nothing else is ever called.
+#[derive(Clone, Debug)]
+pub(crate) struct DictFiles {
+    pub(crate) name: Name,
+    pub(crate) id: u128,
+}
+
+impl DictFiles {
+    fn link(name: &Name) -> String {
+        format!("{name}{SUFFIX}")
+    }
+
+    fn data(&self) -> String {
+        format!("{}@{:032x}{SUFFIX}", self.name, self.id)
+    }
+
+    fn lock(&self) -> String {
+        format!("{}-lock", self.data())
+    }
+
+    /// Reads `name@id.dict`, which is the only form that a link's target may have, or `name@id.dict-lock`.
+    fn parse(file: &str) -> Option<Self> {
+        let rest = file.strip_suffix(SUFFIX).or_else(|| file.strip_suffix(LOCK_SUFFIX))?;
+        let (name, id) = rest.split_once('@')?;
+        let canonical = id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let id = canonical.then(|| u128::from_str_radix(id, 16).ok()).flatten()?;
+        Some(Self { name: name.parse().ok()?, id })
+    }
+
+    fn remove(&self, frames: &Directory) -> Result<()> {
+        frames.unlink(&self.data())?;
+        frames.unlink(&self.lock())
+    }
+}
+
+impl Store {
+    /// Makes a dict's files, has them filled, and names them. `None` when the name is taken.
+    ///
+    /// `lock_bytes` is the length of the lock file: all its pages are there before anybody maps it, so that a full
+    /// store is an error here and never a SIGBUS at the first touch.
+    pub(crate) fn make_dict(
+        &self,
+        name: &Name,
+        lock_bytes: u64,
+        fill: impl FnOnce(&DictFiles) -> Result<()>,
+    ) -> Result<Option<DictFiles>> {
+        let frames = self.frames();
+        // Held until the files have their name: a sweep takes files without one for a dead process's.
+        let _control = Control::lock(&self.shared.root)?;
+        if self.linked_dict(name)?.is_some() {
+            return Ok(None);
+        }
+        let files = DictFiles { name: name.clone(), id: random_id()? };
+        let make = || {
+            let lock = frames.named(&files.lock())?;
+            fallocate(&lock, FallocateFlags::empty(), 0, lock_bytes)
+                .map_err(|e| frames.write_error("make a dict in", e))?;
+            fill(&files)?;
+            frames.sync()?;
+            crate::failpoint::reach("dict-made").map_err(|e| frames.write_error("make a dict in", e))?;
+            frames.switch_link(&DictFiles::link(name), &files.data())
+        };
+        match make() {
+            Ok(()) => Ok(Some(files)),
+            Err(error) => {
+                // The error that matters is the first one; what stays, the next sweep finds without a name.
+                let _ = files.remove(frames);
+                Err(error)
+            }
+        }
+    }
+
+    /// The files of a dict that is there, checked for who can write to them.
+    pub(crate) fn find_dict(&self, name: &Name) -> Result<DictFiles> {
+        let frames = self.frames();
+        let missing = || Kind::NotFound { what: format!("dict `{name}`"), store: frames.path().to_owned() };
+        let files = self.linked_dict(name)?.ok_or_else(missing)?;
+        let file = frames.open_file(&files.data())?.ok_or_else(missing)?;
+        let path = self.dict_path(&files);
+        let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e))?;
+        if frames.trust() == Trust::Checked {
+            check_owner(&stat, &path)?;
+        }
+        Ok(files)
+    }
+
+    /// Whether a dict still has its name.
+    pub(crate) fn has_dict(&self, files: &DictFiles) -> Result<bool> {
+        Ok(self.linked_dict(&files.name)?.is_some_and(|linked| linked.id == files.id))
+    }
+
+    pub(crate) fn dict_path(&self, files: &DictFiles) -> PathBuf {
+        self.frames().path().join(files.data())
+    }
+
+    /// Whether the store is in memory, where nothing has to be synchronised.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.frames().medium() == Medium::Memory
+    }
+
+    /// The error of writing to a file of the store.
+    pub(crate) fn write_error(&self, action: &'static str, error: std::io::Error) -> Error {
+        self.frames().write_error(action, error)
+    }
+
+    fn linked_dict(&self, name: &Name) -> Result<Option<DictFiles>> {
+        let target = self.frames().read_link(&DictFiles::link(name))?;
+        Ok(target.and_then(|target| DictFiles::parse(&target)).filter(|files| files.name == *name))
+    }
+
+    /// Takes a dict's name away, and its memory once nobody has it open. False when there was none.
+    ///
+    /// Blocks for up to ten seconds while another process changes names.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// coframe::Dict::<String, u64>::create(&store, "ages")?;
+    /// assert_eq!(store.dicts()?.len(), 1);
+    /// assert!(store.remove_dict("ages")?);
+    /// assert!(!store.remove_dict("ages")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove_dict(&self, name: &str) -> Result<bool> {
+        let name = name.parse::<Name>()?;
+        let _control = Control::lock(&self.shared.root)?;
+        let Some(files) = self.linked_dict(&name)? else { return Ok(false) };
+        // The link first: whoever opens it meanwhile looks for the link once more, and finds none.
+        self.frames().unlink(&DictFiles::link(&name))?;
+        files.remove(self.frames())?;
+        Ok(true)
+    }
+
+    /// Names of the dicts that are there, in order.
+    pub fn dicts(&self) -> Result<Vec<Name>> {
+        let entries = self.frames().entries()?;
+        let mut names: Vec<Name> =
+            entries.iter().filter_map(|(entry, _)| entry.strip_suffix(SUFFIX)?.parse().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes the files of dicts without a name: their makers or removers died. Under the store lock.
+    pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)]) -> Result<()> {
+        for (entry, _) in entries {
+            if let Some(files) = DictFiles::parse(entry)
+                && !self.has_dict(&files)?
+            {
+                files.remove(self.frames())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DictFiles;
+
+    #[test]
+    fn only_the_exact_form_of_a_dicts_file_is_read() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let files = DictFiles::parse(&format!("ages@{id}.dict")).unwrap();
+        assert_eq!((files.name.as_str(), files.data()), ("ages", format!("ages@{id}.dict")));
+        assert_eq!(DictFiles::parse(&files.lock()).unwrap().id, files.id);
+        for bad in ["ages.dict", "ages@1.dict", "ages@0123456789ABCDEF0123456789abcdef.dict", "../x@1.dict"] {
+            assert!(DictFiles::parse(bad).is_none(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The text that names a cell or a dict: its store, its name, its id.
+
+use std::{fmt, path::PathBuf};
+
+use super::Store;
+use crate::{
+    error::{Error, Kind, Result},
+    name::Name,
+};
+
+/// Where a thing is, and which one of its name it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    store: PathBuf,
+    session: Option<String>,
+    name: Name,
+    id: u128,
+}
+
+impl Place {
+    pub(crate) fn new(store: &Store, name: Name, id: u128) -> Self {
+        let session = store.shared.session.clone();
+        Self { store: store.path().to_owned(), session, name, id }
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The store or session that it is in.
+    pub(crate) fn open_store(&self) -> Result<Store> {
+        match &self.session {
+            Some(session) => Store::of_session(&self.store, session),
+            None => Store::existing(&self.store),
+        }
+    }
+
+    /// Whether what was opened by its name is what this names. `kind`: "cell".
+    pub(crate) fn check(&self, found: &Self, kind: &str) -> Result<()> {
+        if self.id == found.id {
+            return Ok(());
+        }
+        let what = format!("the handle of the {kind} `{}`", self.name);
+        Err(Kind::Superseded { what, now: format!("another {kind} was made under its name") }.into())
+    }
+
+    pub(crate) fn write(&self, scheme: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(scheme)?;
+        crate::frame::escape(self.store.as_os_str().as_encoded_bytes(), f)?;
+        write!(f, "/{}?id={:032x}", self.name, self.id)?;
+        self.session.as_ref().map_or(Ok(()), |session| write!(f, "&session={session}"))
+    }
+
+    pub(crate) fn parse(scheme: &str, text: &str) -> Result<Self> {
+        let parse = || {
+            let (place, query) = text.strip_prefix(scheme)?.split_once('?')?;
+            let (store, name) = place.rsplit_once('/')?;
+            let store: PathBuf = crate::frame::unescape_path(store)?;
+            let (id, session) = match query.strip_prefix("id=")?.split_once("&session=") {
+                Some((id, session)) if crate::frame::is_session(session) => (id, Some(session.to_owned())),
+                Some(_) => return None,
+                None => (query.strip_prefix("id=")?, None),
+            };
+            let place = Self { store, session, name: name.parse().ok()?, id: u128::from_str_radix(id, 16).ok()? };
+            place.store.is_absolute().then_some(place)
+        };
+        parse().ok_or_else(|| {
+            let expected = format!("expected {scheme}<store path>/<name>?id=<id>, as its `handle` writes it");
+            Error::invalid(format_args!("`{}` is not such a handle", text.escape_debug()), expected)
+        })
+    }
+}
+
+/// A handle: a public type around a [`Place`], one line of text in every format.
+macro_rules! place_handle {
+    ($type:ident, $scheme:literal) => {
+        impl $type {
+            /// The name of what it names.
+            #[must_use]
+            pub fn name(&self) -> &$crate::name::Name {
+                self.0.name()
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.write($scheme, f)
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::error::Error;
+
+            fn from_str(text: &str) -> $crate::error::Result<Self> {
+                $crate::store::Place::parse($scheme, text).map(Self)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use place_handle;
