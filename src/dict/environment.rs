@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, TryLockError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,8 +22,8 @@ use crate::{
 static OPEN: Mutex<BTreeMap<u128, Arc<Environment>>> = Mutex::new(BTreeMap::new());
 /// How long another thread may be opening an environment.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Write transactions after which the slots of dead readers are looked for: they keep old pages from being used again.
-const STALE_CHECK: u32 = 256;
+/// How often a writer looks for the slots of dead readers, which keep old pages from being used again.
+const STALE_CHECK: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// Its address tells threads apart.
@@ -37,7 +37,8 @@ pub(super) struct Environment {
     opened: RwLock<Opened>,
     /// The thread that is in a write transaction; 0 for none.
     writer: AtomicUsize,
-    writes: AtomicU32,
+    /// When the slots of dead readers were last looked for.
+    checked: Mutex<Instant>,
 }
 
 struct Opened {
@@ -121,8 +122,8 @@ impl Environment {
             return Err(Kind::NotFound { what, store: store.path().to_owned() }.into());
         }
         let opened = RwLock::new(Opened { process: getpid(), lmdb: Some(lmdb) });
-        let (writer, writes) = (AtomicUsize::new(0), AtomicU32::new(0));
-        Ok(Self { store: store.clone(), files, opened, writer, writes })
+        let (writer, checked) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
+        Ok(Self { store: store.clone(), files, opened, writer, checked })
     }
 
     /// Names the dict in errors.
@@ -176,6 +177,16 @@ impl Environment {
         Ok((lmdb.static_read_txn().map_err(|e| self.error("read", e))?, lmdb.entries))
     }
 
+    fn clear_stale_readers(&self, lmdb: &Lmdb) -> Result<()> {
+        // Another thread that looks now is enough.
+        let Ok(mut checked) = self.checked.try_lock() else { return Ok(()) };
+        if checked.elapsed() > STALE_CHECK {
+            lmdb.clear_stale_readers().map_err(|e| self.error("look for dead readers of", e))?;
+            *checked = Instant::now();
+        }
+        Ok(())
+    }
+
     /// Runs `f` in a write transaction, which is committed if `f` succeeds. Blocks while another one runs, in
     /// whatever process.
     pub(super) fn write<R, E: From<Error>>(
@@ -189,9 +200,7 @@ impl Environment {
             let what = format!("a change of {} inside a transaction on it", self.label());
             return Err(Error::invalid(what, "change it through the transaction").into());
         }
-        if self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(STALE_CHECK) {
-            lmdb.clear_stale_readers().map_err(|e| self.error("look for dead readers of", e))?;
-        }
+        self.clear_stale_readers(lmdb)?;
         let txn = lmdb.write_txn().map_err(|e| self.error("begin to change", e))?;
         let mark = Mark::set(&self.writer, me);
         let (txn, result) = f(txn, lmdb);

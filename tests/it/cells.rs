@@ -1,64 +1,13 @@
 //! Cells: what processes share and change, and what becomes of it when they die.
 
-use std::{
-    process::Stdio,
-    sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use coframe::{
     Store,
     cell::{Array, AtomicArray, Barrier, Counter, Event, Flag, Lock, Semaphore, Snapshot, Value},
 };
 
-use crate::common::{Scratch, child, role, scratch};
-
-/// Forks, runs `work` in the child and ends it; returns the child's id.
-///
-/// The children do nothing but work on cells that are open already: no lock of another thread is in their way.
-fn fork(work: impl FnOnce()) -> i32 {
-    // SAFETY: see above; the child leaves by `_exit`.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        // A test that fails leaves no child behind.
-        // SAFETY: asks the kernel for a signal at the parent's death.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        work();
-        // SAFETY: ends the child without the exit handlers of its parent.
-        unsafe { libc::_exit(0) };
-    }
-    pid
-}
-
-fn kill(pid: i32) {
-    // SAFETY: kill(2) of a child of this process that was not waited for.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-}
-
-fn wait(pid: i32) {
-    // SAFETY: waits for a child of this process.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-}
-
-fn random() -> u32 {
-    static STATE: AtomicU32 = AtomicU32::new(2_463_534_242);
-    let mut x = STATE.load(Ordering::Relaxed);
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    STATE.store(x, Ordering::Relaxed);
-    x
-}
-
-/// Runs a test in a process of its own, which may fork as it likes.
-fn alone(test: &str, work: impl FnOnce(&Scratch)) {
-    if role().as_deref() == Some("alone") {
-        return work(&scratch());
-    }
-    let output = child(&format!("cells::{test}"), "alone").stderr(Stdio::piped()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
+use crate::common::{Scratch, alone, fork, kill, random, scratch, wait};
 
 #[test]
 fn a_cell_that_is_something_else_is_named_with_what_was_expected() {
@@ -164,57 +113,60 @@ fn elements_change_one_by_one_in_every_type() {
 
 #[test]
 fn a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported() {
-    alone("a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported", |Scratch { store, .. }| {
-        // Two halves that agree unless an update was interrupted, and what was committed, counted outside.
-        let value = Value::create(store, "halves", [0_u64; 2]).unwrap();
-        let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
-        let (mut interrupted, mut reported, mut named, start) = (0, 0, 0, Instant::now());
-        for _ in 0..1000 {
-            let owner = fork(|| {
-                loop {
-                    let mut halves = value.lock_poisoned().unwrap();
-                    halves[0] += 1;
-                    std::hint::spin_loop();
-                    halves[1] += 1;
-                    committed.add(1);
-                    drop(halves);
-                }
-            });
-            std::thread::sleep(Duration::from_micros(u64::from(random() % 600)));
-            kill(owner);
-            wait(owner);
-            match value.lock_timeout(Duration::from_secs(5)) {
-                Ok(held) => {
-                    let held = held.expect("nobody has it");
-                    assert_eq!(held[0], held[1], "an interrupted update was not reported");
-                    assert_eq!(held[1], committed.get(), "a committed update was lost");
-                }
-                Err(error) => {
-                    assert!(error.is_poisoned(), "{error}");
-                    let text = error.to_string();
-                    assert!(
-                        text.contains(&format!("process {owner} died")) || text.contains("a process died"),
-                        "{text}"
-                    );
-                    named += u32::from(text.contains(&format!("{owner}")));
-                    reported += 1;
-                    let mut held = value.lock_poisoned().unwrap();
-                    assert!(held.is_poisoned());
-                    interrupted += u32::from(held[0] != held[1] || held[1] != committed.get());
-                    *held = [committed.get(); 2];
-                    held.clear_poison();
+    alone(
+        "cells::a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported",
+        |Scratch { store, .. }| {
+            // Two halves that agree unless an update was interrupted, and what was committed, counted outside.
+            let value = Value::create(store, "halves", [0_u64; 2]).unwrap();
+            let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
+            let (mut interrupted, mut reported, mut named, start) = (0, 0, 0, Instant::now());
+            for _ in 0..1000 {
+                let owner = fork(|| {
+                    loop {
+                        let mut halves = value.lock_poisoned().unwrap();
+                        halves[0] += 1;
+                        std::hint::spin_loop();
+                        halves[1] += 1;
+                        committed.add(1);
+                        drop(halves);
+                    }
+                });
+                std::thread::sleep(Duration::from_micros(u64::from(random() % 600)));
+                kill(owner);
+                wait(owner);
+                match value.lock_timeout(Duration::from_secs(5)) {
+                    Ok(held) => {
+                        let held = held.expect("nobody has it");
+                        assert_eq!(held[0], held[1], "an interrupted update was not reported");
+                        assert_eq!(held[1], committed.get(), "a committed update was lost");
+                    }
+                    Err(error) => {
+                        assert!(error.is_poisoned(), "{error}");
+                        let text = error.to_string();
+                        assert!(
+                            text.contains(&format!("process {owner} died")) || text.contains("a process died"),
+                            "{text}"
+                        );
+                        named += u32::from(text.contains(&format!("{owner}")));
+                        reported += 1;
+                        let mut held = value.lock_poisoned().unwrap();
+                        assert!(held.is_poisoned());
+                        interrupted += u32::from(held[0] != held[1] || held[1] != committed.get());
+                        *held = [committed.get(); 2];
+                        held.clear_poison();
+                    }
                 }
             }
-        }
-        assert!(interrupted > 0 && interrupted <= reported, "{reported} reported, {interrupted} interrupted");
-        assert!(named > reported / 2, "{named} of {reported} named");
-        assert!(start.elapsed() < Duration::from_mins(1));
-    });
+            assert!(interrupted > 0 && interrupted <= reported, "{reported} reported, {interrupted} interrupted");
+            assert!(named > reported / 2, "{named} of {reported} named");
+            assert!(start.elapsed() < Duration::from_mins(1));
+        },
+    );
 }
 
 #[test]
 fn a_guard_of_the_parent_does_nothing_in_a_forked_child() {
-    alone("a_guard_of_the_parent_does_nothing_in_a_forked_child", |Scratch { store, .. }| {
+    alone("cells::a_guard_of_the_parent_does_nothing_in_a_forked_child", |Scratch { store, .. }| {
         let value = Value::create(store, "x", 1_u64).unwrap();
         let semaphore = Semaphore::create(store, "s", 1).unwrap();
         let array: Array<u8> = Array::create(store, "a", 4).unwrap();
@@ -222,7 +174,7 @@ fn a_guard_of_the_parent_does_nothing_in_a_forked_child() {
             (value.lock().unwrap(), semaphore.acquire().unwrap(), array.claim(0..2).unwrap());
         *held = 2;
         let (mut held, mut permit, mut claim) = (Some(held), Some(permit), Some(claim));
-        wait(fork(|| drop((held.take(), permit.take(), claim.take()))));
+        assert!(wait(fork(|| drop((held.take(), permit.take(), claim.take())))));
         assert!(std::thread::scope(|scope| {
             scope.spawn(|| value.lock_timeout(Duration::from_millis(20)).unwrap().is_none()).join().unwrap()
         }));
@@ -247,7 +199,7 @@ fn locking_twice_in_a_thread_is_an_error_and_no_deadlock() {
 
 #[test]
 fn claims_exclude_each_other_and_a_dead_one_is_reported() {
-    alone("claims_exclude_each_other_and_a_dead_one_is_reported", |Scratch { store, .. }| {
+    alone("cells::claims_exclude_each_other_and_a_dead_one_is_reported", |Scratch { store, .. }| {
         let array: Array<u64> = Array::create(store, "x", 100).unwrap();
         let (first, second) = (array.claim(0..50).unwrap(), array.claim(50..100).unwrap());
         assert_eq!((first.elements(), second.len()), (0..50, 50));
@@ -274,7 +226,7 @@ fn claims_exclude_each_other_and_a_dead_one_is_reported() {
 
 #[test]
 fn events_barriers_and_permits_work_between_processes() {
-    alone("events_barriers_and_permits_work_between_processes", |Scratch { store, .. }| {
+    alone("cells::events_barriers_and_permits_work_between_processes", |Scratch { store, .. }| {
         let (event, arrived) = (Event::create(store, "e").unwrap(), Counter::<i64>::create(store, "n").unwrap());
         let barrier = Barrier::create(store, "b", 4).unwrap();
         let semaphore = Semaphore::create(store, "s", 2).unwrap();
@@ -304,7 +256,7 @@ fn events_barriers_and_permits_work_between_processes() {
             assert!(arrived.get() >= round * 4);
         }
         assert!(last <= 20);
-        children.into_iter().for_each(wait);
+        assert!(children.into_iter().all(wait));
         assert_eq!((arrived.get(), semaphore.available().unwrap()), (80, 2));
     });
 }
@@ -312,7 +264,7 @@ fn events_barriers_and_permits_work_between_processes() {
 #[test]
 fn a_participant_that_dies_while_it_waits_breaks_the_barrier_and_gives_its_permits_back() {
     alone(
-        "a_participant_that_dies_while_it_waits_breaks_the_barrier_and_gives_its_permits_back",
+        "cells::a_participant_that_dies_while_it_waits_breaks_the_barrier_and_gives_its_permits_back",
         |Scratch { store, .. }| {
             let barrier = Barrier::create(store, "b", 3).unwrap();
             let semaphore = Semaphore::create(store, "s", 1).unwrap();
@@ -341,7 +293,7 @@ fn a_participant_that_dies_while_it_waits_breaks_the_barrier_and_gives_its_permi
 
 #[test]
 fn readers_of_a_snapshot_see_whole_values_whoever_is_killed() {
-    alone("readers_of_a_snapshot_see_whole_values_whoever_is_killed", |Scratch { store, .. }| {
+    alone("cells::readers_of_a_snapshot_see_whole_values_whoever_is_killed", |Scratch { store, .. }| {
         let snapshot = Snapshot::create(store, "x", [0_u64; 32]).unwrap();
         let mut last = 0;
         for _ in 0..200 {

@@ -1,8 +1,10 @@
-//! Scratch stores that leave nothing behind, and this binary as a child process.
+//! Scratch stores that leave nothing behind, this binary as a child process, and forks.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use coframe::Store;
@@ -67,4 +69,56 @@ impl Drop for Reaper {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Runs a test in a process of its own, which may fork as it likes.
+pub(crate) fn alone(test: &str, work: impl FnOnce(&Scratch)) {
+    if role().as_deref() == Some("alone") {
+        return work(&scratch());
+    }
+    let output = child(test, "alone").stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// Forks, runs `work` in the child and ends it; returns the child's id.
+///
+/// The children do nothing but work on what is open already: no lock of another thread is in their way.
+pub(crate) fn fork(work: impl FnOnce()) -> i32 {
+    // SAFETY: see above; the child leaves by `_exit`.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        // A test that fails leaves no child behind.
+        // SAFETY: asks the kernel for a signal at the parent's death.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        let code = i32::from(catch_unwind(AssertUnwindSafe(work)).is_err());
+        // SAFETY: ends the child without the exit handlers of its parent.
+        unsafe { libc::_exit(code) };
+    }
+    pid
+}
+
+pub(crate) fn kill(pid: i32) {
+    // SAFETY: kill(2) of a child of this process that was not waited for.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Waits for a child; tells whether its work succeeded.
+pub(crate) fn wait(pid: i32) -> bool {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+/// The next of a row of numbers that is the same in each run.
+pub(crate) fn random() -> u32 {
+    static STATE: AtomicU32 = AtomicU32::new(2_463_534_242);
+    let mut x = STATE.load(Ordering::Relaxed);
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    STATE.store(x, Ordering::Relaxed);
+    x
 }

@@ -4,6 +4,8 @@ mod arrow_types;
 mod cells;
 mod common;
 mod corruption;
+mod dict_failures;
+mod dicts;
 mod polars_types;
 mod pool;
 mod pool_failures;

@@ -1,0 +1,247 @@
+//! Dicts: a map that processes share.
+
+use std::{collections::BTreeMap, fs, ops::Bound, time::Duration};
+
+use coframe::{Dict, Error, Result, Store};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::common::{random, scratch};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Side {
+    Buy,
+    Sell(u8),
+}
+
+pub(crate) fn all<K, V>(dict: &Dict<K, V>) -> Vec<(K, V)>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    dict.entries().unwrap().collect::<Result<_>>().unwrap()
+}
+
+#[test]
+fn entries_come_in_the_order_of_their_keys_whatever_the_type() {
+    fn check<K: Serialize + DeserializeOwned + Ord + Clone + std::fmt::Debug>(store: &Store, keys: &[K]) {
+        let dict: Dict<K, u32> = Dict::create(store, "x").unwrap();
+        for (value, key) in (0..).zip(keys) {
+            assert_eq!(dict.insert(key, &value).unwrap(), None);
+        }
+        let mut sorted = keys.to_vec();
+        sorted.sort();
+        let found: Vec<K> = all(&dict).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(found, sorted);
+        for (value, key) in (0..).zip(keys) {
+            assert_eq!(dict.get(key).unwrap(), Some(value));
+        }
+        assert!(store.remove_dict("x").unwrap());
+    }
+    let scratch = scratch();
+    check(&scratch.store, &[0_i64, -1, i64::MIN, i64::MAX, 255, -256]);
+    check(&scratch.store, &[0_u32, 256, 1, 65_536, u32::MAX]);
+    check(&scratch.store, &["b", "", "a", "aa", "ä", "a\0", "aaaaaaaab"].map(str::to_owned));
+    check(&scratch.store, &[("b".to_owned(), -1_i8), ("a".to_owned(), 5), ("b".to_owned(), 1)]);
+    check(&scratch.store, &[Some(3_u16), None, Some(1)]);
+    check(&scratch.store, &[Side::Sell(2), Side::Buy, Side::Sell(1)]);
+    check(&scratch.store, &[vec![1_u8, 2], vec![], vec![1], vec![0, 9]]);
+}
+
+#[test]
+fn a_dict_does_what_a_tree_in_memory_does() {
+    let scratch = scratch();
+    let dict: Dict<u16, String> = Dict::create(&scratch.store, "x").unwrap();
+    let mut tree = BTreeMap::new();
+    for step in 0..3000 {
+        let (key, value) = (random() as u16 % 300, format!("value {step}"));
+        match random() % 4 {
+            0 | 1 => assert_eq!(dict.insert(&key, &value).unwrap(), tree.insert(key, value)),
+            2 => assert_eq!(dict.remove(&key).unwrap(), tree.remove(&key)),
+            _ => assert_eq!(dict.get(&key).unwrap().as_ref(), tree.get(&key)),
+        }
+        assert_eq!(dict.contains(&key).unwrap(), tree.contains_key(&key));
+        assert_eq!(dict.len().unwrap(), tree.len());
+    }
+    assert_eq!(all(&dict), tree.clone().into_iter().collect::<Vec<_>>());
+    for bounds in [
+        (Bound::Included(50), Bound::Excluded(250)),
+        (Bound::Excluded(50), Bound::Included(250)),
+        (Bound::Unbounded, Bound::Included(7)),
+        (Bound::Included(299), Bound::Unbounded),
+    ] {
+        let found: Vec<_> = dict.range(bounds).unwrap().map(Result::unwrap).collect();
+        assert_eq!(found, tree.range(bounds).map(|(k, v)| (*k, v.clone())).collect::<Vec<_>>());
+    }
+    let snapshot = dict.snapshot().unwrap();
+    assert_eq!(snapshot.first().unwrap(), tree.first_key_value().map(|(k, v)| (*k, v.clone())));
+    assert_eq!(snapshot.last().unwrap(), tree.last_key_value().map(|(k, v)| (*k, v.clone())));
+    dict.clear().unwrap();
+    assert!(dict.is_empty().unwrap() && all(&dict).is_empty());
+}
+
+#[test]
+fn a_transaction_is_there_as_a_whole_or_not_at_all() {
+    let scratch = scratch();
+    let dict: Dict<String, i64> = Dict::create(&scratch.store, "x").unwrap();
+    dict.insert("a", &10).unwrap();
+    let failed = dict.transaction(|t| {
+        t.insert("a", &0)?;
+        t.insert("b", &10)?;
+        assert_eq!((t.get("a")?, t.len()?), (Some(0), 2));
+        assert_eq!(dict.get("a")?, Some(10), "nobody else sees it yet");
+        Err::<(), Box<dyn std::error::Error>>("no".into())
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "no");
+    let panicked = std::panic::catch_unwind(|| dict.update("a", |_| panic!("no")));
+    assert!(panicked.is_err());
+    assert_eq!(all(&dict), [("a".to_owned(), 10)]);
+    dict.transaction(|t| {
+        t.remove("a")?;
+        let before = t.entries()?.count() + t.range("a".to_owned()..)?.count();
+        t.insert("b", &i64::try_from(before).unwrap())?;
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert_eq!(all(&dict), [("b".to_owned(), 0)]);
+}
+
+#[test]
+fn a_change_through_the_dict_inside_its_own_transaction_is_an_error_and_no_hang() {
+    let scratch = scratch();
+    let dict: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    let again = Dict::<u8, u8>::open(&scratch.store, "x").unwrap();
+    let error = dict.transaction(|t| t.insert(&1, &1).and_then(|_| again.insert(&2, &2))).unwrap_err();
+    let path = scratch.path();
+    let text = format!(
+        "a change of the dict `x` in `{}` inside a transaction on it: change it through the transaction",
+        path.display()
+    );
+    assert_eq!(error.to_string(), text);
+    // Another thread waits for its turn.
+    dict.transaction(|t| {
+        let other = dict.clone();
+        let thread = std::thread::spawn(move || other.insert(&3, &3).unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+        t.insert(&1, &1)?;
+        Ok::<_, Error>(thread)
+    })
+    .unwrap()
+    .join()
+    .unwrap();
+    assert_eq!(all(&dict), [(1, 1), (3, 3)]);
+}
+
+#[test]
+fn a_value_is_swapped_only_for_the_expected_one() {
+    let scratch = scratch();
+    let dict: Dict<u8, String> = Dict::create(&scratch.store, "x").unwrap();
+    let (a, b) = ("a".to_owned(), "b".to_owned());
+    assert!(!dict.compare_and_swap(&1, Some(&a), Some(&b)).unwrap());
+    assert!(dict.compare_and_swap(&1, None, Some(&a)).unwrap());
+    assert!(!dict.compare_and_swap(&1, None, Some(&b)).unwrap());
+    assert!(dict.compare_and_swap(&1, Some(&a), Some(&b)).unwrap());
+    assert_eq!(dict.get(&1).unwrap(), Some(b.clone()));
+    assert!(dict.compare_and_swap(&1, Some(&b), None).unwrap());
+    assert!(dict.is_empty().unwrap());
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_and_writers_do_not_wait_for_it() {
+    let scratch = scratch();
+    let dict: Dict<u32, u32> = Dict::create(&scratch.store, "x").unwrap();
+    dict.transaction(|t| (0..1000).try_for_each(|key| t.insert(&key, &0).map(drop))).unwrap();
+    let snapshot = dict.snapshot().unwrap();
+    let mut entries = dict.entries().unwrap();
+    entries.next().unwrap().unwrap();
+    dict.transaction(|t| (0..2000).try_for_each(|key| t.insert(&key, &1).map(drop))).unwrap();
+    // Dropped dicts do not take it away, and it goes to another thread.
+    drop(dict);
+    let thread = std::thread::spawn(move || snapshot.entries().unwrap().map(|e| e.unwrap().1).sum::<u32>());
+    assert_eq!(thread.join().unwrap(), 0);
+    assert_eq!(entries.map(Result::unwrap).filter(|(_, value)| *value == 0).count(), 999);
+    assert_eq!(Dict::<u32, u32>::open(&scratch.store, "x").unwrap().range(1500..).unwrap().count(), 500);
+}
+
+#[test]
+fn what_cannot_be_a_key_or_is_another_dict_is_said() {
+    let scratch = scratch();
+    let (store, path) = (&scratch.store, scratch.path());
+    let path = path.display();
+    let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+    let error = dict.insert(&*"k".repeat(600), &1).unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "a key of `String`: it takes 676 bytes, a key may take 511 (text takes 9 bytes for each 8); use a shorter one, \
+         and keep the whole of it in the value"
+    );
+    let error = Dict::<(), u8>::create(store, "unit").unwrap().insert(&(), &1).unwrap_err();
+    assert_eq!(error.to_string(), "a key of `()`: it has no content; expected a type with more than one value");
+    let error = Dict::<u32, u32>::open(store, "x").unwrap_err();
+    let expected =
+        format!("the dict `x` in `{path}`, which is a dict of `String` to `u32`: expected one of `u32` to `u32`");
+    assert_eq!(error.to_string(), expected);
+    let error = Dict::<String, u32>::create(store, "x").unwrap_err();
+    assert!(error.to_string().ends_with("a dict of that name is there: open it, or use `open_or_create`"), "{error}");
+    let error = Dict::<String, u32>::open(store, "y").unwrap_err();
+    assert!(error.is_not_found() && error.to_string().starts_with("there is no dict `y` in the store"), "{error}");
+    assert!(Dict::<String, u32>::open(store, "../x").unwrap_err().is_invalid());
+    assert_eq!(Dict::<String, u32>::open_or_create(store, "x").unwrap().len().unwrap(), 0);
+    assert_eq!(store.dicts().unwrap().iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["unit", "x"]);
+}
+
+#[test]
+fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = scratch();
+    let make = |name: &str| {
+        drop(Dict::<u8, u8>::create(&scratch.store, name).unwrap());
+        scratch.path().join(fs::read_link(scratch.path().join(format!("{name}.dict"))).unwrap())
+    };
+    let open = |name: &str| Dict::<u8, u8>::open(&scratch.store, name).unwrap_err();
+    fs::write(make("cut"), [0; 100]).unwrap();
+    assert!(open("cut").to_string().contains("breaks rule D1-file of docs/FORMAT.md: it has 100 bytes"));
+    fs::write(make("zero"), [0; 20_000]).unwrap();
+    assert!(open("zero").is_corrupt(), "{}", open("zero"));
+    fs::write(make("noise"), [7; 20_000]).unwrap();
+    assert!(open("noise").is_corrupt(), "{}", open("noise"));
+    fs::set_permissions(make("open"), fs::Permissions::from_mode(0o622)).unwrap();
+    assert!(open("open").is_untrusted());
+    std::os::unix::fs::symlink("/etc/passwd", scratch.path().join("link.dict")).unwrap();
+    assert!(open("link").is_not_found());
+}
+
+#[test]
+fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
+    let scratch = scratch();
+    let old: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    let handle = old.handle();
+    assert_eq!(Dict::<u8, u8>::of_handle(&handle.to_string().parse().unwrap()).unwrap().len().unwrap(), 0);
+    assert!(scratch.store.remove_dict("x").unwrap());
+    assert!(Dict::<u8, u8>::of_handle(&handle).unwrap_err().is_not_found());
+    old.insert(&1, &1).unwrap();
+    let new: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    assert_eq!((old.len().unwrap(), new.len().unwrap()), (1, 0));
+    let error = Dict::<u8, u8>::of_handle(&handle).unwrap_err();
+    assert!(error.is_superseded() && error.to_string().contains("another dict was made under its name"), "{error}");
+    drop((old, new));
+    assert!(scratch.store.remove_dict("x").unwrap());
+    assert!(scratch.files().is_empty(), "{:?}", scratch.files());
+}
+
+#[test]
+fn a_dict_of_a_session_goes_with_it_and_dicts_are_no_frames() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let dict: Dict<u8, u8> = Dict::create(&session, "x").unwrap();
+    let text = serde_json::to_string(&dict).unwrap();
+    let same: Dict<u8, u8> = serde_json::from_str(&text).unwrap();
+    dict.insert(&1, &1).unwrap();
+    assert_eq!(same.get(&1).unwrap(), Some(1));
+    scratch.store.sweep().unwrap();
+    assert!(scratch.store.dicts().unwrap().is_empty() && session.list().unwrap().is_empty());
+    drop(session);
+    assert_eq!(fs::read_dir(scratch.path().join("sessions")).unwrap().count(), 0);
+    assert!(serde_json::from_str::<Dict<u8, u8>>(&text).unwrap_err().to_string().contains("sessions"));
+    same.insert(&2, &2).unwrap();
+}
