@@ -89,6 +89,8 @@ pub mod polars;
 #[cfg(feature = "pool")]
 pub mod pool;
 mod segment;
+#[cfg(feature = "shm")]
+pub mod shm;
 mod store;
 
 pub use arrow;

@@ -73,7 +73,7 @@ impl Draft {
         Ok(())
     }
 
-    #[cfg(feature = "cell")]
+    #[cfg(any(feature = "cell", feature = "shm"))]
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

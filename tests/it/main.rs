@@ -11,4 +11,5 @@ mod pool;
 mod pool_failures;
 mod pool_lifetime;
 mod processes;
+mod shm;
 mod store;

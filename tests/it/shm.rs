@@ -1,0 +1,217 @@
+//! The bridge to plain named shared memory, with Python and another Rust library on the other side.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use coframe::{
+    Layout,
+    arrow::{
+        array::{ArrayRef, Int64Array, RecordBatch, StringArray},
+        ipc::writer::{FileWriter, StreamWriter},
+    },
+};
+use polars::prelude::*;
+
+use crate::common::{alone, fork, scratch, wait};
+
+/// A name that no other test has, and the file behind it, removed at the end.
+struct Named {
+    os_id: String,
+}
+
+impl Named {
+    fn new(what: &str) -> Self {
+        Self { os_id: format!("coframe-test-{}-{what}", std::process::id()) }
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from("/dev/shm").join(&self.os_id)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.path());
+    }
+}
+
+fn batch() -> RecordBatch {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "", "a text beyond twelve bytes"]));
+    RecordBatch::try_from_iter([("n", numbers), ("s", texts)]).unwrap()
+}
+
+fn file() -> Vec<u8> {
+    let mut writer = FileWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn stream() -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// The Python of the tests, and the code that begins each script. `None` without pyarrow.
+fn python() -> Option<Command> {
+    let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Some(Command::new(python));
+    }
+    eprintln!("passed over: `{python}` has no pyarrow; ci/check.sh installs it and sets COFRAME_PYTHON");
+    None
+}
+
+#[test]
+fn a_file_or_stream_in_shared_memory_is_imported_however_long_the_segment_is() {
+    let scratch = scratch();
+    for (what, bytes) in [("file", file()), ("stream", stream())] {
+        for padding in [0, 1, 7, 4096, 200_000] {
+            let named = Named::new(&format!("{what}-{padding}"));
+            std::fs::write(named.path(), [bytes.clone(), vec![0; padding]].concat()).unwrap();
+            let frame = scratch.store.import_shared_memory(&named.os_id, what).unwrap();
+            assert_eq!(frame.batches(), [batch()]);
+            assert!(named.path().exists(), "it is not ours to remove");
+        }
+    }
+    let named = Named::new("slash");
+    std::fs::write(named.path(), file()).unwrap();
+    assert_eq!(scratch.store.import_shared_memory(&format!("/{}", named.os_id), "x").unwrap().rows(), 3);
+}
+
+#[test]
+fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
+    let scratch = scratch();
+    let import = |os_id: &str| scratch.store.import_shared_memory(os_id, "x").unwrap_err();
+    let error = import("coframe-test-none");
+    assert!(error.is_not_found());
+    assert!(error.to_string().starts_with("there is no shared memory `coframe-test-none` in the store `/dev/shm`"));
+    for bad in ["", "/", "..", "a/b", "/a/b"] {
+        assert!(import(bad).to_string().contains("is no name of shared memory: expected 1 to 255 bytes"), "{bad}");
+    }
+    let named = Named::new("bad");
+    let mut wrong = file();
+    wrong.truncate(wrong.len() - 100);
+    for (bytes, expected) in [
+        (vec![], "it holds nothing but zeros; expected an Arrow IPC file or stream"),
+        (vec![0; 100_000], "it holds nothing but zeros"),
+        (b"not a table at all, but text".to_vec(), "the shared memory"),
+        (wrong, "the shared memory"),
+    ] {
+        std::fs::write(named.path(), bytes).unwrap();
+        let error = import(&named.os_id);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert!(scratch.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
+    let scratch = scratch();
+    let named = Named::new("export");
+    let frame = scratch.store.publish("x", &df!("i" => 0..1000, "s" => vec!["text"; 1000]).unwrap()).unwrap();
+    let part = frame.slice(10..20).unwrap().select(["s"]).unwrap();
+    let exported = part.export_shared_memory(&named.os_id).unwrap();
+    assert_eq!(std::fs::metadata(named.path()).unwrap().len(), exported.bytes());
+    let error = frame.export_shared_memory(&named.os_id).unwrap_err();
+    assert!(error.to_string().ends_with("it is taken; use another one, or remove what is there"), "{error}");
+    // Another library of Rust attaches to it by its name.
+    let other = shared_memory::ShmemConf::new().os_id(&named.os_id).open().unwrap();
+    assert!(other.len() as u64 >= exported.bytes());
+    let back = scratch.store.import_shared_memory(exported.os_id(), "y").unwrap();
+    assert!(back.to_polars().unwrap().equals(&part.to_polars().unwrap()));
+    drop(exported);
+    assert!(!named.path().exists());
+
+    part.export_shared_memory(&named.os_id).unwrap().keep();
+    assert!(named.path().exists());
+    std::fs::remove_file(named.path()).unwrap();
+    let first = part.export_shared_memory(&named.os_id).unwrap();
+    std::fs::remove_file(named.path()).unwrap();
+    std::fs::write(named.path(), "somebody else's").unwrap();
+    drop(first);
+    assert!(named.path().exists(), "the guard took what is not its own");
+}
+
+#[test]
+fn a_forked_child_does_not_take_its_parents_shared_memory_away() {
+    alone("shm::a_forked_child_does_not_take_its_parents_shared_memory_away", |scratch| {
+        let named = Named::new("fork");
+        let frame = scratch.store.publish("x", &df!("i" => [1]).unwrap()).unwrap();
+        let mut exported = Some(frame.export_shared_memory(&named.os_id).unwrap());
+        assert!(wait(fork(|| drop(exported.take()))));
+        assert!(named.path().exists());
+    });
+}
+
+#[test]
+fn a_table_of_pythons_shared_memory_is_imported_and_stays_pythons() {
+    let Some(mut python) = python() else { return };
+    let scratch = scratch();
+    let script = "import sys, pyarrow as pa\n\
+        from multiprocessing.shared_memory import SharedMemory\n\
+        table = pa.table({'n': [1, None, 3], 's': ['a', 'ü', None]})\n\
+        sink = pa.BufferOutputStream()\n\
+        with (pa.ipc.new_file if sys.argv[1] == 'file' else pa.ipc.new_stream)(sink, table.schema) as writer:\n    \
+            writer.write_table(table)\n\
+        data = sink.getvalue()\n\
+        segment = SharedMemory(create=True, size=data.size + 1000)\n\
+        segment.buf[:data.size] = data.to_pybytes()\n\
+        print(segment.name, flush=True)\n\
+        sys.stdin.readline()\n\
+        again = SharedMemory(name=segment.name)\n\
+        assert bytes(again.buf[:data.size]) == data.to_pybytes()\n\
+        again.close()\n\
+        segment.close()\n\
+        segment.unlink()\n";
+    python.args(["-c", script]);
+    for format in ["file", "stream"] {
+        let mut command = Command::new(python.get_program());
+        command.args(python.get_args()).arg(format);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
+        let frame = scratch.store.import_shared_memory(line.trim(), format).unwrap();
+        process.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "the resource tracker has nothing to say");
+        let expected = df!("n" => [Some(1), None, Some(3)], "s" => [Some("a"), Some("ü"), None]).unwrap();
+        let expected = expected.lazy().with_column(col("n").cast(DataType::Int64)).collect().unwrap();
+        assert!(frame.to_polars().unwrap().equals_missing(&expected), "the frame outlives Python's segment");
+    }
+}
+
+#[test]
+fn python_reads_an_exported_frame_and_its_resource_tracker_leaves_it() {
+    let Some(mut python) = python() else { return };
+    let scratch = scratch();
+    let named = Named::new("python");
+    let df = df!("i" => [Some(1i64), None], "s" => ["a text beyond twelve bytes", "ü"]).unwrap();
+    let frame = scratch.store.publish("x", &df).unwrap();
+    let exported = frame.export_shared_memory_with(&named.os_id, Layout::Classic).unwrap();
+    let script = "import sys, pyarrow as pa\n\
+        from multiprocessing import resource_tracker\n\
+        from multiprocessing.shared_memory import SharedMemory\n\
+        if sys.version_info >= (3, 13):\n    \
+            segment = SharedMemory(name=sys.argv[1], track=False)\n\
+        else:\n    \
+            segment = SharedMemory(name=sys.argv[1])\n    \
+            resource_tracker.unregister(segment._name, 'shared_memory')\n\
+        table = pa.ipc.open_file(pa.py_buffer(segment.buf)).read_all()\n\
+        table.validate(full=True)\n\
+        assert table.schema.field('s').type == pa.large_string(), table.schema\n\
+        assert table.to_pydict() == {'i': [1, None], 's': ['a text beyond twelve bytes', 'ü']}, table\n\
+        del table\n\
+        segment.close()\n";
+    let output = python.args(["-c", script, exported.os_id()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "the resource tracker has nothing to say");
+    assert!(named.path().exists(), "Python took what is not its own");
+}
