@@ -34,6 +34,7 @@ mod guard;
 mod handle;
 mod memory;
 mod region;
+mod slots;
 mod snapshot;
 mod value;
 

@@ -1,10 +1,6 @@
 //! One writer, many readers that never wait.
 
-use std::{
-    marker::PhantomData,
-    sync::atomic::{Ordering, fence},
-    time::Duration,
-};
+use std::{marker::PhantomData, sync::atomic::Ordering, time::Duration};
 
 use bytemuck::Pod;
 
@@ -12,6 +8,7 @@ use super::{
     guard::{self, DATA, Guard},
     memory::Memory,
     region::{CellKind, Region, Shape, taken},
+    slots,
     value::check_alignment,
 };
 use crate::{
@@ -116,16 +113,7 @@ impl<T: Pod> Snapshot<T> {
     #[must_use]
     pub fn read(&self) -> T {
         let memory = self.region.memory();
-        let written = memory.word64(WRITTEN);
-        loop {
-            let before = written.load(Ordering::Acquire);
-            let value = load(memory, slot::<T>(before));
-            // With the writer's release fence: if any word above was of a later value, this sees that it began.
-            fence(Ordering::Acquire);
-            if written.load(Ordering::Relaxed) == before {
-                return value;
-            }
-        }
+        slots::read(memory.word64(WRITTEN), |number| load(memory, slot::<T>(number)))
     }
 
     /// Becomes the writer, for this thread.
@@ -158,11 +146,6 @@ impl<T: Pod> SnapshotWriter<'_, T> {
     /// Replaces the value. Never waits for readers.
     pub fn write(&mut self, value: &T) {
         let memory = self.held.region.memory();
-        let written = memory.word64(WRITTEN);
-        let next = written.load(Ordering::Relaxed).wrapping_add(1);
-        // Whoever reads a word that is stored below sees at least the number that was stored last (`read`).
-        fence(Ordering::Release);
-        store(memory, slot::<T>(next), value);
-        written.store(next, Ordering::Release);
+        slots::write(memory.word64(WRITTEN), |number| store(memory, slot::<T>(number), value));
     }
 }
