@@ -16,17 +16,7 @@ use coframe::{
     Store,
     cell::{Array, AtomicArray, Counter, Lock, Snapshot, Value},
 };
-use common::{scratch, verdict};
-
-/// Nanoseconds of one call, the best of five rounds.
-fn ns(times: u32, mut call: impl FnMut()) -> f64 {
-    let round = |()| {
-        let start = Instant::now();
-        (0..times).for_each(|_| call());
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(times)
-    };
-    [(); 5].map(round).into_iter().fold(f64::INFINITY, f64::min)
-}
+use common::{ns, scratch, verdict};
 
 fn main() {
     let (store, _directory) = scratch();
@@ -36,13 +26,9 @@ fn main() {
 
 fn alone(store: &Store) {
     let atomic = AtomicI64::new(0);
-    let plain = ns(10_000_000, || {
-        black_box(atomic.fetch_add(1, Ordering::AcqRel));
-    });
+    let plain = ns(10_000_000, || atomic.fetch_add(1, Ordering::AcqRel));
     let counter: Counter = Counter::create(store, "counter").expect("a counter");
-    let shared = ns(10_000_000, || {
-        black_box(counter.add(1));
-    });
+    let shared = ns(10_000_000, || counter.add(1));
     println!("add: {plain:.1} ns to an atomic, {shared:.1} ns to a counter");
     verdict("counter against an atomic", shared / plain, "x", "at most 1.5x", shared <= 1.5 * plain);
 
@@ -53,18 +39,13 @@ fn alone(store: &Store) {
     println!("     update of a value: {:.1} ns", ns(5_000_000, || value.update(|x| *x += 1).expect("it is free")));
 
     let snapshot = Snapshot::create(store, "snapshot", [0_u64; 8]).expect("a snapshot");
-    let time = ns(10_000_000, || {
-        black_box(snapshot.read());
-    });
+    let time = ns(10_000_000, || snapshot.read());
     verdict("read of a snapshot of 64 bytes", time, " ns", "under 20 ns", time < 20.0);
     let mut writer = snapshot.writer().expect("no other");
     println!("     write of it: {:.1} ns", ns(10_000_000, || writer.write(black_box(&[1; 8]))));
 
     let floats: AtomicArray<f64> = AtomicArray::create(store, "floats", 64).expect("an array");
-    println!(
-        "     add to an element of f64: {:.1} ns",
-        ns(10_000_000, || floats.add(black_box(7), 1.0).map_or((), |_| ()))
-    );
+    println!("     add to an element of f64: {:.1} ns", ns(10_000_000, || floats.add(black_box(7), 1.0)));
     let array: Array<f64> = Array::create(store, "array", 1024).expect("an array");
     println!("     claim and release of a part: {:.0} ns", ns(100_000, || drop(array.claim_part(0, 4))));
 }

@@ -15,12 +15,14 @@ step "lints, with every feature and every variant of Polars' enums"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 step "without Polars"
-cargo clippy --lib --no-default-features --locked -- -D warnings
-cargo clippy --lib --no-default-features --features pool,cell --locked -- -D warnings
+cargo clippy -p coframe --lib --no-default-features --locked -- -D warnings
+for features in pool cell dict shm pool,cell,dict,shm; do
+    cargo clippy -p coframe --lib --no-default-features --features "$features" --locked -- -D warnings
+done
 
 step "documentation"
 # --examples makes the features those of the lint pass, so that nothing is checked anew.
-RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --examples --all-features --locked
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --lib --examples --all-features --locked
 
 step "a Python with pyarrow, for the test that reads a frame by its path"
 # Pinned. Without Python or a package index the test says that it was passed over.
@@ -54,6 +56,6 @@ else
 fi
 
 step "the package"
-cargo package --no-verify --allow-dirty --locked --quiet --list >/dev/null
+cargo package -p coframe --no-verify --allow-dirty --locked --quiet --list >/dev/null
 
 printf '\nall checks passed\n'

@@ -1,7 +1,7 @@
 //! The bridge to plain named shared memory: tables that other programs put there, and frames for programs that know
 //! nothing else.
 //!
-//! POSIX shared memory (shm_open(3), Python's `multiprocessing.shared_memory`) has names and bytes, and no more: no
+//! POSIX shared memory (`shm_open(3)`, Python's `multiprocessing.shared_memory`) has names and bytes, and no more: no
 //! versions, no locks, no sweep, and anybody of this user may write. So a table is *copied* in, and validated as a
 //! copy; a frame is *copied* out. A store needs neither: its frames are plain Arrow IPC files, which any program can
 //! map by path.
@@ -28,7 +28,7 @@ use crate::{
     store::{PublishOptions, Store},
 };
 
-/// Where Linux keeps named shared memory: shm_open(3).
+/// Where Linux keeps named shared memory: `shm_open(3)`.
 const SHARED_MEMORY: &str = "/dev/shm";
 /// How an Arrow IPC file begins and ends.
 const FILE_MAGIC: &[u8; 6] = b"ARROW1";
@@ -182,7 +182,7 @@ fn path_of(os_id: &str) -> PathBuf {
     Path::new(SHARED_MEMORY).join(os_id)
 }
 
-/// The name without the slash that shm_open(3) wants before it.
+/// The name without the slash that `shm_open(3)` wants before it.
 fn checked(os_id: &str) -> Result<&str> {
     let name = os_id.strip_prefix('/').unwrap_or(os_id);
     if name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']) {

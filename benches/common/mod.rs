@@ -1,7 +1,10 @@
 //! The frame that the benchmarks measure, and how they measure.
 #![allow(dead_code, clippy::allow_attributes, reason = "each benchmark uses a part of this")]
 
-use std::time::{Duration, Instant};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use coframe::{Store, polars::prelude::*};
 use tempfile::TempDir;
@@ -28,6 +31,18 @@ pub(crate) fn median<T>(runs: usize, mut call: impl FnMut() -> T) -> Duration {
         .collect();
     times.sort();
     times[runs / 2]
+}
+
+/// Nanoseconds of one call, the best of five rounds.
+pub(crate) fn ns<T>(times: u32, mut call: impl FnMut() -> T) -> f64 {
+    let round = |()| {
+        let start = Instant::now();
+        (0..times).for_each(|_| {
+            black_box(call());
+        });
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(times)
+    };
+    [(); 5].map(round).into_iter().fold(f64::INFINITY, f64::min)
 }
 
 pub(crate) fn us(duration: Duration) -> f64 {

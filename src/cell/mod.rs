@@ -9,15 +9,26 @@
 //! | --- | --- | --- |
 //! | `Value("q")` as a counter | [`Counter`] | nothing is held |
 //! | `Value("b")` as a switch | [`Flag`] | nothing is held |
-//! | `Value`, `Manager().Namespace()` | [`Value`] | the next one gets it, and is told |
+//! | `Value`, `Manager().Namespace()` | [`Value`] (or a dict) | the next one gets it, and is told |
 //! | `Array` | [`Array`]: locked, or claimed in parts | the next one gets it, and is told |
 //! | `Array` of numbers | [`AtomicArray`] | nothing is held |
-//! | `Lock`, `RLock` | [`Lock`] (not re-entrant: locking twice in a thread is an error) | the next one gets it, and is told |
-//! | `Event`, `Condition` | [`Event`] | nothing is held |
+//! | `Lock` | [`Lock`] | the next one gets it, and is told |
+//! | `RLock` | none: locking a [`Lock`] twice in a thread is an error; hand the guard on | |
+//! | `Condition` | [`Event`], or a [`Semaphore`] for each that waits | nothing is held |
+//! | `Event` | [`Event`] | nothing is held |
 //! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
 //! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits come back |
 //! | a `Value` that is read far more than written | [`Snapshot`] | readers go on with the latest whole value |
-//! | `SharedMemory`, `Queue`, `Pool` | a frame, [`Pool`](crate::Pool) | |
+//! | `Manager().dict()` | `coframe::Dict` | its transaction was never there |
+//! | `Manager().list()` | `coframe::Dict` with numbers as keys | its transaction was never there |
+//! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::Dict`: `insert`, `first` and `remove` in a transaction | |
+//! | `Pool`, `Process` | `coframe::Pool` | the task is an error, or runs again |
+//! | `SharedMemory` with a table in it | a frame; `Store::import_shared_memory` and back | frames stay whole |
+//! | `ShareableList` | [`Array`], a frame | |
+//!
+//! Which one? One number that many change: [`Counter`]. Many numbers, each on its own: [`AtomicArray`]. What must change
+//! together: [`Value`], or [`Array`] in claimed parts. One writes and many read all the time: [`Snapshot`]. Keys, text,
+//! or more of it than is known beforehand: `coframe::Dict`. What does not change at all: a frame.
 //!
 //! Types are plain data (`bytemuck::Pod`): numbers, arrays of them, and `repr(C)` structs without padding. The name of
 //! the type is compared without its modules, so two programs can share one. Guards do nothing in a forked child.

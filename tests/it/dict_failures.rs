@@ -155,7 +155,9 @@ fn slots_of_killed_readers_are_found_and_their_pages_used_again() {
                     })
                     .collect();
                 std::thread::sleep(Duration::from_millis(30));
-                readers.iter().for_each(|reader| kill(*reader));
+                for reader in &readers {
+                    kill(*reader);
+                }
                 assert!(!readers.into_iter().any(wait), "a reader ended by itself");
                 write(round);
             }

@@ -187,7 +187,7 @@ fn what_cannot_be_a_key_or_is_another_dict_is_said() {
     assert!(error.is_not_found() && error.to_string().starts_with("there is no dict `y` in the store"), "{error}");
     assert!(Dict::<String, u32>::open(store, "../x").unwrap_err().is_invalid());
     assert_eq!(Dict::<String, u32>::open_or_create(store, "x").unwrap().len().unwrap(), 0);
-    assert_eq!(store.dicts().unwrap().iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["unit", "x"]);
+    assert_eq!(store.dicts().unwrap().iter().map(coframe::Name::as_str).collect::<Vec<_>>(), ["unit", "x"]);
 }
 
 #[test]
@@ -201,9 +201,9 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
     let open = |name: &str| Dict::<u8, u8>::open(&scratch.store, name).unwrap_err();
     fs::write(make("cut"), [0; 100]).unwrap();
     assert!(open("cut").to_string().contains("breaks rule D1-file of docs/FORMAT.md: it has 100 bytes"));
-    fs::write(make("zero"), [0; 20_000]).unwrap();
+    fs::write(make("zero"), vec![0; 20_000]).unwrap();
     assert!(open("zero").is_corrupt(), "{}", open("zero"));
-    fs::write(make("noise"), [7; 20_000]).unwrap();
+    fs::write(make("noise"), vec![7; 20_000]).unwrap();
     assert!(open("noise").is_corrupt(), "{}", open("noise"));
     fs::set_permissions(make("open"), fs::Permissions::from_mode(0o622)).unwrap();
     assert!(open("open").is_untrusted());
