@@ -76,18 +76,37 @@ fn after_a_fork_it_works_in_both_processes_or_says_why_not() {
             assert!(error.to_string().contains("a snapshot of it was alive when the parent forked"), "{error}");
             drop(snapshot);
         })));
-        dict.clear().unwrap();
-        assert_eq!(held.unwrap().get("sum").unwrap(), Some(400), "the child did not end the parent's snapshot");
+        // Pages that no snapshot needs are written anew.
+        for round in 0..50 {
+            dict.clear().unwrap();
+            dict.transaction(|t| (0..50).try_for_each(|key| t.insert(&*format!("{key}"), &round).map(drop))).unwrap();
+        }
+        let held = held.unwrap();
+        assert_eq!((held.get("sum").unwrap(), held.len().unwrap()), (Some(400), 6), "the child ended the snapshot");
+    });
+}
 
-        let mut child = 0;
-        dict.transaction(|t| {
-            t.insert("inside", &1)?;
-            child = fork(|| assert!(t.insert("child", &1).is_ok()));
-            Ok::<_, Error>(())
-        })
-        .unwrap();
-        assert!(wait(child));
-        assert_eq!(all(&dict), [("inside".to_owned(), 1)]);
+#[test]
+fn a_transaction_is_its_parents_alone_when_the_process_forks_inside() {
+    alone("dict_failures::a_transaction_is_its_parents_alone_when_the_process_forks_inside", |Scratch { store, .. }| {
+        let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+        let mut child = -1;
+        let result = dict.transaction(|t| {
+            t.insert("before", &1)?;
+            // SAFETY: the child works on this dict alone, and leaves by `_exit` below.
+            child = unsafe { libc::fork() };
+            t.insert(if child == 0 { "child" } else { "parent" }, &1)
+        });
+        if child == 0 {
+            let error = result.map_or_else(|error| error.to_string(), |_| String::new());
+            let is_said = error.contains("in a child that was forked inside it: the parent alone can end it");
+            // SAFETY: ends the child without the exit handlers of its parent.
+            unsafe { libc::_exit(i32::from(!is_said)) };
+        }
+        assert!(wait(child), "the child was not told");
+        result.unwrap();
+        assert_eq!(all(&dict), [("before".to_owned(), 1), ("parent".to_owned(), 1)]);
+        dict.insert("after", &1).unwrap();
     });
 }
 
