@@ -104,9 +104,9 @@ pub use crate::{
     error::{Error, Result},
     explain::{ColumnExplain, Explain},
     frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, OpenOptions},
-    ipc::{Layout, Table, via},
+    ipc::{IpcReader, Layout, Table, TableReader, via},
     name::Name,
-    store::{FrameInfo, FrameWriter, PublishOptions, Session, Store, Swept, Usage, User},
+    store::{FrameInfo, FrameWriter, Pss, PublishOptions, Session, Store, Swept, Usage, User},
 };
 
 /// Compiles and runs the README's examples, so that they cannot rot.

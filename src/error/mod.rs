@@ -167,6 +167,15 @@ impl Error {
         matches!(*self.kind, Kind::Corrupt { .. })
     }
 
+    /// The rule of docs/FORMAT.md that is broken, where [`is_corrupt`](Error::is_corrupt).
+    #[must_use]
+    pub fn rule(&self) -> Option<&'static str> {
+        match *self.kind {
+            Kind::Corrupt { rule, .. } => Some(rule),
+            _ => None,
+        }
+    }
+
     /// True when the thing is well-formed and this build cannot do it: a type, a file system, a format version.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {

@@ -34,6 +34,87 @@ pub(crate) fn read_messages<R: Read + Seek>(mut reader: R, what: &str) -> Result
     if begins && magic == MAGIC { by_footer(reader, what) } else { by_stream(reader, what) }
 }
 
+/// The record batches of an Arrow IPC file or stream that anybody wrote, uncompressed; for
+/// [`Store::writer`](crate::Store::writer), or for a look at them.
+///
+/// Needs memory for one batch. Every value is validated before a batch is given out. The first error ends it.
+///
+/// ```
+/// use std::{io::Cursor, sync::Arc};
+/// use coframe::{IpcReader, arrow::{array::{Int64Array, RecordBatch}, ipc::writer::StreamWriter}};
+///
+/// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
+/// let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+/// stream.write(&batch)?;
+/// stream.finish()?;
+///
+/// let mut reader = IpcReader::stream(Cursor::new(stream.into_inner()?), "the stream")?;
+/// assert_eq!(reader.next().transpose()?, Some(batch));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct IpcReader<'a> {
+    schema: SchemaRef,
+    messages: Messages<Box<dyn ReadSeek + 'a>>,
+}
+
+trait ReadSeek: Read + Seek {}
+
+impl<R: Read + Seek> ReadSeek for R {}
+
+impl<'a> IpcReader<'a> {
+    /// Opens a file or stream. `what` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`is_corrupt`](Error::is_corrupt) when it is no Arrow IPC; [`is_unsupported`](Error::is_unsupported) when it is
+    /// compressed, which only the first batch may show.
+    pub fn file(reader: impl Read + Seek + 'a, what: &str) -> Result<Self> {
+        let (schema, messages) = read_messages(Box::new(reader) as Box<dyn ReadSeek + 'a>, what)?;
+        Ok(Self { schema, messages })
+    }
+
+    /// Opens a stream that can be read only once, such as a pipe.
+    pub fn stream(reader: impl Read + 'a, what: &str) -> Result<Self> {
+        let (schema, messages) = by_stream(Box::new(Once(reader)) as Box<dyn ReadSeek + 'a>, what)?;
+        Ok(Self { schema, messages })
+    }
+
+    /// The Arrow schema of the batches.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}
+
+impl Iterator for IpcReader<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.messages.next()
+    }
+}
+
+impl std::fmt::Debug for IpcReader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IpcReader").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// What cannot be sought in; a stream never is.
+struct Once<R>(R);
+
+impl<R: Read> Read for Once<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R> Seek for Once<R> {
+    fn seek(&mut self, _: SeekFrom) -> std::io::Result<u64> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
 /// Batches of a file or stream.
 pub(crate) struct Messages<R> {
     reader: R,

@@ -31,9 +31,10 @@ pub(crate) use digest::Intact;
 pub(crate) use encode::{Encoder, EncoderOptions};
 pub(crate) use footer::{Footer, Marks, Metadata};
 pub use layout::Layout;
+pub use messages::IpcReader;
 pub(crate) use messages::read_messages;
 pub(crate) use part::Map;
-pub use table::{Table, via};
+pub use table::{Table, TableReader, via};
 #[cfg(feature = "polars")]
 pub(crate) use {
     part::Part,

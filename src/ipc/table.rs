@@ -1,6 +1,10 @@
 //! What can be published: the sealed trait and its Arrow implementations. Polars adds its own in src/polars.
 
-use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::{
+    array::{RecordBatch, RecordBatchReader},
+    datatypes::SchemaRef,
+    error::ArrowError,
+};
 
 use crate::error::{Error, Result};
 
@@ -38,6 +42,52 @@ pub mod via {
 pub trait Table<Via>: sealed::IntoSource<Via> {}
 
 impl<Via, T: sealed::IntoSource<Via>> Table<Via> for T {}
+
+/// Any table as a stream of record batches, which share its buffers where they can; for whatever takes a
+/// [`RecordBatchReader`], such as the writers of arrow-rs.
+///
+/// ```
+/// use coframe::{TableReader, polars::prelude::*};
+///
+/// let df = df!("x" => [1, 2, 3])?;
+/// let rows: usize = TableReader::new(&df)?.map(|batch| batch.map_or(0, |batch| batch.num_rows())).sum();
+/// assert_eq!(rows, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TableReader<'a> {
+    source: Source<'a>,
+}
+
+impl<'a> TableReader<'a> {
+    /// Begins at the first row.
+    ///
+    /// # Errors
+    ///
+    /// [`is_unsupported`](Error::is_unsupported) for a column that Arrow cannot hold, with its name.
+    pub fn new<Via>(table: impl Table<Via> + 'a) -> Result<Self> {
+        Ok(Self { source: table.into_source()? })
+    }
+}
+
+impl Iterator for TableReader<'_> {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.source.rows.next()?.map_err(|e| ArrowError::ExternalError(Box::new(e))))
+    }
+}
+
+impl RecordBatchReader for TableReader<'_> {
+    fn schema(&self) -> SchemaRef {
+        self.source.schema.clone()
+    }
+}
+
+impl std::fmt::Debug for TableReader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableReader").field("schema", &self.source.schema).finish_non_exhaustive()
+    }
+}
 
 pub(crate) mod sealed {
     use arrow::{array::RecordBatch, datatypes::SchemaRef};

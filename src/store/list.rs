@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use super::{Store, control::Control, publish::checked};
 use crate::{
     error::Result,
-    frame::{Frame, OpenOptions},
+    frame::Frame,
     ipc,
     name::Name,
 };
@@ -28,6 +28,8 @@ pub struct FrameInfo {
     pub created: Option<SystemTime>,
     /// Older versions that are still there, because they are kept or in use; ascending.
     pub superseded: Vec<u64>,
+    /// How many superseded versions stay though nobody uses them; 0 when coframe did not write the file.
+    pub keep: u32,
 }
 
 /// What a store holds, as [`Store::usage`] shows it.
@@ -62,7 +64,7 @@ impl Store {
     /// ```
     pub fn list(&self) -> Result<Vec<FrameInfo>> {
         let mut infos = Vec::new();
-        for (name, mut versions) in self.names()? {
+        for (name, mut versions) in self.names_with_versions()? {
             let Ok(frame) = self.open(name.as_str()) else { continue };
             versions.retain(|version| *version < frame.version());
             infos.push(FrameInfo {
@@ -73,9 +75,15 @@ impl Store {
                 bytes: frame.bytes(),
                 created: frame.created(),
                 superseded: versions,
+                keep: frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.keep),
             });
         }
         Ok(infos)
+    }
+
+    /// All names, in their order. Opens nothing, so names of damaged frames are there too.
+    pub fn names(&self) -> Result<Vec<Name>> {
+        Ok(self.names_with_versions()?.into_keys().collect())
     }
 
     /// The versions of a name that can be opened, ascending; the last one is the latest. Empty without such a name.
@@ -124,7 +132,7 @@ impl Store {
         let space = self.shared.root.space()?;
         let mut usage = Usage { frames: 0, segments: 0, bytes: 0, free: space.free, total: space.total };
         for store in std::iter::once(self.root()).chain(self.sessions()?) {
-            usage.frames += store.names()?.len();
+            usage.frames += store.names_with_versions()?.len();
             for (file, _) in store.frames().entries()? {
                 if Name::parse_file(&file).is_none() {
                     continue;
@@ -146,16 +154,16 @@ impl Store {
     ///
     /// [`is_corrupt`](crate::Error::is_corrupt) with the rule of docs/FORMAT.md that is broken, and the column.
     pub fn verify(&self, name: &str) -> Result<Frame> {
-        let frame = self.open_with(name, &OpenOptions::new())?;
-        let what = format!("the frame {}", frame.label());
-        for batch in frame.batches() {
-            ipc::validate(batch, &what)?;
-        }
-        Ok(frame)
+        validated(self.open(name)?)
+    }
+
+    /// Checks one version as [`Store::verify`] checks the latest.
+    pub fn verify_version(&self, name: &str, version: u64) -> Result<Frame> {
+        validated(self.open_version(name, version)?)
     }
 
     /// Names that have a latest version, with the versions of each whose files are there, ascending.
-    pub(super) fn names(&self) -> Result<BTreeMap<Name, Vec<u64>>> {
+    pub(super) fn names_with_versions(&self) -> Result<BTreeMap<Name, Vec<u64>>> {
         let entries = self.frames().entries()?;
         let link = |(entry, _): &(String, _)| entry.strip_suffix(".arrow")?.parse::<Name>().ok();
         let mut names: BTreeMap<Name, Vec<u64>> = entries.iter().filter_map(|e| Some((link(e)?, Vec::new()))).collect();
@@ -169,4 +177,12 @@ impl Store {
         }
         Ok(names)
     }
+}
+
+fn validated(frame: Frame) -> Result<Frame> {
+    let what = format!("the frame {}", frame.label());
+    for batch in frame.batches() {
+        ipc::validate(batch, &what)?;
+    }
+    Ok(frame)
 }

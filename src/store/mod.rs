@@ -36,7 +36,7 @@ pub use list::{FrameInfo, Usage};
 pub use publish::PublishOptions;
 pub use session::Session;
 pub use sweep::Swept;
-pub use users::User;
+pub use users::{Pss, User};
 pub use writer::FrameWriter;
 
 use crate::{

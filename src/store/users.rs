@@ -1,9 +1,16 @@
 //! Who has a frame mapped: read from /proc, so only what this user and this pid namespace may see.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
 
 use super::{Store, publish::checked};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    name::Name,
+};
 
 /// A process that maps a frame now, as [`Store::users`] shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +23,17 @@ pub struct User {
     /// The version that it maps.
     pub version: u64,
     /// Its share of the resident pages in bytes (PSS: each page divided by the processes that map it); `None` where
-    /// the kernel does not tell.
+    /// the kernel does not tell, or was not asked.
     pub pss: Option<u64>,
+}
+
+/// Whether [`Store::all_users`] asks for shares of resident pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pss {
+    /// The kernel walks the page tables of every process that maps a frame: milliseconds for each mapped gigabyte.
+    Read,
+    /// [`User::pss`] is `None`.
+    Skip,
 }
 
 /// Device (major, minor) and inode of a file, as a line of /proc/PID/maps has them.
@@ -37,37 +53,70 @@ impl Store {
     /// ```
     pub fn users(&self, name: &str) -> Result<Vec<User>> {
         let name = checked(name)?;
+        let versions = self.version_files(&name)?;
+        let mut users = self.users_among(versions.into_iter().map(|version| (name.clone(), version)), Pss::Read)?;
+        Ok(users.remove(&name).unwrap_or_default())
+    }
+
+    /// The processes that map any frame of this store now, by name; names that nobody maps are left out.
+    ///
+    /// Sees what [`Store::users`] sees, and reads /proc once for all names.
+    pub fn all_users(&self, pss: Pss) -> Result<BTreeMap<Name, Vec<User>>> {
+        let entries = self.frames().entries()?;
+        self.users_among(entries.iter().filter_map(|(entry, _)| Name::parse_file(entry)), pss)
+    }
+
+    fn users_among(
+        &self,
+        segments: impl Iterator<Item = (Name, u64)>,
+        pss: Pss,
+    ) -> Result<BTreeMap<Name, Vec<User>>> {
         let mut files = HashMap::new();
-        for version in self.version_files(&name)? {
-            let Some(file) = self.frames().open_file(&name.file(version))? else { continue };
-            let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("look up", self.path(), e))?;
-            let id = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev), stat.st_ino);
-            files.insert(id, version);
+        for (name, version) in segments {
+            let Some(id) = self.file_id_of(&name.file(version))? else { continue };
+            files.insert(id, (name, version));
         }
-        let mut users = Vec::new();
+        let mut users: BTreeMap<Name, Vec<User>> = BTreeMap::new();
         let processes = fs::read_dir("/proc").map_err(|e| Error::os("list", "/proc", e))?;
         for process in processes.flatten() {
             let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            users.extend(users_of(pid, &process.path(), &files));
+            for (name, user) in users_of(pid, &process.path(), &files, pss) {
+                users.entry(name).or_default().push(user);
+            }
         }
-        users.sort_by_key(|user| (user.pid, user.version));
+        for users in users.values_mut() {
+            users.sort_by_key(|user| (user.pid, user.version));
+        }
         Ok(users)
+    }
+
+    fn file_id_of(&self, file: &str) -> Result<Option<FileId>> {
+        let Some(file) = self.frames().open_file(file)? else { return Ok(None) };
+        let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("look up", self.path(), e))?;
+        Ok(Some((rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev), stat.st_ino)))
     }
 }
 
+/// Which segment a file is.
+type Segments = HashMap<FileId, (Name, u64)>;
+
 /// What one process maps. Empty for a process that ended, or that belongs to another user.
-fn users_of(pid: u32, process: &Path, files: &HashMap<FileId, u64>) -> Vec<User> {
+fn users_of(pid: u32, process: &Path, files: &Segments, pss: Pss) -> Vec<(Name, User)> {
     let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
-    let mut versions: Vec<u64> = maps.lines().filter_map(|line| files.get(&file_id(line)?).copied()).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    if versions.is_empty() {
+    let mut mapped: Vec<(Name, u64)> = maps.lines().filter_map(|line| files.get(&file_id(line)?).cloned()).collect();
+    mapped.sort_unstable();
+    mapped.dedup();
+    if mapped.is_empty() {
         return Vec::new();
     }
     let command = fs::read_to_string(process.join("comm")).unwrap_or_default().trim_end().to_owned();
-    let smaps = fs::read_to_string(process.join("smaps")).ok();
-    let pss = |version| smaps.as_deref().map(|smaps| pss(smaps, files, version));
-    versions.into_iter().map(|version| User { pid, command: command.clone(), version, pss: pss(version) }).collect()
+    let smaps = (pss == Pss::Read).then(|| fs::read_to_string(process.join("smaps")).ok()).flatten();
+    let share = |segment: &(Name, u64)| smaps.as_deref().map(|smaps| share(smaps, files, segment));
+    let user = |segment: (Name, u64)| {
+        let user = User { pid, command: command.clone(), version: segment.1, pss: share(&segment) };
+        (segment.0, user)
+    };
+    mapped.into_iter().map(user).collect()
 }
 
 /// Reads the third to fifth word of `7f..-7f.. r--s 00000000 00:1a 1234 /dev/shm/...`.
@@ -79,7 +128,7 @@ fn file_id(line: &str) -> Option<FileId> {
 }
 
 /// Adds up the `Pss:` lines of the maps of one version.
-fn pss(smaps: &str, files: &HashMap<FileId, u64>, version: u64) -> u64 {
+fn share(smaps: &str, files: &Segments, segment: &(Name, u64)) -> u64 {
     let mut inside = false;
     let mut kib = 0;
     for line in smaps.lines() {
@@ -87,7 +136,7 @@ fn pss(smaps: &str, files: &HashMap<FileId, u64>, version: u64) -> u64 {
             let value = rest.trim().strip_suffix(" kB").and_then(|value| value.parse().ok()).unwrap_or(0);
             kib += if inside { value } else { 0 };
         } else if line.starts_with(|c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase()) {
-            inside = file_id(line).and_then(|id| files.get(&id)) == Some(&version);
+            inside = file_id(line).and_then(|id| files.get(&id)) == Some(segment);
         }
     }
     kib << 10
