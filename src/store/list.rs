@@ -3,12 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{Store, control::Control, publish::checked};
-use crate::{
-    error::Result,
-    frame::Frame,
-    ipc,
-    name::Name,
-};
+use crate::{error::Result, frame::Frame, ipc, name::Name};
 
 /// One name of a store, as [`Store::list`] shows it.
 #[derive(Clone, Debug)]

@@ -66,11 +66,7 @@ impl Store {
         self.users_among(entries.iter().filter_map(|(entry, _)| Name::parse_file(entry)), pss)
     }
 
-    fn users_among(
-        &self,
-        segments: impl Iterator<Item = (Name, u64)>,
-        pss: Pss,
-    ) -> Result<BTreeMap<Name, Vec<User>>> {
+    fn users_among(&self, segments: impl Iterator<Item = (Name, u64)>, pss: Pss) -> Result<BTreeMap<Name, Vec<User>>> {
         let mut files = HashMap::new();
         for (name, version) in segments {
             let Some(id) = self.file_id_of(&name.file(version))? else { continue };

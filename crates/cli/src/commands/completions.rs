@@ -1,0 +1,34 @@
+//! `coframe completions`: a script for the shell.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde::Serialize;
+
+use crate::{args::Args, context::Context, failure::Result, output};
+
+/// Print a completion script for a shell
+///
+/// For bash: coframe completions bash > ~/.local/share/bash-completion/completions/coframe
+#[derive(clap::Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    shell: Shell,
+}
+
+#[derive(Serialize)]
+struct Script {
+    shell: String,
+    script: String,
+}
+
+impl Completions {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let mut bytes = Vec::new();
+        clap_complete::generate(self.shell, &mut Args::command(), "coframe", &mut bytes);
+        let script = String::from_utf8_lossy(&bytes).into_owned();
+        if context.json {
+            return output::print_json(&Script { shell: self.shell.to_string(), script });
+        }
+        output::print(script.trim_end())
+    }
+}

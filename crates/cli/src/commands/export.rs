@@ -1,0 +1,109 @@
+//! `coframe export`: a frame becomes a file.
+
+use std::path::PathBuf;
+
+use coframe::Frame;
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    failure::{Failure, Result},
+    names::Target,
+    output,
+    sink::{self, Codec, FileTarget},
+    source::Format,
+};
+
+/// Write a frame to a file: Parquet, CSV, NDJSON or Arrow IPC, by extension
+///
+/// The file is there whole or not at all.
+#[derive(clap::Args)]
+pub(crate) struct Export {
+    /// NAME or NAME@VERSION
+    name: Target,
+
+    /// The file; `-` for standard output, with --format
+    file: PathBuf,
+
+    /// Format of the file; otherwise its extension tells
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+
+    /// Only these columns, in this order
+    #[arg(long, value_delimiter = ',', value_name = "COL,...")]
+    columns: Vec<String>,
+
+    /// How Parquet is compressed
+    #[arg(long, value_enum, default_value_t)]
+    compression: Codec,
+
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    name: String,
+    version: u64,
+    path: String,
+    format: String,
+    rows: usize,
+    bytes: u64,
+}
+
+impl Export {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let format = self.format()?;
+        let mut frame = self.name.open(&context.store()?)?;
+        if !self.columns.is_empty() {
+            frame = frame.select(&self.columns)?;
+        }
+        if self.file.as_os_str() == "-" {
+            return self.to_stdout(&frame, format);
+        }
+        let mut target = FileTarget::create(&self.file, self.force)?;
+        let what = format!("`{}`", self.file.display());
+        if self.is_tabs() {
+            sink::csv(frame.reader(), b'\t', target.out(), &what)?;
+        } else {
+            sink::write(frame.reader(), format, self.compression, target.out(), &what)?;
+        }
+        let bytes = target.finish(self.force)?;
+        self.print(&frame, format, bytes, context)
+    }
+
+    fn to_stdout(&self, frame: &Frame, format: Format) -> Result {
+        // Parquet's writer wants to be sent to a thread, which a locked standard output cannot be.
+        let out = output::shared_stdout();
+        sink::write(frame.reader(), format, self.compression, out, "standard output")
+    }
+
+    fn extension(&self) -> Option<String> {
+        Some(self.file.extension()?.to_string_lossy().to_ascii_lowercase())
+    }
+
+    fn is_tabs(&self) -> bool {
+        self.format.is_none() && self.extension().is_some_and(|extension| extension == "tsv")
+    }
+
+    fn format(&self) -> Result<Format> {
+        let named = self.format.or_else(|| Format::of_extension(&self.extension()?));
+        named.ok_or_else(|| {
+            Failure::usage(format_args!(
+                "cannot tell the format of `{}`; name it .parquet, .csv, .tsv, .ndjson or .arrow, or give --format",
+                self.file.display()
+            ))
+        })
+    }
+
+    fn print(&self, frame: &Frame, format: Format, bytes: u64, context: &Context) -> Result {
+        let path = self.file.display().to_string();
+        if context.json {
+            let (name, version, rows) = (frame.name().to_string(), frame.version(), frame.rows());
+            let format = format!("{format:?}").to_lowercase();
+            return output::print_json(&Exported { name, version, path, format, rows, bytes });
+        }
+        output::print(&format!("{path}: {} rows, {}", output::thousands(frame.rows()), output::size(bytes)))
+    }
+}

@@ -1,0 +1,184 @@
+//! `coframe ls`: what is in the store.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use coframe::{FrameInfo, Name, Pss, Store, User};
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    failure::{Result, chain},
+    names, output,
+};
+
+/// List frames with their sizes, versions and users, and the room in the store
+///
+/// USERS counts the processes that map a version of the frame now, as far as this user may see. SUPERSEDED lists older
+/// versions that are still there, each with its users.
+#[derive(clap::Args)]
+pub(crate) struct Ls {
+    /// Only names that match, such as 'trades-*'
+    pattern: Option<String>,
+}
+
+/// What `ls` and `top` show of a store.
+#[derive(Serialize)]
+pub(crate) struct Listing {
+    pub(crate) store: StoreLine,
+    pub(crate) frames: Vec<FrameLine>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct StoreLine {
+    pub(crate) path: String,
+    pub(crate) frames: usize,
+    pub(crate) segments: usize,
+    pub(crate) bytes: u64,
+    pub(crate) free: u64,
+    pub(crate) total: u64,
+}
+
+#[derive(Clone, Serialize)]
+pub(crate) struct FrameLine {
+    pub(crate) name: String,
+    pub(crate) version: u64,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) bytes: u64,
+    pub(crate) created: Option<u64>,
+    pub(crate) users: usize,
+    pub(crate) superseded: Vec<Superseded>,
+    /// Why it cannot be opened; everything but the name is zero then.
+    pub(crate) error: Option<String>,
+    #[serde(skip)]
+    pub(crate) time: Option<SystemTime>,
+}
+
+#[derive(Clone, Serialize)]
+pub(crate) struct Superseded {
+    pub(crate) version: u64,
+    pub(crate) users: usize,
+}
+
+impl Ls {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let store = context.store()?;
+        let mut listing = collect(&store, &store.all_users(Pss::Skip)?)?;
+        if let Some(pattern) = &self.pattern {
+            let all: Vec<Name> = store.names()?;
+            let shown = names::matching(&all, pattern)?;
+            listing.frames.retain(|frame| shown.iter().any(|name| name.as_str() == frame.name));
+        }
+        if context.json {
+            return output::print_json(&listing);
+        }
+        output::print(&text(&listing))
+    }
+}
+
+/// All frames of a store, damaged ones included.
+pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<User>>) -> Result<Listing> {
+    let none = Vec::new();
+    let infos = store.list()?;
+    let mut frames: Vec<FrameLine> =
+        infos.iter().map(|info| line(info, users.get(&info.name).unwrap_or(&none))).collect();
+    for name in store.names()? {
+        if infos.binary_search_by(|info| info.name.cmp(&name)).is_err() {
+            frames.extend(damaged(store, &name));
+        }
+    }
+    frames.sort_by(|a, b| a.name.cmp(&b.name));
+    let usage = store.usage()?;
+    let store = StoreLine {
+        path: store.path().display().to_string(),
+        frames: usage.frames,
+        segments: usage.segments,
+        bytes: usage.bytes,
+        free: usage.free,
+        total: usage.total,
+    };
+    Ok(Listing { store, frames })
+}
+
+fn line(info: &FrameInfo, users: &[User]) -> FrameLine {
+    let of = |version: u64| users.iter().filter(|user| user.version == version).count();
+    FrameLine {
+        name: info.name.to_string(),
+        version: info.version,
+        rows: info.rows,
+        columns: info.columns,
+        bytes: info.bytes as u64,
+        created: info.created.map(output::milliseconds),
+        users: distinct(users),
+        superseded: info
+            .superseded
+            .iter()
+            .map(|version| Superseded { version: *version, users: of(*version) })
+            .collect(),
+        error: None,
+        time: info.created,
+    }
+}
+
+/// Processes; one may map several versions.
+fn distinct(users: &[User]) -> usize {
+    let mut pids: Vec<u32> = users.iter().map(|user| user.pid).collect();
+    pids.dedup();
+    pids.len()
+}
+
+/// A frame that cannot be opened; `None` for one that went, or came, in between.
+fn damaged(store: &Store, name: &Name) -> Option<FrameLine> {
+    let error = store.open(name.as_str()).err().filter(|error| !error.is_not_found())?;
+    Some(FrameLine {
+        name: name.to_string(),
+        version: 0,
+        rows: 0,
+        columns: 0,
+        bytes: 0,
+        created: None,
+        users: 0,
+        superseded: Vec::new(),
+        error: Some(chain(&error)),
+        time: None,
+    })
+}
+
+fn text(listing: &Listing) -> String {
+    let header = ["NAME", "VERSION", "ROWS", "COLUMNS", "SIZE", "AGE", "USERS", "SUPERSEDED"];
+    let rows = listing.frames.iter().map(row).collect();
+    let table = output::columns(&header, rows, &[1, 2, 3, 4, 5, 6]);
+    format!("{table}\n\n{}", totals(&listing.store))
+}
+
+fn row(frame: &FrameLine) -> Vec<String> {
+    if let Some(error) = &frame.error {
+        let dashes = std::iter::repeat_n("-".to_owned(), 6);
+        return std::iter::once(frame.name.clone()).chain(dashes).chain([error.clone()]).collect();
+    }
+    let superseded = |s: &Superseded| format!("@{} ({} users)", s.version, s.users);
+    vec![
+        frame.name.clone(),
+        frame.version.to_string(),
+        output::thousands(frame.rows),
+        frame.columns.to_string(),
+        output::size(frame.bytes),
+        output::age(frame.time),
+        frame.users.to_string(),
+        frame.superseded.iter().map(superseded).collect::<Vec<_>>().join(", "),
+    ]
+}
+
+/// One line about the whole store.
+pub(crate) fn totals(store: &StoreLine) -> String {
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "{}, {} in {}; {} of {} free in {}",
+        plural(store.frames, "frame"),
+        output::size(store.bytes),
+        plural(store.segments, "segment"),
+        output::size(store.free),
+        output::size(store.total),
+        store.path
+    )
+}

@@ -1,0 +1,141 @@
+//! `coframe cp`, `rm` and `sweep`: what happens to names.
+
+use std::time::Instant;
+
+use coframe::{Frame, Name, PublishOptions, Store, TableReader, arrow::array::RecordBatchReader};
+use serde::Serialize;
+
+use super::publish::Published;
+use crate::{
+    context::Context,
+    failure::{Failure, Result},
+    names::{self, Target},
+    output,
+};
+
+/// Publish a frame under another name, with its metadata
+#[derive(clap::Args)]
+pub(crate) struct Cp {
+    /// NAME or NAME@VERSION
+    from: Target,
+
+    /// The other name
+    to: Name,
+
+    /// Superseded versions of the new name that stay though nobody uses them
+    #[arg(long, default_value_t = 0, value_name = "VERSIONS")]
+    keep: u32,
+}
+
+impl Cp {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let begun = Instant::now();
+        let store = context.store()?;
+        let frame = self.from.open(&store)?;
+        let mut options = PublishOptions::new().keep(self.keep);
+        for (key, value) in frame.metadata() {
+            options = options.metadata(key, value);
+        }
+        let copy = copy(&store, &frame, self.to.as_str(), options)?;
+        Published::new(&copy, begun).print(context)
+    }
+}
+
+fn copy(store: &Store, frame: &Frame, to: &str, options: PublishOptions) -> Result<Frame> {
+    // By way of Polars where it has these very types: what it knows of a column (sorted, checked) goes along then.
+    if let Ok(df) = frame.to_polars()
+        && TableReader::new(&df).is_ok_and(|reader| &reader.schema() == frame.schema())
+    {
+        return Ok(store.publish_with(to, &df, options)?);
+    }
+    Ok(store.publish_with(to, frame.reader(), options)?)
+}
+
+/// Take names away, with all their versions
+///
+/// Whoever has a frame open keeps it; its memory goes with the last user.
+#[derive(clap::Args)]
+pub(crate) struct Rm {
+    /// Names, or patterns such as 'tmp-*'
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Removed {
+    removed: Vec<String>,
+    missing: Vec<String>,
+}
+
+impl Rm {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let store = context.store()?;
+        let all = store.names()?;
+        let mut removed = Removed { removed: Vec::new(), missing: Vec::new() };
+        for text in &self.names {
+            let mut found = false;
+            for name in self.meant(&all, text)? {
+                if store.remove(name.as_str())? {
+                    found = true;
+                    removed.removed.push(name.to_string());
+                }
+            }
+            if !found {
+                removed.missing.push(text.clone());
+            }
+        }
+        if context.json {
+            output::print_json(&removed)?;
+        } else if !removed.removed.is_empty() {
+            output::print(&format!("removed {}", removed.removed.join(", ")))?;
+        }
+        if removed.missing.is_empty() {
+            return Ok(());
+        }
+        let missing = removed.missing.join("`, `");
+        let path = store.path().display();
+        Err(Failure::missing(format_args!(
+            "there is no frame `{missing}` in the store `{path}`; coframe ls lists them"
+        )))
+    }
+
+    fn meant(&self, all: &[Name], text: &str) -> Result<Vec<Name>> {
+        if names::is_pattern(text) {
+            return names::matching(all, text);
+        }
+        if text.contains('@') {
+            return Err(Failure::usage(format_args!(
+                "`{text}` is one version; rm takes names, with all their versions (superseded ones that nobody uses go \
+                 with coframe sweep)"
+            )));
+        }
+        text.parse().map(|name| vec![name]).map_err(|error: coframe::Error| Failure::usage(error))
+    }
+}
+
+/// Remove what dead processes left, and superseded versions that nobody uses
+#[derive(clap::Args)]
+pub(crate) struct Sweep {}
+
+#[derive(Serialize)]
+struct SweptLine {
+    segments: usize,
+    sessions: usize,
+    bytes: u64,
+}
+
+impl Sweep {
+    #[expect(clippy::unused_self, reason = "every command runs alike")]
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let swept = context.store()?.sweep()?;
+        if context.json {
+            let (segments, sessions, bytes) = (swept.segments, swept.sessions, swept.bytes);
+            return output::print_json(&SweptLine { segments, sessions, bytes });
+        }
+        let (segments, bytes) = (swept.segments, output::size(swept.bytes));
+        output::print(&format!(
+            "removed {segments} segments ({bytes}) and {} sessions of dead processes",
+            swept.sessions
+        ))
+    }
+}

@@ -1,0 +1,216 @@
+//! `coframe publish`: files become a frame.
+
+use std::time::Instant;
+
+use clap::ValueEnum;
+use coframe::{
+    Frame, Layout, PublishOptions, Store,
+    arrow::array::{ArrayRef, RecordBatch},
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    failure::{Failure, Result},
+    output,
+    source::{Categorical, Categories, LOOK, ReadOptions, Source},
+};
+
+/// Bytes of a record batch at about: two of them are in memory while small ones are gathered.
+const BATCH: usize = 64 << 20;
+/// Rows of a record batch.
+const ROWS: std::ops::RangeInclusive<usize> = 1024..=1 << 20;
+
+/// Publish files as one frame: Parquet, CSV, NDJSON, Arrow IPC
+///
+/// Reads a batch at a time, so memory does not grow with the files. Several files, or a pattern in quotes, become one
+/// frame; their columns must agree. Files ending in .gz are unpacked. Whatever goes wrong, the store is as it was.
+///
+/// Examples:
+///   coframe publish flights.parquet
+///   coframe publish 'logs/*.csv.gz' --name logs --auto-categorical
+///   psql -c 'copy t to stdout csv header' | coframe publish - --format csv --name t
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Publish {
+    /// Files or patterns; `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+
+    /// Name of the frame [default: the file's, without its extension]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    read: ReadOptions,
+
+    #[command(flatten)]
+    categories: Categories,
+
+    /// How strings lie in the frame [default: views, as Polars has them; for Arrow IPC as in the file]
+    #[arg(long, value_enum)]
+    layout: Option<LayoutName>,
+
+    /// Superseded versions that stay though nobody uses them
+    #[arg(long, default_value_t = 0, value_name = "VERSIONS")]
+    keep: u32,
+
+    /// Attach a text to the version; may be repeated
+    #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+
+    /// Publish only if this is the latest version; 0: only if there is none
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<u64>,
+}
+
+/// The library's layouts, by name.
+#[derive(Clone, Copy, ValueEnum)]
+enum LayoutName {
+    /// Strings as the file has them
+    Source,
+    /// Strings as views: shared with Polars
+    Views,
+    /// Strings with offsets: for readers that have no views
+    Classic,
+}
+
+impl From<LayoutName> for Layout {
+    fn from(name: LayoutName) -> Self {
+        match name {
+            LayoutName::Source => Self::Source,
+            LayoutName::Views => Self::Views,
+            LayoutName::Classic => Self::Classic,
+        }
+    }
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A version that is there now.
+#[derive(Serialize)]
+pub(crate) struct Published {
+    name: String,
+    version: u64,
+    rows: usize,
+    columns: usize,
+    bytes: usize,
+    seconds: f64,
+    handle: String,
+}
+
+impl Published {
+    pub(crate) fn new(frame: &Frame, begun: Instant) -> Self {
+        Self {
+            name: frame.name().to_string(),
+            version: frame.version(),
+            rows: frame.rows(),
+            columns: frame.columns(),
+            bytes: frame.bytes(),
+            seconds: begun.elapsed().as_secs_f64(),
+            handle: frame.handle().to_string(),
+        }
+    }
+
+    pub(crate) fn print(&self, context: &Context) -> Result {
+        if context.json {
+            return output::print_json(self);
+        }
+        let (rows, bytes) = (output::thousands(self.rows), output::size(self.bytes as u64));
+        let rate = output::size((self.bytes as f64 / self.seconds.max(1e-9)) as u64);
+        let (name, version, columns, seconds) = (&self.name, self.version, self.columns, self.seconds);
+        output::print(&format!(
+            "{name}@{version}: {rows} rows, {columns} columns, {bytes} in {seconds:.2} s ({rate}/s)"
+        ))
+    }
+}
+
+impl Publish {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let begun = Instant::now();
+        let source = Source::open(&self.files, self.read.clone())?;
+        let name = self.name_of(&source)?;
+        let store = context.store_or_new()?;
+        let bar = bar(source.bytes(), context.json);
+        let published = self.publish(&store, &name, source, &bar);
+        bar.finish_and_clear();
+        Published::new(&published?, begun).print(context)
+    }
+
+    fn name_of(&self, source: &Source) -> Result<String> {
+        let name = self.name.clone().or_else(|| source.name());
+        let name = name.ok_or_else(|| Failure::usage("these files do not name the frame; name it with --name"))?;
+        match name.parse::<coframe::Name>() {
+            Ok(_) => Ok(name),
+            Err(error) => Err(Failure::usage(format_args!("{error}; name the frame with --name"))),
+        }
+    }
+
+    fn publish(&self, store: &Store, name: &str, source: Source, bar: &ProgressBar) -> Result<Frame> {
+        let arrow = source.is_arrow();
+        let schema = source.schema.clone();
+        let mut batches = source.batches(bar);
+        let first = first(&mut batches, if self.categories.auto_categorical { LOOK } else { 1 })?;
+        let categorical = Categorical::choose(&schema, &self.categories, &first)?;
+        let options = self.options(arrow, &first);
+        let mut writer = store.writer_with(name, categorical.schema.clone(), options)?;
+        for batch in first.into_iter().map(Ok).chain(batches) {
+            writer.write(&categorical.apply(&batch?)?)?;
+        }
+        Ok(writer.publish()?)
+    }
+
+    fn options(&self, arrow: bool, first: &[RecordBatch]) -> PublishOptions {
+        let default = if arrow { LayoutName::Source } else { LayoutName::Views };
+        let layout = self.layout.unwrap_or(default).into();
+        let mut options = PublishOptions::new().layout(layout).keep(self.keep).batch_rows(batch_rows(first));
+        for (key, value) in &self.metadata {
+            options = options.metadata(key, value);
+        }
+        match self.if_version {
+            Some(version) => options.if_version(Some(version).filter(|version| *version > 0)),
+            None => options,
+        }
+    }
+}
+
+/// The first batches, until they have this many rows.
+fn first(batches: &mut impl Iterator<Item = Result<RecordBatch>>, rows: usize) -> Result<Vec<RecordBatch>> {
+    let mut first: Vec<RecordBatch> = Vec::new();
+    while first.iter().map(RecordBatch::num_rows).sum::<usize>() < rows {
+        let Some(batch) = batches.next() else { break };
+        first.push(batch?);
+    }
+    Ok(first)
+}
+
+/// Rows that make a record batch of a good size, judged by the first ones.
+fn batch_rows(first: &[RecordBatch]) -> usize {
+    let rows: usize = first.iter().map(RecordBatch::num_rows).sum();
+    let bytes: usize = first.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
+    let each = (bytes / rows.max(1)).max(1);
+    (BATCH / each).clamp(*ROWS.start(), *ROWS.end())
+}
+
+fn bytes_of(column: &ArrayRef) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or(0)
+}
+
+/// A bar on the terminal; none where nobody watches.
+fn bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+    let bar = ProgressBar::with_draw_target(bytes, target);
+    let template = match bytes {
+        Some(_) => "{wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  eta {eta}",
+        None => "{spinner} {bytes}  {bytes_per_sec}  {elapsed}",
+    };
+    // The templates are fixed; a wrong one would only leave the default style.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}

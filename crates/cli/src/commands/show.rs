@@ -1,0 +1,152 @@
+//! `coframe show`: everything about one frame but its rows.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+use coframe::{Explain, Frame, Store, User};
+use serde::Serialize;
+
+use crate::{context::Context, failure::Result, names::Target, output};
+
+/// Show a frame's columns with Arrow and Polars types, batches, metadata and users
+///
+/// SHARED and COPIED are the bytes of a column that opening shares with the store, and those that it copies.
+#[derive(clap::Args)]
+pub(crate) struct Show {
+    /// NAME or NAME@VERSION
+    name: Target,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: String,
+    version: u64,
+    rows: usize,
+    bytes: usize,
+    created: Option<u64>,
+    path: String,
+    handle: String,
+    metadata: &'a BTreeMap<String, String>,
+    /// Rows of each record batch.
+    batches: Vec<usize>,
+    columns: Vec<Column>,
+    users: Vec<Reader>,
+}
+
+#[derive(Serialize)]
+struct Column {
+    name: String,
+    arrow: String,
+    /// `None` where Polars has nothing like it.
+    polars: Option<String>,
+    nullable: bool,
+    shared: usize,
+    copied: usize,
+    reason: Option<String>,
+}
+
+/// A process that maps a frame.
+#[derive(Clone, Serialize)]
+pub(crate) struct Reader {
+    pub(crate) pid: u32,
+    pub(crate) command: String,
+    pub(crate) version: u64,
+    pub(crate) pss: Option<u64>,
+}
+
+impl Reader {
+    pub(crate) fn of(user: &User) -> Self {
+        Self { pid: user.pid, command: user.command.clone(), version: user.version, pss: user.pss }
+    }
+}
+
+impl Show {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let store = context.store()?;
+        // Before it is opened here, so that this process is not among them.
+        let users = store.users(self.name.name.as_str())?;
+        let frame = self.name.open(&store)?;
+        let shown = shown(&store, &frame, users.iter().map(Reader::of).collect());
+        if context.json {
+            return output::print_json(&shown);
+        }
+        output::print(text(&shown, &frame).trim_end())
+    }
+}
+
+fn shown<'a>(store: &Store, frame: &'a Frame, users: Vec<Reader>) -> Shown<'a> {
+    let (name, version) = (frame.name().to_string(), frame.version());
+    let path = store.path().join(format!("{name}@{version}.arrow"));
+    Shown {
+        name,
+        version,
+        rows: frame.rows(),
+        bytes: frame.bytes(),
+        created: frame.created().map(output::milliseconds),
+        path: Path::new(&path).display().to_string(),
+        handle: frame.handle().to_string(),
+        metadata: frame.metadata(),
+        batches: frame.batches().iter().map(coframe::arrow::array::RecordBatch::num_rows).collect(),
+        columns: columns(frame),
+        users,
+    }
+}
+
+/// Column by column, so that one that Polars cannot take does not hide the others.
+fn columns(frame: &Frame) -> Vec<Column> {
+    let column = |field: &coframe::arrow::datatypes::FieldRef| {
+        let one = frame.select([field.name()]);
+        let explain =
+            one.as_ref().map_err(ToString::to_string).and_then(|one| one.explain().map_err(|e| e.to_string()));
+        let dtype = one.ok().and_then(|one| one.slice(..0).ok()?.to_polars().ok());
+        let (shared, copied, reason) = match explain {
+            Ok(Explain { columns, .. }) => {
+                columns.into_iter().next().map_or((0, 0, None), |column| (column.shared, column.copied, column.reason))
+            }
+            Err(error) => (0, 0, Some(error)),
+        };
+        Column {
+            name: field.name().clone(),
+            arrow: field.data_type().to_string(),
+            polars: dtype.and_then(|df| df.dtypes().first().map(ToString::to_string)),
+            nullable: field.is_nullable(),
+            shared,
+            copied,
+            reason,
+        }
+    };
+    frame.schema().fields().iter().map(column).collect()
+}
+
+fn text(shown: &Shown<'_>, frame: &Frame) -> String {
+    let mut text = String::new();
+    let (rows, bytes) = (output::thousands(shown.rows), output::size(shown.bytes as u64));
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}@{}: {rows} rows, {} columns, {bytes}", shown.name, shown.version, shown.columns.len());
+    let _ = writeln!(text, "published {} ago, in {} batches", output::age(frame.created()), shown.batches.len());
+    let _ = writeln!(text, "path      {}\nhandle    {}", shown.path, shown.handle);
+    for (key, value) in shown.metadata {
+        let _ = writeln!(text, "metadata  {key}={value}");
+    }
+    let row = |column: &Column| {
+        vec![
+            column.name.clone(),
+            column.arrow.clone(),
+            column.polars.clone().unwrap_or_else(|| "-".to_owned()),
+            output::size(column.shared as u64),
+            output::size(column.copied as u64),
+            column.reason.clone().unwrap_or_default(),
+        ]
+    };
+    let header = ["COLUMN", "ARROW", "POLARS", "SHARED", "COPIED", "WHY"];
+    let _ = writeln!(text, "\n{}\n", output::columns(&header, shown.columns.iter().map(row).collect(), &[3, 4]));
+    if shown.users.is_empty() {
+        text.push_str("no visible process maps it");
+        return text;
+    }
+    let row = |user: &Reader| {
+        let pss = user.pss.map_or_else(|| "-".to_owned(), output::size);
+        vec![user.pid.to_string(), user.command.clone(), format!("@{}", user.version), pss]
+    };
+    let users = output::columns(&["PID", "COMMAND", "VERSION", "PSS"], shown.users.iter().map(row).collect(), &[0, 3]);
+    text + &users
+}

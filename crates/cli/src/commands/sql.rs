@@ -1,0 +1,169 @@
+//! `coframe sql`: a query over the frames of the store.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+use coframe::{
+    Frame, Store, TableReader,
+    arrow::array::{RecordBatch, RecordBatchReader},
+};
+use polars::{prelude::*, sql::SQLContext};
+
+use super::publish::Published;
+use crate::{
+    context::Context,
+    failure::{Failure, Result},
+    output, sink,
+    sink::{Codec, FileTarget},
+    source::Format,
+};
+
+/// Query the frames of the store by name, with Polars SQL
+///
+/// A frame is a table of its name; quote names that SQL does not take, and versions: "trades-1", "flights@12". Only
+/// the frames that the query names are opened, without a copy.
+///
+/// Examples:
+///   coframe sql 'select carrier, avg(dep_delay) as delay from flights group by carrier order by delay'
+///   coframe sql 'select * from "trades-1" where price > 10' --parquet dear.parquet
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Sql {
+    /// The query
+    query: String,
+
+    /// Print CSV
+    #[arg(long, group = "result")]
+    csv: bool,
+
+    /// Print one JSON object for each row
+    #[arg(long, group = "result")]
+    ndjson: bool,
+
+    /// Write the result to a Parquet file
+    #[arg(long, group = "result", value_name = "FILE")]
+    parquet: Option<PathBuf>,
+
+    /// Publish the result as a frame
+    #[arg(long, group = "result", value_name = "NAME")]
+    publish: Option<coframe::Name>,
+
+    /// Write over a file that is there
+    #[arg(long, requires = "parquet")]
+    force: bool,
+
+    /// Rows of the table that is printed; other results are whole
+    #[arg(short = 'n', long, default_value_t = 50)]
+    rows: usize,
+}
+
+impl Sql {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let begun = Instant::now();
+        let store = context.store()?;
+        let df = Tables::of(&store, &self.query)?.run(&self.query)?;
+        if let Some(name) = &self.publish {
+            let frame = store.publish(name.as_str(), &df)?;
+            return Published::new(&frame, begun).print(context);
+        }
+        let reader = TableReader::new(&df)?;
+        if let Some(path) = &self.parquet {
+            let mut target = FileTarget::create(path, self.force)?;
+            let what = format!("`{}`", path.display());
+            sink::write(reader, Format::Parquet, Codec::default(), target.out(), &what)?;
+            let bytes = target.finish(self.force)?;
+            return wrote(path, df.height(), bytes, context);
+        }
+        match (self.csv, self.ndjson) {
+            (true, _) => sink::csv(reader, b',', output::stdout(), "standard output"),
+            (_, true) => sink::ndjson(reader, output::stdout(), "standard output"),
+            _ if context.json => sink::rows_json(reader, output::stdout()),
+            _ => self.table(&df),
+        }
+    }
+
+    fn table(&self, df: &DataFrame) -> Result {
+        let head = df.head(Some(self.rows));
+        let reader = TableReader::new(&head)?;
+        let schema = reader.schema();
+        let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(Failure::failed)?;
+        super::rows::print(&schema, &batches, false, false)?;
+        if df.height() > self.rows {
+            let all = output::thousands(df.height());
+            output::note(&format!("{} of {all} rows; -n names how many, --csv prints all", self.rows));
+        }
+        Ok(())
+    }
+}
+
+fn wrote(path: &std::path::Path, rows: usize, bytes: u64, context: &Context) -> Result {
+    let path = path.display().to_string();
+    if context.json {
+        let written = serde_json::json!({ "path": path, "format": "parquet", "rows": rows, "bytes": bytes });
+        return output::print_json(&written);
+    }
+    output::print(&format!("{path}: {} rows, {}", output::thousands(rows), output::size(bytes)))
+}
+
+/// The frames that a query may mean, as tables.
+struct Tables {
+    context: SQLContext,
+    /// Why a frame is no table: an error only for queries that use it.
+    refused: BTreeMap<String, Failure>,
+    names: Vec<String>,
+}
+
+impl Tables {
+    /// Registers every frame whose name occurs in the text; one too many costs microseconds.
+    fn of(store: &Store, query: &str) -> Result<Self> {
+        let names: Vec<String> = store.names()?.iter().map(ToString::to_string).collect();
+        let mut tables = Self { context: SQLContext::new(), refused: BTreeMap::new(), names };
+        let lower = query.to_lowercase();
+        let all = lower.contains("show") && lower.contains("tables");
+        for name in tables.names.clone() {
+            if !all && !lower.contains(&name.to_lowercase()) {
+                continue;
+            }
+            tables.register(&name, store.open(&name).map_err(Failure::from));
+            for version in versions(query, &name) {
+                let frame = store.open_version(&name, version).map_err(Failure::from);
+                tables.register(&format!("{name}@{version}"), frame);
+            }
+        }
+        Ok(tables)
+    }
+
+    fn register(&mut self, table: &str, frame: Result<Frame>) {
+        match frame.and_then(|frame| Ok(frame.to_polars()?)) {
+            Ok(df) => self.context.register(table, df.lazy()),
+            Err(failure) => drop(self.refused.insert(table.to_owned(), failure)),
+        }
+    }
+
+    fn run(mut self, query: &str) -> Result<DataFrame> {
+        let result = self.context.execute(query).and_then(LazyFrame::collect);
+        result.map_err(|error| self.explain(&error))
+    }
+
+    fn explain(mut self, error: &PolarsError) -> Failure {
+        let message = error.to_string();
+        let unknown = message.split_once("relation '").and_then(|(_, rest)| rest.split_once("' was not found"));
+        let Some((table, _)) = unknown else {
+            return Failure::failed(format_args!("the query failed: {message}"));
+        };
+        if let Some(failure) = self.refused.remove(table) {
+            return failure;
+        }
+        let some: Vec<&str> = self.names.iter().take(8).map(String::as_str).collect();
+        let more = if self.names.len() > some.len() { " and others" } else { "" };
+        let listed = if some.is_empty() { "nothing".to_owned() } else { some.join(", ") };
+        Failure::missing(format_args!("there is no frame `{table}` for the query; the store has {listed}{more}"))
+    }
+}
+
+/// The versions of a name that a query mentions as `name@version`.
+fn versions(query: &str, name: &str) -> Vec<u64> {
+    let mention = format!("{name}@");
+    let mentions = query.match_indices(&mention).map(|(start, found)| &query[start + found.len()..]);
+    let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+    mentions.filter_map(|rest| digits(rest).parse().ok()).collect()
+}

@@ -1,0 +1,36 @@
+//! What all commands share: which store, and whether they speak JSON.
+
+use std::path::PathBuf;
+
+use coframe::Store;
+
+use crate::failure::{Failure, Result};
+
+pub(crate) struct Context {
+    /// `--store`, else `$COFRAME_STORE`, else the default.
+    pub(crate) path: PathBuf,
+    pub(crate) json: bool,
+}
+
+impl Context {
+    pub(crate) fn new(store: Option<PathBuf>, json: bool) -> Self {
+        let default = || format!("/dev/shm/coframe-{}", rustix::process::geteuid().as_raw()).into();
+        Self { path: store.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(default), json }
+    }
+
+    /// The store, which must be there: a command that only looks makes no directory.
+    pub(crate) fn store(&self) -> Result<Store> {
+        if self.path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            let path = self.path.display();
+            return Err(Failure::missing(format_args!(
+                "there is no store at `{path}`; `coframe publish` makes it, --store or COFRAME_STORE names another"
+            )));
+        }
+        self.store_or_new()
+    }
+
+    /// The store, made when it is missing.
+    pub(crate) fn store_or_new(&self) -> Result<Store> {
+        Ok(Store::at(&self.path)?)
+    }
+}

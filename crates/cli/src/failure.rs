@@ -1,0 +1,112 @@
+//! How a command fails: the line that is printed, and the exit code.
+
+use std::{fmt, io, process::ExitCode};
+
+use coframe::arrow::error::ArrowError;
+
+/// What every command returns.
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit code 1.
+    Failed(String),
+    /// Exit code 1, and what there is to say was said already.
+    Reported,
+    /// Exit code 2: the arguments do not make sense together.
+    Usage(String),
+    /// Exit code 3: what was asked for is not there, or not yet.
+    Missing(String),
+    /// The reader of standard output has left. No error.
+    ClosedPipe,
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl fmt::Display) -> Self {
+        Self::Failed(message.to_string())
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::Usage(message.to_string())
+    }
+
+    pub(crate) fn missing(message: impl fmt::Display) -> Self {
+        Self::Missing(message.to_string())
+    }
+
+    /// An error of a writer, with what it was writing.
+    pub(crate) fn writing(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        if crate::output::pipe_is_closed() {
+            return Self::ClosedPipe;
+        }
+        if let Some(found) = of_coframe(error) {
+            return found;
+        }
+        Self::failed(format_args!("could not write {what}: {}", chain(error)))
+    }
+
+    /// Prints the line, if there is one, and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            Self::ClosedPipe => return ExitCode::SUCCESS,
+            Self::Reported => return ExitCode::from(1),
+            Self::Failed(message) => (message, 1),
+            Self::Usage(message) => (message, 2),
+            Self::Missing(message) => (message, 3),
+        };
+        // One line, whatever a source put into its message.
+        let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        eprintln!("coframe: {line}");
+        ExitCode::from(code)
+    }
+}
+
+impl From<coframe::Error> for Failure {
+    fn from(error: coframe::Error) -> Self {
+        from_coframe(&error)
+    }
+}
+
+fn from_coframe(error: &coframe::Error) -> Failure {
+    let message = chain(error);
+    if error.is_not_found() || error.is_superseded() { Failure::Missing(message) } else { Failure::Failed(message) }
+}
+
+/// The error of the library inside an error of a reader or writer, which says already what to do.
+fn of_coframe(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    let arrow = error.downcast_ref::<ArrowError>()?;
+    let ArrowError::ExternalError(inner) = arrow else { return None };
+    inner.downcast_ref::<coframe::Error>().map(from_coframe)
+}
+
+impl From<io::Error> for Failure {
+    /// For standard output only: errors of files are given their paths where they happen.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::failed(format_args!("could not write to standard output: {error}")),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+/// A message with its sources, joined by colons.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some libraries repeat their source in their own message.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,212 @@
+//! Standard output: its width, its colours, sizes and ages for people, JSON for programs.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::failure::Result;
+
+/// Columns where nobody says how wide the output is.
+const DEFAULT_WIDTH: usize = 100;
+
+static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Standard output, which remembers that its reader has left: writers in between turn that into errors of their own.
+pub(crate) struct Output(io::StdoutLock<'static>);
+
+pub(crate) fn stdout() -> io::BufWriter<Output> {
+    io::BufWriter::with_capacity(1 << 16, Output(io::stdout().lock()))
+}
+
+pub(crate) fn pipe_is_closed() -> bool {
+    PIPE_CLOSED.load(Ordering::Relaxed)
+}
+
+impl Output {
+    fn noted<T>(result: io::Result<T>) -> io::Result<T> {
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            PIPE_CLOSED.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::noted(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::noted(self.0.flush())
+    }
+}
+
+/// Standard output for writers that may be sent to another thread.
+pub(crate) fn shared_stdout() -> io::BufWriter<SharedOutput> {
+    io::BufWriter::with_capacity(1 << 16, SharedOutput(io::stdout()))
+}
+
+pub(crate) struct SharedOutput(io::Stdout);
+
+impl Write for SharedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Output::noted(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Output::noted(self.0.flush())
+    }
+}
+
+/// Prints a text that ends without a line break.
+pub(crate) fn print(text: &str) -> Result {
+    let mut out = stdout();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Prints one JSON value on one line.
+pub(crate) fn print_json(value: &impl Serialize) -> Result {
+    let mut out = stdout();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// Says something that is no data.
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// How many columns of text fit: `$COLUMNS`, else the terminal's width.
+pub(crate) fn width() -> usize {
+    let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    named.or_else(asked).filter(|columns| *columns > 0).unwrap_or(DEFAULT_WIDTH)
+}
+
+/// Whether standard output is a terminal that may show colours.
+pub(crate) fn has_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Style {
+    Bold = 1,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// The text in a style, where there are colours.
+pub(crate) fn paint(text: &str, style: Style) -> String {
+    if has_colour() { format!("\x1b[{}m{text}\x1b[0m", style as u8) } else { text.to_owned() }
+}
+
+/// Lines in columns without borders; those columns named in `right` hold numbers.
+pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
+    for (position, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&position) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let text = table.trim_fmt();
+    match text.split_once('\n') {
+        Some((head, rest)) => format!("{}\n{rest}", paint(head, Style::Bold)),
+        None => paint(&text, Style::Bold),
+    }
+}
+
+/// A size in bytes, kilobytes (1000 bytes), megabytes and so on.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// How long ago something was, in one unit; `-` when nobody knows.
+pub(crate) fn age(created: Option<SystemTime>) -> String {
+    let Some(created) = created else { return "-".to_owned() };
+    let seconds = SystemTime::now().duration_since(created).unwrap_or_default().as_secs();
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Milliseconds since 1970, as JSON has them.
+pub(crate) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A number with a space every three digits.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Reads `500ms`, `10s`, `2m`, `1h`, or a number of seconds.
+pub(crate) fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration; write for example 500ms, 10s, 2m or 1h");
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &text[number.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let value: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(value * seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{duration, size, thousands};
+
+    #[test]
+    fn sizes_have_one_digit_after_the_point_and_never_four_before_it() {
+        let sizes = [0, 999, 1000, 999_949, 999_950, 1_191_400_000].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.2 GB"]);
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!([0, 999, 1000, 16_838_800].map(thousands), ["0", "999", "1 000", "16 838 800"]);
+    }
+
+    #[test]
+    fn durations_are_read_with_and_without_a_unit() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "-1s", "3 days", "1e400"] {
+            assert!(duration(wrong).is_err(), "{wrong} was accepted");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A file that is there whole or not at all.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+
+use crate::failure::{Failure, Result};
+
+/// A file without a name beside its target, so that a process that is killed leaves nothing.
+pub(crate) struct FileTarget {
+    path: PathBuf,
+    out: BufWriter<File>,
+    /// The temporary file on file systems that have none without a name; removed when it is dropped.
+    named: Option<tempfile::TempPath>,
+}
+
+impl FileTarget {
+    /// Begins the file; refuses a path that is taken, unless `force`.
+    pub(crate) fn create(path: &Path, force: bool) -> Result<Self> {
+        let taken = path.symlink_metadata();
+        if taken.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
+            return Err(Failure::failed(format_args!("`{}` is a directory; name a file in it", path.display())));
+        }
+        if taken.is_ok() && !force {
+            return Err(exists(path));
+        }
+        let directory = directory(path);
+        let failed = |error: io::Error| could_not("make a file in", directory, &error);
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let (file, named) = match rustix::fs::open(directory, flags, mode) {
+            Ok(file) => (File::from(file), None),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+                let named = tempfile::Builder::new().prefix(".coframe-").tempfile_in(directory).map_err(failed)?;
+                let (file, path) = named.into_parts();
+                (file, Some(path))
+            }
+            Err(error) => return Err(failed(error.into())),
+        };
+        Ok(Self { path: path.to_owned(), out: BufWriter::with_capacity(1 << 18, file), named })
+    }
+
+    pub(crate) fn out(&mut self) -> &mut (impl Write + Send + use<>) {
+        &mut self.out
+    }
+
+    /// Gives the file its name, and returns its size in bytes.
+    pub(crate) fn finish(self, force: bool) -> Result<u64> {
+        let Self { path, out, named } = self;
+        let failed = |error: io::Error| could_not("write", &path, &error);
+        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        if let Some(named) = named {
+            let done = if force { named.persist(&path) } else { named.persist_noclobber(&path) };
+            return done.map(|()| bytes).map_err(|error| failed(error.error));
+        }
+        let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        match linkat(CWD, &open, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => return Ok(bytes),
+            Err(rustix::io::Errno::EXIST) if force => {}
+            Err(rustix::io::Errno::EXIST) => return Err(exists(&path)),
+            Err(error) => return Err(failed(error.into())),
+        }
+        // The name is taken: a second name first, since only rename(2) replaces in one step.
+        let beside = directory(&path).join(format!(".coframe-{}", std::process::id()));
+        linkat(CWD, &open, CWD, &beside, AtFlags::SYMLINK_FOLLOW).map_err(|error| failed(error.into()))?;
+        std::fs::rename(&beside, &path).map(|()| bytes).map_err(|error| {
+            // What cannot be renamed must not stay under its other name.
+            let _ = std::fs::remove_file(&beside);
+            failed(error)
+        })
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::failed(format_args!(
+        "`{}` is there already; write over it with --force, or name another file",
+        path.display()
+    ))
+}
+
+fn could_not(action: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format_args!("could not {action} `{}`: {error}", path.display()))
+}

@@ -1,0 +1,199 @@
+//! One file, or standard input: opened once, looked at, then read.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use flate2::read::MultiGzDecoder;
+use indicatif::ProgressBar;
+
+use crate::failure::{Failure, Result};
+
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+const BUFFER: usize = 1 << 18;
+
+/// How far reading has come: bytes of files, as they lie on disk. Drawn only where somebody watches.
+pub(crate) type Progress = ProgressBar;
+
+pub(super) struct Input {
+    /// Names it in errors.
+    pub(super) label: String,
+    path: Option<PathBuf>,
+    from: From,
+}
+
+enum From {
+    File(File),
+    /// A pipe, and what was read of it ahead.
+    Pipe {
+        ahead: Vec<u8>,
+    },
+}
+
+impl Input {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self { label: "standard input".to_owned(), path: None, from: From::Pipe { ahead: Vec::new() } });
+        }
+        let label = format!("`{}`", path.display());
+        let file =
+            File::open(path).map_err(|error| Failure::failed(format_args!("could not open {label}: {error}")))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let next = "name its files, for example with a pattern in quotes: 'DIR/*.parquet'";
+            return Err(Failure::failed(format_args!("{label} is a directory; {next}")));
+        }
+        Ok(Self { label, path: Some(path.to_owned()), from: From::File(file) })
+    }
+
+    pub(super) fn error(&self, action: &str, error: impl std::fmt::Display) -> Failure {
+        Failure::failed(format_args!("could not {action} {}: {error}", self.label))
+    }
+
+    pub(super) fn len(&self) -> Option<u64> {
+        match &self.from {
+            From::File(file) => file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()),
+            From::Pipe { .. } => None,
+        }
+    }
+
+    /// The extension of the file's name; that before `.gz` where there is one.
+    pub(super) fn extension(&self) -> Option<String> {
+        let path = self.path.as_deref()?;
+        let inner = path.extension().filter(|extension| *extension == "gz").and_then(|_| path.file_stem());
+        let extension = Path::new(inner.unwrap_or(path.as_os_str())).extension()?;
+        Some(extension.to_string_lossy().into_owned())
+    }
+
+    /// The file's name without its extensions.
+    pub(super) fn stem(&self) -> Option<String> {
+        let name = self.path.as_deref()?.file_name()?.to_string_lossy().into_owned();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        Some(name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned())
+    }
+
+    /// The first bytes, which stay to be read.
+    pub(super) fn peek(&mut self, bytes: usize) -> Result<Vec<u8>> {
+        let read = match &mut self.from {
+            From::File(file) => {
+                let mut start = Vec::new();
+                let by_ref: &File = file;
+                let read = by_ref.take(bytes as u64).read_to_end(&mut start);
+                // A pipe that has a path (`<(...)`, a FIFO) cannot be read twice.
+                match file.rewind() {
+                    Ok(()) => read.map(|_| start),
+                    Err(error) => Err(error),
+                }
+            }
+            From::Pipe { ahead } => {
+                let missing = bytes.saturating_sub(ahead.len()) as u64;
+                io::stdin().lock().take(missing).read_to_end(ahead).map(|_| ahead.clone())
+            }
+        };
+        read.map_err(|error| match error.raw_os_error() {
+            Some(29) => self.error("read", "it is a pipe; pass it on standard input, as `-`"),
+            _ => self.error("read", error),
+        })
+    }
+
+    /// A file that can be sought in: a pipe is copied to an unnamed temporary file first.
+    pub(super) fn file(&mut self) -> Result<File> {
+        if let From::Pipe { ahead } = &mut self.from {
+            let mut spool = || -> io::Result<File> {
+                let mut file = tempfile::tempfile()?;
+                io::copy(&mut Cursor::new(std::mem::take(ahead)).chain(io::stdin().lock()), &mut file)?;
+                file.rewind()?;
+                Ok(file)
+            };
+            let file = spool().map_err(|error| self.error("copy to a temporary file", error))?;
+            self.from = From::File(file);
+        }
+        match &self.from {
+            From::File(file) => file.try_clone().map_err(|error| self.error("open", error)),
+            From::Pipe { .. } => Err(self.error("read", "it is a pipe")),
+        }
+    }
+
+    /// Runs a look at the first part of the text; afterwards the input is as before.
+    pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut dyn BufRead) -> T) -> Result<T> {
+        let gzip = self.peek(2)? == GZIP;
+        match &mut self.from {
+            From::File(file) => {
+                let found = look(&mut buffered(&*file, gzip));
+                file.rewind().map_err(|error| self.error("read", error))?;
+                Ok(found)
+            }
+            From::Pipe { ahead } => {
+                let mut stdin = io::stdin().lock();
+                let mut tee = Tee { ahead, at: 0, rest: &mut stdin };
+                Ok(look(&mut buffered(&mut tee, gzip)))
+            }
+        }
+    }
+
+    /// The text from its start, unpacked.
+    pub(super) fn text(mut self, progress: &Progress) -> Result<Box<dyn BufRead>> {
+        let gzip = self.peek(2)? == GZIP;
+        Ok(Box::new(buffered(self.bytes(progress), gzip)))
+    }
+
+    /// All bytes from the first; counted.
+    pub(super) fn bytes(self, progress: &Progress) -> Box<dyn Read> {
+        match self.from {
+            From::File(file) => Box::new(progress.wrap_read(file)),
+            From::Pipe { ahead } => Box::new(progress.wrap_read(Cursor::new(ahead).chain(io::stdin().lock()))),
+        }
+    }
+}
+
+fn buffered<'a>(reader: impl Read + 'a, gzip: bool) -> Box<dyn BufRead + 'a> {
+    if gzip {
+        return Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)));
+    }
+    Box::new(BufReader::with_capacity(BUFFER, reader))
+}
+
+/// Reads what was read ahead, then the pipe, and keeps what comes from it.
+struct Tee<'a> {
+    ahead: &'a mut Vec<u8>,
+    at: usize,
+    rest: &'a mut dyn Read,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = if self.at < self.ahead.len() {
+            let rest = &self.ahead[self.at..];
+            let len = rest.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&rest[..len]);
+            len
+        } else {
+            let len = self.rest.read(buffer)?;
+            self.ahead.extend_from_slice(&buffer[..len]);
+            len
+        };
+        self.at += read;
+        Ok(read)
+    }
+}
+
+/// A file that tells how far it was read, for readers that seek.
+pub(super) struct Counted {
+    pub(super) file: File,
+    pub(super) progress: Progress,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.progress.inc(read as u64);
+        Ok(read)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}

@@ -1,0 +1,107 @@
+//! One schema for several files.
+
+use std::sync::Arc;
+
+use coframe::arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+
+use crate::failure::{Failure, Result};
+
+/// Schemas of files, while they are compared.
+pub(super) struct Merge {
+    fields: Option<(String, Vec<Field>)>,
+}
+
+impl Merge {
+    pub(super) fn new() -> Self {
+        Self { fields: None }
+    }
+
+    /// Adds a file. Types inferred from text are widened to hold both; others must be the same.
+    pub(super) fn add(&mut self, label: &str, schema: Schema, inferred: bool) -> Result {
+        let fields = schema.fields().iter().map(|field| plain(field));
+        let Some((first, known)) = &mut self.fields else {
+            self.fields = Some((label.to_owned(), fields.collect()));
+            return Ok(());
+        };
+        let names = |fields: &[Field]| fields.iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+        let found: Vec<Field> = fields.collect();
+        if let Some((expected, found)) = known.iter().zip(&found).find(|(a, b)| a.name() != b.name()) {
+            return Err(Failure::failed(format_args!(
+                "{label} has a column `{}` where {first} has `{}`; files of one frame need the same columns in order",
+                found.name(),
+                expected.name()
+            )));
+        }
+        if known.len() != found.len() {
+            let (longer, shorter) = if known.len() > found.len() { (&*known, &found) } else { (&found, &*known) };
+            let extra = names(&longer[shorter.len()..]).join("`, `");
+            let (with, without) =
+                if known.len() > found.len() { (first.as_str(), label) } else { (label, first.as_str()) };
+            return Err(Failure::failed(format_args!(
+                "{with} has the column `{extra}`, which {without} lacks; files of one frame need the same columns"
+            )));
+        }
+        for (known, found) in known.iter_mut().zip(found) {
+            let nullable = known.is_nullable() || found.is_nullable();
+            let wide = if inferred { widened(known.data_type(), found.data_type()) } else { None };
+            match wide {
+                Some(wide) => known.set_data_type(wide),
+                None if known.data_type() == found.data_type() => {}
+                None => {
+                    return Err(Failure::failed(format_args!(
+                        "column `{}` is {} in {label} and {} in {first}; make them the same, or publish two frames",
+                        found.name(),
+                        found.data_type(),
+                        known.data_type()
+                    )));
+                }
+            }
+            known.set_nullable(nullable);
+        }
+        Ok(())
+    }
+
+    /// The schema for all, with some columns made text.
+    pub(super) fn finish(self, text: &[String]) -> Result<SchemaRef> {
+        let mut fields = self.fields.map(|(_, fields)| fields).unwrap_or_default();
+        for name in text {
+            let field = fields.iter_mut().find(|field| field.name() == name);
+            let field =
+                field.ok_or_else(|| Failure::usage(format_args!("--string `{name}`: there is no such column")))?;
+            field.set_data_type(DataType::Utf8);
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+}
+
+/// A field without what only its file is interested in.
+fn plain(field: &Field) -> Field {
+    let metadata = field.metadata().iter().filter(|(key, _)| !key.starts_with("PARQUET:"));
+    let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
+    field.clone().with_metadata(metadata)
+}
+
+/// A type for values of both; `None` where they are the same, or where nothing but text would do and text is neither.
+fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
+    use DataType as D;
+    match (a, b) {
+        (a, b) if a == b => None,
+        (D::Null, other) | (other, D::Null) => Some(other.clone()),
+        (D::Int64, D::Float64) | (D::Float64, D::Int64) => Some(D::Float64),
+        (D::Date32, D::Timestamp(unit, zone)) | (D::Timestamp(unit, zone), D::Date32) => {
+            Some(D::Timestamp(*unit, zone.clone()))
+        }
+        (a, b) if a.is_nested() || b.is_nested() => None,
+        _ => Some(D::Utf8),
+    }
+}
+
+/// The batch under the common schema: types are the same, names of nested items and metadata may differ.
+pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+        .map_err(|error| Failure::failed(format_args!("a batch does not fit its file's schema: {error}")))
+}

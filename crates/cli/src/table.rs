@@ -1,0 +1,138 @@
+//! Rows as a table that fits the width of the terminal.
+
+use coframe::arrow::{
+    array::RecordBatch,
+    datatypes::{FieldRef, SchemaRef},
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use comfy_table::{CellAlignment, Table, presets};
+use unicode_width::UnicodeWidthChar;
+
+use crate::{
+    failure::{Failure, Result},
+    sink::plain,
+    types,
+};
+
+/// No cell is wider than this.
+const WIDEST: usize = 40;
+/// What a column takes beside its text: a border and a space on both sides.
+const FRAME: usize = 3;
+
+/// A table, and how many of the columns are in it.
+pub(crate) struct Rendered {
+    pub(crate) text: String,
+    pub(crate) shown: usize,
+}
+
+/// Renders all rows, and as many columns from the left as fit; at least one.
+pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], width: usize) -> Result<Rendered> {
+    let batches: Vec<RecordBatch> = batches.iter().map(plain).collect::<Result<_>>()?;
+    let mut columns = Vec::new();
+    // The border on the right.
+    let mut used = 1;
+    for (position, field) in schema.fields().iter().enumerate() {
+        let column = Column::new(field, position, &batches)?;
+        // A column with an ellipsis stands for those that do not fit.
+        let rest = if position + 1 < schema.fields().len() { 1 + FRAME } else { 0 };
+        if position > 0 && used + column.width + FRAME + rest > width {
+            break;
+        }
+        used += column.width + FRAME;
+        columns.push(column);
+    }
+    let shown = columns.len();
+    let hidden = shown < schema.fields().len();
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    let more = |text: &str| hidden.then(|| text.to_owned());
+    table.set_header(columns.iter().map(|column| column.header.clone()).chain(more("…")));
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    for row in 0..rows {
+        table.add_row(columns.iter().map(|column| column.cells[row].clone()).chain(more("…")));
+    }
+    for (column, cells) in table.column_iter_mut().zip(&columns) {
+        if cells.right {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    Ok(Rendered { text: table.to_string(), shown })
+}
+
+struct Column {
+    header: String,
+    cells: Vec<String>,
+    width: usize,
+    right: bool,
+}
+
+impl Column {
+    fn new(field: &FieldRef, position: usize, batches: &[RecordBatch]) -> Result<Self> {
+        let options = FormatOptions::new().with_null("null").with_display_error(true);
+        let mut cells = Vec::new();
+        for batch in batches {
+            let formatter = ArrayFormatter::try_new(batch.column(position), &options)
+                .map_err(|error| Failure::failed(format_args!("column `{}` cannot be shown: {error}", field.name())))?;
+            cells.extend((0..batch.num_rows()).map(|row| cut(&formatter.value(row).to_string(), WIDEST)));
+        }
+        let (name, kind) = (cut(field.name(), WIDEST), types::short(field));
+        let width = cells.iter().chain([&name, &kind]).map(|text| columns_of(text)).max().unwrap_or(0);
+        let header = format!("{name}\n{kind}");
+        Ok(Self { header, cells, width, right: types::is_number(field.data_type()) })
+    }
+}
+
+fn columns_of(text: &str) -> usize {
+    text.chars().filter_map(UnicodeWidthChar::width).sum()
+}
+
+/// A text on one line, of a bounded width, without characters that would move the cursor.
+pub(crate) fn cut(text: &str, widest: usize) -> String {
+    let mut shown = String::new();
+    let mut width = 0;
+    for c in text.chars() {
+        let piece = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        width += columns_of(&piece);
+        if width > widest {
+            // The last one gives its place.
+            shown.pop();
+            shown.push('…');
+            return shown;
+        }
+        shown.push_str(&piece);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use coframe::arrow::array::{Int64Array, RecordBatch, StringArray};
+
+    use super::{columns_of, render};
+
+    fn batch() -> RecordBatch {
+        let text = Arc::new(StringArray::from(vec![Some("a\nb"), None, Some("東京東京")])) as _;
+        let number = |n| Arc::new(Int64Array::from(vec![n, 2, -3])) as _;
+        RecordBatch::try_from_iter([("t", text), ("first", number(1)), ("second", number(1_000_000))]).unwrap()
+    }
+
+    #[test]
+    fn no_line_is_wider_than_asked_and_hidden_columns_are_told() {
+        for width in [10, 20, 24, 30, 31, 80] {
+            let table = render(&batch().schema(), &[batch()], width).unwrap();
+            let widest = table.text.lines().map(columns_of).max().unwrap();
+            assert!(widest <= width.max(17), "{widest} for {width}:\n{}", table.text);
+            assert_eq!(table.text.contains('…'), table.shown < 3, "{}", table.text);
+        }
+        assert_eq!(render(&batch().schema(), &[batch()], 80).unwrap().shown, 3);
+    }
+
+    #[test]
+    fn line_breaks_in_a_cell_are_escaped() {
+        let table = render(&batch().schema(), &[batch()], 80).unwrap();
+        assert!(table.text.contains("a\\nb"), "{}", table.text);
+        assert_eq!(table.text.lines().count(), 4 + 1 + 3);
+    }
+}
