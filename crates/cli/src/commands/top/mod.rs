@@ -1,10 +1,81 @@
-//! stub
-use crate::{context::Context, failure::Result};
-/// x
+//! `coframe top`: the store, live.
+//!
+//! `collect` reads the store, `view` holds what the user chose, `draw` makes the picture; none of them knows a terminal.
+
+mod collect;
+mod draw;
+mod view;
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use coframe::Store;
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, Event, KeyEventKind},
+};
+
+use self::{
+    collect::Snapshot,
+    view::{After, View},
+};
+use crate::{
+    context::Context,
+    failure::{Failure, Result},
+    output,
+};
+
+/// Watch frames, their readers and the memory of the store
+///
+/// Keys: arrows or j and k choose a frame; n, v, r, s, a, u, p sort by name, version, rows, size, age, users, PSS, and
+/// again the other way round; / filters by name; q quits. With --json prints one snapshot and ends.
 #[derive(clap::Args)]
-pub(crate) struct Top {}
+pub(crate) struct Top {
+    /// How often to look: 500ms, 1s, 10s
+    #[arg(long, default_value = "1s", value_parser = output::duration)]
+    interval: Duration,
+}
+
 impl Top {
-    pub(crate) fn run(self, _context: &Context) -> Result {
-        Ok(())
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let store = context.store()?;
+        if context.json {
+            return output::print_json(&Snapshot::take(&store)?);
+        }
+        if !std::io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "top needs a terminal; coframe top --json prints one snapshot, coframe ls a list",
+            ));
+        }
+        let first = Snapshot::take(&store)?;
+        let mut terminal = ratatui::try_init().map_err(terminal_error)?;
+        let ended = self.watch(&store, View::new(first), &mut terminal);
+        ratatui::try_restore().map_err(terminal_error)?;
+        ended
     }
+
+    fn watch(&self, store: &Store, mut view: View, terminal: &mut DefaultTerminal) -> Result {
+        let mut next = Instant::now() + self.interval;
+        loop {
+            terminal.draw(|frame| draw::draw(frame, &mut view)).map_err(terminal_error)?;
+            let left = next.saturating_duration_since(Instant::now());
+            if event::poll(left).map_err(terminal_error)?
+                && let Event::Key(key) = event::read().map_err(terminal_error)?
+                && key.kind == KeyEventKind::Press
+                && view.key(key) == After::Quit
+            {
+                return Ok(());
+            }
+            if Instant::now() >= next {
+                view.refresh(Snapshot::take(store)?);
+                next = Instant::now() + self.interval;
+            }
+        }
+    }
+}
+
+fn terminal_error(error: std::io::Error) -> Failure {
+    Failure::failed(format_args!("could not use the terminal: {error}; coframe top --json prints one snapshot"))
 }

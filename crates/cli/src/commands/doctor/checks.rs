@@ -1,0 +1,273 @@
+//! The checks themselves. None of them changes the store, but for a trial frame that is gone before the next check.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use coframe::{
+    Pss, Store,
+    arrow::array::{Int64Array, RecordBatch},
+};
+use rustix::process::geteuid;
+use serde::Serialize;
+
+use super::Level;
+use crate::{failure::chain, output};
+
+/// What a container gets when nobody says otherwise.
+const DOCKER: u64 = 64 << 20;
+/// Less than this part of the store free is worth a word.
+const LITTLE: u64 = 20;
+
+#[derive(Serialize)]
+pub(super) struct Finding {
+    pub(super) check: &'static str,
+    pub(super) level: Level,
+    pub(super) found: String,
+    /// What to type.
+    pub(super) fix: Option<String>,
+}
+
+fn ok(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding { check, level: Level::Ok, found: found.into(), fix: None }
+}
+
+fn warning(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { check, level: Level::Warning, found: found.into(), fix: Some(fix.into()) }
+}
+
+fn problem(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { check, level: Level::Problem, found: found.into(), fix: Some(fix.into()) }
+}
+
+pub(super) fn all(path: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if path.symlink_metadata().is_err() {
+        let fix = "coframe publish FILE";
+        findings.push(warning("store", format!("there is none at {} yet", path.display()), fix));
+        findings.push(user());
+        findings.push(remove_ipc(path));
+        return findings;
+    }
+    findings.push(permissions(path));
+    findings.push(user());
+    findings.push(remove_ipc(path));
+    let store = match Store::at(path) {
+        Ok(store) => store,
+        Err(error) => {
+            findings.push(problem("store", chain(&error), "coframe --store ANOTHER-PATH ls"));
+            return findings;
+        }
+    };
+    let checks: [fn(&Store) -> coframe::Result<Finding>; 4] = [space, huge_pages, leftovers, damaged];
+    for check in checks {
+        findings.push(check(&store).unwrap_or_else(|error| problem("store", chain(&error), "coframe sweep")));
+    }
+    findings
+}
+
+fn permissions(path: &Path) -> Finding {
+    let shown = path.display();
+    let Ok(metadata) = path.symlink_metadata() else { return ok("permissions", "there is nothing to check") };
+    let (mode, owner, me) = (metadata.mode() & 0o7777, metadata.uid(), geteuid().as_raw());
+    if owner != me {
+        let fix = format!("export COFRAME_STORE=/dev/shm/coframe-{me}-own");
+        return problem("permissions", format!("{shown} belongs to user {owner}, not to {me}"), fix);
+    }
+    if mode & 0o022 != 0 {
+        return problem(
+            "permissions",
+            format!("others can write to {shown} (mode {mode:04o})"),
+            format!("chmod 700 {shown}"),
+        );
+    }
+    let loose = segments(path).filter(|(_, mode)| mode & 0o777 != 0o400).map(|(name, _)| name).collect::<Vec<_>>();
+    if let Some(first) = loose.first() {
+        let found =
+            format!("{} segments are not mode 0400, {first} among them: they are validated at every open", loose.len());
+        return warning("permissions", found, format!("chmod 400 {shown}/*@*.arrow"));
+    }
+    if mode & 0o044 != 0 {
+        return warning(
+            "permissions",
+            format!("others can list {shown} (mode {mode:04o})"),
+            format!("chmod 700 {shown}"),
+        );
+    }
+    ok("permissions", format!("mode {mode:04o}, segments 0400"))
+}
+
+/// Files of versions, with their modes.
+fn segments(path: &Path) -> impl Iterator<Item = (String, u32)> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let name =
+            entry.file_name().into_string().ok().filter(|name| name.contains('@') && name.ends_with(".arrow"))?;
+        Some((name, entry.metadata().ok()?.mode()))
+    })
+}
+
+fn user() -> Finding {
+    if geteuid().is_root() {
+        let found =
+            "running as root: mode 0400 protects nothing, so open(path, \"wb\") would cut a frame under its readers";
+        return warning("user", found, "sudo -u USER coframe ...");
+    }
+    ok("user", format!("user {}, from whom mode 0400 protects frames", geteuid().as_raw()))
+}
+
+/// Whether systemd takes a user's shared memory away when they log out.
+fn remove_ipc(path: &Path) -> Finding {
+    let check = "RemoveIPC";
+    if !path.starts_with("/dev/shm") {
+        return ok(check, "the store is not in /dev/shm");
+    }
+    if !Path::new("/run/systemd/system").exists() {
+        return ok(check, "systemd does not run here");
+    }
+    if geteuid().as_raw() < 1000 {
+        return ok(check, "system users are spared");
+    }
+    let user = std::env::var("USER").unwrap_or_default();
+    if Path::new("/var/lib/systemd/linger").join(&user).exists() {
+        return ok(check, format!("{user} lingers, so nothing is removed at logout"));
+    }
+    if remove_ipc_setting() {
+        return warning(
+            check,
+            "systemd removes this user's files in /dev/shm at the last logout",
+            "loginctl enable-linger",
+        );
+    }
+    ok(check, "off")
+}
+
+/// The last word of logind's configuration; on where it says nothing.
+fn remove_ipc_setting() -> bool {
+    let mut files = vec!["/etc/systemd/logind.conf".into()];
+    for directory in ["/usr/lib/systemd/logind.conf.d", "/etc/systemd/logind.conf.d"] {
+        let mut dropped: Vec<_> =
+            fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        dropped.sort();
+        files.extend(dropped);
+    }
+    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let settings = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim().strip_prefix("RemoveIPC="));
+    settings.last().is_none_or(|value| !matches!(value.trim(), "no" | "false" | "off" | "0"))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "checks are called alike")]
+fn space(store: &Store) -> coframe::Result<Finding> {
+    let usage = store.usage()?;
+    let (free, total) = (output::size(usage.free), output::size(usage.total));
+    let found = format!("{free} of {total} free, frames take {}", output::size(usage.bytes));
+    if usage.total <= DOCKER {
+        let found = format!("{found}: this is what Docker gives a container by default");
+        return Ok(problem(
+            "space",
+            found,
+            "docker run --shm-size=4g ... (or set COFRAME_STORE to a directory with more room)",
+        ));
+    }
+    if usage.free < usage.total / LITTLE {
+        return Ok(warning("space", found, "coframe sweep; coframe ls; coframe rm NAME"));
+    }
+    Ok(ok("space", found))
+}
+
+/// Publishes a trial frame, reads it, and looks at which pages the kernel mapped.
+fn huge_pages(store: &Store) -> coframe::Result<Finding> {
+    let check = "huge pages";
+    let session = store.session()?;
+    let values = Int64Array::from_iter_values(0..1 << 20);
+    let batch = RecordBatch::try_from_iter([("x", std::sync::Arc::new(values) as _)])
+        .map_err(|error| coframe::arrow::error::ArrowError::to_string(&error));
+    let Ok(batch) = batch else { return Ok(ok(check, "not tried")) };
+    let frame = match session.publish("doctor", &batch) {
+        Ok(frame) => frame,
+        Err(error) if error.is_no_space() => {
+            return Ok(problem(
+                check,
+                "there is no room for a trial frame of 8 MB",
+                "coframe sweep; coframe ls; coframe rm NAME",
+            ));
+        }
+        Err(error) => return Err(error),
+    };
+    // Touches every page.
+    let read = frame.batches().iter().map(coframe::arrow::array::RecordBatch::get_array_memory_size).sum::<usize>();
+    let sum = frame.column("x")?.iter().filter_map(|a| coframe::arrow::compute::sum(as_i64(a))).sum::<i64>();
+    let huge = huge_bytes("doctor@");
+    if huge.is_some_and(|huge| huge > 0) {
+        return Ok(ok(check, format!("a trial frame of {} was mapped with huge pages", output::size(read as u64))));
+    }
+    debug_assert!(sum > 0, "the trial frame was read");
+    let found = "a trial frame was mapped in small pages: first reads of large frames take about three times as long";
+    let mount = mount_of(store.path());
+    Ok(warning(check, found, format!("sudo mount -o remount,huge=within_size {mount}")))
+}
+
+fn as_i64(array: &coframe::arrow::array::ArrayRef) -> &Int64Array {
+    coframe::arrow::array::AsArray::as_primitive(array)
+}
+
+/// Bytes that this process maps of a file with huge pages; `None` where the kernel does not tell.
+fn huge_bytes(file: &str) -> Option<u64> {
+    let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
+    let mut inside = false;
+    let mut kib = 0;
+    for line in smaps.lines() {
+        if line.contains(".arrow") || line.split_ascii_whitespace().count() > 5 {
+            inside = line.contains(file);
+        }
+        for key in ["ShmemPmdMapped:", "FilePmdMapped:"] {
+            let value = line.strip_prefix(key).and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            kib += value.filter(|_| inside).unwrap_or(0);
+        }
+    }
+    Some(kib << 10)
+}
+
+/// The mount point that a path lies on.
+fn mount_of(path: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split_ascii_whitespace().nth(1));
+    let longest = points.filter(|point| path.starts_with(point)).max_by_key(|point| point.len());
+    longest.unwrap_or("/dev/shm").to_owned()
+}
+
+/// What a sweep would remove: superseded versions beyond those that are kept and that no visible process maps, and files
+/// of publishers that died.
+fn leftovers(store: &Store) -> coframe::Result<Finding> {
+    let users = store.all_users(Pss::Skip)?;
+    let infos = store.list()?;
+    let mut unused = Vec::new();
+    for info in &infos {
+        let over = info.superseded.len().saturating_sub(info.keep as usize);
+        let used = |version: u64| users.get(&info.name).is_some_and(|users| users.iter().any(|u| u.version == version));
+        let left = info.superseded.iter().take(over).filter(|version| !used(**version));
+        unused.extend(left.map(|version| format!("{}@{version}", info.name)));
+    }
+    let hidden = fs::read_dir(store.path()).into_iter().flatten().flatten();
+    let hidden = hidden.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with('.'));
+    unused.extend(hidden);
+    unused.extend(segments(store.path()).map(|(name, _)| name).filter(|file| {
+        let name = file.split('@').next().unwrap_or_default();
+        infos.iter().all(|info| info.name.as_str() != name) && store.exists(name).is_ok_and(|exists| !exists)
+    }));
+    if let Some(first) = unused.first() {
+        let found = format!("{} files that nobody uses, {first} among them", unused.len());
+        return Ok(warning("leftovers", found, "coframe sweep"));
+    }
+    Ok(ok("leftovers", "none"))
+}
+
+fn damaged(store: &Store) -> coframe::Result<Finding> {
+    let mut damaged = Vec::new();
+    for name in store.names()? {
+        match store.open(name.as_str()) {
+            Err(error) if !error.is_not_found() => damaged.push((name, error)),
+            _ => {}
+        }
+    }
+    let Some((name, error)) = damaged.first() else { return Ok(ok("frames", "all can be opened")) };
+    Ok(problem("frames", chain(error), format!("coframe rm {name}; coframe publish FILE --name {name}")))
+}
