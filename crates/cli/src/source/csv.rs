@@ -5,7 +5,7 @@ use coframe::arrow::{
         ReaderBuilder,
         reader::{BufReader as CsvReader, Format as CsvFormat},
     },
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{Schema, SchemaRef},
     error::ArrowError,
 };
 use regex::Regex;
@@ -56,15 +56,9 @@ pub(super) fn batches<'a>(
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
     let format = format(&input, options)?;
-    // A column of which no value was seen is text.
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Null => field.as_ref().clone().with_data_type(DataType::Utf8),
-        _ => field.as_ref().clone(),
-    });
-    let read = SchemaRef::new(Schema::new(fields.collect::<Vec<_>>()));
-    let reader = ReaderBuilder::new(read.clone()).with_format(format).with_batch_size(ROWS);
+    let reader = ReaderBuilder::new(schema.clone()).with_format(format).with_batch_size(ROWS);
     let reader = reader.build_buffered(input.text(progress)?).map_err(|error| explain(&label, None, &error))?;
-    Ok(Box::new(Rows { reader, schema: read, label }))
+    Ok(Box::new(Rows { reader, schema: schema.clone(), label }))
 }
 
 struct Rows {
@@ -94,17 +88,30 @@ fn explain(label: &str, schema: Option<&SchemaRef>, error: &ArrowError) -> Failu
             wrong.line, wrong.value, wrong.data_type
         ));
     }
-    for (before, after) in [("incorrect number of fields for line ", ", "), (" at line ", "")] {
-        let Some((start, rest)) = text.split_once(before) else { continue };
-        let line: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        let found = if after.is_empty() { start } else { rest[line.len()..].trim_start_matches(after) };
-        let found = found.strip_prefix("Encountered unequal lengths between records on CSV file. ").unwrap_or(found);
-        let found = found.replace(" records", "").replace("got ", "found ").to_lowercase();
+    let line = line_of(text).map_or(String::new(), |line| format!(", line {line}"));
+    if text.contains("UTF-8") {
         return Failure::failed(format_args!(
-            "{label}, line {line}: fields do not fit ({found}); mend or remove the line"
+            "{label}{line}: the text is not UTF-8; convert it, for example with iconv"
         ));
     }
-    Failure::failed(format_args!("{label} is no CSV: {text}; mend the line"))
+    let counts: Vec<&str> = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
+    let (expected, found) = match counts[..] {
+        // `incorrect number of fields for line 3, expected 2 got more than 2`, or `got 1`
+        [_, expected, found] if text.starts_with("incorrect number of fields") => (expected, found),
+        // `Encountered unequal lengths between records on CSV file. Expected 2 records, found 1 records at line 3`
+        [expected, found, _] if text.starts_with("Encountered unequal lengths") => (expected, found),
+        _ => return Failure::failed(format_args!("{label}{line} is no CSV: {text}; mend the line")),
+    };
+    let more = if text.contains("got more than") { "more than " } else { "" };
+    Failure::failed(format_args!(
+        "{label}{line}: expected {expected} fields, found {more}{found}; mend or remove the line"
+    ))
+}
+
+/// The number after the last `line ` of a message.
+fn line_of(text: &str) -> Option<&str> {
+    let (_, rest) = text.rsplit_once("line ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())
 }
 
 /// A value that does not fit its column.
@@ -121,7 +128,8 @@ impl<'a> Wrong<'a> {
         let (value, rest) = text.split_once("parsing value '")?.1.split_once("' as type '")?;
         let (data_type, rest) = rest.split_once("' for column ")?;
         let (column, rest) = rest.split_once(" at line ")?;
-        let line: usize = rest.split_once('.')?.0.parse().ok()?;
+        // The reader counts from zero.
+        let line = rest.split_once('.')?.0.parse::<usize>().ok()? + 1;
         Some(Self { value, data_type, column: column.parse().ok()?, line })
     }
 }

@@ -77,18 +77,19 @@ impl Input {
     pub(super) fn peek(&mut self, bytes: usize) -> Result<Vec<u8>> {
         let read = match &mut self.from {
             From::File(file) => {
+                // Before and after, since readers that were made of it before share its position. A pipe that has a path
+                // (`<(...)`, a FIFO) cannot be read twice.
                 let mut start = Vec::new();
-                let by_ref: &File = file;
-                let read = by_ref.take(bytes as u64).read_to_end(&mut start);
-                // A pipe that has a path (`<(...)`, a FIFO) cannot be read twice.
-                match file.rewind() {
-                    Ok(()) => read.map(|_| start),
-                    Err(error) => Err(error),
-                }
+                let mut read = |file: &mut File| {
+                    file.rewind()?;
+                    file.by_ref().take(bytes as u64).read_to_end(&mut start)?;
+                    file.rewind()
+                };
+                read(file).map(|()| start)
             }
             From::Pipe { ahead } => {
                 let missing = bytes.saturating_sub(ahead.len()) as u64;
-                io::stdin().lock().take(missing).read_to_end(ahead).map(|_| ahead.clone())
+                io::stdin().lock().take(missing).read_to_end(ahead).map(|_| ahead[..bytes.min(ahead.len())].to_vec())
             }
         };
         read.map_err(|error| match error.raw_os_error() {

@@ -39,7 +39,13 @@ pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema>
         input.file()?;
     }
     let inferred = input.look(|text| infer_json_schema(text, options.limit()))?;
-    let (schema, rows) = inferred.map_err(|error| no_json(&label, &error))?;
+    let (schema, rows) = match inferred {
+        Ok(found) => found,
+        Err(error) => {
+            let bad = input.look(first_bad_line)?;
+            return Err(bad.map_or_else(|| no_json(&label, &error), |(line, error)| no_object(&label, line, &error)));
+        }
+    };
     if rows == 0 {
         return Err(Failure::failed(format_args!("{label} is empty: there is no object whose keys name columns")));
     }
@@ -58,6 +64,29 @@ fn no_json(label: &str, error: &ArrowError) -> Failure {
     let message = error.to_string();
     let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
     Failure::failed(format_args!("{label} is no NDJSON: {text}; it needs one object on each line, of like keys"))
+}
+
+/// Number and error of the first line that is no JSON object.
+fn first_bad_line(text: &mut dyn BufRead) -> Option<(usize, String)> {
+    for (number, line) in text.lines().enumerate() {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => return Some((number + 1, error.to_string())),
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        if let Err(error) = serde_json::from_str::<HashMap<String, IgnoredAny>>(&line) {
+            // The line is named already, and is always the first for the parser.
+            let text = error.to_string();
+            return Some((number + 1, text.replace(" at line 1 column ", ", column ")));
+        }
+    }
+    None
+}
+
+fn no_object(label: &str, line: usize, error: &str) -> Failure {
+    Failure::failed(format_args!("{label}, line {line}: no JSON object ({error}); mend or remove the line"))
 }
 
 /// When each key was first seen: the inference keeps no order.
@@ -95,13 +124,8 @@ pub(super) fn batches<'a>(
     progress: &Progress,
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Null => field.as_ref().clone().with_data_type(DataType::Utf8),
-        _ => field.as_ref().clone(),
-    });
-    let schema = SchemaRef::new(Schema::new(fields.collect::<Vec<_>>()));
     // Numbers become text only where the user asked for text.
-    let reading = Reading { schema, coerce: !options.string.is_empty(), label };
+    let reading = Reading { schema: schema.clone(), coerce: !options.string.is_empty(), label };
     let decoder = reading.decoder(&reading.schema, true).map_err(|error| no_json(&reading.label, &error))?;
     let text = input.text(progress)?;
     Ok(Box::new(Rows { reading, decoder, text, lines: Vec::new(), bytes: Vec::new(), first: 1, failed: false }))
@@ -146,9 +170,7 @@ impl Reading {
         let message = error.to_string();
         let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
         if !is_json {
-            return Failure::failed(format_args!(
-                "{label}, line {number}: no JSON object ({text}); mend or remove the line"
-            ));
+            return no_object(label, number, text);
         }
         let Some(field) = self.schema.fields().iter().find(alone) else {
             return Failure::failed(format_args!(
@@ -156,9 +178,12 @@ impl Reading {
             ));
         };
         let (name, data_type) = (field.name(), field.data_type());
+        let text = text.split_once("': ").map_or(text, |(_, text)| text);
+        // Where texts were seen among the first rows, more rows do not help.
+        let more = if *data_type == DataType::Utf8 { "" } else { "more rows for the types (--infer-rows 0), or " };
         Failure::failed(format_args!(
-            "{label}, line {number}, column `{name}`: {text}, where the rows before had {data_type}; read more rows for \
-             the types (--infer-rows 0), or the column as text (--string {name})"
+            "{label}, line {number}, column `{name}`: {text}, where other rows have {data_type}; read {more}the column \
+             as text (--string {name})"
         ))
     }
 }

@@ -11,16 +11,19 @@ use crate::failure::{Failure, Result};
 
 /// Schemas of files, while they are compared.
 pub(super) struct Merge {
+    /// The first file, and the fields so far.
     fields: Option<(String, Vec<Field>)>,
+    inferred: bool,
 }
 
 impl Merge {
     pub(super) fn new() -> Self {
-        Self { fields: None }
+        Self { fields: None, inferred: false }
     }
 
     /// Adds a file. Types inferred from text are widened to hold both; others must be the same.
     pub(super) fn add(&mut self, label: &str, schema: Schema, inferred: bool) -> Result {
+        self.inferred |= inferred;
         let fields = schema.fields().iter().map(|field| plain(field));
         let Some((first, known)) = &mut self.fields else {
             self.fields = Some((label.to_owned(), fields.collect()));
@@ -71,6 +74,10 @@ impl Merge {
             let field = fields.iter_mut().find(|field| field.name() == name);
             let field =
                 field.ok_or_else(|| Failure::usage(format_args!("--string `{name}`: there is no such column")))?;
+            field.set_data_type(DataType::Utf8);
+        }
+        // A column of text in which no value was seen is text.
+        for field in fields.iter_mut().filter(|field| self.inferred && field.data_type().is_null()) {
             field.set_data_type(DataType::Utf8);
         }
         Ok(Arc::new(Schema::new(fields)))
