@@ -46,6 +46,13 @@ impl Failure {
         Self::failed(format_args!("could not write {what}: {}", chain(error)))
     }
 
+    /// A panic in a library that read or wrote something it did not expect.
+    pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("no message");
+        Self::failed(format_args!("an error inside, please report it with the command: {text}"))
+    }
+
     /// Prints the line, if there is one, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {

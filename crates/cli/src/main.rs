@@ -17,10 +17,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use failure::Failure;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    match args.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+    std::panic::set_hook(Box::new(|_| {}));
+    match std::panic::catch_unwind(|| args.run()) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        Err(panic) => Failure::of_panic(panic.as_ref()).report(),
     }
 }

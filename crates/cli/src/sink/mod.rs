@@ -1,23 +1,19 @@
 //! Record batches as files and text: Parquet, CSV, NDJSON, Arrow IPC.
 
+mod parquet;
 mod plain;
 mod target;
 
 use std::io::Write;
 
-use clap::ValueEnum;
 use coframe::arrow::{
     array::{RecordBatch, RecordBatchReader},
     csv, ipc,
     json::{ArrayWriter, LineDelimitedWriter, WriterBuilder},
 };
-use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
-};
 use serde::Serialize;
 
+pub(crate) use parquet::Codec;
 pub(crate) use plain::{plain, plain_schema};
 pub(crate) use target::FileTarget;
 
@@ -30,15 +26,6 @@ use crate::{
 /// Rows that text is made of at a time.
 const TEXT_ROWS: usize = 8192;
 
-/// How Parquet is compressed.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Codec {
-    #[default]
-    Zstd,
-    Snappy,
-    None,
-}
-
 /// Writes all batches in a format. `what` names the target in errors.
 pub(crate) fn write<W: Write + Send>(
     batches: impl RecordBatchReader,
@@ -48,32 +35,11 @@ pub(crate) fn write<W: Write + Send>(
     what: &str,
 ) -> Result {
     match format {
-        Format::Parquet => parquet(batches, codec, out, what),
+        Format::Parquet => parquet::write(batches, codec, out, what),
         Format::Arrow => arrow(batches, out, what),
         Format::Csv => csv(batches, b',', out, what),
         Format::Ndjson => ndjson(batches, out, what),
     }
-}
-
-fn parquet<W: Write + Send>(batches: impl RecordBatchReader, codec: Codec, out: W, what: &str) -> Result {
-    let compression = match codec {
-        Codec::Zstd => Compression::ZSTD(ZstdLevel::default()),
-        Codec::Snappy => Compression::SNAPPY,
-        Codec::None => Compression::UNCOMPRESSED,
-    };
-    // Row groups that readers can hold in memory one at a time.
-    let properties =
-        WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(1 << 19)).build();
-    let failed = |error: parquet::errors::ParquetError| Failure::writing(what, &error);
-    let mut writer = ArrowWriter::try_new(out, batches.schema(), Some(properties)).map_err(failed)?;
-    for batch in batches {
-        let batch = batch.map_err(|error| Failure::writing(what, &error))?;
-        for part in parts(&batch, 1 << 16) {
-            writer.write(&part).map_err(failed)?;
-        }
-    }
-    writer.close().map_err(failed)?;
-    Ok(())
 }
 
 fn arrow(batches: impl RecordBatchReader, out: impl Write, what: &str) -> Result {

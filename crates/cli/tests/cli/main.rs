@@ -1,3 +1,6 @@
 //! The real binary on real files.
 
 mod common;
+mod failures;
+mod formats;
+mod terminal;

@@ -1,0 +1,81 @@
+//! Parquet: row groups that readers can hold in memory one at a time.
+
+use std::{io::Write, sync::Arc};
+
+use clap::ValueEnum;
+use coframe::arrow::{
+    array::{RecordBatch, RecordBatchOptions, RecordBatchReader},
+    compute::cast,
+    datatypes::{DataType, Field, FieldRef, Schema},
+    error::ArrowError,
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::properties::WriterProperties,
+};
+
+use super::parts;
+use crate::failure::{Failure, Result};
+
+/// How Parquet is compressed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Codec {
+    #[default]
+    Zstd,
+    Snappy,
+    None,
+}
+
+const GROUP_ROWS: usize = 1 << 19;
+const PART_ROWS: usize = 1 << 16;
+
+pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Codec, out: W, what: &str) -> Result {
+    let compression = match codec {
+        Codec::Zstd => Compression::ZSTD(ZstdLevel::default()),
+        Codec::Snappy => Compression::SNAPPY,
+        Codec::None => Compression::UNCOMPRESSED,
+    };
+    let properties = WriterProperties::builder().set_compression(compression);
+    let properties = properties.set_max_row_group_row_count(Some(GROUP_ROWS)).build();
+    let fields: Vec<FieldRef> = batches.schema().fields().iter().map(writable).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let failed = |error: ParquetError| Failure::writing(what, &error);
+    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(failed)?;
+    for batch in batches {
+        let batch = batch.and_then(|batch| conform(&batch, &schema)).map_err(|error| Failure::writing(what, &error))?;
+        for part in parts(&batch, PART_ROWS) {
+            writer.write(&part).map_err(failed)?;
+        }
+    }
+    writer.close().map_err(failed)?;
+    Ok(())
+}
+
+/// The field in types that the writer knows: it panics on dictionaries whose values are views.
+fn writable(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Dictionary(key, values) => match values.as_ref() {
+            DataType::Utf8View => DataType::Dictionary(key.clone(), Box::new(DataType::Utf8)),
+            DataType::BinaryView => DataType::Dictionary(key.clone(), Box::new(DataType::Binary)),
+            _ => return field.clone(),
+        },
+        DataType::List(item) => DataType::List(writable(item)),
+        DataType::LargeList(item) => DataType::LargeList(writable(item)),
+        DataType::FixedSizeList(item, width) => DataType::FixedSizeList(writable(item), *width),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(writable).collect()),
+        _ => return field.clone(),
+    };
+    Arc::new(Field::clone(field).with_data_type(data_type))
+}
+
+fn conform(batch: &RecordBatch, schema: &Arc<Schema>) -> std::result::Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+        true => Ok(column.clone()),
+        false => cast(column, field.data_type()),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns.collect::<std::result::Result<_, _>>()?, &options)
+}

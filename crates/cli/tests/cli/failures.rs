@@ -1,0 +1,248 @@
+//! Bad input, full stores, signals and closed pipes: one line, the right exit code, the store as it was.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use coframe::polars::prelude::*;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::{Reaper, Scratch, flights, scratch};
+
+/// A store with one frame, which must be there unchanged afterwards.
+fn with_frame() -> Scratch {
+    let scratch = scratch();
+    scratch.store().publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
+    scratch
+}
+
+#[track_caller]
+fn assert_as_it_was(scratch: &Scratch) {
+    assert_eq!(scratch.entries(), ["t.arrow", "t@1.arrow"]);
+    assert_eq!(scratch.store().open("t").unwrap().rows(), 2);
+}
+
+#[test]
+fn a_broken_csv_row_is_named_by_file_and_line() {
+    let scratch = with_frame();
+    for (text, found) in [("a,b\n1,2\n3\n4,5\n", "found 1"), ("a,b\n1,2\n3,4,5\n", "found 3")] {
+        let file = scratch.file("broken.csv", text);
+        // Found while types are inferred, and found later.
+        for rows in ["10", "1"] {
+            let line = scratch.fails(1, &["publish", &file, "--name", "t", "--infer-rows", rows]);
+            assert_eq!(line, format!("`{file}`, line 3: expected 2 fields, {found}; mend or remove the line"));
+        }
+    }
+    let file = scratch.file("latin.csv", b"a\nx\n\xFF\n");
+    let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+    assert_eq!(line, format!("`{file}`, line 3: the text is not UTF-8; convert it, for example with iconv"));
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn a_type_that_changes_half_way_is_named_by_line_and_column() {
+    let scratch = with_frame();
+    let rows: String = (0..20_000).map(|n| format!("{n},{n}\n")).collect();
+    let file = scratch.file("change.csv", format!("a,b\n{rows}1,oh\n"));
+    let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+    assert!(line.starts_with(&format!("`{file}`, line 20002, column `b`: `oh` is no Int64")), "{line}");
+    assert!(line.ends_with("(--infer-rows 0), or the column as text (--string b)"), "{line}");
+    assert_as_it_was(&scratch);
+    scratch.ok(&["publish", &file, "--name", "text", "--string", "b"]);
+    scratch.ok(&["publish", &file, "--name", "all", "--infer-rows", "0"]);
+    assert_eq!(scratch.store().open("all").unwrap().rows(), 20_001);
+
+    let rows: String = (0..20_000).map(|n| format!("{{\"a\":{n},\"b\":{n}}}\n")).collect();
+    let file = scratch.file("change.ndjson", format!("{rows}{{\"a\":1,\"b\":\"oh\"}}\n"));
+    let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
+    assert!(line.starts_with(&format!("`{file}`, line 20001, column `b`: failed to parse \"oh\" as Int64")), "{line}");
+    let file = scratch.file("keys.ndjson", format!("{rows}{{\"a\":1,\"c\":2}}\n"));
+    let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
+    assert!(line.starts_with(&format!("`{file}`, line 20001: column 'c' missing from schema")), "{line}");
+    let file = scratch.file("broken.ndjson", "{\"a\":1}\n{\"a\":\n");
+    let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
+    assert!(line.starts_with(&format!("`{file}`, line 2: no JSON object")), "{line}");
+}
+
+#[test]
+fn files_that_are_cut_short_are_refused_wherever_they_end() {
+    let scratch = with_frame();
+    let parquet = fs::read(flights()).unwrap();
+    let arrow = fs::read(scratch.store_path().join("t.arrow")).unwrap();
+    for (name, bytes) in [("cut.parquet", &parquet), ("cut.arrow", &arrow)] {
+        for part in [9, 50, 99] {
+            let file = scratch.file(name, &bytes[..bytes.len() * part / 100]);
+            let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+            assert!(line.starts_with(&format!("`{file}` ")), "{line}");
+        }
+    }
+    // The footer is whole, and pages are not.
+    let mut damaged = parquet.clone();
+    damaged[1_000_000..1_100_000].fill(0xAA);
+    let file = scratch.file("damaged.parquet", damaged);
+    let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+    assert!(line.starts_with(&format!("`{file}` is no whole Parquet file")), "{line}");
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn files_that_are_not_there_or_of_no_format_are_refused() {
+    let scratch = with_frame();
+    let missing = scratch.path("nix.csv").to_str().unwrap().to_owned();
+    let line = scratch.fails(1, &["publish", &missing]);
+    assert!(line.starts_with(&format!("could not open `{missing}`: No such file")), "{line}");
+    let pattern = scratch.path("*.nix").to_str().unwrap().to_owned();
+    assert!(scratch.fails(1, &["publish", &pattern]).starts_with("no file matches"));
+    let file = scratch.file("what", "a\n1\n");
+    assert!(scratch.fails(2, &["publish", &file]).contains("name it with --format"));
+    let file = scratch.file("a.parquet", "a\n1\n");
+    assert!(scratch.fails(1, &["publish", &file]).contains("begins neither as Parquet nor as Arrow IPC does"));
+    let file = scratch.file("empty.csv", "");
+    assert!(scratch.fails(1, &["publish", &file]).contains("is empty"));
+    let file = scratch.file("array.json", "[{\"a\":1}]");
+    assert!(scratch.fails(1, &["publish", &file]).contains("is one JSON array"));
+    let file = scratch.file("-bad name.csv", "a\n1\n");
+    assert!(scratch.fails(2, &["publish", &file]).contains("is not a frame name"));
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn a_full_store_says_what_to_do_and_stays_as_it_was() {
+    let scratch = with_frame();
+    let file = flights();
+    let output = scratch.command(&["publish", &file, "--name", "t"]).env("COFRAME_FAILPOINT", "full:write").output();
+    let output = output.unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(line.starts_with("coframe: no space left in the store `") && line.contains("remove frames"), "{line}");
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn ctrl_c_during_publish_leaves_nothing() {
+    let scratch = with_frame();
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let mut command = scratch.command(&["publish", "-", "--format", "csv", "--name", "t"]);
+        let mut child = Reaper(command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let mut stdin = child.0.stdin.take().unwrap();
+        stdin.write_all(b"a,b\n").unwrap();
+        // More than the inference looks at, and than pipes and buffers hold: it is writing to the store now.
+        for _ in 0..200_000 {
+            stdin.write_all(b"1,text that takes some room\n").unwrap();
+        }
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
+        let status = child.0.wait().unwrap();
+        let found = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(found, Some(signal.as_raw()), "{status}");
+        assert_as_it_was(&scratch);
+    }
+}
+
+#[test]
+fn a_killed_export_leaves_no_file() {
+    let scratch = scratch();
+    scratch.ok(&["publish", &flights()]);
+    let path = scratch.path("out.ndjson");
+    let child = scratch.command(&["export", "flights", path.to_str().unwrap()]).spawn().unwrap();
+    let mut child = Reaper(child);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.0.try_wait().unwrap().is_none(), "the export was over before it could be killed");
+    kill_process(Pid::from_child(&child.0), Signal::INT).unwrap();
+    child.0.wait().unwrap();
+    assert_eq!(fs::read_dir(scratch.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let scratch = scratch();
+    scratch.ok(&["publish", &flights()]);
+    let rows = "400000";
+    let commands: [&[&str]; 6] = [
+        &["head", "flights", "-n", rows, "--csv"],
+        &["head", "flights", "-n", rows, "--json"],
+        &["sql", "select * from flights", "--csv"],
+        &["sql", "select * from flights", "--ndjson"],
+        &["export", "flights", "-", "--format", "parquet"],
+        &["export", "flights", "-", "--format", "arrow"],
+    ];
+    for args in commands {
+        let mut command = scratch.command(args);
+        let mut child = Reaper(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut first = [0];
+        child.0.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let mut errors = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        let status = child.0.wait().unwrap();
+        assert_eq!((status.code(), errors.as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let scratch = with_frame();
+    for args in [&["show", "nix"][..], &["head", "t@7"], &["rm", "nix"], &["sql", "select * from nix"]] {
+        scratch.fails(3, args);
+    }
+    scratch.fails(3, &["wait", "nix", "--timeout", "10ms"]);
+    scratch.fails(1, &["sql", "select nix from t"]);
+    scratch.fails(1, &["sql", "selec"]);
+    scratch.fails(2, &["rm", "t@1"]);
+    for args in [&["head"][..], &["head", "../t"], &["nix"], &["wait", "t", "--timeout", "soon"], &[]] {
+        assert_eq!(scratch.run(args).code, 2, "{args:?}");
+    }
+    for args in [&["--version"][..], &["--help"], &["publish", "--help"]] {
+        let ran = scratch.run(args);
+        assert_eq!((ran.code, ran.err.as_str(), ran.out.is_empty()), (0, "", false), "{args:?}");
+    }
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn a_store_that_is_not_there_is_not_made_by_looking() {
+    let scratch = scratch();
+    for args in
+        [&["ls"][..], &["show", "t"], &["sweep"], &["verify", "--all"], &["top", "--json"], &["sql", "select 1"]]
+    {
+        let line = scratch.fails(3, args);
+        assert!(line.starts_with("there is no store at `"), "{line}");
+    }
+    assert!(!scratch.store_path().exists());
+    let other = scratch.path("other").to_str().unwrap().to_owned();
+    let file = scratch.file("t.csv", "a\n1\n");
+    scratch.ok(&["--store", &other, "publish", &file]);
+    assert!(scratch.ok(&["ls", "--store", &other]).starts_with("NAME"));
+    assert!(!scratch.store_path().exists());
+}
+
+#[test]
+fn nothing_is_coloured_where_nobody_watches_or_no_color_is_set() {
+    let scratch = with_frame();
+    for args in [&["ls"][..], &["doctor"], &["verify", "t"], &["head", "t"]] {
+        assert!(!scratch.run(args).out.contains('\x1b'), "{args:?}");
+    }
+    // script(1) is not everywhere, so the terminal comes from the helper of `top`'s test.
+    let coloured = crate::terminal::run(scratch.command(&["ls"]));
+    assert!(coloured.contains("\x1b[1mNAME"), "{coloured:?}");
+    let mut command = scratch.command(&["ls"]);
+    command.env("NO_COLOR", "1");
+    let plain = crate::terminal::run(command);
+    assert!(plain.contains("NAME") && !plain.contains("\x1b["), "{plain:?}");
+}
+
+#[test]
+fn readers_of_a_line_at_a_time_get_each_line_at_once() {
+    let scratch = with_frame();
+    let mut command: Command = scratch.command(&["watch", "t", "--json"]);
+    let mut child = Reaper(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let first = next();
+    assert_eq!((&first["name"], &first["version"], &first["rows"]), (&"t".into(), &1.into(), &2.into()));
+    for version in 2..5 {
+        scratch.store().publish("t", &df!("a" => [version]).unwrap()).unwrap();
+        assert_eq!(next()["version"], version);
+    }
+}

@@ -1,0 +1,242 @@
+//! Every format in and out, and what is in between.
+
+use std::{fs, io::Write, path::Path, sync::Arc};
+
+use coframe::{
+    Frame, TableReader,
+    arrow::{
+        array::{ArrayRef, Int64Array, RecordBatch, StringArray},
+        ipc::writer::StreamWriter,
+    },
+    polars::prelude::*,
+};
+use serde_json::json;
+
+use crate::common::{Scratch, flights, scratch};
+
+fn polars(frame: &Frame) -> DataFrame {
+    frame.to_polars().unwrap()
+}
+
+/// Texts instead of categories, which CSV and JSON cannot tell apart.
+fn as_text(df: DataFrame, columns: &[&str]) -> DataFrame {
+    let cast = columns.iter().map(|name| col(*name).cast(DataType::String));
+    df.lazy().with_columns(cast.collect::<Vec<_>>()).collect().unwrap()
+}
+
+const TEXT: [&str; 4] = ["carrier", "origin", "dest", "tailnum"];
+
+fn published_flights() -> (Scratch, DataFrame) {
+    let scratch = scratch();
+    scratch.ok(&["publish", &flights()]);
+    let df = polars(&scratch.store().open("flights").unwrap());
+    assert_eq!((df.height(), df.width()), (336_776, 20));
+    (scratch, df)
+}
+
+#[test]
+fn parquet_and_arrow_come_back_equal_with_all_their_types() {
+    let (scratch, df) = published_flights();
+    for file in ["out.parquet", "out.arrow"] {
+        let path = scratch.path(file);
+        let path = path.to_str().unwrap();
+        scratch.ok(&["export", "flights", path]);
+        scratch.ok(&["publish", path, "--name", "again"]);
+        let again = polars(&scratch.store().open("again").unwrap());
+        assert_eq!(again.schema(), df.schema(), "{file}");
+        assert!(again.equals_missing(&df), "{file}");
+    }
+}
+
+#[test]
+fn csv_and_ndjson_come_back_with_the_same_values() {
+    let (scratch, df) = published_flights();
+    let columns = "month,dep_delay,carrier,tailnum,distance,date";
+    let expected = as_text(df.select(columns.split(',')).unwrap(), &["carrier", "tailnum"]);
+    let expected = expected
+        .lazy()
+        .with_columns([
+            col("month").cast(DataType::Int64),
+            col("distance").cast(DataType::Int64),
+            col("dep_delay").cast(DataType::Float64),
+        ])
+        .collect()
+        .unwrap();
+    for file in ["out.csv", "out.tsv", "out.ndjson"] {
+        let path = scratch.path(file);
+        let path = path.to_str().unwrap();
+        scratch.ok(&["export", "flights", path, "--columns", columns]);
+        scratch.ok(&["publish", path, "--name", "again"]);
+        let again = polars(&scratch.store().open("again").unwrap());
+        let again = again.lazy().with_column(col("date").cast(DataType::Date)).collect().unwrap();
+        assert!(again.equals_missing(&expected), "{file}: {again} {expected}");
+    }
+}
+
+#[test]
+fn standard_input_is_read_in_every_format() {
+    let scratch = scratch();
+    let csv = b"a,b\n1,x\n2,\n".to_vec();
+    let ndjson = b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2,\"b\":null}\n".to_vec();
+    let expected = df!("a" => [1i64, 2], "b" => [Some("x"), None]).unwrap();
+    let parquet = {
+        let file = scratch.file("t.csv", &csv);
+        scratch.ok(&["publish", &file]);
+        let path = scratch.path("t.parquet");
+        scratch.ok(&["export", "t", path.to_str().unwrap()]);
+        fs::read(path).unwrap()
+    };
+    let arrow = fs::read(scratch.store_path().join("t.arrow")).unwrap();
+    let stream = {
+        let reader = TableReader::new(&expected).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &coframe::arrow::array::RecordBatchReader::schema(&reader));
+        reader.for_each(|batch| writer.as_mut().unwrap().write(&batch.unwrap()).unwrap());
+        writer.unwrap().into_inner().unwrap()
+    };
+    for (format, bytes) in
+        [("csv", &csv), ("ndjson", &ndjson), ("parquet", &parquet), ("arrow", &arrow), ("arrow", &stream)]
+    {
+        let args = ["publish", "-", "--name", format, "--format", format];
+        let ran = scratch.run_with_input(&args, bytes);
+        assert_eq!(ran.code, 0, "{format}: {}", ran.err);
+        assert!(polars(&scratch.store().open(format).unwrap()).equals_missing(&expected), "{format}");
+        if !["csv", "ndjson"].contains(&format) {
+            // Binary formats are known by their content.
+            assert_eq!(scratch.run_with_input(&["publish", "-", "--name", "x"], bytes).code, 0, "{format}");
+        }
+    }
+    let ran = scratch.run_with_input(&["publish", "-", "--name", "x"], &csv);
+    assert_eq!((ran.code, ran.err.contains("name it with --format csv")), (2, true), "{}", ran.err);
+}
+
+#[test]
+fn more_of_standard_input_than_is_looked_at_is_read_once_and_whole() {
+    let scratch = scratch();
+    let text: String = std::iter::once("n\n".to_owned()).chain((0..50_000).map(|n| format!("{n}\n"))).collect();
+    for rows in ["0", "10", "10000"] {
+        let args = ["publish", "-", "--format", "csv", "--name", "n", "--infer-rows", rows];
+        assert_eq!(scratch.run_with_input(&args, text.as_bytes()).code, 0);
+        let sum = scratch.json(&["sql", "select sum(n) as sum, count(*) as rows from n"]);
+        assert_eq!(sum["rows"], json!([{ "sum": 1_249_975_000, "rows": 50_000 }]));
+    }
+}
+
+#[test]
+fn several_files_and_patterns_become_one_frame_in_order() {
+    let scratch = scratch();
+    for (name, rows) in [("p1.csv", "a,b\n1,x\n"), ("p2.csv", "a,b\n2.5,y\n"), ("p3.csv", "a,b\n,\n")] {
+        scratch.file(name, rows);
+    }
+    let pattern = scratch.path("p?.csv");
+    scratch.ok(&["publish", pattern.to_str().unwrap(), "--name", "all"]);
+    let expected = df!("a" => [Some(1.0), Some(2.5), None], "b" => [Some("x"), Some("y"), None]).unwrap();
+    assert!(polars(&scratch.store().open("all").unwrap()).equals_missing(&expected));
+
+    let (one, two) = (flights(), flights());
+    let published = scratch.json(&["publish", &one, &two, "--name", "twice"]);
+    assert_eq!(published["rows"], 673_552);
+}
+
+#[test]
+fn files_that_do_not_fit_together_are_named_with_the_field() {
+    let scratch = scratch();
+    let one = scratch.file("one.csv", "a,b\n1,2\n");
+    let other = scratch.file("other.csv", "a,c\n1,2\n");
+    let longer = scratch.file("longer.csv", "a,b,c\n1,2,3\n");
+    let line = scratch.fails(1, &["publish", &one, &other, "--name", "x"]);
+    assert!(line.contains("other.csv` has a column `c` where") && line.contains("one.csv` has `b`"), "{line}");
+    let line = scratch.fails(1, &["publish", &one, &longer, "--name", "x"]);
+    assert!(line.contains("longer.csv` has the column `c`, which"), "{line}");
+    let batch = |array: ArrayRef| RecordBatch::try_from_iter([("a", array)]).unwrap();
+    let store = scratch.store();
+    store.publish("number", &batch(Arc::new(Int64Array::from(vec![1])))).unwrap();
+    store.publish("text", &batch(Arc::new(StringArray::from(vec!["x"])))).unwrap();
+    let file = |name: &str| scratch.store_path().join(format!("{name}.arrow")).to_str().unwrap().to_owned();
+    let line = scratch.fails(1, &["publish", &file("number"), &file("text"), "--name", "x"]);
+    assert!(line.contains("column `a` is Utf8 in `") && line.contains("text.arrow` and Int64 in"), "{line}");
+    assert_eq!(scratch.entries(), ["number.arrow", "number@1.arrow", "text.arrow", "text@2.arrow"]);
+    let line = scratch.fails(2, &["publish", &one, &one]);
+    assert!(line.contains("name it with --name"), "{line}");
+}
+
+#[test]
+fn compressed_csv_is_unpacked() {
+    let scratch = scratch();
+    let path = scratch.path("t.csv.gz");
+    let file = fs::File::create(&path).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    gzip.write_all(b"a\n1\n2\n").unwrap();
+    gzip.finish().unwrap();
+    scratch.ok(&["publish", path.to_str().unwrap()]);
+    let df = polars(&scratch.store().open("t").unwrap());
+    assert!(df.equals(&df!("a" => [1i64, 2]).unwrap()));
+}
+
+#[test]
+fn text_columns_become_categories_by_name_or_where_they_repeat() {
+    let (scratch, _) = published_flights();
+    let path = scratch.path("f.csv");
+    let path = path.to_str().unwrap();
+    scratch.ok(&["export", "flights", path, "--columns", "carrier,tailnum,date,time_hour"]);
+    let dtypes = |name: &str| {
+        let df = polars(&scratch.store().open(name).unwrap());
+        df.dtypes().iter().map(|dtype| dtype.is_categorical()).collect::<Vec<_>>()
+    };
+    scratch.ok(&["publish", path, "--name", "named", "--categorical", "tailnum"]);
+    assert_eq!(dtypes("named"), [false, true, false, false]);
+    scratch.ok(&["publish", path, "--name", "auto", "--auto-categorical"]);
+    assert_eq!(dtypes("auto"), [true, true, false, false]);
+    let count = "select count(*) n from auto where carrier = 'UA' and tailnum = 'N14228'";
+    assert_eq!(scratch.json(&["sql", count])["rows"][0]["n"], 111);
+    let line = scratch.fails(2, &["publish", path, "--categorical", "nix"]);
+    assert_eq!(line, "--categorical `nix`: there is no such column");
+}
+
+#[test]
+fn the_layout_is_views_for_text_and_as_asked() {
+    let scratch = scratch();
+    let file = scratch.file("t.csv", "a\nx\n");
+    for (layout, expected) in [("views", "Utf8View"), ("classic", "Utf8"), ("source", "Utf8")] {
+        scratch.ok(&["publish", &file, "--layout", layout]);
+        assert_eq!(scratch.json(&["show", "t"])["columns"][0]["arrow"], expected, "{layout}");
+    }
+    scratch.ok(&["publish", &file]);
+    assert_eq!(scratch.json(&["show", "t"])["columns"][0]["arrow"], "Utf8View");
+}
+
+#[test]
+fn types_that_csv_cannot_hold_are_refused_by_column_and_leave_no_file() {
+    let scratch = scratch();
+    let lists = Series::new("lists".into(), [Series::new("".into(), [1, 2])]);
+    let wide = Series::new("wide".into(), [i128::MAX]).into_column();
+    let df = DataFrame::new(1, vec![wide, lists.into_column()]).unwrap();
+    scratch.store().publish("nested", &df).unwrap();
+    let path = scratch.path("x.csv");
+    let path = path.to_str().unwrap();
+    let line = scratch.fails(1, &["export", "nested", path]);
+    assert!(line.starts_with("column `lists` is ") && line.contains("which CSV cannot hold"), "{line}");
+    assert_eq!(fs::read_dir(scratch.path("")).unwrap().count(), 0);
+    scratch.ok(&["export", "nested", path, "--columns", "wide"]);
+    assert_eq!(fs::read_to_string(path).unwrap(), format!("wide\n{}\n", i128::MAX));
+    for file in ["x.parquet", "x.arrow"] {
+        let path = scratch.path(file);
+        scratch.ok(&["export", "nested", path.to_str().unwrap()]);
+        scratch.ok(&["publish", path.to_str().unwrap(), "--name", "again"]);
+        assert!(polars(&scratch.store().open("again").unwrap()).equals_missing(&df), "{file}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_written_over_only_with_force() {
+    let scratch = scratch();
+    scratch.store().publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
+    let file = scratch.file("t.csv", "precious");
+    let line = scratch.fails(1, &["export", "t", &file]);
+    assert!(line.ends_with("is there already; write over it with --force, or name another file"), "{line}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    scratch.ok(&["export", "t", &file, "--force"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a\n1\n2\n");
+    assert_eq!(fs::read_dir(Path::new(&file).parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(scratch.ok(&["export", "t", "-", "--format", "csv"]), "a\n1\n2\n");
+    scratch.fails(2, &["export", "t", "x.unknown"]);
+}
