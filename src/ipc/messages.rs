@@ -69,13 +69,15 @@ impl<'a> IpcReader<'a> {
     /// [`is_corrupt`](Error::is_corrupt) when it is no Arrow IPC; [`is_unsupported`](Error::is_unsupported) when it is
     /// compressed, which only the first batch may show.
     pub fn file(reader: impl Read + Seek + 'a, what: &str) -> Result<Self> {
-        let (schema, messages) = read_messages(Box::new(reader) as Box<dyn ReadSeek + 'a>, what)?;
+        let reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
+        let (schema, messages) = read_messages(reader, what)?;
         Ok(Self { schema, messages })
     }
 
     /// Opens a stream that can be read only once, such as a pipe.
     pub fn stream(reader: impl Read + 'a, what: &str) -> Result<Self> {
-        let (schema, messages) = by_stream(Box::new(Once(reader)) as Box<dyn ReadSeek + 'a>, what)?;
+        let reader: Box<dyn ReadSeek + 'a> = Box::new(Once(reader));
+        let (schema, messages) = by_stream(reader, what)?;
         Ok(Self { schema, messages })
     }
 

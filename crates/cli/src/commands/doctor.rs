@@ -13,7 +13,7 @@ use crate::{
 
 /// Check the store and its surroundings; each finding comes with the command that mends it
 ///
-/// Size and free space, huge pages (tried, not read from a setting), running as root, permissions, systemd's RemoveIPC,
+/// Size and free space, huge pages (tried, not read from a setting), running as root, permissions, systemd,
 /// leftovers, damaged frames. Exits with 1 when there is a problem; warnings are none.
 #[derive(clap::Args)]
 pub(crate) struct Doctor {}

@@ -74,7 +74,7 @@ impl Rm {
         let mut removed = Removed { removed: Vec::new(), missing: Vec::new() };
         for text in &self.names {
             let mut found = false;
-            for name in self.meant(&all, text)? {
+            for name in meant(&all, text)? {
                 if store.remove(name.as_str())? {
                     found = true;
                     removed.removed.push(name.to_string());
@@ -98,19 +98,20 @@ impl Rm {
             "there is no frame `{missing}` in the store `{path}`; coframe ls lists them"
         )))
     }
+}
 
-    fn meant(&self, all: &[Name], text: &str) -> Result<Vec<Name>> {
-        if names::is_pattern(text) {
-            return names::matching(all, text);
-        }
-        if text.contains('@') {
-            return Err(Failure::usage(format_args!(
-                "`{text}` is one version; rm takes names, with all their versions (superseded ones that nobody uses go \
-                 with coframe sweep)"
-            )));
-        }
-        text.parse().map(|name| vec![name]).map_err(|error: coframe::Error| Failure::usage(error))
+/// The names that an argument means.
+fn meant(all: &[Name], text: &str) -> Result<Vec<Name>> {
+    if names::is_pattern(text) {
+        return names::matching(all, text);
     }
+    if text.contains('@') {
+        return Err(Failure::usage(format_args!(
+            "`{text}` is one version; rm takes names, with all their versions (superseded ones that nobody uses go \
+             with coframe sweep)"
+        )));
+    }
+    text.parse().map(|name| vec![name]).map_err(|error: coframe::Error| Failure::usage(error))
 }
 
 /// Remove what dead processes left, and superseded versions that nobody uses

@@ -22,17 +22,18 @@ const BATCH: usize = 64 << 20;
 /// Rows of a record batch.
 const ROWS: std::ops::RangeInclusive<usize> = 1024..=1 << 20;
 
+const EXAMPLES: &str = "\
+Examples:
+  coframe publish flights.parquet
+  coframe publish 'logs/*.csv.gz' --name logs --auto-categorical
+  psql -c 'copy t to stdout csv header' | coframe publish - --format csv --name t";
+
 /// Publish files as one frame: Parquet, CSV, NDJSON, Arrow IPC
 ///
 /// Reads a batch at a time, so memory does not grow with the files. Several files, or a pattern in quotes, become one
 /// frame; their columns must agree. Files ending in .gz are unpacked. Whatever goes wrong, the store is as it was.
-///
-/// Examples:
-///   coframe publish flights.parquet
-///   coframe publish 'logs/*.csv.gz' --name logs --auto-categorical
-///   psql -c 'copy t to stdout csv header' | coframe publish - --format csv --name t
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Publish {
     /// Files or patterns; `-` for standard input
     #[arg(required = true, value_name = "FILE")]

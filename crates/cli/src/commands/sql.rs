@@ -17,16 +17,17 @@ use crate::{
     source::Format,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  coframe sql 'select carrier, avg(dep_delay) as delay from flights group by carrier order by delay'
+  coframe sql 'select * from \"trades-1\" where price > 10' --parquet dear.parquet";
+
 /// Query the frames of the store by name, with Polars SQL
 ///
 /// A frame is a table of its name; quote names that SQL does not take, and versions: "trades-1", "flights@12". Only
 /// the frames that the query names are opened, without a copy.
-///
-/// Examples:
-///   coframe sql 'select carrier, avg(dep_delay) as delay from flights group by carrier order by delay'
-///   coframe sql 'select * from "trades-1" where price > 10' --parquet dear.parquet
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Sql {
     /// The query
     query: String,

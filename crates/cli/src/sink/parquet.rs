@@ -72,9 +72,8 @@ fn writable(field: &FieldRef) -> FieldRef {
 
 fn conform(batch: &RecordBatch, schema: &Arc<Schema>) -> std::result::Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
-        true => Ok(column.clone()),
-        false => cast(column, field.data_type()),
+    let columns = columns.map(|(column, field)| {
+        if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
     });
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns.collect::<std::result::Result<_, _>>()?, &options)

@@ -76,7 +76,7 @@ fn first_bad_line(text: &mut dyn BufRead) -> Option<(usize, String)> {
         if line.trim().is_empty() {
             continue;
         }
-        if let Err(error) = serde_json::from_str::<HashMap<String, IgnoredAny>>(&line) {
+        if let Err(error) = serde_json::Deserializer::from_str(&line).deserialize_map(Keys(&mut HashMap::new())) {
             // The line is named already, and is always the first for the parser.
             let text = error.to_string();
             return Some((number + 1, text.replace(" at line 1 column ", ", column ")));

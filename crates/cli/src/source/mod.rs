@@ -46,7 +46,7 @@ pub(crate) struct ReadOptions {
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub(crate) delimiter: Option<u8>,
 
-    /// The first line of CSV is data; columns become column_1, column_2 and so on
+    /// The first line of CSV is data; columns get numbers for names
     #[arg(long)]
     pub(crate) no_header: bool,
 }

@@ -42,10 +42,17 @@ fn a_broken_csv_row_is_named_by_file_and_line() {
     assert_as_it_was(&scratch);
 }
 
+/// Twenty thousand lines, which is more than the inference looks at.
+fn lines(line: impl Fn(usize) -> String) -> String {
+    let mut lines: Vec<String> = (0..20_000).map(line).collect();
+    lines.push(String::new());
+    lines.join("\n")
+}
+
 #[test]
 fn a_type_that_changes_half_way_is_named_by_line_and_column() {
     let scratch = with_frame();
-    let rows: String = (0..20_000).map(|n| format!("{n},{n}\n")).collect();
+    let rows = lines(|n| format!("{n},{n}"));
     let file = scratch.file("change.csv", format!("a,b\n{rows}1,oh\n"));
     let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
     assert!(line.starts_with(&format!("`{file}`, line 20002, column `b`: `oh` is no Int64")), "{line}");
@@ -55,7 +62,7 @@ fn a_type_that_changes_half_way_is_named_by_line_and_column() {
     scratch.ok(&["publish", &file, "--name", "all", "--infer-rows", "0"]);
     assert_eq!(scratch.store().open("all").unwrap().rows(), 20_001);
 
-    let rows: String = (0..20_000).map(|n| format!("{{\"a\":{n},\"b\":{n}}}\n")).collect();
+    let rows = lines(|n| format!("{{\"a\":{n},\"b\":{n}}}"));
     let file = scratch.file("change.ndjson", format!("{rows}{{\"a\":1,\"b\":\"oh\"}}\n"));
     let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
     assert!(line.starts_with(&format!("`{file}`, line 20001, column `b`: failed to parse \"oh\" as Int64")), "{line}");
@@ -148,8 +155,17 @@ fn a_killed_export_leaves_no_file() {
     let path = scratch.path("out.ndjson");
     let child = scratch.command(&["export", "flights", path.to_str().unwrap()]).spawn().unwrap();
     let mut child = Reaper(child);
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(child.0.try_wait().unwrap().is_none(), "the export was over before it could be killed");
+    // Once it has its file without a name open, it is writing.
+    let descriptors = format!("/proc/{}/fd", child.0.id());
+    let is_writing = || {
+        let links =
+            fs::read_dir(&descriptors).into_iter().flatten().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        links.into_iter().any(|link| link.starts_with(scratch.path("")))
+    };
+    while !is_writing() {
+        assert!(child.0.try_wait().unwrap().is_none(), "the export was over before it could be killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     kill_process(Pid::from_child(&child.0), Signal::INT).unwrap();
     child.0.wait().unwrap();
     assert_eq!(fs::read_dir(scratch.path("")).unwrap().count(), 0);

@@ -24,8 +24,6 @@ fn as_text(df: DataFrame, columns: &[&str]) -> DataFrame {
     df.lazy().with_columns(cast.collect::<Vec<_>>()).collect().unwrap()
 }
 
-const TEXT: [&str; 4] = ["carrier", "origin", "dest", "tailnum"];
-
 fn published_flights() -> (Scratch, DataFrame) {
     let scratch = scratch();
     scratch.ok(&["publish", &flights()]);
@@ -180,7 +178,7 @@ fn text_columns_become_categories_by_name_or_where_they_repeat() {
     scratch.ok(&["export", "flights", path, "--columns", "carrier,tailnum,date,time_hour"]);
     let dtypes = |name: &str| {
         let df = polars(&scratch.store().open(name).unwrap());
-        df.dtypes().iter().map(|dtype| dtype.is_categorical()).collect::<Vec<_>>()
+        df.dtypes().iter().map(DataType::is_categorical).collect::<Vec<_>>()
     };
     scratch.ok(&["publish", path, "--name", "named", "--categorical", "tailnum"]);
     assert_eq!(dtypes("named"), [false, true, false, false]);

@@ -1,5 +1,6 @@
 //! The real binary on real files.
 
+mod commands;
 mod common;
 mod failures;
 mod formats;

@@ -136,7 +136,7 @@ fn top_without_a_terminal_says_what_to_use() {
 fn publish_draws_its_progress_on_a_terminal_only() {
     let scratch = scratch();
     let file = crate::common::flights();
-    let files = vec![file.as_str(); 6];
+    let files = [file.as_str(); 6];
     let args = [&["publish", "--name", "f"], &files[..]].concat();
     let drawn = run(scratch.command(&args));
     assert!(drawn.contains("eta") && drawn.contains("/s"), "{drawn:?}");

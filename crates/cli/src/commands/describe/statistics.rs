@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 
 const BINS: usize = 10;
 /// How many of the most frequent values are told.
-const TOP: u32 = 5;
+const TOP: IdxSize = 5;
 
 #[derive(Serialize)]
 pub(super) struct Statistics {

@@ -2,10 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use coframe::{
-    Pss, Store,
-    arrow::array::{Int64Array, RecordBatch},
-};
+use coframe::{Pss, Store};
 use rustix::process::geteuid;
 use serde::Serialize;
 
@@ -16,6 +13,8 @@ use crate::{failure::chain, output};
 const DOCKER: u64 = 64 << 20;
 /// Less than this part of the store free is worth a word.
 const LITTLE: u64 = 20;
+/// How the directory of a trial begins.
+const TRIAL: &str = ".doctor-";
 
 #[derive(Serialize)]
 pub(super) struct Finding {
@@ -99,8 +98,7 @@ fn permissions(path: &Path) -> Finding {
 fn segments(path: &Path) -> impl Iterator<Item = (String, u32)> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
-        let name =
-            entry.file_name().into_string().ok().filter(|name| name.contains('@') && name.ends_with(".arrow"))?;
+        let name = entry.file_name().into_string().ok().filter(|name| name.contains('@'))?;
         Some((name, entry.metadata().ok()?.mode()))
     })
 }
@@ -150,11 +148,11 @@ fn remove_ipc_setting() -> bool {
         files.extend(dropped);
     }
     let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    let settings = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim().strip_prefix("RemoveIPC="));
-    settings.last().is_none_or(|value| !matches!(value.trim(), "no" | "false" | "off" | "0"))
+    let mut settings =
+        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim().strip_prefix("RemoveIPC="));
+    settings.next_back().is_none_or(|value| !matches!(value.trim(), "no" | "false" | "off" | "0"))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "checks are called alike")]
 fn space(store: &Store) -> coframe::Result<Finding> {
     let usage = store.usage()?;
     let (free, total) = (output::size(usage.free), output::size(usage.total));
@@ -174,39 +172,35 @@ fn space(store: &Store) -> coframe::Result<Finding> {
 }
 
 /// Publishes a trial frame, reads it, and looks at which pages the kernel mapped.
+///
+/// In a store of its own inside the directory, hidden: a session would sweep.
 fn huge_pages(store: &Store) -> coframe::Result<Finding> {
     let check = "huge pages";
-    let session = store.session()?;
-    let values = Int64Array::from_iter_values(0..1 << 20);
-    let batch = RecordBatch::try_from_iter([("x", std::sync::Arc::new(values) as _)])
-        .map_err(|error| coframe::arrow::error::ArrowError::to_string(&error));
-    let Ok(batch) = batch else { return Ok(ok(check, "not tried")) };
-    let frame = match session.publish("doctor", &batch) {
+    let Ok(directory) = tempfile::Builder::new().prefix(TRIAL).tempdir_in(store.path()) else {
+        return Ok(ok(check, "not tried: no directory could be made in the store"));
+    };
+    let trial = Store::at(directory.path())?;
+    let df = polars::df!("x" => (1..=1_i64 << 20).collect::<Vec<_>>());
+    let Ok(df) = df else { return Ok(ok(check, "not tried")) };
+    let frame = match trial.publish("trial", &df) {
         Ok(frame) => frame,
         Err(error) if error.is_no_space() => {
-            return Ok(problem(
-                check,
-                "there is no room for a trial frame of 8 MB",
-                "coframe sweep; coframe ls; coframe rm NAME",
-            ));
+            let fix = "coframe sweep; coframe ls; coframe rm NAME";
+            return Ok(problem(check, "there is no room for a trial frame of 8 MB", fix));
         }
         Err(error) => return Err(error),
     };
-    // Touches every page.
-    let read = frame.batches().iter().map(coframe::arrow::array::RecordBatch::get_array_memory_size).sum::<usize>();
-    let sum = frame.column("x")?.iter().filter_map(|a| coframe::arrow::compute::sum(as_i64(a))).sum::<i64>();
-    let huge = huge_bytes("doctor@");
-    if huge.is_some_and(|huge| huge > 0) {
-        return Ok(ok(check, format!("a trial frame of {} was mapped with huge pages", output::size(read as u64))));
+    // Reads every page; the sum only serves that.
+    let sum = frame.to_polars()?.column("x").and_then(polars::prelude::Column::sum_reduce);
+    match (sum, huge_bytes(TRIAL)) {
+        (Ok(_), Some(0)) => {}
+        (Ok(_), Some(huge)) => {
+            return Ok(ok(check, format!("{} of a trial frame were mapped as huge pages", output::size(huge))));
+        }
+        _ => return Ok(ok(check, "not tried: the kernel does not tell (/proc/self/smaps)")),
     }
-    debug_assert!(sum > 0, "the trial frame was read");
     let found = "a trial frame was mapped in small pages: first reads of large frames take about three times as long";
-    let mount = mount_of(store.path());
-    Ok(warning(check, found, format!("sudo mount -o remount,huge=within_size {mount}")))
-}
-
-fn as_i64(array: &coframe::arrow::array::ArrayRef) -> &Int64Array {
-    coframe::arrow::array::AsArray::as_primitive(array)
+    Ok(warning(check, found, format!("sudo mount -o remount,huge=within_size {}", mount_of(store.path()))))
 }
 
 /// Bytes that this process maps of a file with huge pages; `None` where the kernel does not tell.
@@ -215,7 +209,8 @@ fn huge_bytes(file: &str) -> Option<u64> {
     let mut inside = false;
     let mut kib = 0;
     for line in smaps.lines() {
-        if line.contains(".arrow") || line.split_ascii_whitespace().count() > 5 {
+        // The line that begins a map ends with its file; all others are `Key: number kB`.
+        if line.split_ascii_whitespace().next().is_some_and(|word| word.contains('-')) {
             inside = line.contains(file);
         }
         for key in ["ShmemPmdMapped:", "FilePmdMapped:"] {

@@ -62,7 +62,9 @@ impl Snapshot {
 
 fn without_this_process(mut users: BTreeMap<Name, Vec<User>>) -> BTreeMap<Name, Vec<User>> {
     let me = std::process::id();
-    users.values_mut().for_each(|users| users.retain(|user| user.pid != me));
+    for users in users.values_mut() {
+        users.retain(|user| user.pid != me);
+    }
     users.retain(|_, users| !users.is_empty());
     users
 }
