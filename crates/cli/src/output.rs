@@ -168,6 +168,16 @@ pub(crate) fn thousands(number: usize) -> String {
     text
 }
 
+/// `1 frame`, `2 frames`.
+pub(crate) fn plural(count: usize, what: &str) -> String {
+    let end = match what {
+        _ if count == 1 => "",
+        _ if what.ends_with('s') || what.ends_with('h') => "es",
+        _ => "s",
+    };
+    format!("{} {what}{end}", thousands(count))
+}
+
 /// Reads `500ms`, `10s`, `2m`, `1h`, or a number of seconds.
 pub(crate) fn duration(text: &str) -> std::result::Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write for example 500ms, 10s, 2m or 1h");

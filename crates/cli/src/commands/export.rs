@@ -104,6 +104,6 @@ impl Export {
             let format = format!("{format:?}").to_lowercase();
             return output::print_json(&Exported { name, version, path, format, rows, bytes });
         }
-        output::print(&format!("{path}: {} rows, {}", output::thousands(frame.rows()), output::size(bytes)))
+        output::print(&format!("{path}: {}, {}", output::plural(frame.rows(), "row"), output::size(bytes)))
     }
 }

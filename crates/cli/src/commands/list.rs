@@ -156,7 +156,7 @@ fn row(frame: &FrameLine) -> Vec<String> {
         let dashes = std::iter::repeat_n("-".to_owned(), 6);
         return std::iter::once(frame.name.clone()).chain(dashes).chain([error.clone()]).collect();
     }
-    let superseded = |s: &Superseded| format!("@{} ({} users)", s.version, s.users);
+    let superseded = |s: &Superseded| format!("@{} ({})", s.version, output::plural(s.users, "user"));
     vec![
         frame.name.clone(),
         frame.version.to_string(),
@@ -171,12 +171,11 @@ fn row(frame: &FrameLine) -> Vec<String> {
 
 /// One line about the whole store.
 pub(crate) fn totals(store: &StoreLine) -> String {
-    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!(
         "{}, {} in {}; {} of {} free in {}",
-        plural(store.frames, "frame"),
+        output::plural(store.frames, "frame"),
         output::size(store.bytes),
-        plural(store.segments, "segment"),
+        output::plural(store.segments, "segment"),
         output::size(store.free),
         output::size(store.total),
         store.path

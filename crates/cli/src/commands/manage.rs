@@ -133,10 +133,9 @@ impl Sweep {
             let (segments, sessions, bytes) = (swept.segments, swept.sessions, swept.bytes);
             return output::print_json(&SweptLine { segments, sessions, bytes });
         }
-        let (segments, bytes) = (swept.segments, output::size(swept.bytes));
-        output::print(&format!(
-            "removed {segments} segments ({bytes}) and {} sessions of dead processes",
-            swept.sessions
-        ))
+        let (segments, sessions) =
+            (output::plural(swept.segments, "segment"), output::plural(swept.sessions, "session"));
+        let bytes = output::size(swept.bytes);
+        output::print(&format!("removed {segments} ({bytes}) and {sessions} of dead processes"))
     }
 }

@@ -121,12 +121,10 @@ impl Published {
         if context.json {
             return output::print_json(self);
         }
-        let (rows, bytes) = (output::thousands(self.rows), output::size(self.bytes as u64));
+        let (rows, columns) = (output::plural(self.rows, "row"), output::plural(self.columns, "column"));
         let rate = output::size((self.bytes as f64 / self.seconds.max(1e-9)) as u64);
-        let (name, version, columns, seconds) = (&self.name, self.version, self.columns, self.seconds);
-        output::print(&format!(
-            "{name}@{version}: {rows} rows, {columns} columns, {bytes} in {seconds:.2} s ({rate}/s)"
-        ))
+        let (name, version, bytes, seconds) = (&self.name, self.version, output::size(self.bytes as u64), self.seconds);
+        output::print(&format!("{name}@{version}: {rows}, {columns}, {bytes} in {seconds:.2} s ({rate}/s)"))
     }
 }
 

@@ -119,10 +119,16 @@ fn columns(frame: &Frame) -> Vec<Column> {
 
 fn text(shown: &Shown<'_>, frame: &Frame) -> String {
     let mut text = String::new();
-    let (rows, bytes) = (output::thousands(shown.rows), output::size(shown.bytes as u64));
+    let (rows, columns) = (output::plural(shown.rows, "row"), output::plural(shown.columns.len(), "column"));
+    let bytes = output::size(shown.bytes as u64);
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}@{}: {rows} rows, {} columns, {bytes}", shown.name, shown.version, shown.columns.len());
-    let _ = writeln!(text, "published {} ago, in {} batches", output::age(frame.created()), shown.batches.len());
+    let _ = writeln!(text, "{}@{}: {rows}, {columns}, {bytes}", shown.name, shown.version);
+    let _ = writeln!(
+        text,
+        "published {} ago, in {}",
+        output::age(frame.created()),
+        output::plural(shown.batches.len(), "batch")
+    );
     let _ = writeln!(text, "path      {}\nhandle    {}", shown.path, shown.handle);
     for (key, value) in shown.metadata {
         let _ = writeln!(text, "metadata  {key}={value}");

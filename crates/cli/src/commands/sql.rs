@@ -102,7 +102,7 @@ fn wrote(path: &std::path::Path, rows: usize, bytes: u64, context: &Context) -> 
         let written = serde_json::json!({ "path": path, "format": "parquet", "rows": rows, "bytes": bytes });
         return output::print_json(&written);
     }
-    output::print(&format!("{path}: {} rows, {}", output::thousands(rows), output::size(bytes)))
+    output::print(&format!("{path}: {}, {}", output::plural(rows, "row"), output::size(bytes)))
 }
 
 /// The frames that a query may mean, as tables.

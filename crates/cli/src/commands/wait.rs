@@ -106,8 +106,8 @@ impl Watch {
             output::print_json(&Line { name, version, rows, bytes, created })?;
         } else {
             let clock = clock(frame.created());
-            let (rows, bytes) = (output::thousands(rows), output::size(bytes as u64));
-            output::print(&format!("{clock} {name}@{version} {rows} rows {bytes}"))?;
+            let (rows, bytes) = (output::plural(rows, "row"), output::size(bytes as u64));
+            output::print(&format!("{clock} {name}@{version} {rows} {bytes}"))?;
         }
         Ok(true)
     }

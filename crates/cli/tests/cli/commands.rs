@@ -87,7 +87,7 @@ fn ls_shows_sizes_users_and_superseded_versions_in_use() {
     assert_eq!(frame["superseded"], json!([{ "version": 1, "users": 1 }]));
     assert_eq!((&listing["frames"][1]["users"], &listing["store"]["segments"]), (&json!(0), &json!(3)));
     let text = scratch.ok(&["ls"]);
-    assert!(text.contains("@1 (1 users)") && text.contains("2 frames") && text.contains("free in"), "{text}");
+    assert!(text.contains("@1 (1 user)") && text.contains("2 frames") && text.contains("free in"), "{text}");
     assert_eq!(scratch.json(&["ls", "u*"])["frames"].as_array().unwrap().len(), 1);
     drop(first);
     assert_eq!(scratch.json(&["sweep"])["segments"], 1);

@@ -107,11 +107,11 @@ fn top_shows_frames_and_readers_filters_and_gives_the_screen_back() {
     terminal.wait_for("both frames", |text| text.contains("alpha") && text.contains("beta") && text.contains("8.0 MB"));
     // This test maps `alpha`, which is chosen.
     terminal.wait_for("the reader", |text| text.contains("readers of alpha") && text.contains(&pid));
-    terminal.wait_for("the sentence", |text| text.contains("memory shared: 1 processes map"));
+    terminal.wait_for("the sentence", |text| text.contains("memory shared: 1 process maps"));
     terminal.press("s");
     terminal.wait_for("the order by size", |text| text.find("beta") < text.find("alpha"));
     terminal.press("/bet\r");
-    terminal.wait_for("the filter", |text| text.contains("1 frames matching `bet`") && !text.contains("alpha"));
+    terminal.wait_for("the filter", |text| text.contains("1 frame matching `bet`") && !text.contains("alpha"));
     drop(store.publish("better", &df!("a" => [1]).unwrap()).unwrap());
     terminal.wait_for("a frame that came while it ran", |text| text.contains("better"));
     assert!(terminal.screen().screen().alternate_screen());

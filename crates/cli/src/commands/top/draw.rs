@@ -38,14 +38,15 @@ pub(super) fn sentence(memory: &Memory) -> String {
         return "memory: no visible process maps a frame".to_owned();
     }
     let size = output::size;
-    let (processes, mapped, pss) = (memory.processes, size(memory.mapped), size(memory.pss));
-    let shared = format!(
-        "{processes} processes map {mapped}, {pss} of it resident in all; copies would take {}",
-        size(memory.separate)
-    );
+    let (mapped, pss) = (size(memory.mapped), size(memory.pss));
+    let processes = output::plural(memory.processes, "process");
+    let map = if memory.processes == 1 { "maps" } else { "map" };
+    let shared =
+        format!("{processes} {map} {mapped}, {pss} of it resident in all; copies would take {}", size(memory.separate));
     if memory.superseded > 0 {
-        let (superseded, bytes) = (memory.superseded, size(memory.superseded_bytes));
-        return format!("memory duplicated: {superseded} superseded versions in use hold {bytes} more; {shared}");
+        let (superseded, bytes) =
+            (output::plural(memory.superseded, "superseded version"), size(memory.superseded_bytes));
+        return format!("memory duplicated: {superseded} in use, {bytes} more; {shared}");
     }
     format!("memory shared: {shared}")
 }
@@ -78,7 +79,7 @@ fn frames(frame: &mut Frame<'_>, view: &View, area: Rect) {
         Constraint::Length(6),
     ];
     let filter = if view.filter.is_empty() { String::new() } else { format!(" matching `{}`", view.filter) };
-    let title = format!(" {} frames{filter} ", lines.len());
+    let title = format!(" {}{filter} ", output::plural(lines.len(), "frame"));
     let table = Table::new(rows, widths)
         .header(header.style(Style::new().add_modifier(Modifier::BOLD)))
         .block(Block::bordered().title(title))
@@ -221,6 +222,6 @@ mod tests {
         let text = "memory shared: 4 processes map 1.0 kB, 900 B of it resident in all; copies would take 4.0 kB";
         assert_eq!(sentence(&shared), text);
         let duplicated = Memory { superseded: 2, superseded_bytes: 500, ..shared };
-        assert!(sentence(&duplicated).starts_with("memory duplicated: 2 superseded versions in use hold 500 B more;"));
+        assert!(sentence(&duplicated).starts_with("memory duplicated: 2 superseded versions in use, 500 B more;"));
     }
 }
