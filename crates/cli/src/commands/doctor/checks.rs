@@ -158,7 +158,7 @@ fn space(store: &Store) -> coframe::Result<Finding> {
     let (free, total) = (output::size(usage.free), output::size(usage.total));
     let found = format!("{free} of {total} free, frames take {}", output::size(usage.bytes));
     if usage.total <= DOCKER {
-        let found = format!("{found}: this is what Docker gives a container by default");
+        let found = format!("{found}: no more than the 64 MB that Docker gives a container by default");
         return Ok(problem(
             "space",
             found,
