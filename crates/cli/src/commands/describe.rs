@@ -58,7 +58,9 @@ fn text(described: &Described) -> String {
 }
 
 fn row(column: &Statistics) -> Vec<String> {
-    let short = |value: &serde_json::Value| table::cut(&shown(value), 19);
+    // A time to the second, without its zone, which stands in the type.
+    let widest = if column.r#type.starts_with("datetime") { 19 } else { usize::MAX };
+    let short = |value: &serde_json::Value| table::cut(&shown(value).chars().take(widest).collect::<String>(), 19);
     let count = |count: Option<usize>| count.map_or_else(|| "-".to_owned(), output::thousands);
     vec![
         table::cut(&column.name, 30),

@@ -76,6 +76,12 @@ impl Merge {
                 field.ok_or_else(|| Failure::usage(format_args!("--string `{name}`: there is no such column")))?;
             field.set_data_type(DataType::Utf8);
         }
+        let twice =
+            fields.iter().enumerate().find(|(at, field)| fields[..*at].iter().any(|f| f.name() == field.name()));
+        if let (true, Some((_, field))) = (self.inferred, twice) {
+            let name = field.name();
+            return Err(Failure::failed(format_args!("two columns are named `{name}`; rename one in the first line")));
+        }
         // A column of text in which no value was seen is text.
         for field in fields.iter_mut().filter(|field| self.inferred && field.data_type().is_null()) {
             field.set_data_type(DataType::Utf8);

@@ -36,6 +36,9 @@ fn a_broken_csv_row_is_named_by_file_and_line() {
             assert_eq!(line, format!("`{file}`, line 3: expected 2 fields, {found}; mend or remove the line"));
         }
     }
+    let file = scratch.file("twice.csv", "a,b,a\n1,2,3\n");
+    let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+    assert_eq!(line, "two columns are named `a`; rename one in the first line");
     let file = scratch.file("latin.csv", b"a\nx\n\xFF\n");
     let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
     assert_eq!(line, format!("`{file}`, line 3: the text is not UTF-8; convert it, for example with iconv"));
