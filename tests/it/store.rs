@@ -8,7 +8,7 @@ use std::{
 };
 
 use coframe::{
-    Frame, Handle, OpenOptions, PublishOptions, Store,
+    Frame, Handle, IpcReader, Name, OpenOptions, Pss, PublishOptions, Store,
     arrow::{
         array::{AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
         datatypes::Int64Type,
@@ -403,4 +403,43 @@ fn a_control_file_that_makes_no_sense_is_corrupt() {
     assert!(Store::at(scratch.path()).unwrap_err().is_corrupt());
     fs::write(scratch.path().join("store"), "coframe store 2\nid 0\nnext 1\n").unwrap();
     assert!(Store::at(scratch.path()).unwrap_err().is_unsupported());
+}
+
+#[test]
+fn names_of_damaged_frames_are_there_and_one_look_at_proc_serves_all_names() {
+    let scratch = scratch();
+    let first = scratch.store.publish_with("x", &numbers(&[1]), PublishOptions::new().keep(1)).unwrap();
+    let second = scratch.store.publish_with("x", &numbers(&[2]), PublishOptions::new().keep(1)).unwrap();
+    drop(scratch.store.publish("y", &numbers(&[3])).unwrap());
+    let users = scratch.store.all_users(Pss::Read).unwrap();
+    assert_eq!(users.keys().map(Name::as_str).collect::<Vec<_>>(), ["x"]);
+    let mapped: Vec<_> = users.values().flatten().map(|user| (user.pid, user.version)).collect();
+    assert_eq!(mapped, [first.version(), second.version()].map(|version| (std::process::id(), version)));
+    assert!(users.values().flatten().all(|user| user.pss.is_some()));
+    assert!(scratch.store.all_users(Pss::Skip).unwrap().values().flatten().all(|user| user.pss.is_none()));
+    assert_eq!(scratch.store.list().unwrap()[0].keep, 1);
+    assert_eq!(values(&scratch.store.verify_version("x", 1).unwrap()), [1]);
+
+    let file = scratch.path().join("y@3.arrow");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&file, b"no frame").unwrap();
+    let names: Vec<String> = scratch.store.names().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!((names, scratch.store.list().unwrap().len()), (vec!["x".to_owned(), "y".to_owned()], 1));
+    assert_eq!(scratch.store.verify("y").unwrap_err().rule(), Some("S1-magic"));
+}
+
+#[test]
+fn a_stream_that_can_be_read_once_is_read_batch_by_batch_and_checked() {
+    let mut stream = StreamWriter::try_new(Vec::new(), &numbers(&[]).schema()).unwrap();
+    for batch in [numbers(&[1, 2]), numbers(&[3])] {
+        stream.write(&batch).unwrap();
+    }
+    let bytes = stream.into_inner().unwrap();
+    let rows = |bytes: &[u8]| {
+        let reader = IpcReader::stream(bytes, "the pipe")?;
+        reader.map(|batch| batch.map(|batch| batch.num_rows())).collect::<coframe::Result<Vec<_>>>()
+    };
+    assert_eq!(rows(&bytes).unwrap(), [2, 1]);
+    let error = rows(&bytes[..bytes.len() / 2]).unwrap_err();
+    assert!(error.to_string().starts_with("the pipe breaks rule I1-stream"), "{error}");
 }

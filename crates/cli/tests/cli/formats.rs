@@ -158,6 +158,32 @@ fn files_that_do_not_fit_together_are_named_with_the_field() {
 }
 
 #[test]
+fn separators_headers_and_nulls_are_as_asked() {
+    let scratch = scratch();
+    let file = scratch.file("odd.txt", "1;x\nNA;y\n3;-\n");
+    let args = ["--format", "csv", "--delimiter", ";", "--no-header", "--null", "NA", "--null", "-"];
+    scratch.ok(&[&["publish", &file], &args[..]].concat());
+    let expected = df!("column_1" => [Some(1i64), None, Some(3)], "column_2" => [Some("x"), Some("y"), None]).unwrap();
+    assert!(polars(&scratch.store().open("odd").unwrap()).equals_missing(&expected));
+}
+
+#[test]
+fn a_frame_without_rows_keeps_its_columns_in_every_format() {
+    let scratch = scratch();
+    scratch.store().publish("none", &df!("a" => Vec::<i64>::new(), "b" => Vec::<&str>::new()).unwrap()).unwrap();
+    for file in ["none.parquet", "none.arrow", "none.csv"] {
+        let path = scratch.path(file);
+        scratch.ok(&["export", "none", path.to_str().unwrap()]);
+        scratch.ok(&["publish", path.to_str().unwrap(), "--name", "again"]);
+        let again = scratch.store().open("again").unwrap();
+        assert_eq!((again.rows(), again.schema().field(1).name().as_str()), (0, "b"), "{file}");
+    }
+    assert_eq!(scratch.json(&["head", "none"])["rows"], json!([]));
+    assert_eq!(scratch.json(&["describe", "none"])["columns"][0]["min"], json!(null));
+    assert_eq!(scratch.ok(&["sql", "select * from none", "--csv"]), "a,b\n");
+}
+
+#[test]
 fn compressed_csv_is_unpacked() {
     let scratch = scratch();
     let path = scratch.path("t.csv.gz");
