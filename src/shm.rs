@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::Mode,
+    fs::{Mode, OFlags},
     process::{Pid, getpid},
     shm,
 };
@@ -65,7 +65,9 @@ impl Store {
     pub fn import_shared_memory_with(&self, os_id: &str, name: &str, options: PublishOptions) -> Result<Frame> {
         let os_id = checked(os_id)?;
         let path = path_of(os_id);
-        let file = match shm::open(format!("/{os_id}"), shm::OFlags::RDONLY, Mode::empty()) {
+        // As `shm_open(3)` of the C library does: a link is not followed, and a pipe of that name not waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(rustix::io::Errno::NOENT) => {
                 let what = format!("shared memory `{os_id}`");
@@ -73,6 +75,10 @@ impl Store {
             }
             Err(e) => return Err(Error::os("open the shared memory", path, e)),
         };
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            let what = format!("`{}`", path.display());
+            return Err(Error::invalid(what, "it is a directory, a pipe or a device; expected shared memory"));
+        }
         let content = Content::of(file).map_err(|e| Error::os("read the shared memory", &path, e))?;
         if content.len == 0 {
             let what = format!("the shared memory `{os_id}`");

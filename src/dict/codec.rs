@@ -64,23 +64,45 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
         }
     }
 
+    /// The bytes of a key that is to be stored. They must be one of `K`: a borrowed form may serialise otherwise, as a
+    /// slice does where `K` is an array.
+    pub(super) fn stored_key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>> {
+        let bytes = Self::key(key)?;
+        let what = || format!("a key of `{}`", type_name::<K>());
+        let unfit =
+            |e| Error::invalid(what(), format_args!("it cannot be read back ({e}); give it as that type itself"));
+        memcomparable::from_slice::<K>(&bytes).map_err(unfit)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a value that is to be stored, which can be read back.
     pub(super) fn value(value: &V) -> Result<Vec<u8>> {
         let what = || format!("a value of `{}`", type_name::<V>());
-        postcard::to_stdvec(value).map_err(|e| Error::invalid(what(), format_args!("it cannot be serialised: {e}")))
+        let unfit = |e| Error::invalid(what(), format_args!("it cannot be serialised: {e}"));
+        let bytes = postcard::to_stdvec(value).map_err(unfit)?;
+        let lost = |e| {
+            let next =
+                "types that are told by what is in them, such as JSON values, cannot be in a dict: store their text";
+            Error::invalid(what(), format_args!("it cannot be read back ({e}); {next}"))
+        };
+        postcard::from_bytes::<V>(&bytes).map_err(lost)?;
+        Ok(bytes)
     }
 
-    pub(super) fn key_of(label: &str, bytes: &[u8]) -> Result<K> {
-        memcomparable::from_slice(bytes).map_err(|e| undecodable::<K>(label, "key", &e))
+    pub(super) fn key_of(label: impl FnOnce() -> String, bytes: &[u8]) -> Result<K> {
+        memcomparable::from_slice(bytes).map_err(|e| undecodable::<K>(&label(), "key", &e))
     }
 
-    pub(super) fn value_of(label: &str, bytes: &[u8]) -> Result<V> {
-        postcard::from_bytes(bytes).map_err(|e| undecodable::<V>(label, "value", &e))
+    pub(super) fn value_of(label: impl FnOnce() -> String, bytes: &[u8]) -> Result<V> {
+        postcard::from_bytes(bytes).map_err(|e| undecodable::<V>(&label(), "value", &e))
     }
 }
 
 fn undecodable<T>(label: &str, which: &str, why: &dyn std::fmt::Display) -> Error {
     let name = type_name::<T>();
-    let detail = format!("a {which} is no `{name}` ({why}): it was written with another definition of that type");
+    let detail = format!(
+        "a {which} is no `{name}` ({why}): it was written with another definition of that type; `delete` removes it"
+    );
     Error::corrupt(label, "D3-entries", detail)
 }
 

@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, TryLockError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+        atomic::{AtomicI32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,13 +15,24 @@ use rustix::process::{Pid, getpid};
 use super::lmdb::Lmdb;
 use crate::{
     error::{Error, Kind, Result},
+    name::Name,
     store::{DictFiles, Store},
 };
 
-/// The environments of this process by the id of their dict: LMDB must not open a file twice.
-static OPEN: Mutex<BTreeMap<u128, Arc<Environment>>> = Mutex::new(BTreeMap::new());
-/// How long another thread may be opening an environment.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The environments of this process by device and inode of their dict's data: LMDB must not open a file twice.
+///
+/// Locked wherever an environment is opened or closed, since heed has a lock of its own there for which a forked child
+/// could wait for ever.
+static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
+/// The process that uses `OPEN`; a forked child finds its parent's.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
+
+/// How long another thread may be opening an environment: longer than the store lock may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// From the registry's lock to the note who has it.
+const MOMENT: Duration = Duration::from_millis(200);
 /// How often a writer looks for the slots of dead readers, which keep old pages from being used again.
 const STALE_CHECK: Duration = Duration::from_millis(50);
 
@@ -34,6 +45,7 @@ thread_local! {
 pub(super) struct Environment {
     store: Store,
     files: DictFiles,
+    inode: (u64, u64),
     opened: RwLock<Opened>,
     /// The thread that is in a write transaction; 0 for none.
     writer: AtomicUsize,
@@ -54,17 +66,21 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Opens a dict's environment, or shares the one that this process has.
-    pub(super) fn open(store: &Store, files: DictFiles) -> Result<Self> {
-        let mut open = registry(&files)?;
-        let id = files.id;
-        let environment = if let Some(environment) = open.get(&id) {
-            Arc::clone(environment)
-        } else {
-            let environment = Arc::new(Environment::open(store, files)?);
-            open.insert(id, Arc::clone(&environment));
-            environment
-        };
+    /// Opens a dict's environment, or shares the one that this process has. `check` may refuse what is there.
+    pub(super) fn open(store: &Store, name: &Name, check: impl FnOnce(&DictFiles) -> Result<()>) -> Result<Self> {
+        let mut open = registry(name)?;
+        let environment = store.with_dict(name, |files, inode| {
+            check(&files)?;
+            if let Some(environment) = open.get(&inode) {
+                return Ok(Arc::clone(environment));
+            }
+            let lmdb = Lmdb::open(store, &files)?;
+            let opened = RwLock::new(Opened { process: getpid(), lmdb: Some(lmdb) });
+            let (writer, checked) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
+            let environment = Arc::new(Environment { store: store.clone(), files, inode, opened, writer, checked });
+            open.insert(inode, Arc::clone(&environment));
+            Ok(environment)
+        })?;
         Ok(Self { environment: Some(environment), process: getpid() })
     }
 
@@ -82,48 +98,57 @@ impl Drop for Lease {
             std::mem::forget(environment);
             return;
         }
-        let Ok(mut open) = registry(&environment.files) else { return };
+        let Ok(mut open) = registry(&environment.files.name) else { return };
         // This one and the registry's: nobody else can come to have one while the registry is locked.
         if Arc::strong_count(&environment) == 2 {
-            open.remove(&environment.files.id);
+            open.remove(&environment.inode);
         }
         // Closed before the registry is unlocked, so that whoever opens it next finds it closed.
         drop(environment);
     }
 }
 
-/// The registry, locked. In a forked child the lock may have an owner that is not there: then this is an error.
-fn registry(files: &DictFiles) -> Result<MutexGuard<'static, BTreeMap<u128, Arc<Environment>>>> {
+/// The registry, locked; always before the store lock. In a forked child the lock may have an owner that is not there:
+/// then this is an error. `name` names the dict in errors.
+pub(super) fn registry(name: &Name) -> Result<MutexGuard<'static, Environments>> {
     let start = Instant::now();
     loop {
-        match OPEN.try_lock() {
-            Ok(open) => return Ok(open),
+        let open = match OPEN.try_lock() {
+            Ok(open) => open,
             // A panic while it was locked: the map is whole, since each change of it is one call.
-            Err(TryLockError::Poisoned(open)) => return Ok(open.into_inner()),
-            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
-            Err(TryLockError::WouldBlock) => return Err(in_use_at_fork(files)),
-        }
+            Err(TryLockError::Poisoned(open)) => open.into_inner(),
+            // Nobody in this process has ever had it.
+            Err(TryLockError::WouldBlock) if PROCESS.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT => {
+                return Err(in_use_at_fork(name));
+            }
+            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("the dict `{name}`");
+                return Err(Kind::Busy { what, holder: "a thread that opens or closes a dict".to_owned() }.into());
+            }
+        };
+        PROCESS.store(me(), Ordering::Relaxed);
+        return Ok(open);
     }
 }
 
-fn in_use_at_fork(files: &DictFiles) -> Error {
-    let what = format!("the dict `{}` in a forked child", files.name);
-    let next = "another thread of the parent used a dict when it forked; open dicts after the fork, or start processes \
+fn me() -> i32 {
+    getpid().as_raw_pid()
+}
+
+fn in_use_at_fork(name: &Name) -> Error {
+    let what = format!("the dict `{name}` in a forked child");
+    let next = "another thread of the parent used a dict when it forked; fork where no thread does, or start processes \
                 with a pool or by spawning";
     Error::invalid(what, next)
 }
 
 impl Environment {
-    fn open(store: &Store, files: DictFiles) -> Result<Self> {
-        let lmdb = Lmdb::open(store, &files)?;
-        if !store.has_dict(&files)? {
-            // Removed between finding its files and opening them, which may have made them again.
-            let what = format!("dict `{}`", files.name);
-            return Err(Kind::NotFound { what, store: store.path().to_owned() }.into());
-        }
-        let opened = RwLock::new(Opened { process: getpid(), lmdb: Some(lmdb) });
-        let (writer, checked) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
-        Ok(Self { store: store.clone(), files, opened, writer, checked })
+    pub(super) fn id(&self) -> u128 {
+        self.files.id
     }
 
     /// Names the dict in errors.
@@ -137,35 +162,50 @@ impl Environment {
 
     /// The open environment, of this very process.
     fn access(&self) -> Result<RwLockReadGuard<'_, Opened>> {
-        let opened = self.opened.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if opened.process == getpid() && opened.lmdb.is_some() {
-            return Ok(opened);
+        let start = Instant::now();
+        loop {
+            let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+            if opened.process == getpid() && opened.lmdb.is_some() {
+                return Ok(opened);
+            }
+            drop(opened);
+            match self.opened.try_write() {
+                Ok(opened) => self.open_anew(opened)?,
+                Err(TryLockError::Poisoned(opened)) => self.open_anew(opened.into_inner())?,
+                // Another thread of this child opens it, or one of the parent's, which is not here, was reading.
+                Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => return Err(in_use_at_fork(&self.files.name)),
+            }
         }
-        drop(opened);
-        self.open_anew()?;
-        Ok(self.opened.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// After a fork: closes the copy of the parent's environment, and opens one.
     ///
     /// Closing it here does nothing to the parent: LMDB touches slots of the calling process alone.
-    fn open_anew(&self) -> Result<()> {
-        let mut opened = match self.opened.try_write() {
-            Ok(opened) => opened,
-            Err(TryLockError::Poisoned(opened)) => opened.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(in_use_at_fork(&self.files)),
-        };
-        opened.lmdb = None;
-        opened.process = getpid();
-        self.writer.store(0, Ordering::Relaxed);
-        opened.lmdb = Some(Lmdb::open(&self.store, &self.files)?);
-        Ok(())
+    fn open_anew(&self, mut opened: RwLockWriteGuard<'_, Opened>) -> Result<()> {
+        if opened.process == getpid() && opened.lmdb.is_some() {
+            return Ok(());
+        }
+        let _registry = registry(&self.files.name)?;
+        self.store.with_dict(&self.files.name, |files, inode| {
+            if inode != self.inode {
+                let what = format!("dict `{}` with this id", files.name);
+                return Err(Kind::NotFound { what, store: self.store.path().to_owned() }.into());
+            }
+            opened.lmdb = None;
+            opened.process = getpid();
+            self.writer.store(0, Ordering::Relaxed);
+            opened.lmdb = Some(Lmdb::open(&self.store, &files)?);
+            Ok(())
+        })
     }
 
     /// Runs `f` in a read transaction.
     pub(super) fn read<R>(&self, f: impl FnOnce(&RoTxn<'_, WithoutTls>, &Lmdb) -> Result<R>) -> Result<R> {
         let opened = self.access()?;
-        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files))?;
+        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
         let txn = lmdb.read_txn().map_err(|e| self.error("read", e))?;
         f(&txn, lmdb)
     }
@@ -173,7 +213,7 @@ impl Environment {
     /// A read transaction that keeps the environment open.
     pub(super) fn read_txn(&self) -> Result<(RoTxn<'static, WithoutTls>, super::lmdb::Entries)> {
         let opened = self.access()?;
-        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files))?;
+        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
         Ok((lmdb.static_read_txn().map_err(|e| self.error("read", e))?, lmdb.entries))
     }
 
@@ -194,7 +234,7 @@ impl Environment {
         f: impl for<'t> FnOnce(RwTxn<'t>, &Lmdb) -> (RwTxn<'t>, Result<R, E>),
     ) -> Result<R, E> {
         let opened = self.access()?;
-        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files))?;
+        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
         let (me, process) = (THREAD.with(|thread| std::ptr::from_ref(thread).addr()), getpid());
         if self.writer.load(Ordering::Relaxed) == me {
             let what = format!("a change of {} inside a transaction on it", self.label());
@@ -219,17 +259,21 @@ impl Environment {
 }
 
 /// Which thread is in a write transaction, for as long as it is.
-struct Mark<'a>(&'a AtomicUsize);
+struct Mark<'a> {
+    writer: &'a AtomicUsize,
+    me: usize,
+}
 
 impl<'a> Mark<'a> {
     fn set(writer: &'a AtomicUsize, me: usize) -> Self {
         writer.store(me, Ordering::Relaxed);
-        Self(writer)
+        Self { writer, me }
     }
 }
 
 impl Drop for Mark<'_> {
     fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
+        // Unless another thread has begun: on the way out of an error, LMDB's lock is given up first.
+        let _ = self.writer.compare_exchange(self.me, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

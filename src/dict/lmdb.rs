@@ -1,7 +1,11 @@
 //! LMDB, through heed: the file of one dict as this process has it open (FORMAT.md, section 10).
 #![expect(unsafe_code, reason = "LMDB maps a file that other processes write to")]
 
+use std::path::Path;
+
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls, types::Bytes};
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::{
     error::{Error, Kind, Result},
@@ -59,6 +63,7 @@ impl Lmdb {
             return Err(Error::corrupt(label(store, files), "D1-file", detail));
         }
         let env = environment(store, files)?;
+        fill_up(&env, &path, len).map_err(|e| io_error(store, "restore the length of a dict in", e))?;
         env.clear_stale_readers().map_err(failed)?;
         let txn = env.read_txn().map_err(failed)?;
         let opened = env
@@ -108,6 +113,18 @@ impl Lmdb {
     }
 }
 
+/// Makes a file that was cut as long as LMDB's metadata says: what is missing is then a page of zeros, which LMDB
+/// refuses, and not a SIGBUS. (A file may also be short of pages that nothing refers to.) Nothing but metadata was read.
+fn fill_up(env: &Env<WithoutTls>, path: &Path, len: u64) -> std::io::Result<()> {
+    let page = u64::from(env.unnamed_database_stat().page_size);
+    let wanted = u64::try_from(env.info().last_page_number).unwrap_or(0).saturating_add(1).saturating_mul(page);
+    if len < wanted {
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        fallocate(&file, FallocateFlags::empty(), 0, wanted)?;
+    }
+    Ok(())
+}
+
 fn environment(store: &Store, files: &DictFiles) -> Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(MAP_SIZE).max_readers(READERS).max_dbs(2);
@@ -130,6 +147,15 @@ pub(super) fn label(store: &Store, files: &DictFiles) -> String {
 pub(super) fn error(store: &Store, files: &DictFiles, action: &'static str, error: heed::Error) -> Error {
     let label = label(store, files);
     match error {
+        heed::Error::Io(e) if e.raw_os_error() == Some(rustix::io::Errno::NOMEM.raw_os_error()) => {
+            let expected = "expected room for another 1 TiB of addresses; close some of the dicts of this process (it \
+                            can have about 120 open), or raise its limit (ulimit -v)";
+            Error::invalid(label, expected)
+        }
+        heed::Error::Io(e) if e.raw_os_error() == Some(rustix::io::Errno::AGAIN.raw_os_error()) => {
+            let expected = "expected processes of one pid namespace; a process of another one has this process's id";
+            Error::invalid(label, expected)
+        }
         heed::Error::Io(e) => io_error(store, action, e),
         heed::Error::Mdb(MdbError::MapFull) => {
             Error::invalid(label, format_args!("it is full: it has grown to {MAP_SIZE} bytes; remove entries"))
@@ -147,7 +173,11 @@ pub(super) fn error(store: &Store, files: &DictFiles, action: &'static str, erro
         ) => Error::corrupt(label, "D1-file", format_args!("LMDB says: {e}")),
         heed::Error::EnvAlreadyOpened => {
             let what = format!("{label}, in a forked child");
-            Error::invalid(what, "a snapshot of it was alive when the parent forked; open the dict after the fork")
+            Error::invalid(
+                what,
+                "a snapshot or an iterator of it was alive when the parent forked; drop those before, or start processes with a \
+                                 pool or by spawning",
+            )
         }
         e => Kind::Dict { action, what: label, source: Box::new(e) }.into(),
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Dict`] is to processes what a `BTreeMap` under a lock is to threads, and what `Manager().dict()` is to Python's
 //! multiprocessing, without a process that serves it. It lies in a store or session as a file of LMDB, which whoever
-//! opens it maps: reading takes no lock that anybody else waits for, and writers come one after the other.
+//! opens it maps: readers and writers do not wait for each other, and writers come one after the other.
 
 mod codec;
 mod environment;
@@ -25,7 +25,12 @@ pub use reads::Iter;
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 
-use self::{codec::Codec, environment::Lease, lmdb::Lmdb, reads::Reads};
+use self::{
+    codec::Codec,
+    environment::{Lease, registry},
+    lmdb::Lmdb,
+    reads::Reads,
+};
 use crate::{
     error::{Error, Result},
     name::Name,
@@ -40,19 +45,23 @@ place_handle!(DictHandle, "coframe-dict:");
 
 /// A map from keys to values that processes share, in the order of its keys.
 ///
-/// Keys and values are of any type that serde knows; keys have no maps inside, and take at most 511 bytes (text takes
-/// 9 bytes for each 8, integers what they take in memory). Values are copied in and out: what `get` returns is the
+/// Keys and values are of any type that serde knows, but for those that are told by what is in them (JSON values,
+/// `serde(untagged)`, `serde(flatten)`), which are refused; keys have no maps inside, and take at most 511 bytes (text
+/// takes 9 bytes for each 8, integers what they take in memory). Look a key up by its own type, or by a borrowed form
+/// that serialises alike, as `str` for `String` does and a slice for an array does not. Values are copied in and out: what `get` returns is the
 /// caller's own. The size is not fixed in advance; a full store is an [error](Error::is_no_space), and the dict is as
 /// it was.
 ///
 /// Whoever dies, a transaction is there as a whole or not at all, so there is nothing to mend and nobody to wait for:
 /// the lock of a dead writer goes to the next one, and the slots of dead readers are found and used again. A *stopped*
-/// writer, though, holds up all writers. In memory, a change is there once the call returns, and costs no system
+/// writer, though, holds up all writers (and one that is stopped while it begins to read holds up all who begin). Processes
+/// that share a dict must be in one pid namespace, and a process can have about 120 dicts open, since each takes 1 TiB of
+/// addresses. In memory, a change is there once the call returns, and costs no system
 /// call to a disk; a dict on a disk waits for it.
 ///
 /// Clones, and whatever opens the dict in this process again, share one environment. After a fork it works on in the
-/// child, unless another thread of the parent was using it at that moment or a [`Snapshot`] of it was alive: then each
-/// call says so. It serialises as its [handle](Dict::handle), so it goes into the arguments of a pool's tasks.
+/// child, unless another thread of the parent was using a dict at that moment, or a [`Snapshot`] or an iterator of it was
+/// alive: then each call says so. It serialises as its [handle](Dict::handle), so it goes into the arguments of a pool's tasks.
 ///
 /// ```
 /// use coframe::{Dict, Store};
@@ -103,8 +112,10 @@ where
 
     fn make(store: &Store, name: &str) -> Result<Option<Self>> {
         let (name, meta) = (name.parse::<Name>()?, Codec::<K, V>::meta()?);
+        let registry = registry(&name)?;
         let made = store.make_dict(&name, lmdb::LOCK_BYTES, |files| Lmdb::make(store, files, &meta))?;
-        made.map(|_| Self::open(store, name.as_str())).transpose()
+        drop(registry);
+        made.map(|files| Self::open_that(store, &name, Some(files.id))).transpose()
     }
 
     /// Opens a dict.
@@ -114,9 +125,15 @@ where
     /// [`is_not_found`](Error::is_not_found), [`is_invalid`](Error::is_invalid) when its types are others (compared
     /// by their names, without modules), [`is_untrusted`](Error::is_untrusted) when another user could write to it.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
-        let files = store.find_dict(&name.parse::<Name>()?)?;
-        let handle = DictHandle(Place::new(store, files.name.clone(), files.id));
-        let lease = Arc::new(Lease::open(store, files)?);
+        Self::open_that(store, &name.parse()?, None)
+    }
+
+    /// Opens a dict, if it has this id.
+    fn open_that(store: &Store, name: &Name, id: Option<u128>) -> Result<Self> {
+        let place = |id| Place::new(store, name.clone(), id);
+        let lease =
+            Lease::open(store, name, |found| id.map_or(Ok(()), |id| place(id).check(&place(found.id), "dict")))?;
+        let (handle, lease) = (DictHandle(place(lease.environment()?.id())), Arc::new(lease));
         let environment = lease.environment()?;
         environment.read(|txn, lmdb| {
             let meta = lmdb.meta(txn).map_err(|e| environment.error("read", e))?;
@@ -132,9 +149,13 @@ where
                 Err(error) if error.is_not_found() => {}
                 other => return other,
             }
-            // Lost against another process that made it: then it can be opened.
-            if let Some(dict) = Self::make(store, name)? {
-                return Ok(dict);
+            match Self::make(store, name) {
+                Ok(Some(dict)) => return Ok(dict),
+                // Lost against another process that made it: then it can be opened.
+                Ok(None) => {}
+                // Somebody removed it at once.
+                Err(error) if error.is_not_found() || error.is_superseded() => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -152,8 +173,7 @@ where
     /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another dict was made under its
     /// name.
     pub fn of_handle(handle: &DictHandle) -> Result<Self> {
-        let dict = Self::open(&handle.0.open_store()?, handle.name().as_str())?;
-        handle.0.check(&dict.handle.0, "dict").map(|()| dict)
+        Self::open_that(&handle.0.open_store()?, handle.name(), Some(handle.0.id()))
     }
 
     fn read<R>(&self, f: impl FnOnce(&Reads<'_, K, V>) -> Result<R>) -> Result<R> {
@@ -221,6 +241,15 @@ where
         K: Borrow<Q>,
     {
         self.transaction(|transaction| transaction.remove(key))
+    }
+
+    /// Takes an entry away without a look at its value, also one that cannot be read any more. False when there was
+    /// none.
+    pub fn delete<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<bool>
+    where
+        K: Borrow<Q>,
+    {
+        self.transaction(|transaction| transaction.delete(key))
     }
 
     /// Takes all entries away.

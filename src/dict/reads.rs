@@ -46,12 +46,17 @@ where
         self.entries.get(self.txn, key).map_err(self.failed())
     }
 
+    /// The value of a key that is bytes already.
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<V>> {
+        let label = || self.environment.label();
+        self.bytes(key)?.map(|bytes| Codec::<K, V>::value_of(label, bytes)).transpose()
+    }
+
     pub(super) fn get<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<Option<V>>
     where
         K: Borrow<Q>,
     {
-        let bytes = self.bytes(&Codec::<K, V>::key(key)?)?;
-        bytes.map(|bytes| Codec::<K, V>::value_of(&self.environment.label(), bytes)).transpose()
+        self.value(&Codec::<K, V>::key(key)?)
     }
 
     pub(super) fn len(&self) -> Result<usize> {
@@ -68,19 +73,19 @@ where
     }
 
     fn decode(&self, (key, value): (&[u8], &[u8])) -> Result<(K, V)> {
-        let label = self.environment.label();
-        Ok((Codec::<K, V>::key_of(&label, key)?, Codec::<K, V>::value_of(&label, value)?))
+        let label = || self.environment.label();
+        Ok((Codec::<K, V>::key_of(label, key)?, Codec::<K, V>::value_of(label, value)?))
     }
 
     /// Some entries from the start of an interval on, which then begins after them. None when there are no more.
-    fn take(&self, interval: &mut Interval) -> Result<VecDeque<(K, V)>> {
+    fn take(&self, interval: &mut Interval) -> Result<VecDeque<Result<(K, V)>>> {
         let (from, to) = (as_slice(&interval.0), as_slice(&interval.1));
         let mut found = VecDeque::new();
         let mut last = None;
         for entry in self.entries.range(self.txn, &(from, to)).map_err(self.failed())?.take(AHEAD) {
             let entry = entry.map_err(self.failed())?;
             last = Some(entry.0.to_vec());
-            found.push_back(self.decode(entry)?);
+            found.push_back(self.decode(entry));
         }
         if let Some(last) = last {
             interval.0 = Bound::Excluded(last);
@@ -112,12 +117,12 @@ where
 
 /// Entries of one state of a dict, in the order of keys. Holds some tens of them in memory, however many there are.
 ///
-/// An error ends it.
+/// An entry that cannot be read is an error in its place; an error of the dict ends it.
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Iter<'a, K, V> {
     source: Source<'a, K, V>,
     interval: Interval,
-    ahead: VecDeque<(K, V)>,
+    ahead: VecDeque<Result<(K, V)>>,
     is_done: bool,
 }
 
@@ -158,7 +163,7 @@ where
                 }
             }
         }
-        self.ahead.pop_front().map(Ok)
+        self.ahead.pop_front()
     }
 }
 

@@ -51,8 +51,8 @@ where
     where
         K: Borrow<Q>,
     {
-        let before = self.get(key)?;
-        let (key, value) = (Codec::<K, V>::key(key)?, Codec::<K, V>::value(value)?);
+        let (key, value) = (Codec::<K, V>::stored_key(key)?, Codec::<K, V>::value(value)?);
+        let before = self.reads()?.value(&key)?;
         let written = self.entries.put(&mut self.txn, &key, &value);
         self.done("write to", written)?;
         Ok(before)
@@ -65,11 +65,18 @@ where
     {
         let before = self.get(key)?;
         if before.is_some() {
-            let key = Codec::<K, V>::key(key)?;
-            let removed = self.entries.delete(&mut self.txn, &key);
-            self.done("remove from", removed)?;
+            self.delete(key)?;
         }
         Ok(before)
+    }
+
+    /// Takes an entry away without a look at its value. False when there was none.
+    pub fn delete<Q: Serialize + ?Sized>(&mut self, key: &Q) -> Result<bool>
+    where
+        K: Borrow<Q>,
+    {
+        let removed = self.entries.delete(&mut self.txn, &Codec::<K, V>::key(key)?);
+        self.done("remove from", removed)
     }
 
     /// Takes all entries away.

@@ -201,13 +201,18 @@ impl Directory {
         }
     }
 
+    /// What `name` is, a link not followed; `None` when there is nothing of that name.
+    pub(crate) fn stat(&self, name: &str) -> Result<Option<Stat>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::os("look up", self.path.join(name), e)),
+        }
+    }
+
     /// Whether `name` now refers to the file that `file` has open.
     pub(crate) fn is_same(&self, name: &str, file: impl AsFd) -> Result<bool> {
-        let named = match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(false),
-            Err(e) => return Err(Error::os("look up", self.path.join(name), e)),
-        };
+        let Some(named) = self.stat(name)? else { return Ok(false) };
         let open = rustix::fs::fstat(file).map_err(|e| Error::os("look up", self.path.join(name), e))?;
         Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino))
     }

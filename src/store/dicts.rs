@@ -64,7 +64,9 @@ impl Store {
         let frames = self.frames();
         // Held until the files have their name: a sweep takes files without one for a dead process's.
         let _control = Control::lock(&self.shared.root)?;
-        if self.linked_dict(name)?.is_some() {
+        if let Some(files) = self.linked_dict(name)?
+            && frames.stat(&files.data())?.is_some()
+        {
             return Ok(None);
         }
         let files = DictFiles { name: name.clone(), id: random_id()? };
@@ -72,38 +74,39 @@ impl Store {
             let lock = frames.named(&files.lock())?;
             fallocate(&lock, FallocateFlags::empty(), 0, lock_bytes)
                 .map_err(|e| frames.write_error("make a dict in", e))?;
+            // Before LMDB locks it: to close it later would drop the locks that this process has on it.
+            drop(lock);
             fill(&files)?;
             frames.sync()?;
             crate::failpoint::reach("dict-made").map_err(|e| frames.write_error("make a dict in", e))?;
             frames.switch_link(&DictFiles::link(name), &files.data())
         };
-        match make() {
-            Ok(()) => Ok(Some(files)),
-            Err(error) => {
-                // The error that matters is the first one; what stays, the next sweep finds without a name.
-                let _ = files.remove(frames);
-                Err(error)
-            }
+        if let Err(error) = make() {
+            // The error that matters is the first one; what stays, the next sweep finds without a name.
+            let _ = files.remove(frames);
+            return Err(error);
         }
+        frames.sync()?;
+        Ok(Some(files))
     }
 
-    /// The files of a dict that is there, checked for who can write to them.
-    pub(crate) fn find_dict(&self, name: &Name) -> Result<DictFiles> {
+    /// Opens a dict that is there, checked for who can write to its files. Under the store lock: opened while somebody
+    /// removes it, LMDB would make its files anew.
+    ///
+    /// `open` also gets the device and the inode of its data, which tell it from a copy.
+    pub(crate) fn with_dict<R>(&self, name: &Name, open: impl FnOnce(DictFiles, (u64, u64)) -> Result<R>) -> Result<R> {
         let frames = self.frames();
+        let _control = Control::lock(&self.shared.root)?;
         let missing = || Kind::NotFound { what: format!("dict `{name}`"), store: frames.path().to_owned() };
         let files = self.linked_dict(name)?.ok_or_else(missing)?;
-        let file = frames.open_file(&files.data())?.ok_or_else(missing)?;
-        let path = self.dict_path(&files);
-        let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e))?;
+        let data = frames.stat(&files.data())?.ok_or_else(missing)?;
         if frames.trust() == Trust::Checked {
-            check_owner(&stat, &path)?;
+            let lock = frames.stat(&files.lock())?;
+            for (stat, file) in [(Some(data), files.data()), (lock, files.lock())] {
+                stat.map_or(Ok(()), |stat| check_owner(&stat, &frames.path().join(file)))?;
+            }
         }
-        Ok(files)
-    }
-
-    /// Whether a dict still has its name.
-    pub(crate) fn has_dict(&self, files: &DictFiles) -> Result<bool> {
-        Ok(self.linked_dict(&files.name)?.is_some_and(|linked| linked.id == files.id))
+        open(files, (data.st_dev, data.st_ino))
     }
 
     pub(crate) fn dict_path(&self, files: &DictFiles) -> PathBuf {
@@ -142,9 +145,10 @@ impl Store {
         let name = name.parse::<Name>()?;
         let _control = Control::lock(&self.shared.root)?;
         let Some(files) = self.linked_dict(&name)? else { return Ok(false) };
-        // The link first: whoever opens it meanwhile looks for the link once more, and finds none.
+        // The link first: whoever dies here leaves files without a name, which a sweep removes.
         self.frames().unlink(&DictFiles::link(&name))?;
         files.remove(self.frames())?;
+        self.frames().sync()?;
         Ok(true)
     }
 
@@ -157,13 +161,20 @@ impl Store {
         Ok(names)
     }
 
-    /// Removes the files of dicts without a name: their makers or removers died. Under the store lock.
+    /// Removes the files of dicts without a name, whose makers or removers died, and names without files. Under the
+    /// store lock.
     pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)]) -> Result<()> {
         for (entry, _) in entries {
-            if let Some(files) = DictFiles::parse(entry)
-                && !self.has_dict(&files)?
+            if let Some(files) = DictFiles::parse(entry) {
+                let linked = self.linked_dict(&files.name)?;
+                if linked.is_none_or(|linked| linked.id != files.id) {
+                    files.remove(self.frames())?;
+                }
+            } else if let Some(Ok(name)) = entry.strip_suffix(SUFFIX).map(str::parse::<Name>)
+                && let Some(files) = self.linked_dict(&name)?
+                && self.frames().stat(&files.data())?.is_none()
             {
-                files.remove(self.frames())?;
+                self.frames().unlink(entry)?;
             }
         }
         Ok(())

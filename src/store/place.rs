@@ -27,6 +27,11 @@ impl Place {
         &self.name
     }
 
+    #[cfg(feature = "dict")]
+    pub(crate) fn id(&self) -> u128 {
+        self.id
+    }
+
     /// The store or session that it is in.
     pub(crate) fn open_store(&self) -> Result<Store> {
         match &self.session {

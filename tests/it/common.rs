@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use coframe::Store;
@@ -71,14 +72,45 @@ impl Drop for Reaper {
     }
 }
 
-/// Runs a test in a process of its own, which may fork as it likes.
+/// Runs a test in a process of its own, which may fork as it likes. A hang is a failure.
 pub(crate) fn alone(test: &str, work: impl FnOnce(&Scratch)) {
     if role().as_deref() == Some("alone") {
         return work(&scratch());
     }
-    let output = child(test, "alone").stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let process = child(test, "alone").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (pid, (send, receive)) = (process.id() as i32, std::sync::mpsc::channel());
+    std::thread::spawn(move || send.send(process.wait_with_output()));
+    let Ok(output) = receive.recv_timeout(Duration::from_mins(5)) else {
+        kill(pid);
+        panic!("{test} hangs");
+    };
+    let output = output.unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// Runs a test in a process of its own, with a store on a file system of so many megabytes in `COFRAME_STORE`.
+pub(crate) fn on_small_file_system(test: &str, megabytes: u32) {
+    let directory = tempfile::tempdir().unwrap();
+    let test = child(test, "small");
+    // A mount in a namespace of its own goes with its process; without root, a user namespace allows it.
+    let mut unshare = Command::new("unshare");
+    // SAFETY: geteuid(2) has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let script = "mount -t tmpfs -o size=${TEST_MEGABYTES}m tmpfs \"$TEST_MOUNT\" && exec \"$@\"";
+    unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(test.get_program()).args(test.get_args());
+    unshare.env("TEST_MOUNT", directory.path()).env("TEST_MEGABYTES", megabytes.to_string());
+    unshare.env("COFRAME_STORE", directory.path().join("store")).env("COFRAME_TEST_ROLE", "small");
+    let output = unshare.output().expect("unshare(1) of util-linux");
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// The store that the parent of this process named.
+pub(crate) fn store_of_test() -> Store {
+    Store::at(std::env::var_os("COFRAME_STORE").unwrap()).unwrap()
 }
 
 /// Forks, runs `work` in the child and ends it; returns the child's id.

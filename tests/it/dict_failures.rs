@@ -1,16 +1,18 @@
 //! What becomes of dicts when processes fork and die, and when the store is full.
 
 use std::{
-    ffi::CString,
     fs,
-    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use coframe::{Dict, Error, Store, cell::Counter};
+use coframe::{
+    Dict, Error, Store,
+    cell::{Counter, Flag},
+};
 
 use crate::{
-    common::{Scratch, alone, child, fork, kill, random, role, scratch, wait},
+    common::{Scratch, alone, child, fork, kill, on_small_file_system, random, role, scratch, store_of_test, wait},
     dicts::all,
 };
 
@@ -73,7 +75,10 @@ fn after_a_fork_it_works_in_both_processes_or_says_why_not() {
             let snapshot = held.take().unwrap();
             assert!(snapshot.get("sum").unwrap_err().to_string().contains("in a forked child: it is its parent's"));
             let error = dict.get("sum").unwrap_err();
-            assert!(error.to_string().contains("a snapshot of it was alive when the parent forked"), "{error}");
+            assert!(
+                error.to_string().contains("a snapshot or an iterator of it was alive when the parent forked"),
+                "{error}"
+            );
             drop(snapshot);
         })));
         // Pages that no snapshot needs are written anew.
@@ -88,184 +93,153 @@ fn after_a_fork_it_works_in_both_processes_or_says_why_not() {
 
 #[test]
 fn a_transaction_is_its_parents_alone_when_the_process_forks_inside() {
-    alone("dict_failures::a_transaction_is_its_parents_alone_when_the_process_forks_inside", |Scratch { store, .. }| {
-        let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
-        let mut child = -1;
-        let result = dict.transaction(|t| {
-            t.insert("before", &1)?;
-            // SAFETY: the child works on this dict alone, and leaves by `_exit` below.
-            child = unsafe { libc::fork() };
-            t.insert(if child == 0 { "child" } else { "parent" }, &1)
-        });
-        if child == 0 {
-            let error = result.map_or_else(|error| error.to_string(), |_| String::new());
-            let is_said = error.contains("in a child that was forked inside it: the parent alone can end it");
-            // SAFETY: ends the child without the exit handlers of its parent.
-            unsafe { libc::_exit(i32::from(!is_said)) };
-        }
-        assert!(wait(child), "the child was not told");
-        result.unwrap();
-        assert_eq!(all(&dict), [("before".to_owned(), 1), ("parent".to_owned(), 1)]);
-        dict.insert("after", &1).unwrap();
-    });
+    alone(
+        "dict_failures::a_transaction_is_its_parents_alone_when_the_process_forks_inside",
+        |Scratch { store, .. }| {
+            let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+            let mut child = -1;
+            let result = dict.transaction(|t| {
+                t.insert("before", &1)?;
+                // SAFETY: the child works on this dict alone, and leaves by `_exit` below.
+                child = unsafe { libc::fork() };
+                t.insert(if child == 0 { "child" } else { "parent" }, &1)
+            });
+            if child == 0 {
+                let error = result.map_or_else(|error| error.to_string(), |_| String::new());
+                let is_said = error.contains("in a child that was forked inside it: the parent alone can end it");
+                // SAFETY: ends the child without the exit handlers of its parent.
+                unsafe { libc::_exit(i32::from(!is_said)) };
+            }
+            assert!(wait(child), "the child was not told");
+            result.unwrap();
+            assert_eq!(all(&dict), [("before".to_owned(), 1), ("parent".to_owned(), 1)]);
+            dict.insert("after", &1).unwrap();
+        },
+    );
 }
 
 #[test]
 fn five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update() {
-    alone(
-        "dict_failures::five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update",
-        |Scratch { store, .. }| {
-            let dict: Dict<String, u64> = Dict::create(store, "x").unwrap();
-            let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
-            let (mut interrupted, start) = (0, Instant::now());
-            for _ in 0..500 {
-                let writer = fork(|| {
-                    loop {
-                        let step = dict.transaction(|t| {
-                            let next = t.get("left")?.unwrap_or(0) + 1;
-                            t.insert("left", &next)?;
-                            t.insert(&*format!("row {}", next % 500), &next)?;
-                            t.insert("right", &next)?;
-                            Ok::<_, Error>(next)
-                        });
-                        committed.set(step.unwrap());
-                    }
-                });
-                std::thread::sleep(Duration::from_micros(1500 + u64::from(random() % 3000)));
-                kill(writer);
-                wait(writer);
-                let (left, right) = (dict.get("left").unwrap().unwrap_or(0), dict.get("right").unwrap().unwrap_or(0));
-                assert_eq!(left, right, "a transaction is there in part");
-                // What was committed may not have been counted yet.
-                assert!(left == committed.get() || left == committed.get() + 1, "{left} of {}", committed.get());
-                interrupted += u32::from(left != committed.get());
-                // The next writer is not held up, and what it writes is there.
-                dict.update("kills", |kills| Some(kills.unwrap_or(0) + 1)).unwrap();
-                committed.set(left);
-            }
-            assert_eq!(dict.get("kills").unwrap(), Some(500));
-            assert!(committed.get() > 500, "the writers did not get to write: {}", committed.get());
-            assert!(start.elapsed() < Duration::from_mins(2), "{interrupted} between commit and count");
-        },
-    );
+    let test = "dict_failures::five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update";
+    alone(test, |Scratch { store, .. }| {
+        let dict: Dict<String, u64> = Dict::create(store, "x").unwrap();
+        let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
+        let inside = Flag::create(store, "inside").unwrap();
+        let mut interrupted = 0;
+        for _ in 0..500 {
+            let writer = fork(|| {
+                loop {
+                    let step = dict.transaction(|t| {
+                        inside.set(true);
+                        let next = t.get("left")?.unwrap_or(0) + 1;
+                        t.insert("left", &next)?;
+                        t.insert(&*format!("row {}", next % 500), &next)?;
+                        t.insert("right", &next)?;
+                        inside.set(false);
+                        Ok::<_, Error>(next)
+                    });
+                    committed.set(step.unwrap());
+                }
+            });
+            std::thread::sleep(Duration::from_micros(1500 + u64::from(random() % 3000)));
+            kill(writer);
+            wait(writer);
+            interrupted += u32::from(inside.get());
+            inside.set(false);
+            let (left, right) = (dict.get("left").unwrap().unwrap_or(0), dict.get("right").unwrap().unwrap_or(0));
+            assert_eq!(left, right, "a transaction is there in part");
+            // What was committed may not have been counted yet.
+            assert!(left == committed.get() || left == committed.get() + 1, "{left} of {}", committed.get());
+            // The next writer is not held up, and what it writes is there.
+            dict.update("kills", |kills| Some(kills.unwrap_or(0) + 1)).unwrap();
+            committed.set(left);
+        }
+        assert_eq!(dict.get("kills").unwrap(), Some(500));
+        assert!(committed.get() > 500, "the writers did not get to write: {}", committed.get());
+        assert!(interrupted > 5, "{interrupted} of the kills came inside a transaction");
+    });
 }
 
 #[test]
 fn slots_of_killed_readers_are_found_and_their_pages_used_again() {
-    alone(
-        "dict_failures::slots_of_killed_readers_are_found_and_their_pages_used_again",
-        |Scratch { store, .. }| {
-            let dict: Dict<u32, Vec<u8>> = Dict::create(store, "x").unwrap();
-            let write = |round: usize| {
-                dict.transaction(|t| (0..50).try_for_each(|key| t.insert(&key, &vec![round as u8; 4000]).map(drop)))
-                    .unwrap();
-            };
-            let file = fs::read_link(store.path().join("x.dict")).unwrap();
-            let bytes = || fs::metadata(store.path().join(&file)).unwrap().len();
-            write(0);
-            // More at once than there are slots for, and each of them keeps a state.
-            for round in 0..12 {
-                let readers: Vec<i32> = (0..100)
-                    .map(|_| {
-                        fork(|| {
-                            let _snapshot = dict.snapshot().unwrap();
-                            std::thread::sleep(Duration::from_mins(1));
-                        })
-                    })
-                    .collect();
-                std::thread::sleep(Duration::from_millis(30));
-                for reader in &readers {
-                    kill(*reader);
-                }
-                assert!(!readers.into_iter().any(wait), "a reader ended by itself");
-                write(round);
-            }
-            for round in 0..600 {
-                write(round);
-            }
-            assert!(bytes() < 50 * 4000 * 20, "{} bytes: the pages of dead readers' states are kept", bytes());
-            let snapshots: Vec<_> = (0..1022).map(|_| dict.snapshot().unwrap()).collect();
-            let error = dict.get(&1).unwrap_err();
-            assert!(error.to_string().contains("read by 1022 transactions at once: expected fewer"), "{error}");
-            drop(snapshots);
-            assert!(dict.contains(&1).unwrap());
-        },
-    );
-}
-
-/// In a process of its own: a store on a file system of a few megabytes.
-#[test]
-fn a_full_store_is_an_error_that_loses_nothing() {
-    alone("dict_failures::a_full_store_is_an_error_that_loses_nothing", |scratch| {
-        let Some(small) = Small::mount(&scratch.path()) else { return };
-        let store = Store::at(small.path.join("store")).unwrap();
-        let dict: Dict<u32, Vec<u8>> = Dict::create(&store, "x").unwrap();
-        let mut written = 0;
-        let error = loop {
-            match dict.insert(&written, &vec![1; 10_000]) {
-                Ok(_) => written += 1,
-                Err(error) => break error,
-            }
+    let test = "dict_failures::slots_of_killed_readers_are_found_and_their_pages_used_again";
+    alone(test, |Scratch { store, .. }| {
+        let dict: Dict<u32, Vec<u8>> = Dict::create(store, "x").unwrap();
+        let write = |round: usize| {
+            let value = vec![round as u8; 4000];
+            dict.transaction(|t| (0..50).try_for_each(|key| t.insert(&key, &value).map(drop))).unwrap();
         };
-        assert!(error.is_no_space(), "{error:?}");
-        assert!((50..500).contains(&written), "{written}");
-        assert_eq!(dict.len().unwrap(), written as usize);
-        let error = dict.transaction(|t| (0..500).try_for_each(|key| t.insert(&key, &vec![2; 9000]).map(drop)));
-        assert!(error.unwrap_err().is_no_space());
-        for key in 0..written {
-            assert_eq!(dict.get(&key).unwrap(), Some(vec![1; 10_000]));
+        let file = fs::read_link(store.path().join("x.dict")).unwrap();
+        let bytes = || fs::metadata(store.path().join(&file)).unwrap().len();
+        write(0);
+        // A reader that has all slots.
+        let ready = Flag::create(store, "ready").unwrap();
+        let reader = fork(|| {
+            let _snapshots: Vec<_> = (0..1022).map(|_| dict.snapshot().unwrap()).collect();
+            ready.set(true);
+            std::thread::sleep(Duration::from_mins(1));
+        });
+        while !ready.get() {
+            std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(Dict::<u8, u8>::create(&store, "y").unwrap_err().is_no_space());
-        assert_eq!(store.dicts().unwrap().len(), 1);
-        // Room is made by what is removed, inside the file; one by one, since a change needs some pages of its own.
-        for key in 0..written {
-            assert!(dict.remove(&key).unwrap().is_some());
+        let error = dict.get(&1).unwrap_err();
+        assert!(error.to_string().contains("read by 1022 transactions at once: expected fewer"), "{error}");
+        kill(reader);
+        assert!(!wait(reader), "the reader ended by itself");
+        assert!(dict.contains(&1).unwrap());
+        // And readers that nobody misses.
+        for round in 0..20 {
+            let reader = fork(|| {
+                let _snapshot = dict.snapshot().unwrap();
+                std::thread::sleep(Duration::from_mins(1));
+            });
+            std::thread::sleep(Duration::from_millis(5));
+            kill(reader);
+            assert!(!wait(reader), "the reader ended by itself");
+            write(round);
         }
-        dict.insert(&0, &vec![3; 10_000]).unwrap();
+        for round in 0..600 {
+            write(round);
+        }
+        assert!(bytes() < 50 * 4000 * 20, "{} bytes: the pages of dead readers' states are kept", bytes());
     });
 }
 
-/// A file system of four megabytes that this process alone sees.
-struct Small {
-    path: PathBuf,
-}
-
-impl Small {
-    /// `None` where that is not allowed.
-    fn mount(scratch: &Path) -> Option<Self> {
-        let path = scratch.parent().unwrap().join("small");
-        fs::create_dir(&path).unwrap();
-        let target = CString::new(path.to_str().unwrap()).unwrap();
-        let (kind, options, none) = (c"tmpfs".as_ptr(), c"size=4m,mode=0700".as_ptr(), c"none".as_ptr());
-        // SAFETY: makes this process's mounts its own.
-        let mut alone = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
-        // SAFETY: as above, as the root of a user namespace of its own.
-        alone = alone || unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } == 0;
-        let flags = libc::MS_REC | libc::MS_PRIVATE;
-        // SAFETY: strings that outlive the call; what is mounted from now on is seen by this process alone.
-        alone = alone && unsafe { libc::mount(none, c"/".as_ptr(), none, flags, std::ptr::null()) } == 0;
-        // SAFETY: as above.
-        if alone && unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.cast()) } == 0 {
-            return Some(Self { path });
+#[test]
+fn a_full_store_is_an_error_that_loses_nothing() {
+    if role().is_none() {
+        return on_small_file_system("dict_failures::a_full_store_is_an_error_that_loses_nothing", 4);
+    }
+    let store = store_of_test();
+    let dict: Dict<u32, Vec<u8>> = Dict::create(&store, "x").unwrap();
+    let mut written = 0;
+    let error = loop {
+        match dict.insert(&written, &vec![1; 10_000]) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
         }
-        println!("passed over: this process may mount no file system");
-        None
+    };
+    assert!(error.is_no_space(), "{error:?}");
+    assert!((50..500).contains(&written), "{written}");
+    assert_eq!(dict.len().unwrap(), written as usize);
+    let error = dict.transaction(|t| (0..500).try_for_each(|key| t.insert(&key, &vec![2; 9000]).map(drop)));
+    assert!(error.unwrap_err().is_no_space());
+    for key in 0..written {
+        assert_eq!(dict.get(&key).unwrap(), Some(vec![1; 10_000]));
     }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let target = CString::new(self.path.to_str().unwrap()).unwrap();
-        // SAFETY: a string that outlives the call; the directory below can then be removed.
-        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    assert!(Dict::<u8, u8>::create(&store, "y").unwrap_err().is_no_space());
+    assert_eq!(store.dicts().unwrap().len(), 1);
+    // Room is made by what is removed, inside the file; one by one, since a change needs some pages of its own.
+    for key in 0..written {
+        assert!(dict.remove(&key).unwrap().is_some());
     }
+    dict.insert(&0, &vec![3; 10_000]).unwrap();
 }
 
 #[test]
 fn a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove() {
     if role().is_some() {
-        let store = Store::at(std::env::var_os("COFRAME_STORE").unwrap()).unwrap();
-        drop(Dict::<u8, u8>::create(&store, "x"));
+        drop(Dict::<u8, u8>::create(&store_of_test(), "x"));
         return;
     }
     let scratch = scratch();
@@ -287,5 +261,89 @@ fn a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove() {
             .unwrap()
             .success()
     );
+    assert!(scratch.files().is_empty(), "{:?}", scratch.files());
+}
+
+#[test]
+fn locks_of_the_process_on_a_dict_outlast_its_making() {
+    alone("dict_failures::locks_of_the_process_on_a_dict_outlast_its_making", |Scratch { store, .. }| {
+        let locks = |inode: u64| {
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            let ours = |line: &&str| line.contains("POSIX") && line.contains(&format!(":{inode} "));
+            locks.lines().filter(ours).count()
+        };
+        for round in 0..300 {
+            let name = format!("x{round}");
+            std::thread::scope(|scope| {
+                let opened = scope.spawn(|| {
+                    loop {
+                        match Dict::<u8, u8>::open(store, &name) {
+                            Ok(dict) => return dict,
+                            Err(error) => assert!(error.is_not_found(), "{error}"),
+                        }
+                    }
+                });
+                let made = Dict::<u8, u8>::create(store, &name).unwrap();
+                let opened = opened.join().unwrap();
+                let data = fs::read_link(store.path().join(format!("{name}.dict"))).unwrap();
+                let lock = store.path().join(format!("{}-lock", data.display()));
+                let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(lock).unwrap());
+                assert!(locks(inode) > 0, "LMDB's lock on the dict is gone");
+                drop((made, opened));
+            });
+            assert!(store.remove_dict(&name).unwrap());
+        }
+    });
+}
+
+#[test]
+fn children_of_a_busy_process_use_its_dicts_or_are_told() {
+    alone("dict_failures::children_of_a_busy_process_use_its_dicts_or_are_told", |Scratch { store, .. }| {
+        let dict: Dict<u8, u8> = Dict::create(store, "x").unwrap();
+        dict.insert(&1, &1).unwrap();
+        drop(Dict::<u8, u8>::create(store, "y").unwrap());
+        // First uses by several threads of a child.
+        for _ in 0..20 {
+            assert!(wait(fork(|| {
+                std::thread::scope(|scope| {
+                    let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| dict.get(&1).unwrap())).collect();
+                    assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Some(1)));
+                });
+            })));
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(Dict::<u8, u8>::open(store, "y").unwrap());
+                }
+            });
+            for _ in 0..10 {
+                assert!(wait(fork(|| match dict.get(&1) {
+                    Ok(value) => assert_eq!(value, Some(1)),
+                    Err(error) => assert!(error.to_string().contains("used a dict when it forked"), "{error}"),
+                })));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
+fn opening_while_others_make_and_remove_is_a_dict_or_none() {
+    let scratch = scratch();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while start.elapsed() < Duration::from_millis(600) {
+                    let dict: Dict<u8, u8> = Dict::open_or_create(&scratch.store, "x").unwrap();
+                    dict.insert(&1, &1).unwrap();
+                    scratch.store.remove_dict("x").unwrap();
+                }
+            });
+        }
+    });
+    scratch.store.remove_dict("x").unwrap();
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
 }

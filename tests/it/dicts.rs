@@ -201,6 +201,17 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
     let open = |name: &str| Dict::<u8, u8>::open(&scratch.store, name).unwrap_err();
     fs::write(make("cut"), [0; 100]).unwrap();
     assert!(open("cut").to_string().contains("breaks rule D1-file of docs/FORMAT.md: it has 100 bytes"));
+    for len in [8192, 16_384, 20_000] {
+        let dict: Dict<u32, u64> = Dict::create(&scratch.store, "shorter").unwrap();
+        dict.transaction(|t| (0..5000).try_for_each(|key| t.insert(&key, &1).map(drop))).unwrap();
+        drop(dict);
+        let file = scratch.path().join(fs::read_link(scratch.path().join("shorter.dict")).unwrap());
+        fs::OpenOptions::new().write(true).open(file).unwrap().set_len(len).unwrap();
+        let read = || Dict::<u32, u64>::open(&scratch.store, "shorter")?.entries()?.collect::<Result<Vec<_>>>();
+        let read = read().map(|entries| entries.len());
+        assert!(read.as_ref().is_err_and(Error::is_corrupt), "{len}: {read:?}");
+        assert!(scratch.store.remove_dict("shorter").unwrap());
+    }
     fs::write(make("zero"), vec![0; 20_000]).unwrap();
     assert!(open("zero").is_corrupt(), "{}", open("zero"));
     fs::write(make("noise"), vec![7; 20_000]).unwrap();
@@ -209,6 +220,66 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
     assert!(open("open").is_untrusted());
     std::os::unix::fs::symlink("/etc/passwd", scratch.path().join("link.dict")).unwrap();
     assert!(open("link").is_not_found());
+}
+
+#[test]
+fn what_could_not_be_read_back_is_refused_and_what_cannot_be_is_deleted() {
+    let scratch = scratch();
+    let json: Dict<u8, serde_json::Value> = Dict::create(&scratch.store, "json").unwrap();
+    let error = json.insert(&1, &serde_json::json!({"a": 1})).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().ends_with("cannot be in a dict: store their text"), "{error}");
+    let arrays: Dict<[u8; 4], u8> = Dict::create(&scratch.store, "arrays").unwrap();
+    let error = arrays.insert(&[1_u8, 2, 3, 4][..], &1).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().ends_with("give it as that type itself"), "{error}");
+    arrays.insert(&[1, 2, 3, 4], &1).unwrap();
+    assert_eq!(all(&arrays), [([1, 2, 3, 4], 1)]);
+
+    // A type whose definition has changed, under the same name.
+    let old: Dict<u8, before::Row> = Dict::create(&scratch.store, "rows").unwrap();
+    old.transaction(|t| [1, 2].iter().try_for_each(|key| t.insert(key, &before::Row(*key)).map(drop))).unwrap();
+    let new = Dict::<u8, after::Row>::open(&scratch.store, "rows").unwrap();
+    assert!(new.get(&1).unwrap_err().is_corrupt());
+    assert_eq!(new.entries().unwrap().filter(Result::is_err).count(), 2, "each of them is named");
+    assert!(new.delete(&1).unwrap() && new.delete(&2).unwrap() && !new.delete(&3).unwrap());
+    new.insert(&1, &after::Row(1, "x".to_owned())).unwrap();
+    assert_eq!(new.get(&1).unwrap().unwrap(), after::Row(1, "x".to_owned()));
+}
+
+mod before {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Row(pub(super) u8);
+}
+
+mod after {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    pub(super) struct Row(pub(super) u8, pub(super) String);
+}
+
+#[test]
+fn a_copy_of_a_store_has_dicts_of_its_own() {
+    let scratch = scratch();
+    let dict: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    let path = scratch.path().with_file_name("copy");
+    assert!(std::process::Command::new("cp").arg("-a").arg(scratch.path()).arg(&path).status().unwrap().success());
+    let copy = Dict::<u8, u8>::open(&Store::at(&path).unwrap(), "x").unwrap();
+    copy.insert(&1, &1).unwrap();
+    assert_eq!((dict.len().unwrap(), copy.len().unwrap()), (0, 1));
+}
+
+#[test]
+fn a_name_whose_file_is_gone_is_free_and_swept() {
+    let scratch = scratch();
+    drop(Dict::<u8, u8>::create(&scratch.store, "x").unwrap());
+    let lose = || {
+        let file = fs::read_link(scratch.path().join("x.dict")).unwrap();
+        fs::remove_file(scratch.path().join(&file)).unwrap();
+    };
+    lose();
+    assert!(Dict::<u8, u8>::open(&scratch.store, "x").unwrap_err().is_not_found());
+    Dict::<u8, u8>::open_or_create(&scratch.store, "x").unwrap().insert(&1, &1).unwrap();
+    lose();
+    scratch.store.sweep().unwrap();
+    assert!(scratch.files().is_empty(), "{:?}", scratch.files());
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::{Frame, Handle, Store, polars::prelude::*};
+use coframe::{Frame, Handle, polars::prelude::*};
 
-use crate::common::{Reaper, Scratch, child, role, scratch};
+use crate::common::{Reaper, Scratch, child, on_small_file_system, role, scratch, store_of_test};
 
 /// Enough rows that a torn frame would show.
 const ROWS: usize = 10_000;
@@ -32,10 +32,6 @@ fn mark(frame: &Frame) -> i64 {
     let text = format!("the text of frame number {mark}");
     assert!(df.column("text").unwrap().str().unwrap().iter().all(|found| found == Some(text.as_str())));
     mark
-}
-
-fn store_of_test() -> Store {
-    Store::at(std::env::var_os("COFRAME_STORE").unwrap()).unwrap()
 }
 
 fn run(scratch: &Scratch, test: &str, role: &str, failpoint: Option<&str>) -> ExitStatus {
@@ -193,24 +189,7 @@ fn a_really_full_file_system_is_an_error_and_frees_what_was_written() {
         assert_eq!(mark(&store.open("small").unwrap()), 1);
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let test = child("processes::a_really_full_file_system_is_an_error_and_frees_what_was_written", "publisher");
-    // A mount in a namespace of its own goes with its process; without root, a user namespace allows it.
-    let mut unshare = Command::new("unshare");
-    // SAFETY: geteuid(2) has no preconditions.
-    if unsafe { libc::geteuid() } != 0 {
-        unshare.args(["--user", "--map-root-user"]);
-    }
-    let script = "mount -t tmpfs -o size=2m tmpfs \"$TEST_MOUNT\" && exec \"$@\"";
-    unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(test.get_program()).args(test.get_args());
-    unshare.env("TEST_MOUNT", directory.path()).env("COFRAME_STORE", directory.path().join("store"));
-    let output = unshare.env("COFRAME_TEST_ROLE", "publisher").output().expect("unshare(1) of util-linux");
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    on_small_file_system("processes::a_really_full_file_system_is_an_error_and_frees_what_was_written", 2);
 }
 
 #[test]

@@ -2,9 +2,13 @@
 
 use std::{
     io::Write,
+    os::unix::fs::FileExt,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use coframe::{
@@ -16,7 +20,7 @@ use coframe::{
 };
 use polars::prelude::*;
 
-use crate::common::{alone, fork, scratch, wait};
+use crate::common::{alone, fork, random, scratch, wait};
 
 /// A name that no other test has, and the file behind it, removed at the end.
 struct Named {
@@ -95,6 +99,11 @@ fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
     for bad in ["", "/", "..", "a/b", "/a/b"] {
         assert!(import(bad).to_string().contains("is no name of shared memory: expected 1 to 255 bytes"), "{bad}");
     }
+    let named = Named::new("pipe");
+    assert!(Command::new("mkfifo").arg(named.path()).status().unwrap().success());
+    assert!(
+        import(&named.os_id).to_string().ends_with("it is a directory, a pipe or a device; expected shared memory")
+    );
     let named = Named::new("bad");
     let mut wrong = file();
     wrong.truncate(wrong.len() - 100);
@@ -109,6 +118,36 @@ fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
         assert!(error.to_string().contains(expected), "{error}");
     }
     assert!(scratch.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_changed_while_it_is_imported_is_an_error_or_valid() {
+    let scratch = scratch();
+    let named = Named::new("changing");
+    let whole = file();
+    std::fs::write(named.path(), &whole).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let segment = std::fs::OpenOptions::new().write(true).open(named.path()).unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let place = random() as usize % whole.len();
+                segment.write_all_at(&[random() as u8], place as u64).unwrap();
+                if random().is_multiple_of(8) {
+                    segment.write_all_at(&whole, 0).unwrap();
+                }
+            }
+        });
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..2000 {
+            match scratch.store.import_shared_memory(&named.os_id, "x") {
+                Ok(_) => good += u32::from(scratch.store.verify("x").is_ok()),
+                Err(_) => bad += 1,
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(bad > 0 && good > 0 && good + bad == 2000, "{good} good, {bad} bad");
+    });
 }
 
 #[test]
