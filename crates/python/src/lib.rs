@@ -1,1 +1,24 @@
-//! The native part of the Python package coframe.
+//! The native part of the Python package coframe: what touches the library, and what crosses by Arrow's C data interface.
+//!
+//! Policy (which table becomes what, what an index is, who shares with whom) is in the Python sources beside it. Nothing
+//! here is public for users; python/coframe/_coframe.pyi lists it for type checkers.
+
+mod error;
+mod export;
+mod frame;
+mod import;
+mod numpy;
+mod store;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _coframe {
+    #[pymodule_export]
+    use crate::{
+        export::Batch,
+        frame::{Frame, Values},
+        numpy::Columns,
+        store::{Session, Store},
+    };
+}

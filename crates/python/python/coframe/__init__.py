@@ -1,0 +1,141 @@
+"""Share dataframes between processes: written once, opened everywhere, copied nowhere.
+
+    import coframe
+
+    coframe.publish(df, "flights")                  # one copy, visible at once or not at all
+    df = coframe.open("flights").polars()           # in any process, whatever the size, on the shared bytes
+    pool.map(coframe.partial(f, df), items)         # f gets a DataFrame, and nothing is pickled
+
+A :class:`Store` is a directory, in memory by default, that holds frames under names. A :class:`Frame` is an immutable
+table, or a part of one. A :class:`Session` is a part of a store whose frames die with the process that owns it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ._errors import (
+    BrokenError,
+    BusyError,
+    ClosedError,
+    ColumnNotFoundError,
+    ConflictError,
+    CorruptError,
+    Error,
+    InvalidError,
+    MissingPackageError,
+    NoSpaceError,
+    NotFoundError,
+    PoisonedError,
+    SupersededError,
+    SystemCallError,
+    UnsupportedError,
+    UntrustedError,
+    WouldCopyError,
+)
+from ._explain import ColumnExplain, Explain
+from ._frame import Column, Frame, Schema
+from ._share import SharedFrame, partial, share, tables
+from ._store import ANY, FrameInfo, Layout, Session, Store, Swept, Usage, User, store_of
+
+
+def publish(
+    table: Any,
+    name: str,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    keep: int = 0,
+    layout: Layout = "source",
+    if_version: int | None = ANY,
+    batch_rows: int | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Frame:
+    """Publishes a table as the latest version of a name. See :meth:`Store.publish`.
+
+    Takes a DataFrame or LazyFrame of Polars, a DataFrame of pandas, a table, batch or reader of pyarrow, a relation of
+    DuckDB, a dict of numpy arrays, or anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``.
+    """
+    return store_of(store).publish(
+        table, name, keep=keep, layout=layout, if_version=if_version, batch_rows=batch_rows, metadata=metadata
+    )
+
+
+def open(  # noqa: A001
+    name: str,
+    *,
+    version: int | None = None,
+    columns: list[str] | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+) -> Frame:
+    """Opens the latest version of a name. See :meth:`Store.open`."""
+    return store_of(store).open(name, version=version, columns=columns)
+
+
+def ls(store: Store | str | os.PathLike[str] | None = None) -> list[FrameInfo]:
+    """All names of a store with their latest versions."""
+    return store_of(store).ls()
+
+
+def remove(name: str, *, store: Store | str | os.PathLike[str] | None = None) -> bool:
+    """Takes a name away, with all its versions. See :meth:`Store.remove`."""
+    return store_of(store).remove(name)
+
+
+def wait(
+    name: str,
+    newer_than: int = 0,
+    timeout: float | None = None,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+) -> int | None:
+    """Blocks until there is a newer version of a name. See :meth:`Store.wait`."""
+    return store_of(store).wait(name, newer_than, timeout)
+
+
+def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
+    """Removes what dead processes left and superseded versions that nobody uses."""
+    return store_of(store).sweep()
+
+
+__all__ = [
+    "ANY",
+    "BrokenError",
+    "BusyError",
+    "ClosedError",
+    "Column",
+    "ColumnExplain",
+    "ColumnNotFoundError",
+    "ConflictError",
+    "CorruptError",
+    "Error",
+    "Explain",
+    "Frame",
+    "FrameInfo",
+    "InvalidError",
+    "MissingPackageError",
+    "NoSpaceError",
+    "NotFoundError",
+    "PoisonedError",
+    "Schema",
+    "Session",
+    "SharedFrame",
+    "Store",
+    "SupersededError",
+    "Swept",
+    "SystemCallError",
+    "UnsupportedError",
+    "UntrustedError",
+    "Usage",
+    "User",
+    "WouldCopyError",
+    "ls",
+    "open",
+    "partial",
+    "publish",
+    "remove",
+    "share",
+    "sweep",
+    "tables",
+    "wait",
+]

@@ -1,0 +1,81 @@
+"""What goes wrong: a tree of exceptions that mirrors the predicates of the Rust library, with the same messages."""
+
+from __future__ import annotations
+
+import errno as _errno
+import threading as _threading
+
+
+class Error(Exception):
+    """Base of all exceptions of this package."""
+
+
+class NotFoundError(Error, FileNotFoundError):
+    """There is no frame, version, column or cell of that name."""
+
+
+class ColumnNotFoundError(NotFoundError, KeyError):
+    """There is no column of that name in the frame."""
+
+
+class SupersededError(Error, FileNotFoundError):
+    """The frame was there; another version or nothing stands in its place now."""
+
+
+class ConflictError(Error):
+    """``if_version`` found another version."""
+
+
+class NoSpaceError(Error, OSError):
+    """The store's file system is full."""
+
+    errno = _errno.ENOSPC
+
+
+class CorruptError(Error, ValueError):
+    """The bytes of a file break the format."""
+
+
+class UnsupportedError(Error, NotImplementedError):
+    """The thing is well-formed, and this build cannot do it: a type, a file system, a format version."""
+
+
+class UntrustedError(Error, PermissionError):
+    """A directory is refused because others own it or can write to it."""
+
+
+class BusyError(Error, TimeoutError):
+    """A lock was held past its deadline; trying again may help."""
+
+
+class WouldCopyError(Error, ValueError):
+    """Something would be copied, and the caller forbade it."""
+
+
+class InvalidError(Error, ValueError):
+    """An argument cannot be used: a bad name, a table of another shape, a range out of bounds."""
+
+
+class ClosedError(InvalidError):
+    """The store, the session or the shared frame was closed before."""
+
+
+class PoisonedError(Error, RuntimeError):
+    """A process died while it had the lock of a cell, and nobody has mended the value since."""
+
+
+class BrokenError(Error, _threading.BrokenBarrierError):
+    """A barrier is broken: a participant died while it waited, or its time was over."""
+
+
+class SystemCallError(Error, OSError):
+    """A call of the operating system failed."""
+
+
+class MissingPackageError(Error, ImportError):
+    """Another package is needed for this."""
+
+
+for _class in list(vars().values()):
+    if isinstance(_class, type) and issubclass(_class, Error):
+        _class.__module__ = "coframe"

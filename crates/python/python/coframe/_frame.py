@@ -1,0 +1,312 @@
+"""Frames, and their columns."""
+
+from __future__ import annotations
+
+import html
+import operator
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, overload
+
+from . import _packages, _pandas, _polars
+from . import _numpy as _numpy_out
+from ._coframe import Frame as _Native
+from ._errors import ClosedError, ColumnNotFoundError, InvalidError
+from ._explain import Explain, explain
+from ._tables import KIND
+
+if TYPE_CHECKING:
+    from ._lifetime import Lifetime
+
+
+class Schema(dict[str, str]):
+    """The Arrow type of each column, as text, by its name; whatever takes an Arrow schema takes it."""
+
+    def __init__(self, native: _Native) -> None:
+        super().__init__(zip(native.columns, native.types, strict=True))
+        self._native = native
+
+    def __arrow_c_schema__(self) -> object:
+        return self._native.__arrow_c_schema__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (dict, (dict(self),))
+
+
+class Frame:
+    """An immutable table in shared memory, or a part of one.
+
+    The bytes stay readable for as long as the frame, or anything made from it, lives. Pickled, a frame is its handle:
+    about 100 bytes of text, from which it reopens itself at its first use, in any process of this user on this machine.
+    """
+
+    __slots__ = ("__weakref__", "_freed", "_lifetime", "_native", "_text")
+
+    def __init__(self, handle: str) -> None:
+        """A frame that opens what a handle names, at its first use."""
+        self._native: _Native | None = None
+        self._text: str | None = handle
+        self._lifetime: Lifetime | None = None
+        self._freed = False
+
+    @classmethod
+    def _of(cls, native: _Native, lifetime: Lifetime | None = None) -> Frame:
+        frame = cls.__new__(cls)
+        frame._native, frame._text, frame._lifetime, frame._freed = native, None, lifetime, False
+        return frame
+
+    def _open(self) -> _Native:
+        if self._native is None:
+            if self._freed or self._text is None:
+                raise ClosedError("the frame was freed: share it again, or keep it until nobody uses it")
+            self._native = _Native.of_handle(self._text)
+        return self._native
+
+    # What it is.
+
+    @property
+    def name(self) -> str:
+        """The name that it was published under."""
+        return self._open().name
+
+    @property
+    def version(self) -> int:
+        """The version that was opened; higher than that of every frame published before it in its store."""
+        return self._open().version
+
+    @property
+    def handle(self) -> str:
+        """The text that opens this frame, or this part of one, in another process: ``coframe.Frame(text)``."""
+        if self._text is None:
+            self._text = self._open().handle
+        if self._lifetime is not None:
+            # Whoever has the text may open the frame at any time.
+            self._lifetime.pin()
+        return self._text
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, in order."""
+        return self._open().columns
+
+    @property
+    def schema(self) -> Schema:
+        """The Arrow type of each column."""
+        return Schema(self._open())
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the segment in bytes; the same for every part of it."""
+        return self._open().bytes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        native = self._open()
+        return native.rows, len(native.columns)
+
+    @property
+    def created(self) -> datetime | None:
+        """When it was published; ``None`` for a file that coframe did not write."""
+        seconds = self._open().created
+        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the publisher attached."""
+        return {key: value for key, value in self._open().metadata.items() if key != KIND}
+
+    def __len__(self) -> int:
+        return self._open().rows
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns
+
+    __iter__ = None
+
+    # Parts of it.
+
+    @overload
+    def __getitem__(self, key: str) -> Column: ...
+    @overload
+    def __getitem__(self, key: Sequence[str] | slice) -> Frame: ...
+    def __getitem__(self, key: str | Sequence[str] | slice) -> Column | Frame:
+        """``frame["x"]`` a column, ``frame[["a", "b"]]`` some columns, ``frame[10:20]`` some rows. Copies nothing.
+
+        A frame that came from pandas keeps the columns of its index.
+        """
+        native = self._open()
+        if isinstance(key, str):
+            return Column(self, self._position(key))
+        if isinstance(key, slice):
+            start, end, step = key.indices(native.rows)
+            if step != 1:
+                raise InvalidError(f"the row range {start}:{end}:{step}: expected a step of 1")
+            return Frame._of(native.slice(start, max(start, end)), self._lifetime)
+        if isinstance(key, Sequence) and all(isinstance(name, str) for name in key):
+            for name in key:
+                self._position(name)
+            index = [name for name in _pandas.index_columns(native) if name not in key and name in native.columns]
+            return Frame._of(native.select([*key, *index]), self._lifetime)
+        raise InvalidError(f"frame[{key!r}]: expected a column's name, a list of names or a range of rows")
+
+    def _position(self, name: str) -> int:
+        columns = self._open().columns
+        if name not in columns:
+            raise ColumnNotFoundError(f"there is no column `{name}` in the frame `{self.name}`; it has {', '.join(columns)}")
+        return columns.index(name)
+
+    def split(self, n: int) -> list[Frame]:
+        """Cuts the frame into ``n`` row ranges, in order, that differ by at most one row. Copies nothing."""
+        parts = operator.index(n)
+        if parts < 1:
+            raise InvalidError(f"split({n}): expected at least one part")
+        return [Frame._of(part, self._lifetime) for part in self._open().split(parts)]
+
+    # What it becomes.
+
+    def polars(self) -> Any:
+        """A DataFrame of Polars, on the mapped bytes. Keys of categoricals are read once, others are not touched."""
+        return _polars.data_frame(self._open())
+
+    def lazy(self) -> Any:
+        """A LazyFrame of Polars, on the mapped bytes."""
+        return _polars.lazy_frame(self._open())
+
+    def arrow(self, *, views: bool = False) -> Any:
+        """A Table of pyarrow, on the mapped bytes.
+
+        Views are cast to large strings and binaries, which copies them: pyarrow cannot compare, filter, take or sort views.
+        ``views=True`` shares them as they are.
+        """
+        return _pandas.arrow_table(self._open(), views)
+
+    def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
+        """A DataFrame of pandas with the index that it was published with.
+
+        By default the columns are of ArrowDtype, on the mapped bytes (views cast as in :meth:`arrow`). ``dtypes="numpy"``
+        gives the dtypes that it was published with: numbers without nulls share the mapped bytes and are read-only, others
+        are copied.
+        """
+        return _pandas.data_frame(self._open(), dtypes, views)
+
+    def table(self) -> Any:
+        """The kind of table that was published: a DataFrame of Polars or pandas, a Table of pyarrow or a dict of arrays.
+
+        pandas comes back with its own dtypes. A frame that was not published from Python is a DataFrame of Polars.
+        """
+        kind = self._open().metadata.get(KIND)
+        if kind == "pandas":
+            return self.pandas(dtypes="numpy")
+        if kind == "arrow":
+            return self.arrow()
+        if kind == "numpy":
+            return {name: self[name].numpy() for name in self.columns}
+        return self.polars()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._open().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        return self._open().__arrow_c_schema__()
+
+    def explain(self) -> Explain:
+        """Tells for each column how many bytes are shared, how many were copied, and what each library would copy."""
+        return explain(self._open())
+
+    # How it travels.
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Frame, (self.handle,))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> str:
+        return self._text if self._text is not None else self._open().handle
+
+    def __dask_tokenize__(self) -> str:
+        return self._identity()
+
+    # How it looks.
+
+    def __repr__(self) -> str:
+        if self._native is None:
+            return f"<coframe.Frame {'freed' if self._freed else self._text}>"
+        native = self._native
+        megabytes = native.bytes / 1e6
+        return (
+            f"<coframe.Frame {native.name}@{native.version}: {native.rows} rows, {len(native.columns)} columns, "
+            f"{megabytes:.1f} MB>"
+        )
+
+    def _repr_html_(self) -> str:
+        head = f"<p>{html.escape(repr(self))}</p>"
+        part = self[:10]
+        for package, method in (("polars", part.polars), ("pandas", part.pandas)):
+            if _packages.installed(package):
+                return f"{head}{method()._repr_html_()}"
+        rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(kind)}</td></tr>" for name, kind in self.schema.items())
+        return f"{head}<table><tr><th>column</th><th>type</th></tr>{rows}</table>"
+
+
+class Column:
+    """One column of a frame."""
+
+    __slots__ = ("_frame", "_position")
+
+    def __init__(self, frame: Frame, position: int) -> None:
+        self._frame = frame
+        self._position = position
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._frame.columns[self._position]
+
+    @property
+    def type(self) -> str:
+        """Its Arrow type, as text."""
+        return self._frame._open().types[self._position]
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def numpy(self, *, copy: bool | None = None) -> Any:
+        """A numpy array: read-only and on the mapped bytes for columns of a fixed width without nulls.
+
+        What cannot be shared is copied; with ``copy=False`` that is a :class:`coframe.WouldCopyError`, which says why.
+        ``copy=True`` always gives an array of its own. Nulls become NaN, NaT or None. A column of lists of one length has
+        two dimensions.
+        """
+        return _numpy_out.array(self._frame._open(), self._position, copy)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy(copy=copy)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def polars(self) -> Any:
+        """A Series of Polars."""
+        return _polars.data_frame(self._alone()).to_series()
+
+    def arrow(self, *, views: bool = False) -> Any:
+        """A ChunkedArray of pyarrow."""
+        return _pandas.arrow_table(self._alone(), views).column(0)
+
+    def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
+        """A Series of pandas, with the index of its frame."""
+        return self._frame[[self.name]].pandas(dtypes=dtypes, views=views)[self.name]
+
+    def _alone(self) -> _Native:
+        return self._frame._open().select([self.name])
+
+    def __repr__(self) -> str:
+        return f"<coframe.Column {self.name} of {self._frame!r}: {self.type}>"

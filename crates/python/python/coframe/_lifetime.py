@@ -1,0 +1,79 @@
+"""How long things without a name of their own live: in a session of this process."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import threading
+from collections.abc import Callable
+
+from . import _coframe
+
+_lock = threading.Lock()
+_counter = itertools.count(1)
+#: The session of a process in a store. A forked child finds its parent's here, and leaves them alone.
+_sessions: dict[tuple[int, str], _coframe.Session] = {}
+
+
+def session_of(store: _coframe.Store) -> _coframe.Store:
+    """This process's own session in a store, begun at the first call."""
+    key = (os.getpid(), os.fspath(store.path))
+    with _lock:
+        session = _sessions.get(key)
+        found = session.store() if session is not None else None
+        if found is None:
+            session = _sessions[key] = store.session()
+            found = session.store()
+    assert found is not None
+    return found
+
+
+def new_name(kind: str) -> str:
+    """A name that this process has not used."""
+    return f"{kind}-{next(_counter)}"
+
+
+@atexit.register
+def _end_sessions() -> None:
+    for (process, _), session in list(_sessions.items()):
+        if process == os.getpid():
+            session.end()
+
+
+def _after_fork() -> None:
+    global _lock
+    # Another thread of the parent may have held it.
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Lifetime:
+    """Removes a name of a session when the last part of its frame is gone, unless somebody else may have its handle."""
+
+    __slots__ = ("_pinned", "_process", "_remove")
+
+    def __init__(self, remove: Callable[[], object]) -> None:
+        self._remove: Callable[[], object] | None = remove
+        self._process = os.getpid()
+        self._pinned = False
+
+    def pin(self) -> None:
+        """From now on only :meth:`end` and the end of the session remove it."""
+        self._pinned = True
+
+    def end(self) -> None:
+        """Removes the name. In a forked child it does nothing."""
+        remove, self._remove = self._remove, None
+        if remove is not None and self._process == os.getpid():
+            remove()
+
+    def __del__(self) -> None:
+        # At the end of the interpreter the session takes all of its names away.
+        if not self._pinned and os is not None:
+            try:
+                self.end()
+            except Exception:
+                pass

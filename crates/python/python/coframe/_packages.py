@@ -1,0 +1,46 @@
+"""The packages that tables come from and go to. None is needed to import coframe."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+from ._errors import MissingPackageError
+
+
+def need(package: str, why: str) -> ModuleType:
+    """Imports a package, or says why it is needed and how to get it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(f"{why} needs {package}, which is not installed: pip install {package}") from error
+
+
+def is_a(thing: Any, package: str, *names: str) -> bool:
+    """Whether a thing is an instance of a class of a package, without importing it: whoever has an instance did."""
+    module = sys.modules.get(package)
+    classes = tuple(getattr(module, name) for name in names if hasattr(module, name))
+    return bool(classes) and isinstance(thing, classes)
+
+
+def kind(thing: Any) -> str | None:
+    """What kind of table a thing is: what :meth:`coframe.Frame.table` gives back."""
+    if is_a(thing, "polars", "DataFrame", "LazyFrame"):
+        return "polars"
+    if is_a(thing, "pandas", "DataFrame"):
+        return "pandas"
+    if is_a(thing, "pyarrow", "Table", "RecordBatch", "RecordBatchReader"):
+        return "arrow"
+    if isinstance(thing, dict) and thing and all(is_a(value, "numpy", "ndarray") for value in thing.values()):
+        return "numpy"
+    if hasattr(thing, "__arrow_c_stream__") or hasattr(thing, "__arrow_c_array__"):
+        return "arrow"
+    return None
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported."""
+    return package in sys.modules or importlib.util.find_spec(package) is not None

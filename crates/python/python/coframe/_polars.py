@@ -1,0 +1,122 @@
+"""Frames as DataFrames of Polars, on the mapped bytes.
+
+Polars imports a dictionary by building new keys. Here the keys cross as plain integers, and ``cat.to`` makes them
+categories again: it shares the keys and reads each once, to check that it has a category.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import _packages
+
+if TYPE_CHECKING:
+    from ._coframe import Frame as Native
+
+_KEYS = {"UInt8": 8, "UInt16": 16, "UInt32": 32}
+
+
+class _Keys(NamedTuple):
+    """A dictionary column whose keys Polars can take as they are."""
+
+    position: int
+    name: str
+    dtype: Any
+    #: Holds the categories of this process in place.
+    categories: Any
+
+
+def data_frame(native: Native) -> Any:
+    """A ``pl.DataFrame``."""
+    pl = _packages.need("polars", "Frame.polars")
+    keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
+    df = _physical(pl, native, keys)
+    return df.with_columns(df[key.name].cat.to(key.dtype) for key in keys) if keys else df
+
+
+def lazy_frame(native: Native) -> Any:
+    """A ``pl.LazyFrame``; categories are checked for the columns that the query uses."""
+    pl = _packages.need("polars", "Frame.lazy")
+    keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
+    lazy = _physical(pl, native, keys).lazy()
+    return lazy.with_columns(pl.col(key.name).cat.to(key.dtype) for key in keys) if keys else lazy
+
+
+def _physical(pl: Any, native: Native, keys: list[_Keys]) -> Any:
+    batches = native.polars_batches([key.position for key in keys])
+    if not batches:
+        return pl.DataFrame(native)
+    parts = [pl.DataFrame(batch) for batch in batches]
+    return parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)
+
+
+def _dictionaries(native: Native) -> list[int]:
+    return [position for position, text in enumerate(native.types) if text.startswith("Dictionary(")]
+
+
+def _keys(pl: Any, native: Native, position: int) -> _Keys | None:
+    """How the keys of a dictionary column cross; ``None`` where Polars must import it in its own way."""
+    width = next((width for name, width in _KEYS.items() if native.types[position].startswith(f"Dictionary({name},")), None)
+    values = native.dictionary(position)
+    if width is None or values is None or not hasattr(pl.Series.cat, "to"):
+        return None
+    texts = pl.Series(_Array(values))
+    if texts.dtype != pl.String or texts.null_count():
+        return None
+    dtype = _dtype(pl, native.field_metadata(position) or {}, texts)
+    if dtype is None:
+        return None
+    # The categories of this process must number the texts as the frame does.
+    own = texts.cast(dtype)
+    physical = own.to_physical()
+    agrees = physical.dtype == getattr(pl, f"UInt{width}") and (physical == pl.int_range(len(texts), eager=True)).all()
+    return _Keys(position, native.columns[position], dtype, own) if agrees else None
+
+
+def _dtype(pl: Any, metadata: dict[str, str], texts: Any) -> Any:
+    if "_PL_ENUM_VALUES2" in metadata:
+        return pl.Enum(texts)
+    if (text := metadata.get("_PL_CATEGORICAL2")) is not None:
+        name, rest = _one(text)
+        namespace, physical = _one(rest)
+        kinds = {"u8": pl.UInt8, "u16": pl.UInt16, "u32": pl.UInt32}
+        if not name and not namespace:
+            return pl.Categorical
+        return pl.Categorical(pl.Categories(name, namespace=namespace, physical=kinds[physical.rstrip(";")]))
+    return pl.Categorical
+
+
+def _one(text: str) -> tuple[str, str]:
+    """Polars writes a text with its length in bytes in front: ``3;abc``."""
+    length, _, rest = text.partition(";")
+    encoded = rest.encode()
+    return encoded[: int(length)].decode(), encoded[int(length) :].decode()
+
+
+class _Array:
+    """An array that is exported already, once."""
+
+    def __init__(self, capsules: tuple[object, object]) -> None:
+        self._capsules = capsules
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        return self._capsules
+
+
+def work(native: Native) -> dict[str, str]:
+    """Columns that cost Polars work in the number of rows, and why; as far as it is known without Polars."""
+    found = {}
+    for name, text in zip(native.columns, native.types, strict=True):
+        if text.startswith("Dictionary("):
+            if any(text.startswith(f"Dictionary({key},") for key in _KEYS):
+                found[name] = "Polars reads each key once, to check that it has a category; the keys are shared"
+            else:
+                found[name] = "Polars builds keys of its own, since it has no signed ones"
+        elif "Dictionary(" in text:
+            found[name] = "Polars builds keys of its own for dictionaries inside lists and structs"
+        elif "Time64" in text or "Time32" in text:
+            found[name] = "Polars reads each time once, to check that it is one of a day"
+        elif re.search(r"\b(Large)?(Utf8|Binary)\b", text):
+            found[name] = 'Polars makes views of strings and binaries; publish with layout="views" to share them'
+    return found

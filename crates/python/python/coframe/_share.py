@@ -1,0 +1,116 @@
+"""Sharing a table with workers in one line."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from . import _packages
+from ._coframe import Frame as _Native
+from ._frame import Frame
+from ._lifetime import Lifetime, new_name, session_of
+from ._store import Layout, Store, native_of
+from ._tables import KIND, source
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SharedFrame(Frame):
+    """A frame without a name of its own, in a session of this process.
+
+    It goes when the last reference to it goes, like any object. Once it has been pickled it stays, because some worker
+    may not have opened it yet: until :meth:`free`, the end of its ``with``, or the end of this process.
+    """
+
+    __slots__ = ()
+
+    def free(self) -> None:
+        """Takes the frame away. Workers that have it open, and arrays made from it, keep their memory."""
+        if self._lifetime is not None:
+            self._lifetime.end()
+        self._native, self._freed = None, True
+
+    def __enter__(self) -> SharedFrame:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+
+def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, layout: Layout = "source") -> SharedFrame:
+    """Puts a table into shared memory for the workers of this process: ``pool.map(partial(f, coframe.share(df)), items)``.
+
+    ``f`` gets the frame and calls ``.polars()``, ``.pandas()`` or the like; :func:`partial` gives it the table directly.
+    """
+    exporter, rest, kind = source(table)
+    session = session_of(native_of(store))
+    name = new_name("share")
+    native: _Native = session.publish(
+        name,
+        exporter,
+        rest,
+        layout=layout,
+        keep=0,
+        metadata=[] if kind is None else [(KIND, kind)],
+        if_version=None,
+        batch_rows=None,
+    )
+    frame = SharedFrame._of(native, Lifetime(functools.partial(session.remove, name)))
+    assert isinstance(frame, SharedFrame)
+    return frame
+
+
+def tables(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorates a function that is written for tables: each frame among its arguments arrives as the table it was.
+
+    ``pool.map(partial(f, coframe.share(df)), items)`` then gives ``f`` a DataFrame of the kind that ``df`` is.
+    """
+
+    @functools.wraps(function)
+    def with_tables(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*map(_table, args), **{name: _table(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
+
+    return with_tables
+
+
+def _table(argument: Any) -> Any:
+    return argument.table() if isinstance(argument, Frame) else argument
+
+
+class partial(Generic[R]):
+    """As ``functools.partial``, with each table among the arguments in shared memory.
+
+    ``pool.map(coframe.partial(f, df), items)``: workers call ``f`` with a DataFrame of the same kind, on the shared bytes.
+    Numbers of a pandas DataFrame are read-only there: copy what ``f`` changes.
+    """
+
+    def __init__(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> None:
+        self.func = function
+        self.args = tuple(map(_shared, args))
+        self.keywords = {name: _shared(value) for name, value in kwargs.items()}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        keywords = {name: _table(value) for name, value in {**self.keywords, **kwargs}.items()}
+        return self.func(*map(_table, (*self.args, *args)), **keywords)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_partial_again, (self.func, self.args, self.keywords))
+
+    def __repr__(self) -> str:
+        return f"coframe.partial({self.func!r}, *{self.args!r}, **{self.keywords!r})"
+
+
+def _shared(argument: Any) -> Any:
+    is_table = not isinstance(argument, Frame) and _packages.kind(argument) is not None
+    return share(argument) if is_table else argument
+
+
+def _partial_again(function: Callable[..., R], args: tuple[Any, ...], keywords: dict[str, Any]) -> partial[R]:
+    # Not through __init__: what is shared is shared, and unpickling opens nothing.
+    again = partial.__new__(partial)
+    again.func, again.args, again.keywords = function, args, keywords
+    return again

@@ -1,0 +1,255 @@
+"""Stores and sessions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from . import _coframe, _tables
+from ._errors import ClosedError, InvalidError
+from ._frame import Frame
+
+Layout = Literal["source", "views", "classic"]
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """One name of a store."""
+
+    name: str
+    version: int
+    rows: int
+    columns: int
+    nbytes: int
+    created: datetime | None
+    #: Older versions that are still there, because they are kept or in use.
+    superseded: list[int]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep removed."""
+
+    segments: int
+    sessions: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a store holds and how much room is left, in bytes."""
+
+    frames: int
+    segments: int
+    nbytes: int
+    free: int
+    total: int
+
+
+@dataclass(frozen=True)
+class User:
+    """A process that maps a frame now."""
+
+    pid: int
+    command: str
+    version: int
+    #: Its share of the resident pages in bytes; ``None`` where the kernel does not tell.
+    pss: int | None
+
+
+class _Any:
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+#: The default of ``if_version``: publish whatever the latest version is.
+ANY: Any = _Any()
+
+
+class Store:
+    """A directory that holds frames under names: ``$COFRAME_STORE``, else ``/dev/shm/coframe-<uid>``, or a path.
+
+    Made (mode 0700) when it is missing. Works with ``with``; closing changes nothing on disk.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self._native: _coframe.Store | None = _coframe.Store(None if path is None else os.fspath(path))
+
+    def _open(self) -> _coframe.Store:
+        if self._native is None:
+            raise ClosedError("the store was closed: open it again")
+        return self._native
+
+    @property
+    def path(self) -> str:
+        """The directory of the store."""
+        return os.fspath(self._open().path)
+
+    def close(self) -> None:
+        """Lets go of the directory. Frames stay as they are, open ones too."""
+        self._native = None
+
+    def __enter__(self) -> Store:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def publish(
+        self,
+        table: Any,
+        name: str,
+        *,
+        keep: int = 0,
+        layout: Layout = "source",
+        if_version: int | None = ANY,
+        batch_rows: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Frame:
+        """Publishes a table as the latest version of a name, at once, and returns the frame.
+
+        Copies the table's bytes once. ``keep``: how many superseded versions stay though nobody uses them. ``layout``:
+        strings as the table has them ("source"), as views for Polars ("views"), or as offsets ("classic"). ``if_version``:
+        publish only if this is the latest version (``None``: only if the name is free). ``batch_rows``: rows of a record batch.
+        """
+        exporter, rest, kind = _tables.source(table)
+        if not isinstance(keep, int) or not 0 <= keep < 2**32:
+            raise InvalidError(f"keep={keep!r}: expected a number of versions")
+        pairs = [(str(key), str(value)) for key, value in (metadata or {}).items()]
+        if kind is not None:
+            pairs.append((_tables.KIND, kind))
+        # Rust's Option<Option<u64>>: nothing, or a condition.
+        condition: tuple[int | None] | None = None if if_version is ANY else (if_version,)
+        native = self._open().publish(
+            name,
+            exporter,
+            rest,
+            layout=layout,
+            keep=keep,
+            metadata=pairs,
+            if_version=condition,
+            batch_rows=batch_rows,
+        )
+        return Frame._of(native)
+
+    def import_file(
+        self, path: str | os.PathLike[str], name: str, *, keep: int = 0, layout: Layout = "source"
+    ) -> Frame:
+        """Publishes an Arrow IPC file or stream that anybody wrote, uncompressed. Every value is checked."""
+        return Frame._of(self._open().import_file(name, os.fspath(path), layout, keep))
+
+    def open(self, name: str, *, version: int | None = None, columns: list[str] | None = None) -> Frame:
+        """Opens the latest version of a name, or one version; in microseconds, whatever the size.
+
+        ``columns``: only these, others are not looked at.
+        """
+        native = self._open().open(name, version, columns if version is None else None)
+        frame = Frame._of(native)
+        return frame if version is None or columns is None else frame[columns]
+
+    def ls(self) -> list[FrameInfo]:
+        """All names with their latest versions, in order."""
+        return [
+            FrameInfo(name, version, rows, columns, nbytes, _time(created), superseded)
+            for name, version, rows, columns, nbytes, created, superseded in self._open().list()
+        ]
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of a name that can be opened, ascending."""
+        return self._open().versions(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._open().exists(name)
+
+    def remove(self, name: str) -> bool:
+        """Takes a name away, with all its versions; ``False`` when there was none. Whoever has it open keeps it."""
+        return self._open().remove(name)
+
+    def wait(self, name: str, newer_than: int = 0, timeout: float | None = None) -> int | None:
+        """Blocks until the latest version of a name is above ``newer_than``, and returns it; ``None`` when time is over."""
+        return self._open().wait(name, newer_than, timeout)
+
+    def sweep(self) -> Swept:
+        """Removes what dead processes left and superseded versions that nobody uses. Runs by itself at every publish."""
+        return Swept(*self._open().sweep())
+
+    def usage(self) -> Usage:
+        """What the store holds and how much room is left."""
+        return Usage(*self._open().usage())
+
+    def users(self, name: str) -> list[User]:
+        """The processes that map a version of a name now, as far as this user can see."""
+        return [User(*user) for user in self._open().users(name)]
+
+    def verify(self, name: str) -> Frame:
+        """Checks every value of the latest version of a name, and returns it."""
+        return Frame._of(self._open().verify(name))
+
+    def session(self) -> Session:
+        """Begins a session: frames that die with this process, or at the end of a ``with``."""
+        return Session(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_store_later, (self.path,))
+
+    def __repr__(self) -> str:
+        return f"<coframe.{type(self).__name__} {self.path if self._native else 'closed'}>"
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+
+class _LaterStore(Store):
+    """A store that was unpickled: opened at its first use, so that unpickling never raises."""
+
+    def __init__(self, path: str) -> None:
+        self._native = None
+        self._later: str | None = path
+
+    def _open(self) -> _coframe.Store:
+        if self._native is None and self._later is not None:
+            self._native = _coframe.Store(self._later)
+        return super()._open()
+
+    def close(self) -> None:
+        self._later = None
+        super().close()
+
+
+def _store_later(path: str) -> Store:
+    return _LaterStore(path)
+
+
+class Session(Store):
+    """A part of a store whose frames die with this process, or at the end of a ``with``. Works as a store of its own."""
+
+    def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
+        self._session = native_of(store).session()
+        self._native = self._session.store()
+
+    def close(self) -> None:
+        """Ends the session: its names go, and whoever has a frame open keeps it. In a forked child it removes nothing."""
+        self._native = None
+        self._session.end()
+
+    def __enter__(self) -> Session:
+        self._open()
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a session cannot be pickled: it belongs to one process; send its frames instead")
+
+
+def store_of(store: Store | str | os.PathLike[str] | None) -> Store:
+    """A store, the one at a path, or the default one."""
+    return store if isinstance(store, Store) else Store(store)
+
+
+def native_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
+    """The native part of :func:`store_of`."""
+    return store_of(store)._open()

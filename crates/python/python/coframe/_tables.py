@@ -1,0 +1,81 @@
+"""Tables in: every kind of table as something with Arrow's C interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import _packages
+from ._errors import InvalidError, UnsupportedError
+
+#: User metadata of a frame that came from Python: the kind of table that it was.
+KIND = "python"
+
+
+def source(table: Any) -> tuple[Any, Iterator[Any] | None, str | None]:
+    """The table as an exporter of Arrow data, the tables that follow it, and its kind."""
+    kind = _packages.kind(table)
+    if kind == "polars":
+        return *_polars(table), kind
+    if kind == "pandas":
+        return _pandas(table), None, kind
+    if isinstance(table, dict):
+        from ._numpy import columns
+
+        return columns(table), None, "numpy"
+    if kind is not None:
+        return table, None, kind
+    found = f"{type(table).__module__}.{type(table).__qualname__}"
+    raise InvalidError(
+        f"a table of type {found}: expected a DataFrame or LazyFrame of Polars, a DataFrame of pandas, a table of pyarrow, "
+        "a relation of DuckDB, a dict of numpy arrays, or anything with __arrow_c_stream__ or __arrow_c_array__"
+    )
+
+
+def _polars(table: Any) -> tuple[Any, Iterator[Any] | None]:
+    import polars as pl
+
+    if isinstance(table, pl.DataFrame):
+        for name, dtype in table.schema.items():
+            _refuse_objects(pl, name, dtype)
+        return table, None
+    schema = table.collect_schema()
+    for name, dtype in schema.items():
+        _refuse_objects(pl, name, dtype)
+    if hasattr(table, "collect_batches"):
+        return pl.DataFrame(schema=schema), iter(table.collect_batches(maintain_order=True, engine="streaming"))
+    return table.collect(engine="streaming"), None
+
+
+def _refuse_objects(pl: Any, name: str, dtype: Any) -> None:
+    # Polars hands over the addresses of Python objects otherwise.
+    if dtype == pl.Object or any(inner == pl.Object for inner in _inner(dtype)):
+        raise UnsupportedError(
+            f"column `{name}` of dtype {dtype} is not supported; cast it to a dtype that Arrow has, or leave it out"
+        )
+
+
+def _inner(dtype: Any) -> Iterator[Any]:
+    inner = getattr(dtype, "inner", None)
+    children = [inner] if inner is not None else [field.dtype for field in getattr(dtype, "fields", ())]
+    for child in children:
+        yield child
+        yield from _inner(child)
+
+
+def _pandas(table: Any) -> Any:
+    pa = _packages.need("pyarrow", "publishing a DataFrame of pandas")
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidError(f"column `{twice[0]}` is there twice: rename one of them")
+    try:
+        return pa.Table.from_pandas(table)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        # pyarrow's second argument names the column.
+        column = next((name for name in names if f"column {name} " in str(error)), None)
+        which = f"column `{column}`" if column is not None else "the DataFrame"
+        reason = error.args[0] if error.args else error
+        raise UnsupportedError(
+            f"{which} holds what Arrow has no type for ({reason}); give it one type, or leave it out"
+        ) from error

@@ -1,0 +1,99 @@
+//! Which exception an error of the library becomes: the classes of `coframe._errors`, which mirror its predicates.
+
+use std::{error::Error as _, io};
+
+use arrow::error::ArrowError;
+use coframe::Error;
+use pyo3::{prelude::*, types::PyType};
+
+/// What a call of this module ends with when it has no result.
+pub(crate) enum Failure {
+    Coframe(Error),
+    Python(PyErr),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Coframe(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Python(error) => error,
+            Failure::Coframe(error) => Python::attach(|py| of_library(py, &error)),
+        }
+    }
+}
+
+fn of_library(py: Python<'_>, error: &Error) -> PyErr {
+    if let Some(cause) = python_cause(py, error) {
+        return cause;
+    }
+    let class = if error.is_not_found() {
+        "NotFoundError"
+    } else if error.is_superseded() {
+        "SupersededError"
+    } else if error.is_conflict() {
+        "ConflictError"
+    } else if error.is_no_space() {
+        "NoSpaceError"
+    } else if error.is_corrupt() {
+        "CorruptError"
+    } else if error.is_unsupported() {
+        "UnsupportedError"
+    } else if error.is_untrusted() {
+        "UntrustedError"
+    } else if error.is_busy() {
+        "BusyError"
+    } else if error.is_would_copy() {
+        "WouldCopyError"
+    } else if error.is_invalid() {
+        "InvalidError"
+    } else if error.is_poisoned() {
+        "PoisonedError"
+    } else if error.is_broken() {
+        "BrokenError"
+    } else if error.source().is_some_and(|source| source.is::<io::Error>()) {
+        "SystemCallError"
+    } else {
+        "Error"
+    };
+    // Its Debug form is the message followed by its sources.
+    exception(py, class, &format!("{error:?}"))
+}
+
+/// An exception of the package, for what this module finds by itself.
+pub(crate) fn exception(py: Python<'_>, class: &str, message: &str) -> PyErr {
+    let found = || py.import("coframe._errors")?.getattr(class)?.cast_into::<PyType>().map_err(PyErr::from);
+    match found() {
+        Ok(class) => PyErr::from_type(class, message.to_owned()),
+        Err(error) => error,
+    }
+}
+
+/// The exception of Python code that the library called, such as the source of a table.
+fn python_cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<PyErr>() {
+            return Some(cause.clone_ref(py));
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// An exception on its way through a reader of record batches.
+pub(crate) fn through_arrow(error: PyErr) -> ArrowError {
+    ArrowError::ExternalError(Box::new(error))
+}

@@ -1,0 +1,166 @@
+//! Batches out, by Arrow's C data interface: as a stream for any reader, or one by one as Polars takes them.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, make_array},
+    compute::cast,
+    datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
+    error::ArrowError,
+    ffi::{FFI_ArrowArray, FFI_ArrowSchema},
+};
+use coframe::Frame;
+use pyo3::{
+    prelude::*,
+    types::{PyCapsule, PyTuple},
+};
+use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
+
+use crate::{
+    error::{Result, exception},
+    import::{EXTENSION, WIDE},
+};
+
+fn failed(py: Python<'_>, error: &ArrowError) -> PyErr {
+    exception(py, "UnsupportedError", &format!("the frame cannot be handed over: {error}"))
+}
+
+pub(crate) fn schema<'py>(py: Python<'py>, schema: &Schema) -> Result<Bound<'py, PyCapsule>> {
+    Ok(to_schema_pycapsule(py, schema).map_err(PyErr::from)?)
+}
+
+/// All batches of a frame, on the mapped bytes; `classic`: views cast to large strings and binaries on the way.
+pub(crate) fn stream<'py>(
+    py: Python<'py>,
+    frame: &Frame,
+    classic: bool,
+    requested: Option<Bound<'py, PyCapsule>>,
+) -> Result<Bound<'py, PyCapsule>> {
+    let schema = if classic { classic_schema(frame.schema()) } else { frame.schema().clone() };
+    let fields = schema.fields().clone();
+    let field = Field::new_struct("", fields.clone(), false).with_metadata(schema.metadata().clone());
+    let batches = py.detach(|| frame.batches().to_vec());
+    let arrays = batches.into_iter().map(move |batch| {
+        let batch = if classic { conform(&batch, &schema)? } else { batch };
+        Ok(Arc::new(StructArray::from(batch)) as ArrayRef)
+    });
+    let arrays = Box::new(ArrayIterator::new(arrays, field.into()));
+    Ok(to_stream_pycapsule(py, arrays, requested).map_err(PyErr::from)?)
+}
+
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        let same = column.data_type() == field.data_type();
+        if same { Ok(column.clone()) } else { cast(column, field.data_type()) }
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect::<std::result::Result<_, _>>()?)
+}
+
+fn classic_schema(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(classic_field).collect::<Fields>();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn classic_field(field: &FieldRef) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_data_type(classic_type(field.data_type())))
+}
+
+/// The type without views: pyarrow cannot compare, filter or sort them, and pandas' ArrowDtype breaks on them.
+fn classic_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::LargeUtf8,
+        DataType::BinaryView => DataType::LargeBinary,
+        DataType::List(item) => DataType::List(classic_field(item)),
+        DataType::LargeList(item) => DataType::LargeList(classic_field(item)),
+        DataType::FixedSizeList(item, width) => DataType::FixedSizeList(classic_field(item), *width),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(classic_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(classic_field(entries), *sorted),
+        DataType::Dictionary(key, values) => DataType::Dictionary(key.clone(), Box::new(classic_type(values))),
+        other => other.clone(),
+    }
+}
+
+/// Whether the classic form of a type is another one, so that going there copies.
+pub(crate) fn has_views(data_type: &DataType) -> bool {
+    classic_type(data_type) != *data_type
+}
+
+/// One batch as Polars takes it without work in the number of rows: dictionaries whose position is given as their keys,
+/// 128-bit integers under Polars' own format.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Batch {
+    batch: RecordBatch,
+}
+
+impl Batch {
+    pub(crate) fn of(py: Python<'_>, batch: &RecordBatch, keys: &[usize]) -> Result<Self> {
+        let columns = batch.columns().iter().zip(batch.schema_ref().fields()).enumerate();
+        let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = columns
+            .map(|(position, (column, field))| match column.as_any_dictionary_opt() {
+                Some(dictionary) if keys.contains(&position) => {
+                    let keys = make_array(dictionary.keys().to_data());
+                    (Arc::new(Field::new(field.name(), keys.data_type().clone(), true)), keys)
+                }
+                _ => (field.clone(), column.clone()),
+            })
+            .unzip();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+            .map_err(|e| failed(py, &e))?;
+        Ok(Self { batch })
+    }
+}
+
+#[pymethods]
+impl Batch {
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> Result<Bound<'py, PyTuple>> {
+        // Polars asks for none, and what is here is made for it.
+        drop(requested_schema);
+        let schema = ffi_schema(&Field::new_struct("", self.batch.schema().fields().clone(), false));
+        let schema = PyCapsule::new_with_value(py, schema.map_err(|e| failed(py, &e))?, c"arrow_schema")?;
+        let array = FFI_ArrowArray::new(&StructArray::from(self.batch.clone()).to_data());
+        let array = PyCapsule::new_with_value(py, array, c"arrow_array")?;
+        Ok(PyTuple::new(py, [schema, array])?)
+    }
+}
+
+/// The schema of a field, 128-bit integers under Polars' formats.
+fn ffi_schema(field: &Field) -> std::result::Result<FFI_ArrowSchema, ArrowError> {
+    if !is_wide(field) {
+        return FFI_ArrowSchema::try_from(field);
+    }
+    let own = field.metadata().get(EXTENSION).and_then(|found| WIDE.iter().find(|(_, extension)| extension == found));
+    let (format, children) = match field.data_type() {
+        DataType::Struct(fields) => ("+s".to_owned(), fields.iter().collect()),
+        DataType::LargeList(item) => ("+L".to_owned(), vec![item]),
+        DataType::List(item) => ("+l".to_owned(), vec![item]),
+        DataType::FixedSizeList(item, width) => (format!("+w:{width}"), vec![item]),
+        _ => (own.map(|(polars, _)| (*polars).to_owned()).unwrap_or_default(), vec![]),
+    };
+    let children = children.into_iter().map(|child| ffi_schema(child)).collect::<std::result::Result<Vec<_>, _>>()?;
+    FFI_ArrowSchema::try_new(&format, children, None)?.with_name(field.name())
+}
+
+fn is_wide(field: &Field) -> bool {
+    match field.data_type() {
+        DataType::Struct(fields) => fields.iter().any(|field| is_wide(field)),
+        DataType::LargeList(item) | DataType::List(item) | DataType::FixedSizeList(item, _) => is_wide(item),
+        DataType::FixedSizeBinary(16) => {
+            field.metadata().get(EXTENSION).is_some_and(|found| WIDE.iter().any(|(_, extension)| extension == found))
+        }
+        _ => false,
+    }
+}
+
+/// A dictionary's values, as an array of strings.
+pub(crate) fn dictionary<'py>(py: Python<'py>, column: &dyn Array) -> Result<Option<Bound<'py, PyTuple>>> {
+    let Some(dictionary) = column.as_any_dictionary_opt() else { return Ok(None) };
+    let field = Field::new("", dictionary.values().data_type().clone(), true);
+    let capsules = pyo3_arrow::ffi::to_array_pycapsules(py, field.into(), dictionary.values(), None);
+    Ok(Some(capsules.map_err(PyErr::from)?))
+}

@@ -1,0 +1,233 @@
+//! An open frame, as `coframe.Frame` holds it.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{Array, AsArray},
+    buffer::Buffer,
+    datatypes::{DataType, TimeUnit},
+};
+use coframe::{Handle, OpenOptions};
+use pyo3::{
+    prelude::*,
+    types::{PyCapsule, PyDict, PyTuple},
+};
+
+use crate::{error::Result, export};
+
+/// An open frame. The bytes stay mapped for as long as it, or an array that was made from it, lives.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Frame {
+    pub(crate) frame: coframe::Frame,
+}
+
+/// Name, Arrow type, bytes shared, bytes copied at opening and why, whether it holds views, whether numpy can share it.
+type Explained = (String, String, usize, usize, Option<String>, bool, Option<String>);
+
+#[pymethods]
+impl Frame {
+    /// Opens what a handle names.
+    #[staticmethod]
+    fn of_handle(py: Python<'_>, handle: &str) -> Result<Self> {
+        let frame = py.detach(|| handle.parse::<Handle>()?.open_with(&OpenOptions::new()))?;
+        Ok(Self { frame })
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.frame.name().as_str()
+    }
+
+    #[getter]
+    fn version(&self) -> u64 {
+        self.frame.version()
+    }
+
+    #[getter]
+    fn rows(&self) -> usize {
+        self.frame.rows()
+    }
+
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.frame.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    /// The Arrow type of each column, as text.
+    #[getter]
+    fn types(&self) -> Vec<String> {
+        self.frame.schema().fields().iter().map(|field| field.data_type().to_string()).collect()
+    }
+
+    /// What Polars noted about a column's type, such as the categories of an enum.
+    fn field_metadata(&self, position: usize) -> Option<BTreeMap<String, String>> {
+        let field = self.frame.schema().fields().get(position)?;
+        Some(field.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    #[getter]
+    fn schema_metadata(&self) -> BTreeMap<String, String> {
+        self.frame.schema().metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    #[getter]
+    fn bytes(&self) -> usize {
+        self.frame.bytes()
+    }
+
+    /// Seconds since the Unix epoch.
+    #[getter]
+    fn created(&self) -> Option<f64> {
+        let since = self.frame.created()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(since.as_secs_f64())
+    }
+
+    #[getter]
+    fn metadata(&self) -> BTreeMap<String, String> {
+        self.frame.metadata().clone()
+    }
+
+    #[getter]
+    fn handle(&self) -> String {
+        self.frame.handle().to_string()
+    }
+
+    fn select(&self, names: Vec<String>) -> Result<Self> {
+        Ok(Self { frame: self.frame.select(names)? })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Result<Self> {
+        Ok(Self { frame: self.frame.slice(start..end)? })
+    }
+
+    fn split(&self, parts: usize) -> Vec<Self> {
+        self.frame.split(parts).into_iter().map(|frame| Self { frame }).collect()
+    }
+
+    fn explain(&self, py: Python<'_>) -> Result<Vec<Explained>> {
+        let explain = py.detach(|| self.frame.explain())?;
+        let columns = explain.columns.into_iter().zip(self.frame.schema().fields()).enumerate();
+        let explained = columns.map(|(position, (column, field))| {
+            let views = export::has_views(field.data_type());
+            let (_, numpy) = self.values(position);
+            (column.name, column.data_type, column.shared, column.copied, column.reason, views, numpy)
+        });
+        Ok(explained.collect())
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> Result<Bound<'py, PyCapsule>> {
+        export::stream(py, &self.frame, false, requested_schema)
+    }
+
+    /// The stream with views cast to large strings and binaries.
+    fn classic_stream<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyCapsule>> {
+        export::stream(py, &self.frame, true, None)
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyCapsule>> {
+        export::schema(py, self.frame.schema())
+    }
+
+    /// The batches for Polars, with the dictionaries at these positions as their keys.
+    fn polars_batches(&self, py: Python<'_>, keys: Vec<usize>) -> Result<Vec<export::Batch>> {
+        let batches = py.detach(|| self.frame.batches());
+        batches.iter().map(|batch| export::Batch::of(py, batch, &keys)).collect()
+    }
+
+    /// The values of the dictionary of a column; `None` for another column, or without rows.
+    fn dictionary<'py>(&self, py: Python<'py>, position: usize) -> Result<Option<Bound<'py, PyTuple>>> {
+        let column = self.frame.batches().first().and_then(|batch| batch.columns().get(position));
+        column.map_or(Ok(None), |column| export::dictionary(py, column))
+    }
+
+    /// The values of a column on the mapped bytes, for numpy, an object for each batch; or why they cannot be shared.
+    fn values(&self, position: usize) -> (Vec<Values>, Option<String>) {
+        let columns = self.frame.batches().iter().filter_map(|batch| batch.columns().get(position));
+        let mut values = Vec::new();
+        for column in columns {
+            if column.logical_null_count() > 0 {
+                return (Vec::new(), Some("some of its rows are null".to_owned()));
+            }
+            let Some(part) = Values::of(column.as_ref()) else {
+                let reason = format!("numpy has no type that lies in memory as {}", column.data_type());
+                return (Vec::new(), Some(reason));
+            };
+            values.push(part);
+        }
+        let reason = (values.len() != 1).then(|| format!("its {} record batches must be joined", values.len()));
+        (values, reason)
+    }
+}
+
+/// Values of a fixed width without nulls, which numpy sees through `__array_interface__`: read-only, on the mapped bytes.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Values {
+    buffer: Buffer,
+    kind: &'static str,
+    shape: Vec<usize>,
+}
+
+impl Values {
+    fn of(array: &dyn Array) -> Option<Self> {
+        if let Some(lists) = array.as_fixed_size_list_opt() {
+            let width = usize::try_from(lists.value_length()).ok()?;
+            let items = lists.values().slice(lists.value_offset(0).try_into().ok()?, lists.len() * width);
+            let inner = Self::of(&items).filter(|inner| inner.shape.len() == 1 && items.null_count() == 0)?;
+            return Some(Self { shape: vec![lists.len(), width], ..inner });
+        }
+        let data = array.to_data();
+        let kind = kind(data.data_type())?;
+        let width = data.data_type().primitive_width()?;
+        let buffer = data.buffers().first()?.slice_with_length(data.offset() * width, data.len() * width);
+        Some(Self { buffer, kind, shape: vec![data.len()] })
+    }
+}
+
+#[pymethods]
+impl Values {
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let interface = PyDict::new(py);
+        interface.set_item("version", 3)?;
+        interface.set_item("typestr", self.kind)?;
+        interface.set_item("shape", PyTuple::new(py, &self.shape)?)?;
+        interface.set_item("data", (self.buffer.as_ptr().expose_provenance(), true))?;
+        Ok(interface)
+    }
+}
+
+/// What numpy calls a type.
+fn kind(data_type: &DataType) -> Option<&'static str> {
+    Some(match data_type {
+        DataType::Int8 => "|i1",
+        DataType::Int16 => "<i2",
+        DataType::Int32 => "<i4",
+        DataType::Int64 => "<i8",
+        DataType::UInt8 => "|u1",
+        DataType::UInt16 => "<u2",
+        DataType::UInt32 => "<u4",
+        DataType::UInt64 => "<u8",
+        DataType::Float16 => "<f2",
+        DataType::Float32 => "<f4",
+        DataType::Float64 => "<f8",
+        DataType::Date64 => "<M8[ms]",
+        DataType::Timestamp(unit, None) => match unit {
+            TimeUnit::Second => "<M8[s]",
+            TimeUnit::Millisecond => "<M8[ms]",
+            TimeUnit::Microsecond => "<M8[us]",
+            TimeUnit::Nanosecond => "<M8[ns]",
+        },
+        DataType::Duration(unit) => match unit {
+            TimeUnit::Second => "<m8[s]",
+            TimeUnit::Millisecond => "<m8[ms]",
+            TimeUnit::Microsecond => "<m8[us]",
+            TimeUnit::Nanosecond => "<m8[ns]",
+        },
+        _ => return None,
+    })
+}

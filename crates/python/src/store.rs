@@ -1,0 +1,218 @@
+//! Stores and sessions.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use coframe::{Layout, OpenOptions, PublishOptions};
+use pyo3::{prelude::*, types::PyIterator};
+
+use crate::{
+    error::{Result, exception},
+    frame::Frame,
+    import::{Chain, Interruptible, Reader, reader},
+};
+
+/// How long a wait goes on before signal handlers, such as that of Ctrl-C, have their turn.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// A store, or the store of a session.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Store {
+    pub(crate) store: coframe::Store,
+}
+
+/// Name, version, rows, columns, bytes, created, superseded versions.
+type Info = (String, u64, usize, usize, usize, Option<f64>, Vec<u64>);
+/// Process, command, version, PSS.
+type User = (u32, String, u64, Option<u64>);
+
+#[pymethods]
+impl Store {
+    /// Opens a store, making it when it is missing; without a path the default one.
+    #[new]
+    #[pyo3(signature = (path=None))]
+    fn new(py: Python<'_>, path: Option<std::path::PathBuf>) -> Result<Self> {
+        let open = || path.map_or_else(coframe::Store::open_default, coframe::Store::at);
+        Ok(Self { store: py.detach(open)? })
+    }
+
+    #[getter]
+    fn path(&self) -> std::path::PathBuf {
+        self.store.path().to_owned()
+    }
+
+    #[pyo3(signature = (name, table, rest=None, *, layout, keep, metadata, if_version, batch_rows))]
+    #[expect(clippy::too_many_arguments, reason = "the options of a publish; Python has names for them")]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        table: &Bound<'_, PyAny>,
+        rest: Option<&Bound<'_, PyIterator>>,
+        layout: &str,
+        keep: u32,
+        metadata: Vec<(String, String)>,
+        if_version: Option<(Option<u64>,)>,
+        batch_rows: Option<usize>,
+    ) -> Result<Frame> {
+        let layout = layout_of(py, layout)?;
+        let mut options = PublishOptions::new().layout(layout).keep(keep);
+        options = metadata.into_iter().fold(options, |options, (key, value)| options.metadata(key, value));
+        if let Some((version,)) = if_version {
+            options = options.if_version(version);
+        }
+        if let Some(rows) = batch_rows {
+            options = options.batch_rows(rows);
+        }
+        let reader: Reader = match rest {
+            Some(rest) => Box::new(Chain::new(table, rest)?),
+            None => reader(table)?,
+        };
+        let reader = Interruptible(reader);
+        Ok(Frame { frame: py.detach(|| self.store.publish_with(name, reader, options))? })
+    }
+
+    /// Publishes an Arrow IPC file or stream.
+    fn import_file(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        path: std::path::PathBuf,
+        layout: &str,
+        keep: u32,
+    ) -> Result<Frame> {
+        let options = PublishOptions::new().layout(layout_of(py, layout)?).keep(keep);
+        Ok(Frame { frame: py.detach(|| self.store.import_with(name, path, options))? })
+    }
+
+    #[pyo3(signature = (name, version=None, columns=None))]
+    fn open(&self, py: Python<'_>, name: &str, version: Option<u64>, columns: Option<Vec<String>>) -> Result<Frame> {
+        let mut options = OpenOptions::new();
+        if let Some(columns) = columns {
+            options = options.columns(columns);
+        }
+        let open = || match version {
+            None => self.store.open_with(name, &options),
+            Some(version) => {
+                let frame = self.store.open_version(name, version)?;
+                Ok(frame)
+            }
+        };
+        Ok(Frame { frame: py.detach(open)? })
+    }
+
+    fn list(&self, py: Python<'_>) -> Result<Vec<Info>> {
+        let infos = py.detach(|| self.store.list())?;
+        let created =
+            |time: std::time::SystemTime| Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64());
+        let info = |i: coframe::FrameInfo| {
+            (i.name.to_string(), i.version, i.rows, i.columns, i.bytes, i.created.and_then(created), i.superseded)
+        };
+        Ok(infos.into_iter().map(info).collect())
+    }
+
+    fn versions(&self, py: Python<'_>, name: &str) -> Result<Vec<u64>> {
+        Ok(py.detach(|| self.store.versions(name))?)
+    }
+
+    fn exists(&self, py: Python<'_>, name: &str) -> Result<bool> {
+        Ok(py.detach(|| self.store.exists(name))?)
+    }
+
+    fn remove(&self, py: Python<'_>, name: &str) -> Result<bool> {
+        Ok(py.detach(|| self.store.remove(name))?)
+    }
+
+    fn remove_cell(&self, py: Python<'_>, name: &str) -> Result<bool> {
+        Ok(py.detach(|| self.store.remove_cell(name))?)
+    }
+
+    /// Waits for a version above `newer_than`; `None` when the time is over. Ctrl-C ends it.
+    #[pyo3(signature = (name, newer_than=0, timeout=None))]
+    fn wait(&self, py: Python<'_>, name: &str, newer_than: u64, timeout: Option<f64>) -> Result<Option<u64>> {
+        sliced(py, timeout, |slice| Ok(self.store.wait(name, newer_than, slice)?))
+    }
+
+    fn sweep(&self, py: Python<'_>) -> Result<(usize, usize, u64)> {
+        let swept = py.detach(|| self.store.sweep())?;
+        Ok((swept.segments, swept.sessions, swept.bytes))
+    }
+
+    fn usage(&self, py: Python<'_>) -> Result<(usize, usize, u64, u64, u64)> {
+        let usage = py.detach(|| self.store.usage())?;
+        Ok((usage.frames, usage.segments, usage.bytes, usage.free, usage.total))
+    }
+
+    fn users(&self, py: Python<'_>, name: &str) -> Result<Vec<User>> {
+        let users = py.detach(|| self.store.users(name))?;
+        Ok(users.into_iter().map(|user| (user.pid, user.command, user.version, user.pss)).collect())
+    }
+
+    fn verify(&self, py: Python<'_>, name: &str) -> Result<Frame> {
+        Ok(Frame { frame: py.detach(|| self.store.verify(name))? })
+    }
+
+    /// Begins a session, owned by this process.
+    fn session(&self, py: Python<'_>) -> Result<Session> {
+        let session = py.detach(|| self.store.session())?;
+        Ok(Session { session: Mutex::new(Some(session)) })
+    }
+}
+
+fn layout_of(py: Python<'_>, layout: &str) -> Result<Layout> {
+    Ok(match layout {
+        "source" => Layout::Source,
+        "views" => Layout::Views,
+        "classic" => Layout::Classic,
+        other => {
+            let message = format!("the layout `{other}`: expected \"source\", \"views\" or \"classic\"");
+            return Err(exception(py, "InvalidError", &message).into());
+        }
+    })
+}
+
+/// A session that this process owns. Dropped in a forked child it removes nothing: the library's session knows its process.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Session {
+    session: Mutex<Option<coframe::Session>>,
+}
+
+#[pymethods]
+impl Session {
+    /// The store of the session; `None` when it has ended.
+    fn store(&self) -> Option<Store> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.as_ref().map(|session| Store { store: session.store().clone() })
+    }
+
+    /// Ends it: its names go, and whoever has a frame open keeps it.
+    fn end(&self, py: Python<'_>) {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| drop(session));
+    }
+}
+
+/// Calls `wait` again and again until it has something, the time is over (`None`) or a signal handler raises.
+pub(crate) fn sliced<T: Send>(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    mut wait: impl FnMut(Duration) -> Result<Option<T>> + Send,
+) -> Result<Option<T>> {
+    // What is too long to count, or is no number, is no limit.
+    let deadline = timeout
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
+        .and_then(|limit| Instant::now().checked_add(limit));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let slice = left.map_or(SLICE, |left| left.min(SLICE));
+        if let Some(found) = py.detach(|| wait(slice))? {
+            return Ok(Some(found));
+        }
+        py.check_signals()?;
+        if left.is_some_and(|left| left <= SLICE) {
+            return Ok(None);
+        }
+    }
+}
