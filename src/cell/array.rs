@@ -134,6 +134,23 @@ impl<T: Pod> Array<T> {
         Ok(Some(guard))
     }
 
+    /// Where the elements are in the memory of this process, for code that Rust does not see (numpy, C).
+    ///
+    /// Whoever reads or writes there holds the lock or a claim, or agrees with all others who touches what.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let array = coframe::cell::Array::<f64>::create(&store, "sums", 3)?;
+    /// let guard = array.lock()?;
+    /// assert_eq!(array.as_mut_ptr().cast_const(), guard.as_ptr());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn as_mut_ptr(&self) -> *mut T {
+        self.region.memory().pointer(ELEMENTS).cast()
+    }
+
     /// Takes some elements for this holder alone; others may claim others. Does not block.
     ///
     /// # Errors

@@ -74,6 +74,11 @@ impl Memory {
         Some(unsafe { self.base.add(offset) })
     }
 
+    /// Where a place is, for foreign code. A place outside the map is its first byte.
+    pub(super) fn pointer(&self, offset: usize) -> *mut u8 {
+        self.at(offset, 0, 1).unwrap_or(self.base).as_ptr()
+    }
+
     /// An atomic of 32 bits. A place outside the map is that of the first word, which nothing but the magic uses.
     #[inline]
     pub(super) fn word32(&self, offset: usize) -> &AtomicU32 {
