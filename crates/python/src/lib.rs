@@ -3,11 +3,15 @@
 //! Policy (which table becomes what, what an index is, who shares with whom) is in the Python sources beside it. Nothing
 //! here is public for users; python/coframe/_coframe.pyi lists it for type checkers.
 
+mod cells;
+mod dict;
 mod error;
 mod export;
 mod frame;
+mod held;
 mod import;
 mod numpy;
+mod plain;
 mod store;
 
 use pyo3::prelude::*;
@@ -16,6 +20,8 @@ use pyo3::prelude::*;
 mod _coframe {
     #[pymodule_export]
     use crate::{
+        cells::{Barrier, Counter, Elements, Event, LockedCell, Semaphore},
+        dict::Dict,
         export::Batch,
         frame::{Frame, Values},
         numpy::Columns,

@@ -129,6 +129,10 @@ impl Store {
         Ok(py.detach(|| self.store.remove_cell(name))?)
     }
 
+    fn remove_dict(&self, py: Python<'_>, name: &str) -> Result<bool> {
+        Ok(py.detach(|| self.store.remove_dict(name))?)
+    }
+
     /// Waits for a version above `newer_than`; `None` when the time is over. Ctrl-C ends it.
     #[pyo3(signature = (name, newer_than=0, timeout=None))]
     fn wait(&self, py: Python<'_>, name: &str, newer_than: u64, timeout: Option<f64>) -> Result<Option<u64>> {

@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ._cells import Array, Barrier, Counter, Event, Lock, Semaphore, Value
+from ._dict import Dict
 from ._errors import (
     BrokenError,
     BusyError,
@@ -100,6 +102,8 @@ def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
 
 __all__ = [
     "ANY",
+    "Array",
+    "Barrier",
     "BrokenError",
     "BusyError",
     "ClosedError",
@@ -108,16 +112,21 @@ __all__ = [
     "ColumnNotFoundError",
     "ConflictError",
     "CorruptError",
+    "Counter",
+    "Dict",
     "Error",
+    "Event",
     "Explain",
     "Frame",
     "FrameInfo",
     "InvalidError",
+    "Lock",
     "MissingPackageError",
     "NoSpaceError",
     "NotFoundError",
     "PoisonedError",
     "Schema",
+    "Semaphore",
     "Session",
     "SharedFrame",
     "Store",
@@ -128,6 +137,7 @@ __all__ = [
     "UntrustedError",
     "Usage",
     "User",
+    "Value",
     "WouldCopyError",
     "ls",
     "open",

@@ -1,0 +1,350 @@
+//! Cells: what Python's `Counter`, `Value`, `Array`, `Lock`, `Event`, `Barrier` and `Semaphore` stand on.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use coframe::cell::{self, CellHandle, Permit};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyTuple},
+};
+
+use crate::{
+    error::{Failure, Result, exception},
+    held,
+    plain::{self, Locked, Way},
+    store::{SLICE, Store, sliced},
+};
+
+/// Calls `with` on how a cell is come by: `how` is "create", "open", "open_or_create", or "handle" with its text as `name`.
+fn come_by<R: Send>(
+    py: Python<'_>,
+    how: &str,
+    store: Option<&Store>,
+    name: &str,
+    with: impl FnOnce(Way<'_>) -> Result<R> + Send,
+) -> Result<R> {
+    let store = store.map(|store| &store.store);
+    match (how, store) {
+        ("create", Some(store)) => py.detach(|| with(Way::Create(store, name))),
+        ("open", Some(store)) => py.detach(|| with(Way::Open(store, name))),
+        ("open_or_create", Some(store)) => py.detach(|| with(Way::OpenOrCreate(store, name))),
+        _ => py.detach(|| with(Way::Handle(&name.parse::<CellHandle>()?))),
+    }
+}
+
+/// A lock, a value under a lock, or an array under a lock.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct LockedCell {
+    cell: Arc<dyn Locked>,
+    handle: String,
+}
+
+#[pymethods]
+impl LockedCell {
+    /// `kind`: "lock", or Rust's name of a number; `len`: how many of them, `None` for a value.
+    #[new]
+    #[pyo3(signature = (kind, how, store, name, initial=None, len=None))]
+    fn new(
+        py: Python<'_>,
+        kind: &str,
+        how: &str,
+        store: Option<&Store>,
+        name: &str,
+        initial: Option<Bound<'_, PyAny>>,
+        len: Option<usize>,
+    ) -> Result<Self> {
+        let initial = initial.map(Bound::unbind);
+        let cell = come_by(py, how, store, name, |way| match len {
+            Some(len) => plain::array(kind, way, len).transpose(),
+            // Attached again for the conversion of the first value only.
+            None => Python::attach(|py| plain::value(kind, way, initial.as_ref().map(|i| i.bind(py)))).transpose(),
+        })?;
+        let unknown = || exception(py, "InvalidError", &format!("a cell of `{kind}`: expected a type of numbers"));
+        let cell: Arc<dyn Locked> = cell.ok_or_else(unknown)?.into();
+        Ok(Self { handle: cell.handle(), cell })
+    }
+
+    #[getter]
+    fn handle(&self) -> &str {
+        &self.handle
+    }
+
+    fn __len__(&self) -> usize {
+        self.cell.len()
+    }
+
+    /// Takes the lock for this thread; false when the time is over. Ctrl-C ends the wait.
+    #[pyo3(signature = (timeout=None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
+        let lock = |slice| Ok(self.cell.lock(&self.handle, slice)?.then_some(()));
+        Ok(sliced(py, timeout, lock)?.is_some())
+    }
+
+    /// Takes the lock though its owner died inside, and calls the values sound.
+    fn mend(&self, py: Python<'_>) -> Result<()> {
+        py.detach(|| self.cell.lock_poisoned(&self.handle))?;
+        held::with(&self.handle, |held| held.clear_poison());
+        Ok(())
+    }
+
+    /// False when this thread does not hold it.
+    fn release(&self) -> bool {
+        held::release(&self.handle)
+    }
+
+    fn is_held(&self) -> bool {
+        held::is_held(&self.handle)
+    }
+
+    fn get(&self, py: Python<'_>) -> Result<Py<PyAny>> {
+        held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.get(py))
+    }
+
+    fn set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> Result<()> {
+        held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.set(value))
+    }
+
+    /// The elements of an array, for numpy; writable, and alive for as long as what numpy makes of them.
+    fn elements(&self, typestr: String) -> Elements {
+        Elements { cell: self.cell.clone(), typestr }
+    }
+}
+
+/// The elements of an array in shared memory, which numpy sees through `__array_interface__`.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Elements {
+    cell: Arc<dyn Locked>,
+    typestr: String,
+}
+
+#[pymethods]
+impl Elements {
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let interface = PyDict::new(py);
+        interface.set_item("version", 3)?;
+        interface.set_item("typestr", &self.typestr)?;
+        interface.set_item("shape", PyTuple::new(py, [self.cell.len()])?)?;
+        interface.set_item("data", (self.cell.address(), false))?;
+        Ok(interface)
+    }
+}
+
+/// A number that any process adds to.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Counter {
+    cell: cell::Counter,
+}
+
+#[pymethods]
+impl Counter {
+    #[new]
+    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
+        let cell = come_by(py, how, store, name, |way| {
+            Ok(match way {
+                Way::Create(store, name) => cell::Counter::create(store, name)?,
+                Way::Open(store, name) => cell::Counter::open(store, name)?,
+                Way::OpenOrCreate(store, name) => cell::Counter::open_or_create(store, name)?,
+                Way::Handle(handle) => cell::Counter::of_handle(handle)?,
+            })
+        })?;
+        Ok(Self { cell })
+    }
+
+    #[getter]
+    fn handle(&self) -> String {
+        self.cell.handle().to_string()
+    }
+
+    fn add(&self, n: i64) -> i64 {
+        self.cell.add(n)
+    }
+
+    fn get(&self) -> i64 {
+        self.cell.get()
+    }
+
+    fn set(&self, n: i64) {
+        self.cell.set(n);
+    }
+}
+
+/// A flag that processes wait for.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Event {
+    cell: cell::Event,
+}
+
+#[pymethods]
+impl Event {
+    #[new]
+    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
+        let cell = come_by(py, how, store, name, |way| {
+            Ok(match way {
+                Way::Create(store, name) => cell::Event::create(store, name)?,
+                Way::Open(store, name) => cell::Event::open(store, name)?,
+                Way::OpenOrCreate(store, name) => cell::Event::open_or_create(store, name)?,
+                Way::Handle(handle) => cell::Event::of_handle(handle)?,
+            })
+        })?;
+        Ok(Self { cell })
+    }
+
+    #[getter]
+    fn handle(&self) -> String {
+        self.cell.handle().to_string()
+    }
+
+    fn set(&self) {
+        self.cell.set();
+    }
+
+    fn clear(&self) {
+        self.cell.clear();
+    }
+
+    fn is_set(&self) -> bool {
+        self.cell.is_set()
+    }
+
+    /// False when the time is over. Ctrl-C ends the wait.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
+        Ok(sliced(py, timeout, |slice| Ok(self.cell.wait_timeout(slice).then_some(())))?.is_some())
+    }
+}
+
+/// A point that a number of processes reach together.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Barrier {
+    cell: cell::Barrier,
+}
+
+#[pymethods]
+impl Barrier {
+    #[new]
+    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, parties: usize) -> Result<Self> {
+        let cell = come_by(py, how, store, name, |way| {
+            Ok(match way {
+                Way::Create(store, name) => cell::Barrier::create(store, name, parties)?,
+                Way::Open(store, name) | Way::OpenOrCreate(store, name) => cell::Barrier::open(store, name)?,
+                Way::Handle(handle) => cell::Barrier::of_handle(handle)?,
+            })
+        })?;
+        Ok(Self { cell })
+    }
+
+    #[getter]
+    fn handle(&self) -> String {
+        self.cell.handle().to_string()
+    }
+
+    #[getter]
+    fn parties(&self) -> usize {
+        self.cell.parties()
+    }
+
+    /// Waits for the others; true for the one who came last. Too late, or interrupted, the barrier breaks for all.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
+        let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        let (result, arrived) = mpsc::channel();
+        let cell = self.cell.clone();
+        // A wait that ends early breaks the barrier, so it cannot be cut into slices: a thread waits, and this one looks
+        // for signals.
+        std::thread::spawn(move || {
+            // Nobody listens after an interrupt.
+            let _ = result.send(limit.map_or_else(|| cell.wait(), |limit| cell.wait_timeout(limit)));
+        });
+        let arrived = Mutex::new(arrived);
+        loop {
+            let slice = py.detach(|| arrived.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE));
+            match slice {
+                Ok(result) => return Ok(result?),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(error @ mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(exception(py, "Error", &format!("could not wait at the barrier: {error}")).into());
+                }
+            }
+            if let Err(error) = py.check_signals() {
+                py.detach(|| self.cell.reset())?;
+                return Err(error.into());
+            }
+        }
+    }
+
+    fn reset(&self, py: Python<'_>) -> Result<()> {
+        Ok(py.detach(|| self.cell.reset())?)
+    }
+}
+
+self_cell::self_cell! {
+    struct HeldPermit {
+        owner: cell::Semaphore,
+        #[covariant]
+        dependent: Permit,
+    }
+}
+
+/// A number of permits.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Semaphore {
+    cell: cell::Semaphore,
+    held: Mutex<Vec<HeldPermit>>,
+}
+
+#[pymethods]
+impl Semaphore {
+    #[new]
+    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, permits: usize) -> Result<Self> {
+        let cell = come_by(py, how, store, name, |way| {
+            Ok(match way {
+                Way::Create(store, name) => cell::Semaphore::create(store, name, permits)?,
+                Way::Open(store, name) | Way::OpenOrCreate(store, name) => cell::Semaphore::open(store, name)?,
+                Way::Handle(handle) => cell::Semaphore::of_handle(handle)?,
+            })
+        })?;
+        Ok(Self { cell, held: Mutex::default() })
+    }
+
+    #[getter]
+    fn handle(&self) -> String {
+        self.cell.handle().to_string()
+    }
+
+    fn available(&self, py: Python<'_>) -> Result<usize> {
+        Ok(py.detach(|| self.cell.available())?)
+    }
+
+    /// False when the time is over. Ctrl-C ends the wait.
+    #[pyo3(signature = (timeout=None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
+        let permit = |slice| {
+            let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.acquire_timeout(slice) {
+                Ok(Some(permit)) => Ok(permit),
+                Ok(None) => Err(None),
+                Err(error) => Err(Some(error)),
+            });
+            match taken {
+                Ok(permit) => {
+                    self.held.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+                    Ok(Some(()))
+                }
+                Err(None) => Ok(None),
+                Err(Some(error)) => Err(Failure::from(error)),
+            }
+        };
+        Ok(sliced(py, timeout, permit)?.is_some())
+    }
+
+    /// False when this object has no permit.
+    fn release(&self, py: Python<'_>) -> bool {
+        let permit = self.held.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let had = permit.is_some();
+        py.detach(|| drop(permit));
+        had
+    }
+}

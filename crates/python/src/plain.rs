@@ -1,0 +1,251 @@
+//! Values and arrays under a lock, for each type of number that Python has a code for.
+
+use std::time::Duration;
+
+use coframe::{
+    Store,
+    cell::{Array, CellHandle, Guard, Pod, Value, ValueGuard},
+};
+use pyo3::{prelude::*, types::PyList};
+
+use crate::{
+    error::Result,
+    held::{self, Held},
+};
+
+/// A `Value` or `Array` of some type.
+pub(crate) trait Locked: Send + Sync {
+    fn handle(&self) -> String;
+    fn len(&self) -> usize;
+    /// Takes the lock for this thread; false when the time is over.
+    fn lock(&self, cell: &str, limit: Duration) -> Result<bool>;
+    /// Takes the lock though its owner died inside.
+    fn lock_poisoned(&self, cell: &str) -> Result<()>;
+    /// Where the elements of an array are.
+    fn address(&self) -> usize;
+}
+
+/// How a cell is come by.
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'a> {
+    Create(&'a Store, &'a str),
+    Open(&'a Store, &'a str),
+    OpenOrCreate(&'a Store, &'a str),
+    Handle(&'a CellHandle),
+}
+
+/// A type that cells hold and Python knows.
+trait Plain: Pod + Default {
+    fn to_py(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
+    fn of_py(value: &Bound<'_, PyAny>) -> PyResult<Self>;
+}
+
+impl Plain for () {
+    fn to_py(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(py.None())
+    }
+
+    fn of_py(_: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(())
+    }
+}
+
+/// Takes a lock into the thread's storage. `Err(None)`: the time was over.
+fn keep<H: Held + 'static>(held: std::result::Result<H, Option<coframe::Error>>, cell: &str) -> Result<bool> {
+    match held {
+        Ok(held) => {
+            held::put(cell, Box::new(held));
+            Ok(true)
+        }
+        Err(Some(error)) => Err(error.into()),
+        Err(None) => Ok(false),
+    }
+}
+
+fn in_time<G>(guard: coframe::Result<Option<G>>) -> std::result::Result<G, Option<coframe::Error>> {
+    guard.map_err(Some)?.ok_or(None)
+}
+
+/// A value of one type, and its guard together with what it borrows.
+macro_rules! value_cell {
+    ($module:ident, $type:ty) => {
+        pub(super) mod $module {
+            use super::*;
+
+            type Dependent<'a> = ValueGuard<'a, $type>;
+            self_cell::self_cell! {
+                struct Kept {
+                    owner: Value<$type>,
+                    #[covariant]
+                    dependent: Dependent,
+                }
+            }
+
+            impl Held for Kept {
+                fn get(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                    Plain::to_py(**self.borrow_dependent(), py)
+                }
+
+                fn set(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+                    let value = <$type as Plain>::of_py(value)?;
+                    self.with_dependent_mut(|_, guard| **guard = value);
+                    Ok(())
+                }
+
+                fn clear_poison(&mut self) {
+                    self.with_dependent_mut(|_, guard| guard.clear_poison());
+                }
+            }
+
+            impl Locked for Value<$type> {
+                fn handle(&self) -> String {
+                    Value::handle(self).to_string()
+                }
+
+                fn len(&self) -> usize {
+                    1
+                }
+
+                fn lock(&self, cell: &str, limit: Duration) -> Result<bool> {
+                    keep(Kept::try_new(self.clone(), |value| in_time(value.lock_timeout(limit))), cell)
+                }
+
+                fn lock_poisoned(&self, cell: &str) -> Result<()> {
+                    let held = Kept::try_new(self.clone(), |value| value.lock_poisoned().map_err(Some));
+                    keep(held, cell).map(drop)
+                }
+
+                fn address(&self) -> usize {
+                    0
+                }
+            }
+
+            pub(in super::super) fn make(way: Way<'_>, initial: Option<&Bound<'_, PyAny>>) -> Result<Box<dyn Locked>> {
+                let initial = initial.map_or_else(|| Ok(<$type>::default()), <$type as Plain>::of_py)?;
+                Ok(Box::new(match way {
+                    Way::Create(store, name) => Value::create(store, name, initial)?,
+                    Way::Open(store, name) => Value::<$type>::open(store, name)?,
+                    Way::OpenOrCreate(store, name) => Value::open_or_create(store, name, initial)?,
+                    Way::Handle(handle) => Value::<$type>::of_handle(handle)?,
+                }))
+            }
+        }
+    };
+}
+
+/// An array of one type, and its guard together with what it borrows.
+macro_rules! array_cell {
+    ($module:ident, $type:ty) => {
+        pub(super) mod $module {
+            use super::*;
+
+            type Dependent<'a> = Guard<'a, $type>;
+            self_cell::self_cell! {
+                struct Kept {
+                    owner: Array<$type>,
+                    #[covariant]
+                    dependent: Dependent,
+                }
+            }
+
+            impl Held for Kept {
+                fn get(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                    let values = self.borrow_dependent().iter().map(|value| Plain::to_py(*value, py));
+                    Ok(PyList::new(py, values.collect::<PyResult<Vec<_>>>()?)?.into_any().unbind())
+                }
+
+                fn set(&mut self, values: &Bound<'_, PyAny>) -> PyResult<()> {
+                    let values = values.try_iter()?.map(|value| <$type as Plain>::of_py(&value?));
+                    let values = values.collect::<PyResult<Vec<_>>>()?;
+                    let len = self.borrow_dependent().len();
+                    if len != values.len() {
+                        let message = format!("{} values for an array of {len}", values.len());
+                        return Err(pyo3::exceptions::PyValueError::new_err(message));
+                    }
+                    self.with_dependent_mut(|_, guard| guard.copy_from_slice(&values));
+                    Ok(())
+                }
+
+                fn clear_poison(&mut self) {
+                    self.with_dependent_mut(|_, guard| guard.clear_poison());
+                }
+            }
+
+            impl Locked for Array<$type> {
+                fn handle(&self) -> String {
+                    Array::handle(self).to_string()
+                }
+
+                fn len(&self) -> usize {
+                    Array::len(self)
+                }
+
+                fn lock(&self, cell: &str, limit: Duration) -> Result<bool> {
+                    keep(Kept::try_new(self.clone(), |array| in_time(array.lock_timeout(limit))), cell)
+                }
+
+                fn lock_poisoned(&self, cell: &str) -> Result<()> {
+                    let held = Kept::try_new(self.clone(), |array| array.lock_poisoned().map_err(Some));
+                    keep(held, cell).map(drop)
+                }
+
+                fn address(&self) -> usize {
+                    self.as_mut_ptr().expose_provenance()
+                }
+            }
+
+            pub(in super::super) fn make(way: Way<'_>, len: usize) -> Result<Box<dyn Locked>> {
+                Ok(Box::new(match way {
+                    Way::Create(store, name) => Array::<$type>::create(store, name, len)?,
+                    Way::Open(store, name) => Array::<$type>::open(store, name)?,
+                    Way::OpenOrCreate(store, name) => Array::<$type>::open_or_create(store, name, len)?,
+                    Way::Handle(handle) => Array::<$type>::of_handle(handle)?,
+                }))
+            }
+        }
+    };
+}
+
+macro_rules! numbers {
+    ($($name:ident)*) => {
+        $(impl Plain for $name {
+            fn to_py(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                Ok(self.into_pyobject(py)?.into_any().unbind())
+            }
+
+            fn of_py(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+                value.extract()
+            }
+        })*
+
+        mod values {
+            use super::*;
+            $(value_cell!($name, $name);)*
+            value_cell!(lock, ());
+        }
+
+        mod arrays {
+            use super::*;
+            $(array_cell!($name, $name);)*
+        }
+
+        /// The value of a kind; `None` for a kind that is unknown.
+        pub(crate) fn value(kind: &str, way: Way<'_>, initial: Option<&Bound<'_, PyAny>>) -> Option<Result<Box<dyn Locked>>> {
+            Some(match kind {
+                $(stringify!($name) => values::$name::make(way, initial),)*
+                "lock" => values::lock::make(way, None),
+                _ => return None,
+            })
+        }
+
+        /// The array of a kind; `None` for a kind that is unknown.
+        pub(crate) fn array(kind: &str, way: Way<'_>, len: usize) -> Option<Result<Box<dyn Locked>>> {
+            Some(match kind {
+                $(stringify!($name) => arrays::$name::make(way, len),)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+numbers! { i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 }
