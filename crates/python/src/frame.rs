@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::{
-    array::{Array, AsArray},
+    array::{Array, AsArray, RecordBatch},
     buffer::Buffer,
     datatypes::{DataType, TimeUnit},
 };
@@ -133,9 +133,13 @@ impl Frame {
         export::schema(py, self.frame.schema())
     }
 
-    /// The batches for Polars, with the dictionaries at these positions as their keys.
+    /// The batches for Polars, at least one, with the dictionaries at these positions as their keys.
     fn polars_batches(&self, py: Python<'_>, keys: Vec<usize>) -> Result<Vec<export::Batch>> {
         let batches = py.detach(|| self.frame.batches());
+        if batches.is_empty() {
+            let empty = RecordBatch::new_empty(self.frame.schema().clone());
+            return Ok(vec![export::Batch::of(py, &empty, &keys)?]);
+        }
         batches.iter().map(|batch| export::Batch::of(py, batch, &keys)).collect()
     }
 

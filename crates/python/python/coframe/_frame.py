@@ -174,7 +174,7 @@ class Frame:
 
     def lazy(self) -> Any:
         """A LazyFrame of Polars, on the mapped bytes."""
-        return _polars.lazy_frame(self._open())
+        return self.polars().lazy()
 
     def arrow(self, *, views: bool = False) -> Any:
         """A Table of pyarrow, on the mapped bytes.

@@ -35,19 +35,8 @@ def data_frame(native: Native) -> Any:
     return df.with_columns(df[key.name].cat.to(key.dtype) for key in keys) if keys else df
 
 
-def lazy_frame(native: Native) -> Any:
-    """A ``pl.LazyFrame``; categories are checked for the columns that the query uses."""
-    pl = _packages.need("polars", "Frame.lazy")
-    keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
-    lazy = _physical(pl, native, keys).lazy()
-    return lazy.with_columns(pl.col(key.name).cat.to(key.dtype) for key in keys) if keys else lazy
-
-
 def _physical(pl: Any, native: Native, keys: list[_Keys]) -> Any:
-    batches = native.polars_batches([key.position for key in keys])
-    if not batches:
-        return pl.DataFrame(native)
-    parts = [pl.DataFrame(batch) for batch in batches]
+    parts = [pl.DataFrame(batch) for batch in native.polars_batches([key.position for key in keys])]
     return parts[0] if len(parts) == 1 else pl.concat(parts, rechunk=False)
 
 
@@ -59,7 +48,7 @@ def _keys(pl: Any, native: Native, position: int) -> _Keys | None:
     """How the keys of a dictionary column cross; ``None`` where Polars must import it in its own way."""
     width = next((width for name, width in _KEYS.items() if native.types[position].startswith(f"Dictionary({name},")), None)
     values = native.dictionary(position)
-    if width is None or values is None or not hasattr(pl.Series.cat, "to"):
+    if width is None or values is None:
         return None
     texts = pl.Series(_Array(values))
     if texts.dtype != pl.String or texts.null_count():
@@ -69,6 +58,8 @@ def _keys(pl: Any, native: Native, position: int) -> _Keys | None:
         return None
     # The categories of this process must number the texts as the frame does.
     own = texts.cast(dtype)
+    if not hasattr(own.cat, "to"):
+        return None
     physical = own.to_physical()
     agrees = physical.dtype == getattr(pl, f"UInt{width}") and (physical == pl.int_range(len(texts), eager=True)).all()
     return _Keys(position, native.columns[position], dtype, own) if agrees else None

@@ -1,0 +1,176 @@
+"""Bad input: one clear exception each, and the store is as it was."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import coframe
+
+
+class Thing:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "message"),
+    [
+        (pl.DataFrame({"a": [1], "o": pl.Series([Thing()], dtype=pl.Object)}), coframe.UnsupportedError, "column `o` of dtype Object"),
+        (pl.LazyFrame({"o": pl.Series([Thing()], dtype=pl.Object)}), coframe.UnsupportedError, "column `o` of dtype Object"),
+        (pd.DataFrame({"a": [1, 2], "mixed": [1, "x"]}), coframe.UnsupportedError, "column `mixed` holds what Arrow has no type for"),
+        (pd.DataFrame({"o": [Thing()]}), coframe.UnsupportedError, "column `o` holds what Arrow has no type for"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), coframe.InvalidError, "column `a` is there twice"),
+        ({"o": np.array([Thing()], dtype=object)}, coframe.UnsupportedError, "column `o` holds Python objects: row 0 is a Thing"),
+        ({"c": np.array([1j])}, coframe.UnsupportedError, "column `c` of numpy dtype complex128 is not supported"),
+        ({"a": np.arange(2), "b": np.arange(3)}, coframe.InvalidError, "columns of different lengths"),
+        ({"a": np.zeros((2, 2, 2))}, coframe.InvalidError, "column `a` has 3 dimensions"),
+        ({}, coframe.InvalidError, "a table of type builtins.dict"),
+        ([1, 2], coframe.InvalidError, "a table of type builtins.list"),
+        (pa.array([1, 2]), coframe.InvalidError, "expected a table, which is a struct of columns"),
+        (pa.array([{"a": 1}, None]), coframe.InvalidError, "whose rows are never null"),
+    ],
+    ids=["object", "lazy object", "mixed", "pandas object", "twice", "numpy object", "complex", "lengths", "dimensions", "empty", "list", "array", "null rows"],
+)
+def test_a_table_that_cannot_be_published_names_what_is_wrong(table: object, kind: type[Exception], message: str) -> None:
+    for call in (lambda: coframe.publish(table, "t"), lambda: coframe.share(table)):
+        with pytest.raises(kind, match=message):
+            call()
+    assert coframe.ls() == []
+
+
+def test_a_stream_that_was_read_before_is_refused() -> None:
+    reader = pa.table({"x": [1]}).to_reader()
+    coframe.publish(reader, "t")
+    with pytest.raises((coframe.Error, pa.ArrowInvalid)):
+        coframe.publish(reader, "t")
+
+
+def test_an_exception_of_the_source_is_the_callers() -> None:
+    def batches() -> object:
+        yield pa.record_batch({"x": [1]})
+        raise RuntimeError("the source is dry")
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("x", pa.int64())]), batches())
+    with pytest.raises(coframe.Error, match="the source is dry"):
+        coframe.publish(reader, "t")
+    assert coframe.ls() == []
+
+
+def test_a_closed_store_says_so() -> None:
+    store = coframe.Store()
+    with store:
+        store.publish(pa.table({"x": [1]}), "t")
+    for call in (lambda: store.open("t"), lambda: store.ls(), lambda: store.publish(pa.table({"x": [1]}), "t"), store.session):
+        with pytest.raises(coframe.ClosedError, match="the store was closed: open it again"):
+            call()
+    session = coframe.Session()
+    session.close()
+    with pytest.raises(coframe.ClosedError):
+        session.ls()
+    with pytest.raises(TypeError, match="a session cannot be pickled"):
+        pickle.dumps(coframe.Session())
+
+
+def test_a_store_pickles_as_its_path() -> None:
+    store = coframe.Store()
+    store.publish(pa.table({"x": [1]}), "t")
+    assert [info.name for info in pickle.loads(pickle.dumps(store)).ls()] == ["t"]
+
+
+def test_a_handle_whose_version_is_gone_says_what_is_there() -> None:
+    handle = coframe.publish(pa.table({"x": [1]}), "t").handle
+    coframe.publish(pa.table({"x": [2]}), "t")
+    coframe.sweep()
+    with pytest.raises(coframe.SupersededError, match="`t@1` is superseded: the latest is version 2"):
+        len(coframe.Frame(handle))
+    assert issubclass(coframe.SupersededError, FileNotFoundError)
+
+
+def test_a_frame_from_another_machine_says_that_it_is_not_here() -> None:
+    elsewhere = "coframe:/dev/shm/coframe-test-nowhere/store/t@1?id=00000000000000000000000000000001"
+    frame = pickle.loads(pickle.dumps(coframe.Frame(elsewhere)))
+    with pytest.raises(coframe.NotFoundError, match="there is no frame `t@1` in the store `/dev/shm/coframe-test-nowhere/store`"):
+        frame.polars()
+    assert repr(frame) == f"<coframe.Frame {elsewhere}>"
+
+
+def test_a_text_that_is_no_handle_is_an_error_at_its_first_use() -> None:
+    frame = pickle.loads(pickle.dumps(coframe.Frame("nonsense")))
+    with pytest.raises(coframe.InvalidError, match="`nonsense` is not a handle: expected coframe:<store path>"):
+        frame.columns
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_frame_of_another_user_is_refused(store: coframe.Store) -> None:
+    handle = coframe.publish(pa.table({"x": [1]}), "t").handle
+    code = (
+        "import os, coframe\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        f"try:\n    len(coframe.Frame({handle!r}))\nexcept coframe.Error as e:\n    print(type(e).__name__, isinstance(e, OSError), e)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "True" in found and "denied" in found.lower(), found
+
+
+def test_a_store_that_others_can_write_to_is_refused(store: coframe.Store) -> None:
+    os.chmod(store.path, 0o777)
+    with pytest.raises(coframe.UntrustedError, match="is refused as a store") as caught:
+        coframe.Store(store.path)
+    assert isinstance(caught.value, PermissionError)
+
+
+def test_names_columns_and_ranges_are_checked() -> None:
+    frame = coframe.publish(pa.table({"x": [1, 2, 3]}), "t")
+    with pytest.raises(coframe.InvalidError):
+        coframe.publish(pa.table({"x": [1]}), "../t")
+    with pytest.raises(coframe.NotFoundError, match="there is no frame `u` in the store"):
+        coframe.open("u")
+    with pytest.raises(KeyError, match="there is no column `y` in the frame `t`; it has x"):
+        frame["y"]
+    with pytest.raises(coframe.ColumnNotFoundError):
+        frame[["x", "y"]]
+    with pytest.raises(coframe.InvalidError, match="expected a step of 1"):
+        frame[::2]
+    with pytest.raises(coframe.InvalidError, match="expected a column's name"):
+        frame[3]  # type: ignore[call-overload]
+    with pytest.raises(coframe.InvalidError, match="expected at least one part"):
+        frame.split(0)
+    with pytest.raises(TypeError):
+        iter(frame)
+    assert (len(frame[5:]), len(frame[-2:]), len(frame[2:1]), len(frame[:])) == (0, 2, 0, 3)
+
+
+def test_publishing_on_condition_finds_another_version() -> None:
+    first = coframe.publish(pa.table({"x": [1]}), "t", if_version=None)
+    with pytest.raises(coframe.ConflictError, match="`t` was not published: expected nothing to be the latest"):
+        coframe.publish(pa.table({"x": [2]}), "t", if_version=None)
+    assert coframe.publish(pa.table({"x": [2]}), "t", if_version=first.version).version > first.version
+
+
+def test_exceptions_survive_pickling() -> None:
+    for name in coframe.__all__:
+        kind = getattr(coframe, name)
+        if isinstance(kind, type) and issubclass(kind, coframe.Error):
+            again = pickle.loads(pickle.dumps(kind("what happened")))
+            assert type(again) is kind and str(again) == "what happened", name
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = coframe.publish(pa.table({"x": [1]}), "t")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(coframe.MissingPackageError, match="Frame.arrow needs pyarrow, which is not installed: pip install pyarrow"):
+        frame.arrow()
+    with pytest.raises(coframe.MissingPackageError, match="publishing a DataFrame of pandas needs pyarrow"):
+        coframe.publish(pd.DataFrame({"x": [1]}), "t")
+    with pytest.raises(ImportError, match="Frame.polars needs polars"):
+        frame.polars()
+    assert frame["x"].numpy().tolist() == [1]

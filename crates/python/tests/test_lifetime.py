@@ -1,0 +1,227 @@
+"""Who keeps what alive, and that nothing is left."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from memory import descriptors, mapped
+
+import coframe
+
+
+def table(rows: int = 1000) -> pl.DataFrame:
+    return pl.DataFrame({"x": range(rows), "s": ["a text that is no part of its view"] * rows})
+
+
+def test_arrays_outlive_frame_store_and_name() -> None:
+    with coframe.Session() as session:
+        frame = session.publish(table(), "t")
+        numbers, arrow, df = frame["x"].numpy(), frame.arrow(views=True), frame.polars()
+        part = df.slice(10, 2)
+        del frame, df
+    del session
+    gc.collect()
+    assert numbers.sum() == 499_500
+    assert arrow["s"][999].as_py() == "a text that is no part of its view"
+    assert part["x"].to_list() == [10, 11]
+
+
+def test_del_in_any_order_keeps_what_is_left() -> None:
+    names = ["store", "frame", "part", "column", "numbers", "arrow", "df"]
+    for order in itertools.islice(itertools.permutations(names), 0, None, 97):
+        store = coframe.Store()
+        frame = store.publish(table(10), "t")
+        things = {"store": store, "frame": frame, "part": frame[2:5], "column": frame["x"]}
+        things |= {"numbers": frame["x"].numpy(), "arrow": pa.table(frame), "df": frame.polars()}
+        del store, frame
+        sums = {
+            "part": lambda part: part["x"].numpy().sum() == 9,
+            "column": lambda column: column.numpy().sum() == 45,
+            "numbers": lambda numbers: numbers.sum() == 45,
+            "arrow": lambda arrow: sum(arrow["x"].to_pylist()) == 45,
+            "df": lambda df: df["x"].sum() == 45 and df["s"][9].startswith("a text"),
+        }
+        for name in order:
+            del things[name]
+            gc.collect()
+            assert all(sums[left](thing) for left, thing in things.items() if left in sums), order
+
+
+def test_memory_goes_with_the_last_reference(store: coframe.Store) -> None:
+    frame = store.publish(table(), "t")
+    numbers = frame["x"].numpy()
+    assert len(mapped(store.path)) == 1
+    del frame
+    gc.collect()
+    assert len(mapped(store.path)) == 1
+    del numbers
+    gc.collect()
+    assert mapped(store.path) == []
+
+
+def test_ten_thousand_opens_leak_no_descriptor_and_no_map(store: coframe.Store) -> None:
+    coframe.publish(table(), "t")
+    coframe.open("t").polars()
+    before, lines = descriptors(), len(open("/proc/self/maps").readlines())
+    for _ in range(10_000):
+        coframe.open("t")["x"].numpy()
+    kept = [coframe.open("t") for _ in range(100)]
+    assert descriptors() == before
+    del kept
+    gc.collect()
+    assert mapped(store.path) == []
+    assert len(open("/proc/self/maps").readlines()) < lines + 50
+
+
+def test_a_shared_frame_goes_with_its_last_part(store: coframe.Store) -> None:
+    shared = coframe.share(table())
+    session = os.path.join(store.path, "sessions", os.listdir(os.path.join(store.path, "sessions"))[0])
+
+    def segments() -> list[str]:
+        return [file for file in os.listdir(session) if "@" in file]
+
+    part = shared[10:20]
+    del shared
+    gc.collect()
+    assert len(segments()) == 1
+    del part
+    gc.collect()
+    assert segments() == []
+
+
+def test_a_shared_frame_that_was_pickled_stays_until_it_is_freed() -> None:
+    shared = coframe.share(table())
+    text = pickle.dumps(shared)
+    del shared
+    gc.collect()
+    assert len(pickle.loads(text)) == 1000
+    with coframe.share(table()) as second:
+        text = pickle.dumps(second[:5])
+    with pytest.raises(coframe.NotFoundError):
+        len(pickle.loads(text))
+    with pytest.raises(coframe.ClosedError, match="the frame was freed"):
+        len(second)
+
+
+def run(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], check=check, capture_output=True, text=True, timeout=120)
+
+
+def test_the_interpreter_ends_well_while_frames_live(store: coframe.Store) -> None:
+    found = run(
+        "import coframe, polars as pl, threading\n"
+        "shared = coframe.share(pl.DataFrame({'x': range(1000)}))\n"
+        "numbers, df, lock = shared['x'].numpy(), shared.polars(), coframe.Lock()\n"
+        "session = coframe.Session(); kept = session.publish(df, 'kept'); cycle = [shared]; cycle.append(cycle)\n"
+        "lock.acquire()\n"
+        "threading.Thread(target=lambda: coframe.wait('never', timeout=60), daemon=True).start()\n"
+        "print(shared.handle)\n"
+    )
+    assert found.stderr == ""
+    with pytest.raises(coframe.NotFoundError):
+        len(coframe.Frame(found.stdout.strip()))
+    store.sweep()
+    assert os.listdir(os.path.join(store.path, "sessions")) == []
+
+
+def test_threads_share_a_frame() -> None:
+    frame = coframe.Frame(coframe.publish(table(), "t").handle)
+    found: list[int] = []
+
+    def work() -> None:
+        for _ in range(50):
+            found.append(int(frame[10:]["x"].numpy().sum() + coframe.open("t").polars()["x"].sum()))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [499_500 - 45 + 499_500] * 200
+
+
+def test_other_threads_run_while_one_publishes() -> None:
+    ticks = 0
+    done = threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.is_set():
+            ticks += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=tick)
+    df = {"x": np.zeros(20_000_000)}
+    thread.start()
+    time.sleep(0.05)
+    before = ticks
+    from coframe._numpy import columns
+
+    exporter = columns(df)
+    native = coframe.Store()._open()
+    # One call into the native part: with the lock of the interpreter held, nothing could tick in it.
+    native.publish("t", exporter, None, layout="source", keep=0, metadata=[], if_version=None, batch_rows=None)
+    during = ticks - before
+    done.set()
+    thread.join()
+    assert during > 10
+
+
+WAITS = {
+    "wait": "coframe.wait('never')",
+    "event": "coframe.Event().wait()",
+    "lock": "coframe.Lock(name='held').acquire()",
+    "value": "coframe.Value('i', name='value').value",
+    "semaphore": "coframe.Semaphore(1, name='permits').acquire()",
+    "barrier": "coframe.Barrier(2).wait()",
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_ctrl_c_ends_every_wait(name: str) -> None:
+    held, value, permits = coframe.Lock(name="held"), coframe.Value("i", name="value"), coframe.Semaphore(1, name="permits")
+    with held, value.get_lock(), permits:
+        code = f"import coframe, sys\nprint('ready', flush=True)\ntry:\n    {WAITS[name]}\nexcept KeyboardInterrupt:\n    print('interrupted')"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            time.sleep(0.3)
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[0] == "interrupted\n"
+            assert process.returncode == 0
+
+
+def test_ctrl_c_ends_a_publish_of_many_batches_and_leaves_nothing() -> None:
+    code = (
+        "import coframe, pyarrow as pa, itertools\n"
+        "batch = pa.record_batch({'x': range(1000)})\n"
+        "endless = pa.RecordBatchReader.from_batches(batch.schema, itertools.repeat(batch))\n"
+        "print('ready', flush=True)\n"
+        "try:\n    coframe.publish(endless, 't', batch_rows=1000)\nexcept KeyboardInterrupt:\n    print('interrupted', len(coframe.ls()))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[0] == "interrupted 0\n"
+
+
+def test_wait_returns_what_another_process_publishes() -> None:
+    code = "import coframe, time, pyarrow as pa; time.sleep(0.2); coframe.publish(pa.table({'x': [1]}), 'later')"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        version = coframe.wait("later", timeout=60)
+        assert version == coframe.open("later").version
+        assert process.wait(60) == 0
+    assert coframe.wait("later", newer_than=version or 0, timeout=0.01) is None

@@ -1,0 +1,189 @@
+"""Tables of every kind go in and come back equal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import coframe
+
+EVERY_DTYPE = {
+    "boolean": pl.Series([True, None, False]),
+    **{str(t): pl.Series([1, None, 3], dtype=t) for t in (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)},
+    "i128": pl.Series([1, -(2**127), None], dtype=pl.Int128),
+    "u128": pl.Series([1, 2**128 - 1, None], dtype=pl.UInt128),
+    **{str(t): pl.Series([1.5, None, float("inf")], dtype=t) for t in (pl.Float16, pl.Float32, pl.Float64)},
+    "decimal": pl.Series([decimal.Decimal("1.25"), None, decimal.Decimal("-3.50")]),
+    "string": pl.Series(["a", None, "long enough to be out of line"]),
+    "binary": pl.Series([b"a", None, b"long enough to be out of line"]),
+    "date": pl.Series([dt.date(2020, 1, 2), None, dt.date(1960, 1, 1)]),
+    "datetime": pl.Series([dt.datetime(2020, 1, 2), None, dt.datetime(1960, 1, 1)]),
+    "zoned": pl.Series([dt.datetime(2020, 1, 2)] * 3).dt.replace_time_zone("Europe/Paris"),
+    "duration": pl.Series([dt.timedelta(1), None, dt.timedelta(-1)]),
+    "time": pl.Series([dt.time(1, 2, 3), None, dt.time(23)]),
+    "null": pl.Series([None, None, None]),
+    "categorical": pl.Series(["a", None, "b"], dtype=pl.Categorical),
+    "named": pl.Series(["a", None, "b"], dtype=pl.Categorical(pl.Categories("named", physical=pl.UInt8))),
+    "enum": pl.Series(["a", None, "b"], dtype=pl.Enum(["b", "a", "with ; and €"])),
+    "list": pl.Series([[1, 2], None, []], dtype=pl.List(pl.Int64)),
+    "array": pl.Series([[1, 2], None, [3, 4]], dtype=pl.Array(pl.Int64, 2)),
+    "struct": pl.Series([{"a": 1, "b": "x"}, {"a": None, "b": None}, {"a": 3, "b": "y"}]),
+    "nested": pl.Series([[{"a": [1], "c": "x"}], [], None], dtype=pl.List(pl.Struct({"a": pl.List(pl.Int128), "c": pl.Categorical}))),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_DTYPE)
+def test_every_dtype_of_polars_comes_back(name: str) -> None:
+    df = pl.DataFrame({"column": EVERY_DTYPE[name]})
+    coframe.publish(df, "t")
+    found = coframe.open("t").polars()
+    assert found.schema == df.schema
+    assert found.equals(df)
+    assert coframe.open("t").lazy().collect().equals(df)
+    assert coframe.open("t")[1:].polars().equals(df[1:])
+
+
+def test_a_frame_without_rows_keeps_its_dtypes() -> None:
+    df = pl.DataFrame(EVERY_DTYPE).clear()
+    assert coframe.publish(df, "t").polars().schema == df.schema
+
+
+def test_a_lazy_frame_is_collected_batch_by_batch() -> None:
+    df = pl.DataFrame({"x": range(300_000), "c": pl.Series(["a", "b", "c"] * 100_000, dtype=pl.Categorical)})
+    frame = coframe.publish(df.lazy().filter(pl.col("x") % 2 == 0), "t")
+    assert frame.polars().equals(df.filter(pl.col("x") % 2 == 0))
+
+
+def test_a_lazy_frame_that_fails_is_its_own_exception_and_leaves_nothing() -> None:
+    lazy = pl.LazyFrame({"x": ["1", "b"]}).select(pl.col("x").cast(pl.Int64))
+    with pytest.raises(pl.exceptions.InvalidOperationError, match="conversion from `str` to `i64` failed"):
+        coframe.publish(lazy, "t")
+    assert coframe.ls() == []
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(["a", "b", "c"], name="key"),
+        pd.Index([3, 1, 2]),
+        pd.MultiIndex.from_tuples([("a", 1), ("b", 2), ("c", 3)], names=["k", "n"]),
+        pd.date_range("2020-01-01", periods=3, tz="Europe/Paris", name="when"),
+        pd.RangeIndex(10, 16, 2, name="row"),
+    ],
+    ids=["named", "unnamed", "multi", "dates", "range"],
+)
+def test_the_index_of_pandas_is_kept_and_restored(index: pd.Index) -> None:
+    df = pd.DataFrame({"x": [1, 2, 3], "s": ["a", None, "c"], "f": [1.5, np.nan, 3.0]}, index=index)
+    frame = coframe.publish(df, "t")
+    pd.testing.assert_frame_equal(frame.table(), df, check_freq=False)
+    # The index has Arrow's dtypes there, as the columns have.
+    assert list(frame.pandas().index) == list(df.index) and frame.pandas().index.names == df.index.names
+    pd.testing.assert_frame_equal(frame[1:].table(), df[1:], check_freq=False)
+    pd.testing.assert_frame_equal(frame[["f"]][:2].table(), df[["f"]][:2], check_freq=False)
+    pd.testing.assert_series_equal(frame["x"].pandas(dtypes="numpy"), df["x"], check_freq=False)
+
+
+def test_pandas_gets_arrow_dtypes_or_its_own() -> None:
+    df = pd.DataFrame({"x": [1, 2], "c": pd.Categorical(["a", "b"]), "t": pd.to_datetime(["2020-01-01", None])})
+    frame = coframe.publish(df, "t")
+    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in frame.pandas().dtypes)
+    assert list(frame.pandas(dtypes="numpy").dtypes) == list(df.dtypes)
+    with pytest.raises(coframe.InvalidError, match='expected "arrow" or "numpy"'):
+        frame.pandas(dtypes="python")  # type: ignore[arg-type]
+
+
+TABLE = pa.table(
+    {
+        "x": pa.array([1, None, 3]),
+        "s": pa.array(["a", None, "c"]),
+        "v": pa.array(["a", None, "c"], pa.string_view()),
+        "d": pa.array(["a", None, "a"]).dictionary_encode(),
+        "m": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int64())),
+        "l": pa.array([["a"], None, []], pa.list_(pa.string_view())),
+    },
+    metadata={"made": "here"},
+)
+
+
+def test_every_table_of_pyarrow_comes_back_with_its_layout() -> None:
+    for table in (TABLE, TABLE.to_batches()[0], TABLE.to_reader()):
+        found = coframe.publish(table, "t").arrow(views=True)
+        assert found.equals(TABLE)
+        assert found.schema.equals(TABLE.schema, check_metadata=True)
+
+
+def test_views_are_cast_for_pyarrow_unless_it_asks_for_them() -> None:
+    frame = coframe.publish(TABLE, "t")
+    found = frame.arrow()
+    assert found.schema.field("v").type == pa.large_string()
+    assert found.schema.field("l").type == pa.list_(pa.large_string())
+    assert found.schema.field("s").type == pa.string()
+    assert found.filter(pa.compute.equal(found["v"], "c")).num_rows == 1
+    assert "cast to large strings" in (frame.explain()["v"].arrow or "")
+    assert frame.explain()["s"].arrow is None
+
+
+def test_a_requested_schema_is_what_the_reader_gets() -> None:
+    frame = coframe.publish(TABLE.select(["s"]), "t")
+    found = pa.RecordBatchReader.from_stream(frame, schema=pa.schema([("s", pa.large_string())])).read_all()
+    assert found.schema.field("s").type == pa.large_string()
+
+
+def test_the_layout_is_chosen_at_the_publish() -> None:
+    df = pl.DataFrame({"s": ["a", "b"]})
+    assert coframe.publish(df, "t").schema == {"s": "Utf8View"}
+    assert coframe.publish(df, "t", layout="classic").schema == {"s": "LargeUtf8"}
+    assert coframe.publish(TABLE.select(["s"]), "t", layout="views").schema == {"s": "Utf8View"}
+    with pytest.raises(coframe.InvalidError, match='the layout `row`: expected "source", "views" or "classic"'):
+        coframe.publish(df, "t", layout="row")  # type: ignore[arg-type]
+
+
+def test_duckdb_comes_in_and_reads_frames() -> None:
+    with duckdb.connect() as connection:
+        relation = connection.sql("SELECT range AS x, 'row ' || range AS s FROM range(5000)")
+        frame = coframe.publish(relation, "t")
+        assert len(frame) == 5000
+        assert connection.sql("SELECT sum(x) FROM frame").fetchall() == [(12497500,)]
+
+
+NUMPY = {
+    **{t: np.array([1, 2, 3], dtype=t) for t in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")},
+    "boolean": np.array([True, False, True]),
+    "day": np.array(["2020-01-01", "NaT", "1960-01-01"], dtype="M8[D]"),
+    "time": np.array(["2020-01-01", "NaT", "1960-01-01"], dtype="M8[us]"),
+    "hours": np.array([1, 2, 3], dtype="m8[h]"),
+    "texts": np.array(["a", "", "long"]),
+    "bytes": np.array([b"a", b"", b"long"]),
+    "objects": np.array(["a", None, "long"], dtype=object),
+    "strided": np.arange(6)[::2],
+    "big": np.array([1, 2, 3], dtype=">i4"),
+    "rows": np.arange(6.0).reshape(3, 2),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_every_array_of_numpy_comes_back(name: str) -> None:
+    frame = coframe.publish({name: NUMPY[name]}, "t")
+    found = frame[name].numpy()
+    expected = NUMPY[name]
+    if name == "hours":
+        assert found.dtype == "m8[s]"
+    np.testing.assert_array_equal(found.astype(expected.dtype), expected)
+    assert list(frame.table()) == [name]
+
+
+def test_a_masked_array_has_nulls() -> None:
+    frame = coframe.publish({"x": np.ma.masked_array([1, 2, 3], [False, True, False])}, "t")
+    assert frame.polars()["x"].to_list() == [1, None, 3]
+
+
+def test_an_array_of_structs_is_a_table() -> None:
+    frame = coframe.publish(pa.array([{"a": 1}, {"a": 2}]), "t")
+    assert frame.polars()["a"].to_list() == [1, 2]
