@@ -35,6 +35,14 @@ fn come_by<R: Send>(
     }
 }
 
+/// Opens what is there, or makes it; whichever process makes it first.
+fn either<T>(open: impl Fn() -> coframe::Result<T>, make: impl Fn() -> coframe::Result<T>) -> coframe::Result<T> {
+    match open() {
+        Err(error) if error.is_not_found() => make().or_else(|made| if made.is_invalid() { open() } else { Err(made) }),
+        other => other,
+    }
+}
+
 /// A lock, a value under a lock, or an array under a lock.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct LockedCell {
@@ -230,7 +238,11 @@ impl Barrier {
         let cell = come_by(py, how, store, name, |way| {
             Ok(match way {
                 Way::Create(store, name) => cell::Barrier::create(store, name, parties)?,
-                Way::Open(store, name) | Way::OpenOrCreate(store, name) => cell::Barrier::open(store, name)?,
+                Way::Open(store, name) => cell::Barrier::open(store, name)?,
+                Way::OpenOrCreate(store, name) => either(
+                    || cell::Barrier::open(store, name),
+                    || cell::Barrier::create(store, name, parties),
+                )?,
                 Way::Handle(handle) => cell::Barrier::of_handle(handle)?,
             })
         })?;
@@ -303,7 +315,11 @@ impl Semaphore {
         let cell = come_by(py, how, store, name, |way| {
             Ok(match way {
                 Way::Create(store, name) => cell::Semaphore::create(store, name, permits)?,
-                Way::Open(store, name) | Way::OpenOrCreate(store, name) => cell::Semaphore::open(store, name)?,
+                Way::Open(store, name) => cell::Semaphore::open(store, name)?,
+                Way::OpenOrCreate(store, name) => either(
+                    || cell::Semaphore::open(store, name),
+                    || cell::Semaphore::create(store, name, permits),
+                )?,
                 Way::Handle(handle) => cell::Semaphore::of_handle(handle)?,
             })
         })?;

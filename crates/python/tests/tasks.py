@@ -20,10 +20,10 @@ def half(frame: coframe.Frame) -> coframe.Frame:
     return frame[: len(frame) // 2]
 
 
-def shared_here(rows: int) -> coframe.Frame:
+def shared_here(rows: int, store: str) -> coframe.Frame:
     import polars as pl
 
-    return coframe.share(pl.DataFrame({"x": range(rows)}))
+    return coframe.share(pl.DataFrame({"x": range(rows)}), store=store)
 
 
 @coframe.tables

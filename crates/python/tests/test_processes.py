@@ -71,11 +71,12 @@ def test_a_function_for_tables_gets_the_kind_that_was_shared(kind: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_futures_take_and_return_frames(method: str) -> None:
+def test_futures_take_and_return_frames(method: str, store: coframe.Store) -> None:
     context = multiprocessing.get_context(method)
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         assert sum(pool.map(tasks.total, frame().split(4))) == TOTAL
-        shared = pool.submit(tasks.shared_here, 10).result(60)
+        # By its path: the environment of a fork server is that of its first use.
+        shared = pool.submit(tasks.shared_here, 10, store.path).result(60)
         assert len(shared) == 10
 
 
@@ -108,7 +109,9 @@ def test_dask_takes_and_returns_frames() -> None:
 
 def test_ray_takes_and_returns_frames() -> None:
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    # Workers of Ray do not have this directory on their path.
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
+    ray.init(runtime_env=environment, num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         total = ray.remote(tasks.total)
         assert sum(ray.get([total.remote(part) for part in frame().split(2)])) == TOTAL

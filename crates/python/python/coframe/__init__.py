@@ -39,7 +39,7 @@ from ._errors import (
 from ._explain import ColumnExplain, Explain
 from ._frame import Column, Frame, Schema
 from ._share import SharedFrame, partial, share, tables
-from ._store import ANY, FrameInfo, Layout, Session, Store, Swept, Usage, User, store_of
+from ._store import ANY, AnyVersion, FrameInfo, Layout, Session, Store, Swept, Usage, User, store_of
 
 
 def publish(
@@ -49,7 +49,7 @@ def publish(
     store: Store | str | os.PathLike[str] | None = None,
     keep: int = 0,
     layout: Layout = "source",
-    if_version: int | None = ANY,
+    if_version: int | AnyVersion | None = ANY,
     batch_rows: int | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Frame:
@@ -102,6 +102,7 @@ def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
 
 __all__ = [
     "ANY",
+    "AnyVersion",
     "Array",
     "Barrier",
     "BrokenError",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import operator
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, overload
 
@@ -132,8 +131,8 @@ class Frame:
     @overload
     def __getitem__(self, key: str) -> Column: ...
     @overload
-    def __getitem__(self, key: Sequence[str] | slice) -> Frame: ...
-    def __getitem__(self, key: str | Sequence[str] | slice) -> Column | Frame:
+    def __getitem__(self, key: list[str] | tuple[str, ...] | slice) -> Frame: ...
+    def __getitem__(self, key: str | list[str] | tuple[str, ...] | slice) -> Column | Frame:
         """``frame["x"]`` a column, ``frame[["a", "b"]]`` some columns, ``frame[10:20]`` some rows. Copies nothing.
 
         A frame that came from pandas keeps the columns of its index.
@@ -146,7 +145,7 @@ class Frame:
             if step != 1:
                 raise InvalidError(f"the row range {start}:{end}:{step}: expected a step of 1")
             return Frame._of(native.slice(start, max(start, end)), self._lifetime)
-        if isinstance(key, Sequence) and all(isinstance(name, str) for name in key):
+        if isinstance(key, (list, tuple)) and all(isinstance(name, str) for name in key):
             for name in key:
                 self._position(name)
             index = [name for name in _pandas.index_columns(native) if name not in key and name in native.columns]

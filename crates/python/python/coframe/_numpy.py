@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def columns(table: dict[Any, Any]) -> Columns:
     """A dict of numpy arrays (or of what numpy makes arrays of) as a table; shares what lies in memory as Arrow wants it."""
     np = _packages.need("numpy", "publishing a dict of arrays")
+    if not table:
+        raise InvalidError("a dict without columns: expected an array for each column")
     prepared = [_prepare(np, str(name), np.ma.asanyarray(values)) for name, values in table.items()]
     lengths = {column[0]: rows for column, rows in prepared}
     if len(set(lengths.values())) > 1:

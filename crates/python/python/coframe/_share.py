@@ -72,7 +72,7 @@ def tables(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def with_tables(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*map(_table, args), **{name: _table(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
+        return function(*map(_table, args), **{name: _table(value) for name, value in kwargs.items()})
 
     return with_tables
 

@@ -60,13 +60,15 @@ class User:
     pss: int | None
 
 
-class _Any:
+class AnyVersion:
+    """The type of :data:`ANY`."""
+
     def __repr__(self) -> str:
         return "ANY"
 
 
 #: The default of ``if_version``: publish whatever the latest version is.
-ANY: Any = _Any()
+ANY = AnyVersion()
 
 
 class Store:
@@ -106,7 +108,7 @@ class Store:
         *,
         keep: int = 0,
         layout: Layout = "source",
-        if_version: int | None = ANY,
+        if_version: int | AnyVersion | None = ANY,
         batch_rows: int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Frame:
@@ -123,7 +125,7 @@ class Store:
         if kind is not None:
             pairs.append((_tables.KIND, kind))
         # Rust's Option<Option<u64>>: nothing, or a condition.
-        condition: tuple[int | None] | None = None if if_version is ANY else (if_version,)
+        condition: tuple[int | None] | None = None if isinstance(if_version, AnyVersion) else (if_version,)
         native = self._open().publish(
             name,
             exporter,
