@@ -41,6 +41,9 @@ step "tests"
 before=$(ls -A /dev/shm | sort)
 cargo test --workspace --locked
 
+step "the Python package"
+crates/python/ci.sh
+
 step "nothing left in /dev/shm"
 left=$(comm -13 <(printf '%s\n' "$before") <(ls -A /dev/shm | sort))
 if [ -n "$left" ]; then

@@ -92,13 +92,23 @@ class partial(Generic[R]):
         self.func = function
         self.args = tuple(map(_shared, args))
         self.keywords = {name: _shared(value) for name, value in kwargs.items()}
+        self._tables: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
-        keywords = {name: _table(value) for name, value in {**self.keywords, **kwargs}.items()}
-        return self.func(*map(_table, (*self.args, *args)), **keywords)
+        if self._tables is None:
+            # Once for all calls of this object, as multiprocessing unpickles a table once for all tasks of a chunk.
+            keywords = {name: _table(value) for name, value in self.keywords.items()}
+            self._tables = tuple(map(_table, self.args)), keywords
+        ready, keywords = self._tables
+        own = {name: _table(value) for name, value in kwargs.items()}
+        return self.func(*ready, *map(_table, args), **{**keywords, **own})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_partial_again, (self.func, self.args, self.keywords))
+        # What is shared stays so, and unpickling opens nothing.
+        return (partial, (self.func, *self.args), {"keywords": self.keywords})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.keywords = state["keywords"]
 
     def __repr__(self) -> str:
         return f"coframe.partial({self.func!r}, *{self.args!r}, **{self.keywords!r})"
@@ -107,10 +117,3 @@ class partial(Generic[R]):
 def _shared(argument: Any) -> Any:
     is_table = not isinstance(argument, Frame) and _packages.kind(argument) is not None
     return share(argument) if is_table else argument
-
-
-def _partial_again(function: Callable[..., R], args: tuple[Any, ...], keywords: dict[str, Any]) -> partial[R]:
-    # Not through __init__: what is shared is shared, and unpickling opens nothing.
-    again = partial.__new__(partial)
-    again.func, again.args, again.keywords = function, args, keywords
-    return again

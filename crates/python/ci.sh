@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds the Python package into a virtual environment of its own and runs its tests there. ci/check.sh calls it.
+#
+# The extension is built by itself, without Polars' Rust crates, as users get it: in the workspace's build, features unify
+# and it would have them inside. The build shares the target directory, and the environment is made anew only when its
+# requirements change.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+target="${CARGO_TARGET_DIR:-../../target}"
+mkdir -p "$target"
+target="$(cd "$target" && pwd)"
+venv="$target/python-package"
+
+if ! cmp -s requirements-test.txt "$venv/requirements-test.txt"; then
+    rm -rf "$venv"
+    if ! python3 -m venv "$venv" || ! "$venv/bin/pip" install --quiet --requirement requirements-test.txt; then
+        rm -rf "$venv"
+        echo "no Python 3 with a package index here: the Python package is passed over"
+        exit 0
+    fi
+    cp requirements-test.txt "$venv/"
+fi
+
+rm -rf "$target/python-wheels"
+CARGO_TARGET_DIR="$target" "$venv/bin/maturin" build --quiet --locked --interpreter "$venv/bin/python" \
+    --out "$target/python-wheels"
+"$venv/bin/pip" install --quiet --force-reinstall --no-deps "$target"/python-wheels/*.whl
+
+# The stubs say what the native part has, and the sources keep to them.
+(cd python && MYPYPATH=. "$venv/bin/python" -m mypy --strict --cache-dir "$target/mypy" --package coframe)
+"$venv/bin/python" -m mypy.stubtest coframe --allowlist stubtest-allow.txt
+
+# Outside of the sources, so that what was installed is what is tested.
+PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider
