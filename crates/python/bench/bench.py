@@ -43,60 +43,64 @@ def local(df: pd.DataFrame, task: int) -> float:
     return float(df["c0"].to_numpy()[task * rows : task * rows + 1000].sum())
 
 
-def whole(df: pd.DataFrame, _: int) -> float:
-    """Reads everything."""
-    return float(sum(df[name].to_numpy().sum() for name in df.columns))
-
-
-def memory(_: int) -> tuple[int, int]:
-    """The process and its PSS in bytes, after a moment in which the others have a turn."""
-    time.sleep(0.3)
+def pss() -> int:
+    """PSS of this process, in bytes."""
     with open("/proc/self/smaps_rollup") as lines:
-        pss = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return os.getpid(), pss * 1024
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def pss(pool: Any) -> int:
-    """PSS of all workers."""
-    found: dict[int, int] = {}
-    while len(found) < WORKERS:
-        found.update(pool.map(memory, range(WORKERS * 2), chunksize=1))
-    return sum(found.values())
+def bare(barrier: coframe.Barrier, _: int) -> int:
+    """PSS while the other worker stands beside it."""
+    barrier.wait(120)
+    found = pss()
+    barrier.wait(120)
+    return found
 
 
-def anonymous() -> int:
-    """This process's memory that is no file's."""
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+def whole(df: pd.DataFrame, barrier: coframe.Barrier, _: int) -> int:
+    """The same, after reading everything, with the DataFrame at hand."""
+    assert sum(df[name].to_numpy().sum() for name in df.columns) > 0
+    return bare(barrier, 0)
+
+
+def anonymous(how: str, what: str) -> int:
+    """Memory of a process's own (no file's) that a DataFrame takes, in bytes: for a fresh process."""
+
+    def now() -> int:
+        with open("/proc/self/status") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+    read: Callable[[], pl.DataFrame] = (lambda: pl.read_ipc(what)) if how == "peer" else (lambda: coframe.open(what).polars())
+    read().head(1)
+    before = now()
+    df = read()
+    # What is read is in memory, also where it is mapped.
+    assert df.select(pl.col("id", "price", "size").sum(), pl.col("long").str.len_bytes().sum()).height == 1
+    return now() - before
 
 
 def question(rows: int) -> None:
     df = pd.DataFrame({f"c{column}": np.random.default_rng(column).random(rows) for column in range(COLUMNS)})
     nbytes = rows * COLUMNS * 8
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(WORKERS) as pool:
-        pool.map(memory, range(WORKERS * 2), chunksize=1)
-        bare = pss(pool)
-        expected: list[float] = []
-        today = median(lambda: expected.extend(pool.map(partial(local, df), range(TASKS))), 1)
-    with context.Pool(WORKERS) as pool:
-        pool.map(memory, range(WORKERS * 2), chunksize=1)
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        barrier = coframe.Barrier(WORKERS)
+        empty = sum(pool.map(partial(bare, barrier), range(WORKERS), chunksize=1))
         start = time.perf_counter()
         shared = coframe.partial(local, df)
         sharing = time.perf_counter() - start
         found = pool.map(shared, range(TASKS))
-        assert found == expected
-        after = median(lambda: pool.map(shared, range(TASKS)), 7)
+        after = median(lambda: pool.map(shared, range(TASKS)), 9)
         frame = shared.args[0]
-        del df
-        assert len(set(pool.map(coframe.partial(whole, frame), range(TASKS)))) == 1
-        used = pss(pool)
+        used = sum(pool.map(coframe.partial(whole, frame, barrier), range(WORKERS), chunksize=1))
+        expected: list[float] = []
+        today = median(lambda: expected.extend(pool.map(partial(local, df), range(TASKS))), 1)
+    assert found == expected
     print(f"the question's program: {rows} x {COLUMNS} floats ({nbytes / 1e9:.2f} GB), {TASKS} tasks, pool of {WORKERS}")
     print(f"  pool.map(partial(f, df))           {today * 1e3:12.1f} ms")
     print(f"  pool.map(coframe.partial(f, df))   {after * 1e3:12.1f} ms   {today / after:9.0f}x   (must be 100x)")
     print(f"  share, once                        {sharing * 1e3:12.1f} ms   {nbytes / sharing / 1e9:9.2f} GB/s")
-    ratio = used / (nbytes + bare)
-    print(f"  PSS of the workers                 {used / 1e6:12.1f} MB   {ratio:9.2f}x   the frame and bare workers (at most 1.1x)")
+    share = used / (nbytes + empty)
+    print(f"  PSS of the workers                 {used / 1e6:12.1f} MB   {share:9.2f}x   the frame and bare workers (at most 1.1x)")
     frame.free()
 
 
@@ -123,22 +127,12 @@ def opening(df: pl.DataFrame, directory: str, repeat: int) -> None:
     del frame
     opened = median(lambda: coframe.open("mixed").polars(), repeat)
     read = median(lambda: pl.read_ipc(file), 5)
-    before = anonymous()
-    mine = coframe.open("mixed").polars()
-    for column in mine:
-        column.hash() if column.dtype != pl.Boolean else column.sum()
-    ours = coframe.open("mixed").polars()
-    grown = anonymous()
-    again = coframe.open("mixed").polars()
-    grown = anonymous() - grown
-    peers = anonymous()
-    copy = pl.read_ipc(file)
-    peers = anonymous() - peers
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        theirs, ours = pool.starmap(anonymous, [("peer", file), ("coframe", "mixed")], chunksize=1)
     print(f"open into Polars: {len(df)} rows, {nbytes / 1e6:.0f} MB of integers, floats, booleans, times, strings")
-    print(f"  pl.read_ipc                        {read * 1e6:12.1f} us   {peers / 1e6:9.1f} MB of its own")
-    print(f"  coframe.open(name).polars()        {opened * 1e6:12.1f} us   {read / opened:9.0f}x   (must be under 200 us, 300x)")
-    print(f"  memory of its own                  {grown / 1e6:12.1f} MB")
-    del mine, ours, again, copy, before
+    print(f"  pl.read_ipc                        {read * 1e6:12.1f} us   {theirs / 1e6:9.1f} MB of its own")
+    print(f"  coframe.open(name).polars()        {opened * 1e6:12.1f} us   {ours / 1e6:9.1f} MB of its own")
+    print(f"                                     {read / opened:12.0f} x    (must be under 200 us, 300x, no second copy)")
     keys = df.select("id", pl.col("short").cast(pl.Categorical))
     coframe.publish(keys, "keys")
     keys.write_ipc(file, compression="uncompressed")
@@ -187,7 +181,7 @@ def main() -> None:
     os.environ["COFRAME_STORE"] = os.path.join(directory, "store")
     try:
         question(ROWS // 10 if small else ROWS)
-        df = mixed(500_000 if small else 5_500_000)
+        df = mixed(500_000 if small else 6_000_000)
         opening(df, directory, 50 if small else 300)
         publishing(df, directory, 3 if small else 9)
         pickling()

@@ -18,7 +18,8 @@ use crate::{
     store::{SLICE, Store, sliced},
 };
 
-/// Calls `with` on how a cell is come by: `how` is "create", "open", "open_or_create", or "handle" with its text as `name`.
+/// Calls `with` on how a cell is come by: `how` is `"create"`, `"open"`, `"open_or_create"`, or
+/// `"handle"` with its text as `name`.
 fn come_by<R: Send>(
     py: Python<'_>,
     how: &str,
@@ -239,10 +240,9 @@ impl Barrier {
             Ok(match way {
                 Way::Create(store, name) => cell::Barrier::create(store, name, parties)?,
                 Way::Open(store, name) => cell::Barrier::open(store, name)?,
-                Way::OpenOrCreate(store, name) => either(
-                    || cell::Barrier::open(store, name),
-                    || cell::Barrier::create(store, name, parties),
-                )?,
+                Way::OpenOrCreate(store, name) => {
+                    either(|| cell::Barrier::open(store, name), || cell::Barrier::create(store, name, parties))?
+                }
                 Way::Handle(handle) => cell::Barrier::of_handle(handle)?,
             })
         })?;
@@ -316,10 +316,9 @@ impl Semaphore {
             Ok(match way {
                 Way::Create(store, name) => cell::Semaphore::create(store, name, permits)?,
                 Way::Open(store, name) => cell::Semaphore::open(store, name)?,
-                Way::OpenOrCreate(store, name) => either(
-                    || cell::Semaphore::open(store, name),
-                    || cell::Semaphore::create(store, name, permits),
-                )?,
+                Way::OpenOrCreate(store, name) => {
+                    either(|| cell::Semaphore::open(store, name), || cell::Semaphore::create(store, name, permits))?
+                }
                 Way::Handle(handle) => cell::Semaphore::of_handle(handle)?,
             })
         })?;

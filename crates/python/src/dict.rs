@@ -13,7 +13,7 @@ pub(crate) struct Dict {
 
 #[pymethods]
 impl Dict {
-    /// `how` is "open_or_create", or "handle" with its text as `name`.
+    /// `how` is `"open_or_create"`, or `"handle"` with its text as `name`.
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
         let dict = match (how, store) {

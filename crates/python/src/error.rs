@@ -63,7 +63,7 @@ fn of_library(py: Python<'_>, error: &Error) -> PyErr {
         "PoisonedError"
     } else if error.is_broken() {
         "BrokenError"
-    } else if error.source().is_some_and(|source| source.is::<io::Error>()) {
+    } else if error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>) {
         "SystemCallError"
     } else {
         "Error"

@@ -65,7 +65,7 @@ fn classic_field(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(classic_type(field.data_type())))
 }
 
-/// The type without views: pyarrow cannot compare, filter or sort them, and pandas' ArrowDtype breaks on them.
+/// The type without views: pyarrow cannot compare, filter or sort them, and pandas' `ArrowDtype` breaks on them.
 fn classic_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::LargeUtf8,

@@ -16,9 +16,12 @@ pub(crate) trait Held {
     fn clear_poison(&mut self);
 }
 
+/// The process that took a lock, since a forked child gets a copy of all this, and its guard.
+type Entry = (u32, Box<dyn Held>);
+
 thread_local! {
-    /// By the cell's handle: the process that took the lock, since a forked child gets a copy of all this, and the guard.
-    static HELD: RefCell<HashMap<String, (u32, Box<dyn Held>)>> = RefCell::default();
+    /// By the handle of the cell.
+    static HELD: RefCell<HashMap<String, Entry>> = RefCell::default();
 }
 
 pub(crate) fn put(cell: &str, held: Box<dyn Held>) {

@@ -2,6 +2,7 @@
 //!
 //! Read here rather than with arrow's own reader for two reasons: Polars exports its 128-bit integers under formats of its
 //! own, and an array of structs that are null must be an error and not a panic.
+#![expect(unsafe_code, reason = "Arrow's C data interface is made of pointers")]
 
 use std::sync::Arc;
 
@@ -66,6 +67,9 @@ fn of_array(schema: &Bound<'_, PyCapsule>, array: &Bound<'_, PyCapsule>) -> Resu
     let ffi_array = array.pointer_checked(Some(c"arrow_array"))?.cast::<FFI_ArrowArray>();
     // SAFETY: a capsule of this name holds a valid ArrowArray; it is moved out, and marked as released in the capsule.
     let ffi_array = unsafe { FFI_ArrowArray::from_raw(ffi_array.as_ptr()) };
+    if ffi_array.is_released() {
+        return Err(exception(py, "InvalidError", "the array was read before: make a new one").into());
+    }
     Ok(batch_of(ffi_array, &target).map_err(|e| refused(py, &e))?)
 }
 
@@ -151,7 +155,7 @@ impl RecordBatchReader for Stream {
     }
 }
 
-/// The fields of the C data interface's ArrowArray up to its children, as its specification lays them out.
+/// The fields of the C data interface's `ArrowArray` up to its children, as its specification lays them out.
 #[repr(C)]
 struct RawArray {
     sizes: [i64; 3],
@@ -166,8 +170,10 @@ fn bare_nulls(array: &mut RawArray, fields: &[&Field]) {
     for (position, field) in fields.iter().enumerate().take(usize::try_from(array.n_children).unwrap_or(0)) {
         // SAFETY: `children` has `n_children` entries, and `position` is below that.
         let child = unsafe { array.children.add(position) };
-        // SAFETY: as above; each entry points to a valid ArrowArray, which nobody else has now that its parent was moved here.
-        let Some(child) = (unsafe { (*child).as_mut() }) else { continue };
+        // SAFETY: as above: an entry of the table.
+        let child = unsafe { *child };
+        // SAFETY: each entry points to a valid ArrowArray, which nobody else has now that its parent was moved here.
+        let Some(child) = (unsafe { child.as_mut() }) else { continue };
         match field.data_type() {
             DataType::Null => child.n_buffers = 0,
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -224,13 +230,13 @@ fn field_of(schema: &FFI_ArrowSchema) -> std::result::Result<Field, ArrowError> 
         "+s" => DataType::Struct(schema.children().map(field_of).collect::<std::result::Result<_, _>>()?),
         "+l" => DataType::List(child()?),
         "+L" => DataType::LargeList(child()?),
-        _ => match format.strip_prefix("+w:").and_then(|width| width.parse().ok()) {
-            Some(width) => DataType::FixedSizeList(child()?, width),
-            None => {
+        _ => {
+            let Some(width) = format.strip_prefix("+w:").and_then(|width| width.parse().ok()) else {
                 let message = format!("column `{}` of format `{format}` with 128-bit integers", name_of(schema));
                 return Err(ArrowError::NotYetImplemented(message));
-            }
-        },
+            };
+            DataType::FixedSizeList(child()?, width)
+        }
     };
     Ok(Field::new(name_of(schema), data_type, schema.nullable()).with_metadata(schema.metadata()?))
 }
@@ -293,8 +299,8 @@ impl Iterator for Interruptible {
     type Item = std::result::Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Err(error) = Python::attach(|py| py.check_signals()) {
-            return Some(Err(through_arrow(error)));
+        if let Err(error) = Python::attach(|py| py.check_signals().map_err(through_arrow)) {
+            return Some(Err(error));
         }
         self.0.next()
     }

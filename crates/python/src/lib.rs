@@ -3,6 +3,8 @@
 //! Policy (which table becomes what, what an index is, who shares with whom) is in the Python sources beside it. Nothing
 //! here is public for users; python/coframe/_coframe.pyi lists it for type checkers.
 
+#![deny(unsafe_code)]
+
 mod cells;
 mod dict;
 mod error;

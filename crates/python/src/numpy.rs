@@ -1,4 +1,5 @@
 //! Columns of numpy arrays as a record batch, on the arrays' own memory.
+#![expect(unsafe_code, reason = "the memory of numpy arrays is shared by its address")]
 
 use std::{panic::AssertUnwindSafe, ptr::NonNull, sync::Arc};
 
