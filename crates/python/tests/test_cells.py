@@ -152,7 +152,7 @@ def test_a_cell_that_is_gone_says_so_at_its_first_use() -> None:
         counter.add(1)
 
 
-def test_a_thousand_cells_leak_nothing() -> None:
+def test_a_thousand_cells_leak_nothing(store: coframe.Store) -> None:
     coframe.Counter()
     before = descriptors()
     for _ in range(1000):
@@ -160,6 +160,8 @@ def test_a_thousand_cells_leak_nothing() -> None:
         coframe.Value("i").value += 1
     gc.collect()
     assert descriptors() <= before + 1
+    left = [file for _, _, files in os.walk(store.path) for file in files if file.endswith(".cell")]
+    assert left == []
 
 
 def test_a_dict_is_shared_by_processes() -> None:
