@@ -1,0 +1,86 @@
+"""What a frame, a store and a column say of themselves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import coframe
+
+
+def test_a_frame_tells_what_it_is() -> None:
+    frame = coframe.publish(pl.DataFrame({"x": [1, 2, 3], "s": ["a", "<b>", "c"]}), "t", metadata={"source": "here"})
+    assert (frame.name, frame.version, frame.columns, frame.shape) == ("t", 1, ["x", "s"], (3, 2))
+    assert frame.schema == {"x": "Int64", "s": "Utf8View"}
+    assert pa.schema(frame.schema).names == ["x", "s"] and pa.schema(frame).names == ["x", "s"]
+    assert frame.metadata == {"source": "here"}
+    assert frame.nbytes == os.path.getsize(f"{coframe.Store().path}/t.arrow")
+    assert frame.created is not None and abs(dt.datetime.now(dt.timezone.utc) - frame.created) < dt.timedelta(minutes=1)
+    assert "x" in frame and "y" not in frame and bool(frame[:0])
+    assert repr(frame).startswith("<coframe.Frame t@1: 3 rows, 2 columns")
+    assert frame.handle.startswith(f"coframe:{coframe.Store().path}/t@1?id=")
+
+
+def test_a_notebook_shows_the_first_rows() -> None:
+    frame = coframe.publish(pl.DataFrame({"x": range(1000), "s": ["<b>"] * 1000}), "t")
+    shown = frame._repr_html_()
+    assert "t@1: 1000 rows" in shown and "<table" in shown and "&lt;b&gt;" in shown
+    assert "<b>" not in shown and "999" not in shown
+
+
+def test_a_column_tells_what_it_is_and_becomes_what_is_asked_for() -> None:
+    column = coframe.publish(pl.DataFrame({"x": [1, 2, 3], "s": ["a", "b", None]}), "t")["s"]
+    assert (column.name, column.type, len(column)) == ("s", "Utf8View", 3)
+    assert column.polars().to_list() == column.arrow().to_pylist() == column.numpy().tolist() == ["a", "b", None]
+    assert column.pandas().isna().tolist() == [False, False, True]
+
+
+def test_a_split_has_every_row_once() -> None:
+    frame = coframe.publish(pl.DataFrame({"x": range(10)}), "t")
+    parts = frame.split(3)
+    assert [len(part) for part in parts] == [4, 3, 3]
+    assert pl.concat(part.polars() for part in parts)["x"].to_list() == list(range(10))
+
+
+def test_a_store_tells_what_it_holds(store: coframe.Store) -> None:
+    frame = store.publish(pl.DataFrame({"x": [1]}), "t", keep=1)
+    store.publish(pl.DataFrame({"x": [1, 2]}), "t", keep=1)
+    (info,) = store.ls()
+    assert (info.name, info.version, info.rows, info.columns, info.superseded) == ("t", 2, 2, 1, [1])
+    assert store.versions("t") == [1, 2] and len(store.open("t", version=1)) == 1
+    assert store.open("t", columns=["x"]).columns == ["x"]
+    assert "t" in store and "u" not in store
+    assert store.usage().segments == 2 and store.users("t")[0].pid == os.getpid()
+    assert len(store.verify("t")) == 2
+    assert store.sweep().segments == 0
+    assert store.remove("t") and not store.remove("t")
+    assert frame["x"].numpy().tolist() == [1]
+
+
+def test_a_store_imports_the_files_of_others(store: coframe.Store, tmp_path: os.PathLike[str]) -> None:
+    path = os.path.join(tmp_path, "x.arrow")
+    pl.DataFrame({"x": [1, 2]}).write_ipc(path, compression="uncompressed")
+    assert store.import_file(path, "t").polars()["x"].to_list() == [1, 2]
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(coframe.CorruptError):
+        store.import_file(path, "t")
+
+
+def test_any_reader_opens_a_frame_by_its_path(store: coframe.Store) -> None:
+    store.publish(pl.DataFrame({"x": [1, 2]}), "t")
+    with pa.memory_map(f"{store.path}/t.arrow") as file:
+        assert pa.ipc.open_file(file).read_all()["x"].to_pylist() == [1, 2]
+
+
+def test_a_session_ends_with_its_block(store: coframe.Store) -> None:
+    with coframe.Session() as session:
+        frame = session.publish(pl.DataFrame({"x": [1]}), "t")
+        assert len(coframe.Frame(frame.handle)) == 1 and "t" not in store
+    with pytest.raises(coframe.NotFoundError):
+        len(coframe.Frame(frame.handle))
+    assert len(frame) == 1
