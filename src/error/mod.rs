@@ -301,7 +301,7 @@ impl fmt::Display for Error {
                 version(*found),
             ),
             Kind::Corrupt { what, rule, detail } => {
-                write!(f, "{what} breaks rule {rule} of docs/FORMAT.md: {detail}; publish it again from its source")
+                write!(f, "{what} breaks rule {rule} of docs/FORMAT.md: {detail}; make it again from its source")
             }
             Kind::Unsupported { what, next } => write!(f, "{what} is not supported; {next}"),
             Kind::Untrusted { path, found, next } => {
