@@ -1,0 +1,59 @@
+"""The readers, each in a process of its own: a frame that kills one is one found entry, and the next frame gets another."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NODE = Path(os.environ.get("COFRAME_READERS_NODE", "no-such-directory"))
+READERS = ("pyarrow", "polars", "pandas", "duckdb", "nanoarrow", "node")
+SECONDS = 300
+
+
+def missing(reader):
+    """Why a reader cannot be asked here, or nothing."""
+    if reader == "node":
+        return None if shutil.which("node") and (NODE / "node_modules" / "apache-arrow").is_dir() else "no apache-arrow for Node here"
+    found = subprocess.run([sys.executable, "-c", f"import pyarrow, {reader}"], capture_output=True)
+    return f"no {reader} here" if found.returncode else None
+
+
+def program(name):
+    """The command line of a program of this folder, and where it must run."""
+    if name.endswith("node"):
+        # Modules are looked for beside the file that imports them.
+        script = NODE / f"{name.split('_')[0]}.mjs"
+        script.write_text((HERE / "node" / script.name).read_text())
+        return ["node", str(script)], NODE
+    return [sys.executable, "-B", str(HERE / "programs" / f"{name}.py")], HERE
+
+
+def ask(reader, jobs):
+    """An answer for each job, in order."""
+    answers = []
+    while len(answers) < len(jobs):
+        lines, ended = run(*program(f"read_{reader}"), jobs[len(answers):])
+        answers += lines
+        if len(answers) < len(jobs):
+            answers.append({"error": ended})
+    return answers
+
+
+def run(command, folder, jobs):
+    with tempfile.TemporaryFile("w+") as questions:
+        questions.writelines(json.dumps(job) + "\n" for job in jobs)
+        questions.seek(0)
+        # What a reader prints on its way down is no answer.
+        done = subprocess.run(command, cwd=folder, stdin=questions, capture_output=True, text=True, timeout=SECONDS)
+    return [json.loads(line) for line in done.stdout.splitlines()], end_of(done)
+
+
+def end_of(done):
+    if done.returncode < 0:
+        return f"the process was killed by {signal.Signals(-done.returncode).name}"
+    return f"the process ended with {done.returncode}"

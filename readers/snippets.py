@@ -1,0 +1,54 @@
+"""Runs the code of docs/READERS.md as it stands there, on frames: only their paths are others."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ask import NODE
+from table import PAGE, TITLES
+
+FLIGHTS = Path(__file__).parent.parent / "testdata" / "flights.parquet"
+DELAYS = "carrier,delay\nUA,2\nDL,-3\nUA,11\n"
+PRINTED_STORE = "/dev/shm/coframe-1000"
+
+
+def run_all(store, readers):
+    """What is wrong with the lines of the page, in the layout that its first table names."""
+    text, problems = PAGE.read_text(), []
+    stores = {layout: publish(store.beside(layout), layout) for layout in ("views", "classic")}
+    for reader in readers:
+        row = re.search(rf"^\| {TITLES[reader]} \| `(views|classic)`", text, re.MULTILINE)
+        blocks = blocks_of(text, TITLES[reader])
+        if not row or not blocks:
+            problems.append(f"docs/READERS.md has no layout or no code for {TITLES[reader]}")
+            continue
+        for code in blocks:
+            problems += run(reader, code, stores[row[1]])
+    return problems
+
+
+def publish(store, layout):
+    store.publish(FLIGHTS, "flights", layout)
+    delays = store.folder / "delays.csv"
+    delays.write_text(DELAYS)
+    store.publish(delays, "delays", layout)
+    return store
+
+
+def blocks_of(text, title):
+    section = re.search(rf"^### {title}\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"```(?:python|javascript)\n(.*?)```", section[1], re.DOTALL) if section else []
+
+
+def run(reader, code, store):
+    """The comment at the end of the last line says what it prints."""
+    wanted = re.search(r"(?:#|//) (.*)\n$", code)
+    script = NODE / "snippet.mjs" if reader == "node" else store.folder / "snippet.py"
+    script.write_text(code.replace(PRINTED_STORE, str(store.store)))
+    command = "node" if reader == "node" else sys.executable
+    done = subprocess.run([command, str(script)], capture_output=True, text=True)
+    if done.returncode == 0 and wanted and done.stdout.strip() == wanted[1]:
+        return []
+    return [f"docs/READERS.md: the code for {TITLES[reader]} should print {wanted and wanted[1]!r}, "
+            f"and printed {done.stdout!r}\n{done.stderr[-1000:]}"]

@@ -1,0 +1,110 @@
+"""The tables of docs/READERS.md, made from found.json."""
+
+import re
+from pathlib import Path
+
+from ask import READERS
+from scratch import LAYOUTS
+
+PAGE = Path(__file__).parent.parent / "docs" / "READERS.md"
+TITLES = {"pyarrow": "pyarrow", "polars": "Polars", "pandas": "pandas", "duckdb": "DuckDB",
+          "nanoarrow": "nanoarrow", "node": "Node"}
+
+
+def write(found):
+    text = PAGE.read_text()
+    for name, table in tables(found).items():
+        text = re.sub(between(name), lambda match, table=table: match[1] + table + match[3], text, flags=re.DOTALL)
+    PAGE.write_text(text)
+
+
+def outdated(found):
+    """What the page says otherwise than found.json."""
+    text = PAGE.read_text()
+    shown = {name: re.search(between(name), text, re.DOTALL) for name in tables(found)}
+    return [f"docs/READERS.md: the table `{name}` is not the one of readers/found.json"
+            for name, table in tables(found).items() if not shown[name] or shown[name][2] != table]
+
+
+def between(name):
+    return rf"(<!-- {name}: made by readers/check.sh --write -->\n)(.*?)(<!-- end -->)"
+
+
+def tables(found):
+    notes = Notes()
+    parts = {"shared": shared_table(found), "types": types_table(found, notes), "notes": notes.text(), "written": written_table(found)}
+    return {name: f"\n{text}\n" for name, text in parts.items()}
+
+
+class Notes:
+    """Errors, each said once: a cell has a number."""
+
+    def __init__(self):
+        self.numbers = {}
+
+    def number(self, reader, why):
+        return self.numbers.setdefault(f"{TITLES[reader]}: {why}", len(self.numbers) + 1)
+
+    def text(self):
+        return "".join(f"{number}. {escaped(why)}\n" for why, number in self.numbers.items())
+
+
+def types_table(found, notes):
+    rows = {}
+    for case in found[READERS[0]][LAYOUTS[0]]:
+        cells = tuple(cell(reader, {layout: found[reader][layout][case] for layout in LAYOUTS}, notes)
+                      for reader in READERS)
+        rows.setdefault(cells, []).append(f"`{case}`")
+    lines = [" | ".join([", ".join(cases), *cells]) for cells, cases in rows.items()]
+    return table_of(["case", *(TITLES[reader] for reader in READERS)], lines)
+
+
+def table_of(heads, lines):
+    rule = " | ".join("---" for _ in heads)
+    return "".join(f"| {line} |\n" for line in [" | ".join(heads), rule, *lines])
+
+
+def cell(reader, of_layouts, notes):
+    said = [said_of(reader, of_layouts[layout], notes) for layout in LAYOUTS]
+    if said[0] == said[1]:
+        return said[0]
+    return "<br>".join(f"{layout}: {text}" for layout, text in zip(LAYOUTS, said, strict=True))
+
+
+def said_of(reader, judgement, notes):
+    if judgement == "ok":
+        return "yes"
+    if "opens" in judgement:
+        return f"**no** ({notes.number(reader, judgement['opens'])})"
+    if "equal" in judgement:
+        return f"**wrong** ({notes.number(reader, judgement['equal'])})"
+    cannot = judgement.get("cannot", {})
+    if "as" in judgement:
+        return judgement["as"] + (f", no {', '.join(cannot)}" if cannot else "")
+    return f"no {', '.join(cannot)}"
+
+
+def shared_table(found):
+    ways = {way for layout in LAYOUTS for way in found["shared"][layout]}
+    rows = [f"{way} | {found['shared']['views'][way]} | {found['shared']['classic'][way]}" for way in sorted(ways)]
+    return table_of(["", *LAYOUTS], rows)
+
+
+def written_table(found):
+    rows = []
+    for writer in (name for name in found if name.startswith("by ")):
+        for file in found[writer]["source"]:
+            judgements = [found[writer][layout][file] for layout in found[writer]]
+            rows.append(f"{TITLES[writer.removeprefix('by ')]} | `{file}` | {came_back(judgements)}")
+    return table_of(["written by", "file", "comes back"], rows)
+
+
+def came_back(judgements):
+    if all(judgement == "ok" for judgement in judgements):
+        return "equal, in every layout"
+    first = next(judgement for judgement in judgements if judgement != "ok")
+    return f"**no**: {escaped(next(iter(first.values())).removeprefix('coframe: '))}"
+
+
+def escaped(text):
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
