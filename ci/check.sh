@@ -41,6 +41,11 @@ step "tests"
 before=$(ls -A /dev/shm | sort)
 cargo test --workspace --locked
 
+step "readers that have no coframe"
+# All of it was compiled for the tests.
+cargo build --workspace --locked
+COFRAME_BIN="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/coframe" readers/check.sh
+
 step "the Python package"
 crates/python/ci.sh
 

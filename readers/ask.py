@@ -1,4 +1,4 @@
-"""The readers, each in a process of its own: a frame that kills one is one found entry, and the next frame gets another."""
+"""The readers, each in a process of its own: a frame that kills one is one found entry, and the next gets another."""
 
 import json
 import os
@@ -18,7 +18,8 @@ SECONDS = 300
 def missing(reader):
     """Why a reader cannot be asked here, or nothing."""
     if reader == "node":
-        return None if shutil.which("node") and (NODE / "node_modules" / "apache-arrow").is_dir() else "no apache-arrow for Node here"
+        modules = NODE / "node_modules" / "apache-arrow"
+        return None if shutil.which("node") and modules.is_dir() else "no apache-arrow for Node here"
     found = subprocess.run([sys.executable, "-c", f"import pyarrow, {reader}"], capture_output=True)
     return f"no {reader} here" if found.returncode else None
 

@@ -122,7 +122,8 @@ def dictionaries():
     for name, keys in (("int8", pa.int8()), ("int32", pa.int32()), ("uint16", pa.uint16()), ("int64", pa.int64())):
         yield one(f"dictionary_{name}", pa.dictionary(keys, pa.utf8()), values, [encode(values, entries, keys)])
     many = [f"entry number {n}: größer" for n in range(300)]
-    yield one("dictionary_300", pa.dictionary(pa.int16(), pa.utf8()), many + [None], [encode(many + [None], many, pa.int16())])
+    wide = encode([*many, None], many, pa.int16())
+    yield one("dictionary_300", wide.type, [*many, None], [wide])
     numbers = pa.DictionaryArray.from_arrays(pa.array([1, None, 0, 1], pa.int8()), pa.array([10, 20], pa.int64()))
     yield one("dictionary_of_int64", pa.dictionary(pa.int8(), pa.int64()), [20, None, 10, 20], [numbers])
     inside = encode(["b", None, LONG, SHORT], entries, pa.int32())
@@ -180,5 +181,6 @@ def slices():
 def all_cases():
     yield one("null", pa.null(), [None, None, None])
     yield one("bool", pa.bool_(), [True, None, False, True])
-    for group in (integers, floats, decimals, texts_and_bytes, temporals, nested, unions_and_runs, dictionaries, shapes):
+    groups = (integers, floats, decimals, texts_and_bytes, temporals, nested, unions_and_runs, dictionaries, shapes)
+    for group in groups:
         yield from group()

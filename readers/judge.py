@@ -133,4 +133,5 @@ def short(reason):
     reason = re.sub(r"/\S*/", "", reason)
     reason = re.sub(r"0x[0-9a-f]+", "ADDRESS", reason)
     reason = re.sub(r"Id\(\d+\)", "Id", reason)
+    reason = re.sub(r"found value -?\d+", "found value N", reason)
     return reason if len(reason) <= LONGEST else reason[:LONGEST].rsplit(" ", 1)[0] + " ..."

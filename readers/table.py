@@ -32,7 +32,11 @@ def between(name):
 
 def tables(found):
     notes = Notes()
-    parts = {"shared": shared_table(found), "types": types_table(found, notes), "notes": notes.text(), "written": written_table(found)}
+    # The notes are numbered by the table of types.
+    parts = {
+        "shared": shared_table(found), "types": types_table(found, notes),
+        "notes": notes.text(), "written": written_table(found),
+    }
     return {name: f"\n{text}\n" for name, text in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""How many columns of the frame at the path in the argument have all their buffers in a mapping of it, in each way to open it."""
+"""For each way to open the frame at the path in the argument: how many columns have all their buffers in a mapping of it."""
 
 import json
 import sys
@@ -18,8 +18,8 @@ def of_polars(frame):
 
 
 def of_pandas(frame):
-    return [pa.chunked_array(pa.array(frame[name])) if isinstance(pa.array(frame[name]), pa.ChunkedArray)
-            else pa.chunked_array([pa.array(frame[name])]) for name in frame]
+    arrays = [pa.array(frame[name]) for name in frame]
+    return [array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]) for array in arrays]
 
 
 WAYS = {
@@ -38,7 +38,9 @@ def mappings(path):
 
 
 def count(columns, ranges):
-    return sum(all(inside(buffer, ranges) for chunk in column.chunks for buffer in data_of(chunk)) for column in columns)
+    return sum(
+        all(inside(buffer, ranges) for chunk in column.chunks for buffer in data_of(chunk)) for column in columns
+    )
 
 
 def data_of(chunk):

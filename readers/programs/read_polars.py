@@ -18,15 +18,19 @@ def canonical(x):
     if isinstance(x.dtype, (pl.List, pl.Array)):
         return [None if item is None else canonical(item) for item in x]
     if isinstance(x.dtype, pl.Struct):
-        fields = [canonical(field) for field in x.struct.unnest().get_columns()]
-        rows = zip(*fields, strict=True)
-        names = [field.name for field in x.dtype.fields]
-        return [None if null else dict(zip(names, row, strict=True)) for null, row in zip(x.is_null(), rows, strict=True)]
+        return structs(x)
     if isinstance(x.dtype, pl.Map):
         return [None if item is None else [[of_python(part) for part in pair] for pair in item.items()] for item in x]
     if x.dtype.is_temporal():
         return temporal(x)
     return [of_python(value) for value in x]
+
+
+def structs(x):
+    fields = x.struct.unnest().get_columns()
+    rows = zip(*map(canonical, fields), strict=True)
+    named = [dict(zip((field.name for field in fields), row, strict=True)) for row in rows]
+    return [None if null else row for null, row in zip(x.is_null(), named, strict=True)]
 
 
 def temporal(x):

@@ -20,9 +20,10 @@ def relation(columns):
     fields = ", ".join(f'"{name}" {type_}' for name, type_ in TYPES.items())
     connection.execute(f"create table t ({fields})")
     marks = ", ".join("?" for _ in TYPES)
-    connection.executemany(f"insert into t values ({marks})", list(zip(*(columns[name] for name in TYPES), strict=True)))
+    rows = list(zip(*(columns[name] for name in TYPES), strict=True))
+    connection.executemany(f"insert into t values ({marks})", rows)
     return connection.sql(
-        'select number, ratio, flag, text, make_timestamp_ms("when") as "when", category::kinds as category, list from t'
+        'select * replace (make_timestamp_ms("when") as "when", category::kinds as category) from t'
     )
 
 
