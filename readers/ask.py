@@ -21,7 +21,7 @@ def missing(reader):
         modules = NODE / "node_modules" / "apache-arrow"
         return None if shutil.which("node") and modules.is_dir() else "no apache-arrow for Node here"
     found = subprocess.run([sys.executable, "-c", f"import pyarrow, {reader}"], capture_output=True)
-    return f"no {reader} here" if found.returncode else None
+    return f"{reader} (it cannot be imported, or pyarrow cannot)" if found.returncode else None
 
 
 def program(name):

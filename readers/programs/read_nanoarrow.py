@@ -1,4 +1,4 @@
-"""nanoarrow reads streams only: the stream of a frame begins after the magic, which fills 64 bytes.
+"""nanoarrow reads streams only: the one in a frame begins after the magic, which fills 64 bytes (8 in files by pyarrow).
 
 It has no kernels, so nothing is computed.
 """
@@ -18,7 +18,7 @@ warnings.simplefilter("ignore")
 
 def read(path):
     with open(path, "rb") as file:
-        file.seek(64)
+        file.seek(file.read(68).index(b"\xff\xff\xff\xff"))
         stream = na.ArrayStream.from_readable(io.BytesIO(file.read()))
     table = stream.read_all()
     return table, len(table)

@@ -1,0 +1,17 @@
+"""Writes the frames whose paths come as lines on standard input into the folder in the argument: files by pyarrow."""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+
+def copy(path, folder):
+    frame = pa.ipc.open_file(pa.memory_map(str(path)))
+    with pa.ipc.new_file(folder / path.name, frame.schema) as writer:
+        for n in range(frame.num_record_batches):
+            writer.write_batch(frame.get_batch(n))
+
+
+for line in sys.stdin:
+    copy(Path(line.strip()), Path(sys.argv[1]))
