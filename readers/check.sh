@@ -4,13 +4,19 @@
 # The readers live under the target directory, and stay there as long as their pinned versions do. What is not to be had
 # here (no Python, no Node, no package index) is passed over, and said so.
 set -euo pipefail
-cd "$(dirname "$0")"
 
-target="$(mkdir -p "${CARGO_TARGET_DIR:-../target}" && cd "${CARGO_TARGET_DIR:-../target}" && pwd)"
+target="${CARGO_TARGET_DIR:-$(dirname "$0")/../target}"
+mkdir -p "$target"
+target="$(cd "$target" && pwd)"
 python="$target/readers-python"
 node="$target/readers-node"
 : "${COFRAME_BIN:=$target/debug/coframe}"
 export COFRAME_BIN COFRAME_READERS_NODE="$node"
+if [ ! -x "$COFRAME_BIN" ]; then
+    echo "no command at $COFRAME_BIN: cargo build --workspace makes it" >&2
+    exit 1
+fi
+cd "$(dirname "$0")"
 
 # The directory $1 was filled from the files that follow: their hash lies in it.
 filled() { [ "$(cat "$1/filled-from" 2>/dev/null)" = "$(hash_of "${@:2}")" ]; }

@@ -66,7 +66,6 @@ def days(iso):
 
 OTHER_TYPES = {
     "as a timestamp": ("date", lambda iso: str(days(iso) * 86_400 * 10**9)),
-    "as a list of structs": ("map", lambda pairs: [{"key": key, "value": value} for key, value in pairs]),
     "as an interval": ("time", lambda text: ["0", "0", text]),
 }
 

@@ -48,8 +48,6 @@ def asked(operation, question):
         return True
     if operation == "cast":
         return question["kind"] == "text"
-    if operation == "sum":
-        return question["kind"] == "number"
     return question["kind"] in ORDERED and question["row"] is not None
 
 
