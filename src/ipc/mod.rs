@@ -24,6 +24,7 @@ mod tree;
 #[cfg(feature = "polars")]
 mod values;
 mod views;
+mod wide;
 
 pub(crate) use contents::Contents;
 pub(crate) use decode::{Copied, decode, validate};
@@ -41,4 +42,5 @@ pub(crate) use {
     table::sealed::{IntoSource, Source},
     tree::{Place, children, step},
     values::Values,
+    wide::{EXTENSION, INT128, UINT128, mark},
 };

@@ -8,13 +8,11 @@ use polars::{
     prelude::{CategoricalPhysical, TimeUnit as PlTimeUnit},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ipc::{EXTENSION, INT128, UINT128, mark},
+};
 
-/// Arrow's key for the name of an extension type.
-const EXTENSION: &str = "ARROW:extension:name";
-const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
-pub(super) const INT128: &str = "coframe.int128";
-pub(super) const UINT128: &str = "coframe.uint128";
 /// The name that Polars gives to the items of a list.
 const ITEM: &str = "item";
 
@@ -31,11 +29,6 @@ pub(super) fn to_field(name: &str, dtype: &DataType, path: &str) -> Result<Field
         _ => {}
     }
     Ok(Field::new(name, to_type(dtype, path)?, true).with_metadata(metadata))
-}
-
-fn mark(metadata: &mut HashMap<String, String>, extension: &str) {
-    metadata.insert(EXTENSION.to_owned(), extension.to_owned());
-    metadata.insert(EXTENSION_METADATA.to_owned(), String::new());
 }
 
 fn to_type(dtype: &DataType, path: &str) -> Result<ArrowType> {

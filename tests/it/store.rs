@@ -289,11 +289,19 @@ fn files_and_streams_of_other_writers_are_imported() {
     assert!(scratch.store.import("csv", &path).unwrap_err().is_corrupt());
     fs::write(&path, "").unwrap();
     assert!(scratch.store.import("empty", &path).unwrap_err().is_corrupt());
+    // Polars writes 128-bit integers in a form that Arrow does not have.
+    let wide = df!("n" => [Some(1_i64), None, Some(-1)])
+        .unwrap()
+        .lazy()
+        .with_columns([col("n").cast(DataType::Int128), col("n").cast(DataType::Int128).implode(true).alias("list")]);
+    let mut wide = wide.collect().unwrap();
+    IpcWriter::new(fs::File::create(&path).unwrap()).finish(&mut wide).unwrap();
+    assert!(scratch.store.import("wide", &path).unwrap().to_polars().unwrap().equals_missing(&wide));
     // A segment of one store goes into another.
     let segment = scratch.path().join("file.arrow");
     assert_eq!(values(&scratch.store.import("copy", segment).unwrap()), [1, 2, 1, 2]);
     let names: Vec<String> = scratch.store.list().unwrap().iter().map(|info| info.name.to_string()).collect();
-    assert_eq!(names, ["copy", "file", "stream"]);
+    assert_eq!(names, ["copy", "file", "stream", "wide"]);
 }
 
 #[test]
