@@ -68,7 +68,9 @@ fn read_field(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option
             DataType::Dictionary(Box::new(key), Box::new(read_type(field, ids, depth)?))
         }
     };
+    let is_ordered = field.dictionary().is_some_and(|dictionary| dictionary.isOrdered());
     let read = Field::new(field.name().unwrap_or_default(), data_type, field.nullable());
+    let read = read.with_dict_is_ordered(is_ordered);
     let mut metadata = field.custom_metadata().map(read_pairs).unwrap_or_default();
     if let Some(extension) = wide_mark(field) {
         wide::mark(&mut metadata, extension);

@@ -304,7 +304,8 @@ impl Crossing {
         }
         let Some(array) = values.array().filter(|_| rewrite == Rewrite::Yes) else { return Ok(None) };
         let keys = array.as_any_dictionary();
-        let old = keys.normalized_keys();
+        // arrow panics where there are no values; then all keys are null.
+        let old = if keys.values().is_empty() { vec![0; keys.len()] } else { keys.normalized_keys() };
         let new = old.iter().enumerate().map(|(row, old)| match (&*renumbering, keys.keys().is_null(row)) {
             (_, true) => None,
             (Renumbering::Same, false) => u32::try_from(*old).ok(),

@@ -277,6 +277,35 @@ fn empty_frames_keep_their_dtypes_and_frames_without_columns_their_height() {
 }
 
 #[test]
+fn every_dtype_of_others_comes_back_also_when_all_of_it_is_null_or_there_is_none() {
+    let scratch = scratch();
+    let whole = everything();
+    let nulls = whole.columns().iter().map(|column| Column::full_null(column.name().clone(), 3, column.dtype()));
+    let nulls = DataFrame::new(3, nulls.collect()).unwrap();
+    for df in [whole.clone(), nulls, whole.head(Some(0))] {
+        // As a program that knows Arrow alone publishes them: without what Polars knows.
+        let frame = scratch.store.publish("x", coframe::TableReader::new(&df).unwrap()).unwrap();
+        assert!(frame.to_polars().unwrap().equals_missing(&df), "{df}");
+        let own = OpenOptions::new().categories(coframe::CategoryPolicy::Own);
+        assert_eq!(scratch.store.open_with("x", &own).unwrap().to_polars().unwrap().height(), df.height());
+    }
+}
+
+#[test]
+fn a_dictionary_without_values_is_a_column_of_nulls_and_an_ordered_one_stays_so() {
+    use coframe::arrow::{array::*, datatypes::*};
+    let scratch = scratch();
+    let texts: ArrayRef = std::sync::Arc::new(StringArray::from(Vec::<&str>::new()));
+    let nulls = DictionaryArray::<UInt32Type>::new(UInt32Array::from(vec![None, None]), texts);
+    let field = Field::new("c", nulls.data_type().clone(), true).with_dict_is_ordered(true);
+    let schema = Schema::new(vec![field]);
+    let batch = RecordBatch::try_new(schema.into(), vec![std::sync::Arc::new(nulls)]).unwrap();
+    let frame = scratch.store.publish("x", &batch).unwrap();
+    assert_eq!(frame.to_polars().unwrap().column("c").unwrap().null_count(), 2);
+    assert_eq!(frame.schema().field(0).dict_is_ordered(), Some(true));
+}
+
+#[test]
 fn zero_width_arrays_and_structs_without_fields_come_back() {
     let scratch = scratch();
     let width = Series::full_null("w".into(), 3, &DataType::Array(Box::new(DataType::Int64), 0));
