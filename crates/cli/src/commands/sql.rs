@@ -33,11 +33,11 @@ pub(crate) struct Sql {
     query: String,
 
     /// Print CSV
-    #[arg(long, group = "result")]
+    #[arg(long, group = "result", conflicts_with = "json")]
     csv: bool,
 
     /// Print one JSON object for each row
-    #[arg(long, group = "result")]
+    #[arg(long, group = "result", conflicts_with = "json")]
     ndjson: bool,
 
     /// Write the result to a Parquet file
@@ -60,6 +60,7 @@ pub(crate) struct Sql {
 impl Sql {
     pub(crate) fn run(self, context: &Context) -> Result {
         let begun = Instant::now();
+        only_asks(&self.query)?;
         let store = context.store()?;
         let df = Tables::of(&store, &self.query)?.run(&self.query)?;
         if let Some(name) = &self.publish {
@@ -94,6 +95,27 @@ impl Sql {
         }
         Ok(())
     }
+}
+
+/// Refuses a statement that would change tables: it would change nothing in the store, and look as if it had.
+fn only_asks(query: &str) -> Result {
+    let word: String = first_words(query).chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    match word.to_ascii_lowercase().as_str() {
+        "select" | "with" | "show" | "explain" | "values" | "from" => Ok(()),
+        "" => Err(Failure::usage("the query is empty; write for example 'select * from NAME'")),
+        _ => Err(Failure::usage(format_args!(
+            "`{word}` is no query: sql takes select, with, from, values, show and explain; coframe rm takes frames away, \
+             and sql --publish NAME makes one of a result"
+        ))),
+    }
+}
+
+/// The query from its first word on, behind comments and parentheses.
+fn first_words(query: &str) -> &str {
+    let query = query.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let comment = query.strip_prefix("--").map(|rest| rest.split_once('\n').map_or("", |(_, rest)| rest));
+    let comment = comment.or_else(|| query.strip_prefix("/*").map(|rest| rest.split_once("*/").map_or("", |(_, r)| r)));
+    comment.map_or(query, first_words)
 }
 
 fn wrote(path: &std::path::Path, rows: usize, bytes: u64, context: &Context) -> Result {
