@@ -1,6 +1,6 @@
 //! `coframe cp`, `rm` and `sweep`: what happens to names.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use coframe::{Frame, Name, PublishOptions, Store, TableReader, arrow::array::RecordBatchReader};
 use serde::Serialize;
@@ -71,16 +71,22 @@ impl Rm {
     pub(crate) fn run(self, context: &Context) -> Result {
         let store = context.store()?;
         let all = store.names()?;
+        // All arguments first: one that is wrong leaves every frame where it is.
+        let meant = self.names.iter().map(|text| meant(&all, text)).collect::<Result<Vec<_>>>()?;
         let mut removed = Removed { removed: Vec::new(), missing: Vec::new() };
-        for text in &self.names {
+        let mut seen = BTreeSet::new();
+        for (text, names) in self.names.iter().zip(meant) {
             let mut found = false;
-            for name in meant(&all, text)? {
-                if store.remove(name.as_str())? {
+            for name in names {
+                if seen.contains(name.as_str()) {
                     found = true;
+                } else if store.remove(name.as_str())? {
+                    found = true;
+                    seen.insert(name.to_string());
                     removed.removed.push(name.to_string());
                 }
             }
-            if !found {
+            if !found && !removed.missing.contains(text) {
                 removed.missing.push(text.clone());
             }
         }
