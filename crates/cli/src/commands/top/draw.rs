@@ -98,7 +98,7 @@ fn cells(line: &Line) -> Vec<Cell<'static>> {
             output::thousands(frame.rows),
             output::size(frame.bytes),
             output::age(frame.time),
-            line.readers.len().to_string(),
+            frame.users.to_string(),
             output::size(line.pss),
             frame.superseded.len().to_string(),
         ],
@@ -214,6 +214,19 @@ mod tests {
         assert_eq!(view.position(), Some(0));
         press(&mut view, "kjjjjj");
         assert!(picture(&mut view).contains("readers of alpha"));
+    }
+
+    #[test]
+    fn a_process_that_maps_two_versions_is_one_user() {
+        let mut view = view();
+        let mut twice = line("alpha", 1000, &[5, 5]);
+        twice.frame.users = 1;
+        view.snapshot.frames = vec![twice, line("beta", 3000, &[7, 8])];
+        press(&mut view, "u");
+        assert_eq!(names(&view), ["beta", "alpha"]);
+        let picture = picture(&mut view);
+        let row = picture.lines().find(|line| line.contains("alpha") && line.contains("1.0 kB")).unwrap();
+        assert_eq!(row.split_whitespace().rev().nth(4), Some("1"), "{row}");
     }
 
     #[test]

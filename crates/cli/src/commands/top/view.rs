@@ -68,7 +68,7 @@ impl View {
             Order::Rows => line.frame.rows as u64,
             Order::Size => line.frame.bytes,
             Order::Age => line.frame.created.unwrap_or(0),
-            Order::Users => line.readers.len() as u64,
+            Order::Users => line.frame.users as u64,
             Order::Pss => line.pss,
         };
         lines.sort_by_key(|line| std::cmp::Reverse(key(line)));
