@@ -6,6 +6,9 @@ use coframe::{Frame, Name, Store};
 
 use crate::failure::{Failure, Result};
 
+/// How many columns an error lists.
+const COLUMNS: usize = 30;
+
 /// A frame that the user named: its latest version, or one version of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -45,6 +48,23 @@ impl Target {
             None => store.open(self.name.as_str())?,
         })
     }
+}
+
+/// The columns of a frame that the user named, in that order; all where none is named.
+pub(crate) fn select(frame: Frame, columns: &[String]) -> Result<Frame> {
+    if columns.is_empty() {
+        return Ok(frame);
+    }
+    let has = |name: &str| frame.schema().fields().iter().any(|field| field.name() == name);
+    let Some(unknown) = columns.iter().find(|name| !has(name)) else { return Ok(frame.select(columns)?) };
+    let all: Vec<&str> = frame.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    let more = if all.len() > COLUMNS {
+        format!(" and {} more (coframe show {})", all.len() - COLUMNS, frame.name())
+    } else {
+        String::new()
+    };
+    let listed = all[..all.len().min(COLUMNS)].join("`, `");
+    Err(Failure::missing(format_args!("`{}` has no column `{unknown}`; it has `{listed}`{more}", frame.name())))
 }
 
 /// The names of a store that a name or a pattern with `*`, `?` or `[...]` means; none is no error here.

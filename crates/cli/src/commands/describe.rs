@@ -1,16 +1,26 @@
 //! `coframe describe`: each column in a line.
 
+mod quantiles;
 mod statistics;
+mod values;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use coframe::{Frame, arrow::datatypes::Field};
 use serde::Serialize;
 
-use self::statistics::Statistics;
-use crate::{context::Context, failure::Result, names::Target, output, table};
+use self::{statistics::Statistics, values::shown};
+use crate::{
+    context::Context,
+    failure::{Failure, Result},
+    names::{self, Target},
+    output, table, types,
+};
 
 /// Describe each column: counts, extremes, mean, quantiles, distinct values, and a small histogram
 ///
 /// The histogram has ten bins of equal width from the least to the greatest value; of texts and categories it shows the
-/// most frequent ones instead. Reads one column at a time.
+/// most frequent ones instead. A quartile between two numbers lies between them. Reads one column at a time.
 #[derive(clap::Args)]
 pub(crate) struct Describe {
     /// NAME or NAME@VERSION
@@ -31,15 +41,9 @@ struct Described {
 
 impl Describe {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let mut frame = self.name.open(&context.store()?)?;
-        if !self.columns.is_empty() {
-            frame = frame.select(&self.columns)?;
-        }
-        let mut columns = Vec::new();
-        for field in frame.schema().fields() {
-            let df = frame.select([field.name()])?.to_polars()?;
-            columns.push(Statistics::of(&df, crate::types::short(field))?);
-        }
+        let frame = names::select(self.name.open(&context.store()?)?, &self.columns)?;
+        let columns = frame.schema().fields().iter();
+        let columns = columns.map(|field| describe(&frame, field)).collect::<Result<_>>()?;
         let described =
             Described { name: frame.name().to_string(), version: frame.version(), rows: frame.rows(), columns };
         if context.json {
@@ -47,6 +51,20 @@ impl Describe {
         }
         output::print(&text(&described))
     }
+}
+
+/// One column, whatever Polars makes of it: the others are described all the same.
+fn describe(frame: &Frame, field: &Field) -> Result<Statistics> {
+    let frame = frame.select([field.name()])?;
+    let measure = || -> Result<Statistics> { Statistics::of(&frame.to_polars()?, types::short(field)) };
+    let measured = catch_unwind(AssertUnwindSafe(measure));
+    let error = match measured.unwrap_or_else(|panic| Err(Failure::of_panic(panic.as_ref()))) {
+        Err(Failure::Failed(error)) => error,
+        done => return done,
+    };
+    let nulls = frame.batches().iter().map(|batch| batch.column(0).logical_null_count()).sum();
+    let name = field.name().clone();
+    Ok(Statistics::unreadable(name, types::short(field), frame.rows() - nulls, nulls, error))
 }
 
 const HEADER: [&str; 12] =
@@ -60,7 +78,12 @@ fn text(described: &Described) -> String {
 fn row(column: &Statistics) -> Vec<String> {
     // A time to the second, without its zone, which stands in the type.
     let widest = if column.r#type.starts_with("datetime") { 19 } else { usize::MAX };
-    let short = |value: &serde_json::Value| table::cut(&shown(value).chars().take(widest).collect::<String>(), 19);
+    // Texts are cut. Numbers are not: they would be other numbers.
+    let text = matches!(column.r#type.as_str(), "str" | "cat" | "enum");
+    let short = |value: &serde_json::Value| {
+        let value: String = shown(value).chars().take(widest).collect();
+        if text { table::cut(&value, 19) } else { value }
+    };
     let count = |count: Option<usize>| count.map_or_else(|| "-".to_owned(), output::thousands);
     vec![
         table::cut(&column.name, 30),
@@ -76,20 +99,4 @@ fn row(column: &Statistics) -> Vec<String> {
         short(&column.mean),
         column.picture(),
     ]
-}
-
-/// A value for people: six digits of a number are enough.
-fn shown(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Null => "-".to_owned(),
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Number(number) => match number.as_f64() {
-            Some(value) if number.is_f64() => {
-                let text = format!("{value:.3}");
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            }
-            _ => number.to_string(),
-        },
-        other => other.to_string(),
-    }
 }

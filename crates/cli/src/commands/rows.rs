@@ -14,7 +14,7 @@ use coframe::{
 use crate::{
     context::Context,
     failure::{Failure, Result},
-    names::Target,
+    names::{self, Target},
     output, sink, table,
 };
 
@@ -63,11 +63,7 @@ pub(crate) struct Sample {
 
 impl What {
     fn frame(&self, context: &Context) -> Result<Frame> {
-        let frame = self.name.open(&context.store()?)?;
-        if self.columns.is_empty() {
-            return Ok(frame);
-        }
-        Ok(frame.select(&self.columns)?)
+        names::select(self.name.open(&context.store()?)?, &self.columns)
     }
 
     fn print(&self, frame: &Frame, batches: &[RecordBatch], context: &Context) -> Result {

@@ -128,7 +128,10 @@ fn head_tail_and_sample_give_the_rows_that_they_name() {
     assert_eq!(sample(), sample());
     scratch.store().publish("t", &df!("n" => [5]).unwrap()).unwrap();
     assert!(scratch.fails(3, &["head", "t@1"]).contains("`t@1` is superseded"));
-    assert!(scratch.fails(3, &["head", "t", "--columns", "nix"]).contains("column `nix`"));
+    for command in ["head", "describe"] {
+        let line = scratch.fails(3, &[command, "t", "--columns", "n,nix"]);
+        assert_eq!(line, "`t` has no column `nix`; it has `n`");
+    }
 }
 
 #[test]
@@ -331,4 +334,131 @@ fn completions_know_the_commands_of_each_shell() {
         let script = scratch.ok(&["completions", shell]);
         assert!(script.contains("publish") && script.contains("doctor"), "{shell}");
     }
+}
+
+#[test]
+fn describe_says_what_there_is_to_say_of_columns_without_values() {
+    let scratch = scratch();
+    let nothing = df!("d" => [None::<i32>, None]).unwrap();
+    let mut columns = Vec::new();
+    let temporal = [DataType::Date, DataType::Time, DataType::Datetime(TimeUnit::Microseconds, None)];
+    let others = [DataType::Int64, DataType::Float64, DataType::String, DataType::Boolean, DataType::Null];
+    for dtype in temporal.into_iter().chain(others) {
+        columns.push(nothing.column("d").unwrap().cast(&dtype).unwrap().with_name(dtype.to_string().into()));
+    }
+    let df = DataFrame::new(2, columns).unwrap();
+    for (rows, df) in [(2, df.clone()), (0, df.clear())] {
+        scratch.store().publish("t", &df).unwrap();
+        for column in scratch.json(&["describe", "t"])["columns"].as_array().unwrap() {
+            assert_eq!((&column["count"], &column["nulls"]), (&json!(0), &json!(rows)), "{column}");
+            for key in ["min", "q25", "median", "q75", "max", "mean", "histogram", "error"] {
+                assert_eq!(column[key], Value::Null, "{column}");
+            }
+        }
+    }
+}
+
+#[test]
+fn describe_names_columns_that_it_cannot_read_and_describes_the_others() {
+    use coframe::arrow::{
+        array::{ArrayRef, Int64Array, IntervalMonthDayNanoArray, RecordBatch},
+        datatypes::IntervalMonthDayNano,
+    };
+    let scratch = scratch();
+    let wide = IntervalMonthDayNanoArray::from(vec![Some(IntervalMonthDayNano::new(1, 2, 3)), None]);
+    let columns: [(&str, ArrayRef); 2] =
+        [("wide", std::sync::Arc::new(wide)), ("n", std::sync::Arc::new(Int64Array::from(vec![1, 3])))];
+    scratch.store().publish("t", &RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+    let described = scratch.json(&["describe", "t"]);
+    let [wide, n] = [0, 1].map(|at| &described["columns"][at]);
+    assert_eq!((&wide["count"], &wide["nulls"], &wide["min"]), (&json!(1), &json!(1), &Value::Null));
+    assert!(wide["error"].as_str().unwrap().contains("`wide`"), "{wide}");
+    assert_eq!((&n["min"], &n["median"], &n["error"]), (&json!(1), &json!(2), &Value::Null));
+    assert!(scratch.ok(&["describe", "t"]).contains("column `wide`"));
+}
+
+#[test]
+fn describe_prints_numbers_as_they_are() {
+    let scratch = scratch();
+    let df = df!(
+        "small" => [0.00012, 0.00012, 0.00012, 0.00012],
+        "huge" => [1e22, 1e22, 1e22, f64::INFINITY],
+        "most" => [u64::MAX, u64::MAX, u64::MAX - 1, 1],
+        "odd" => [9_007_199_254_740_993_i64; 4],
+        "n" => [4, 2, 3, 1],
+        "day" => [0, 1, 2, 3],
+        "price" => [100, 200, 300, 400],
+    )
+    .unwrap();
+    let half = Column::new("half".into(), [0.5f32, 1.0, 1.5, 2.0]).cast(&DataType::Float16).unwrap();
+    let df = df.hstack(&[half]).unwrap();
+    let df = df.lazy().with_columns([
+        col("day").cast(DataType::Date),
+        (col("price").cast(DataType::Decimal(10, 2)) / lit(100).cast(DataType::Decimal(10, 2))),
+    ]);
+    scratch.store().publish("t", &df.collect().unwrap()).unwrap();
+    let described = scratch.json(&["describe", "t"]);
+    let column = |name: &str| described["columns"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap();
+    let expected = [
+        ("huge", "max", json!("inf")),
+        ("most", "max", json!(u64::MAX)),
+        ("odd", "median", json!(9_007_199_254_740_993_i64)),
+        ("odd", "q25", json!(9_007_199_254_740_993_i64)),
+        ("n", "median", json!(2.5)),
+        ("n", "q25", json!(1.75)),
+        ("half", "min", json!(0.5)),
+        ("half", "median", json!(1.25)),
+        ("half", "mean", json!(1.25)),
+        ("day", "min", json!("1970-01-01")),
+        ("day", "q25", json!("1970-01-02")),
+    ];
+    for (name, key, value) in expected {
+        assert_eq!(column(name)[key], value, "{}", column(name));
+    }
+    let histogram = &column("price")["histogram"];
+    assert_eq!((&histogram["from"], &histogram["to"]), (&json!(1.0), &json!(4.0)));
+    let text = scratch.ok(&["describe", "t"]);
+    for number in ["0.00012", "1e22", "inf", "18446744073709551615", "9007199254740993"] {
+        assert!(text.contains(&format!(" {number} ")), "{number}:\n{text}");
+    }
+}
+
+#[test]
+fn sql_refuses_statements_that_would_change_tables() {
+    let scratch = scratch();
+    scratch.store().publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
+    for query in
+        ["drop table t", "DELETE from t where a = 1", "truncate table t", "/* x */ create table u as select 1", ""]
+    {
+        let line = scratch.fails(2, &["sql", query]);
+        assert!(query.is_empty() || line.contains("is no query") && line.contains("coframe rm"), "{line}");
+    }
+    for query in [" -- all\n(select a from t)", "/* all */ WITH u AS (select a from t) select a from u", "show tables"]
+    {
+        scratch.ok(&["sql", query]);
+    }
+}
+
+#[test]
+fn sql_prints_one_form_only() {
+    let scratch = scratch();
+    scratch.store();
+    for form in ["--csv", "--ndjson"] {
+        let ran = scratch.run(&["sql", "select 1 as a", form, "--json"]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+    }
+}
+
+#[test]
+fn rm_removes_nothing_when_an_argument_is_wrong_and_takes_a_name_twice() {
+    let scratch = scratch();
+    let publish = |name: &str| drop(scratch.store().publish(name, &df!("a" => [1]).unwrap()).unwrap());
+    for name in ["a", "a1", "r1", "r2"] {
+        publish(name);
+    }
+    for wrong in ["r2@3", "r[", "../r"] {
+        scratch.fails(2, &["rm", "r1", wrong]);
+    }
+    assert_eq!(scratch.json(&["ls"])["frames"].as_array().unwrap().len(), 4);
+    assert_eq!(scratch.ok(&["rm", "a*", "a1", "r1", "r1"]), "removed a, a1, r1\n");
 }

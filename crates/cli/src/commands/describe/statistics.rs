@@ -2,8 +2,12 @@
 
 use polars::prelude::*;
 use serde::Serialize;
-use serde_json::{Number, Value, json};
+use serde_json::Value;
 
+use super::{
+    quantiles::quartiles,
+    values::{json_of, json_of_float},
+};
 use crate::failure::{Failure, Result};
 
 const BINS: usize = 10;
@@ -29,6 +33,8 @@ pub(super) struct Statistics {
     histogram: Option<Histogram>,
     /// Texts and categories, the most frequent first.
     top: Option<Vec<Frequent>>,
+    /// Why nothing but counts can be said; else `None`.
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -49,36 +55,51 @@ impl Statistics {
     pub(super) fn of(df: &DataFrame, short: String) -> Result<Self> {
         let column = df.columns().first().ok_or_else(|| Failure::failed("there is no column to describe"))?;
         let series = column.as_materialized_series();
-        let dtype = series.dtype().clone();
+        let dtype = series.dtype();
         let nulls = series.null_count();
-        let ordered = !(dtype.is_nested() || dtype.is_null() || matches!(dtype, DataType::Binary));
+        let mut statistics = Self::counted(series.name().to_string(), short, series.len() - nulls, nulls);
+        statistics.distinct = series.n_unique().ok().map(|n| n - usize::from(nulls > 0));
         let numeric = dtype.is_primitive_numeric() || dtype.is_temporal() || dtype.is_decimal();
-        let texts = matches!(dtype, DataType::String | DataType::Categorical(..) | DataType::Enum(..));
-        let top = texts.then(|| Frequent::of(df)).transpose()?;
-        let of = |ok: bool, value: &dyn Fn() -> PolarsResult<Scalar>| {
-            if ok { value().map_or(Value::Null, |scalar| json_of(scalar.value())) } else { Value::Null }
-        };
-        let quantile = |at: f64| move || series.quantile_reduce(at, QuantileMethod::Nearest);
-        Ok(Self {
-            name: series.name().to_string(),
-            r#type: short,
-            count: series.len() - nulls,
-            nulls,
-            distinct: series.n_unique().ok().map(|n| n - usize::from(nulls > 0)),
-            min: of(ordered, &|| series.min_reduce()),
-            q25: of(numeric, &quantile(0.25)),
-            median: of(numeric, &quantile(0.5)),
-            q75: of(numeric, &quantile(0.75)),
-            max: of(ordered, &|| series.max_reduce()),
-            mean: of(numeric || dtype.is_bool(), &|| series.mean_reduce()),
-            histogram: if numeric || dtype.is_bool() { Histogram::of(series) } else { None },
-            top,
-        })
+        if matches!(dtype, DataType::String | DataType::Categorical(..) | DataType::Enum(..)) {
+            statistics.top = Some(Frequent::of(df)?);
+        }
+        // There is nothing to measure, and Polars panics over some types.
+        if statistics.count == 0 {
+            return Ok(statistics);
+        }
+        let failed = |error: PolarsError| Failure::failed(format_args!("could not measure the values: {error}"));
+        if !(dtype.is_nested() || dtype.is_null() || matches!(dtype, DataType::Binary)) {
+            statistics.min = json_of(series.min_reduce().map_err(failed)?.value());
+            statistics.max = json_of(series.max_reduce().map_err(failed)?.value());
+        }
+        if numeric {
+            [statistics.q25, statistics.median, statistics.q75] = quartiles(series).map_err(failed)?;
+        }
+        if numeric || dtype.is_bool() {
+            statistics.mean = mean(series).map_err(failed)?;
+            statistics.histogram = Histogram::of(series);
+        }
+        Ok(statistics)
+    }
+
+    /// What is said of a column that Polars cannot read.
+    pub(super) fn unreadable(name: String, short: String, count: usize, nulls: usize, error: String) -> Self {
+        Self { error: Some(error), ..Self::counted(name, short, count, nulls) }
+    }
+
+    fn counted(name: String, short: String, count: usize, nulls: usize) -> Self {
+        let [min, q25, median, q75, max, mean] = [const { Value::Null }; 6];
+        let r#type = short;
+        let (distinct, histogram, top, error) = (None, None, None, None);
+        Self { name, r#type, count, nulls, distinct, min, q25, median, q75, max, mean, histogram, top, error }
     }
 
     /// Bars for a histogram, or the most frequent texts with their shares.
     pub(super) fn picture(&self) -> String {
         const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        if let Some(error) = &self.error {
+            return crate::table::cut(error, 120);
+        }
         if let Some(histogram) = &self.histogram {
             let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1);
             // A bin with anything in it shows something.
@@ -93,10 +114,20 @@ impl Statistics {
     }
 }
 
+fn mean(series: &Series) -> PolarsResult<Value> {
+    if series.dtype().is_temporal() {
+        return Ok(json_of(series.mean_reduce()?.value()));
+    }
+    Ok(series.mean().map_or(Value::Null, json_of_float))
+}
+
 impl Histogram {
     /// `None` when there is no finite value.
     fn of(series: &Series) -> Option<Self> {
-        let floats = series.to_physical_repr().cast(&DataType::Float64).ok()?;
+        // The physical values of times are the numbers to tell; those of decimals lack their point.
+        let decimal = series.dtype().is_decimal();
+        let numbers = if decimal { series.clone() } else { series.to_physical_repr().into_owned() };
+        let floats = numbers.cast(&DataType::Float64).ok()?;
         let floats = floats.f64().ok()?;
         let finite = || floats.iter().flatten().filter(|value| value.is_finite());
         let (from, to) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
@@ -139,21 +170,5 @@ impl Frequent {
             Some(Self { value: value?.to_owned(), count: usize::try_from(count?).ok()? })
         };
         Ok(values.iter().zip(counts.iter()).filter_map(pair).collect())
-    }
-}
-
-fn json_of(value: &AnyValue<'_>) -> Value {
-    match value {
-        AnyValue::Null => Value::Null,
-        AnyValue::Boolean(value) => json!(value),
-        AnyValue::Float32(value) => Number::from_f64(f64::from(*value)).map_or(Value::Null, Value::Number),
-        AnyValue::Float64(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
-        value if value.is_integer() => match (value.extract::<i64>(), value.extract::<u64>()) {
-            (Some(value), _) => json!(value),
-            (None, Some(value)) => json!(value),
-            (None, None) => json!(value.to_string()),
-        },
-        AnyValue::String(text) => json!(text),
-        value => json!(value.str_value()),
     }
 }
