@@ -1,6 +1,10 @@
 //! `coframe wait` and `watch`: versions as they come.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
 use coframe::{Name, Store};
 use serde::Serialize;
@@ -13,6 +17,48 @@ use crate::{
 
 /// Longer than any process lives.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// How long a store may be gone and made again before it is noticed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The versions of a name, also when the store is removed and made again: its versions begin at 1 then.
+struct Versions<'a> {
+    context: &'a Context,
+    store: Store,
+    made: Option<(u64, u64)>,
+    seen: u64,
+}
+
+impl<'a> Versions<'a> {
+    fn above(seen: u64, context: &'a Context) -> Result<Self> {
+        let store = context.store_or_new()?;
+        let made = made(store.path());
+        Ok(Self { context, store, made, seen })
+    }
+
+    fn next(&mut self, name: &str, timeout: Duration) -> Result<Option<u64>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(version) = self.store.wait(name, self.seen, left.min(LOOK))? {
+                self.seen = version;
+                return Ok(Some(version));
+            }
+            let made = made(&self.context.path);
+            if made.is_some() && made != self.made {
+                *self = Self::above(0, self.context)?;
+            } else if left <= LOOK {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// What tells a store from another one at the same path: the file that counts its versions.
+fn made(store: &Path) -> Option<(u64, u64)> {
+    let counter = store.join("store").metadata().ok()?;
+    Some((counter.dev(), counter.ino()))
+}
 
 /// Wait for a version of a name, and print its number
 ///
@@ -38,9 +84,9 @@ struct Waited<'a> {
 
 impl Wait {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let store = context.store_or_new()?;
+        let mut versions = Versions::above(self.newer_than, context)?;
         let name = self.name.as_str();
-        let Some(version) = store.wait(name, self.newer_than, self.timeout.unwrap_or(FOR_EVER))? else {
+        let Some(version) = versions.next(name, self.timeout.unwrap_or(FOR_EVER))? else {
             let newer = if self.newer_than == 0 { String::new() } else { format!(" above {}", self.newer_than) };
             return Err(Failure::missing(format_args!(
                 "no version of `{name}`{newer} was published in time; wait again, or look who publishes it"
@@ -78,14 +124,12 @@ struct Line<'a> {
 
 impl Watch {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let store = context.store_or_new()?;
-        let mut seen = self.newer_than;
+        let mut versions = Versions::above(self.newer_than, context)?;
         let mut lines = 0;
         while self.count.is_none_or(|count| lines < count) {
-            let Some(version) = store.wait(self.name.as_str(), seen, FOR_EVER)? else { continue };
-            seen = version;
+            let Some(version) = versions.next(self.name.as_str(), FOR_EVER)? else { continue };
             // One that is superseded already has a newer one, which comes next.
-            if self.print(&store, version, context.json)? {
+            if self.print(&versions.store, version, context.json)? {
                 lines += 1;
             }
         }

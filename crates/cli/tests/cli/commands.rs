@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::{FileExt, PermissionsExt},
     process::Stdio,
     time::Duration,
@@ -243,6 +244,23 @@ fn wait_returns_when_the_version_comes() {
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     assert_eq!(scratch.ok(&["wait", "t", "--newer-than", "1"]), "2\n");
     scratch.fails(3, &["wait", "t", "--newer-than", "2", "--timeout", "20ms"]);
+}
+
+#[test]
+fn watch_goes_on_in_a_store_that_was_removed_and_made_again() {
+    let scratch = scratch();
+    let frame = |rows: i32| df!("a" => (0..rows).collect::<Vec<_>>()).unwrap();
+    for rows in [1, 2] {
+        drop(scratch.store().publish("t", &frame(rows)).unwrap());
+    }
+    let mut command = scratch.command(&["watch", "t", "--count", "2"]);
+    let mut child = Reaper(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("t@2 2 rows"));
+    fs::remove_dir_all(scratch.store_path()).unwrap();
+    drop(scratch.store().publish("t", &frame(3)).unwrap());
+    assert!(lines.next().unwrap().unwrap().contains("t@1 3 rows"));
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
 
 /// Changes one byte of a segment, as a careless root could.

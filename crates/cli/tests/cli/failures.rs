@@ -207,7 +207,7 @@ fn exit_codes_tell_what_happened() {
     }
     scratch.fails(3, &["wait", "nix", "--timeout", "10ms"]);
     scratch.fails(1, &["sql", "select nix from t"]);
-    scratch.fails(1, &["sql", "select from where"]);
+    scratch.fails(1, &["sql", "select a from t group"]);
     scratch.fails(2, &["rm", "t@1"]);
     for args in [&["head"][..], &["head", "../t"], &["nix"], &["wait", "t", "--timeout", "soon"], &[]] {
         assert_eq!(scratch.run(args).code, 2, "{args:?}");
