@@ -1,11 +1,14 @@
 //! CSV: types inferred from the first rows, then read row by row.
 
+use std::io::{self, BufRead, Read};
+
 use coframe::arrow::{
+    array::{AsArray, RecordBatch},
     csv::{
         ReaderBuilder,
         reader::{BufReader as CsvReader, Format as CsvFormat},
     },
-    datatypes::{Schema, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
     error::ArrowError,
 };
 use regex::Regex;
@@ -13,33 +16,80 @@ use regex::Regex;
 use super::{
     Batches, ReadOptions,
     input::{Input, Progress},
+    text::{self, Seen},
 };
 use crate::failure::{Failure, Result};
 
+/// Rows of a batch at most, and its bytes at about.
 const ROWS: usize = 8192;
+const BYTES: usize = 16 << 20;
+/// Rows that are looked at in one go, before it is known how long they are.
+const LOOK: usize = 256;
+/// Begins the error of a quote that is never closed; the line follows.
+const OPEN_QUOTE: &str = "quote never closed, line ";
 
 pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema> {
-    let format = format(input, options)?;
-    let look = |text: &mut dyn std::io::BufRead| {
-        let schema = format.infer_schema(text, options.limit());
-        schema.map(|(schema, _)| schema)
-    };
+    let (format, delimiter) = (format(input, options)?, delimiter(input, options));
     // All rows of a pipe are looked at in a temporary file, not in memory.
     if options.limit().is_none() {
         input.file()?;
     }
     let label = input.label.clone();
-    let schema = input.look(|text| look(text))?.map_err(|error| explain(&label, None, &error))?;
-    if schema.fields().is_empty() {
+    let names = input.look(|text| format.infer_schema(text, Some(0)))?;
+    let (names, _) = names.map_err(|error| explain(&label, &error))?;
+    if names.fields().is_empty() {
         return Err(Failure::failed(format_args!("{label} is empty: there is no line that names columns")));
     }
-    Ok(schema)
+    let limit = options.limit().unwrap_or(usize::MAX);
+    let looked = input.look(|text| look(text, &names, &format, delimiter, limit))?;
+    let (seen, bytes) = looked.map_err(|error| explain(&label, &error))?;
+    input.row_bytes = bytes;
+    let field = |(field, seen): (&FieldRef, Seen)| field.as_ref().clone().with_data_type(seen.data_type());
+    Ok(Schema::new(names.fields().iter().zip(seen).map(field).collect::<Vec<_>>()))
+}
+
+/// What the values of each column are in the first rows, and the bytes of a row in memory, on average.
+fn look(
+    text: &mut dyn BufRead,
+    names: &Schema,
+    format: &CsvFormat,
+    delimiter: u8,
+    limit: usize,
+) -> std::result::Result<(Vec<Seen>, usize), ArrowError> {
+    let builder = ReaderBuilder::new(all_text(names)).with_format(format.clone()).with_batch_size(limit.min(LOOK));
+    let mut seen = vec![Seen::default(); names.fields().len()];
+    let (mut rows, mut bytes) = (0, 0);
+    for batch in builder.build_buffered(Quotes::new(text, delimiter))? {
+        let batch = batch?;
+        let batch = batch.slice(0, batch.num_rows().min(limit - rows));
+        rows += batch.num_rows();
+        for (column, seen) in batch.columns().iter().zip(&mut seen) {
+            bytes += 16 * column.len();
+            for value in column.as_string::<i32>().iter().flatten() {
+                bytes += value.len();
+                seen.add(value);
+            }
+        }
+        if rows >= limit {
+            break;
+        }
+    }
+    Ok((seen, bytes / rows.max(1)))
+}
+
+/// The schema with every column as text, as which all are read first.
+fn all_text(schema: &Schema) -> SchemaRef {
+    let field = |field: &FieldRef| field.as_ref().clone().with_data_type(DataType::Utf8);
+    SchemaRef::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+fn delimiter(input: &Input, options: &ReadOptions) -> u8 {
+    let tabs = input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
+    options.delimiter.unwrap_or(if tabs { b'\t' } else { b',' })
 }
 
 fn format(input: &Input, options: &ReadOptions) -> Result<CsvFormat> {
-    let tabs = input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
-    let delimiter = options.delimiter.unwrap_or(if tabs { b'\t' } else { b',' });
-    let format = CsvFormat::default().with_header(!options.no_header).with_delimiter(delimiter);
+    let format = CsvFormat::default().with_header(!options.no_header).with_delimiter(delimiter(input, options));
     if options.null.is_empty() {
         return Ok(format);
     }
@@ -55,38 +105,64 @@ pub(super) fn batches<'a>(
     progress: &Progress,
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
-    let format = format(&input, options)?;
-    let reader = ReaderBuilder::new(schema.clone()).with_format(format).with_batch_size(ROWS);
-    let reader = reader.build_buffered(input.text(progress)?).map_err(|error| explain(&label, None, &error))?;
-    Ok(Box::new(Rows { reader, schema: schema.clone(), label }))
+    let (format, delimiter) = (format(&input, options)?, delimiter(&input, options));
+    let rows = (BYTES / input.row_bytes.max(1)).clamp(16, ROWS);
+    let reader = ReaderBuilder::new(all_text(schema)).with_format(format).with_batch_size(rows);
+    let text: Box<dyn BufRead> = Box::new(Quotes::new(input.text(progress)?, delimiter));
+    let reader = reader.build_buffered(text).map_err(|error| explain(&label, &error))?;
+    let line = if options.no_header { 1 } else { 2 };
+    Ok(Box::new(Rows { reader, schema: schema.clone(), label, line }))
 }
 
 struct Rows {
-    reader: CsvReader<Box<dyn std::io::BufRead>>,
+    reader: CsvReader<Box<dyn BufRead>>,
     schema: SchemaRef,
     label: String,
+    /// Of the next row.
+    line: usize,
 }
 
 impl Iterator for Rows {
-    type Item = Result<coframe::arrow::array::RecordBatch>;
+    type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
-        Some(batch.map_err(|error| explain(&self.label, Some(&self.schema), &error)))
+        let batch = self.reader.next()?.map_err(|error| explain(&self.label, &error));
+        let batch = batch.and_then(|batch| self.typed(&batch));
+        Some(batch)
     }
 }
 
-/// Puts the reader's message in the terms of the file: its name, the line, the column's name, what to do.
-fn explain(label: &str, schema: Option<&SchemaRef>, error: &ArrowError) -> Failure {
+impl Rows {
+    fn typed(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = batch.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
+            let texts = column.as_string::<i32>();
+            text::column(texts, field.data_type()).map_err(|row| self.wrong(field, self.line + row, texts.value(row)))
+        });
+        let columns = columns.collect::<Result<_>>()?;
+        self.line += batch.num_rows();
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| explain(&self.label, &error))
+    }
+
+    fn wrong(&self, field: &Field, line: usize, value: &str) -> Failure {
+        let (label, name, data_type) = (&self.label, field.name(), field.data_type());
+        Failure::failed(format_args!(
+            "{label}, line {line}, column `{name}`: `{value}` is no {data_type}, which the rows before it were; read \
+             more rows for the types (--infer-rows 0), or the column as text (--string {name})"
+        ))
+    }
+}
+
+/// Puts the reader's message in the terms of the file: its name, the line, what to do.
+fn explain(label: &str, error: &ArrowError) -> Failure {
     let message = error.to_string();
     let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
-    if let Some(wrong) = Wrong::parse(text) {
-        let name = schema.and_then(|schema| schema.fields().get(wrong.column)).map_or("?", |field| field.name());
+    if let Some((_, line)) = text.split_once(OPEN_QUOTE) {
         return Failure::failed(format_args!(
-            "{label}, line {}, column `{name}`: `{}` is no {}, which the rows before it were; read more rows for the \
-             types (--infer-rows 0), or the column as text (--string {name})",
-            wrong.line, wrong.value, wrong.data_type
+            "{label}, line {line}: a quote opens here that is never closed; mend the line"
         ));
+    }
+    if matches!(error, ArrowError::IoError(..)) && !text.contains("UTF-8") {
+        return Failure::failed(format_args!("could not read {label}: {text}; get an undamaged copy of it"));
     }
     let line = line_of(text).map_or(String::new(), |line| format!(", line {line}"));
     if text.contains("UTF-8") {
@@ -114,22 +190,68 @@ fn line_of(text: &str) -> Option<&str> {
     rest.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())
 }
 
-/// A value that does not fit its column.
-struct Wrong<'a> {
-    value: &'a str,
-    data_type: &'a str,
-    column: usize,
+/// Follows the quotes of a text: its end inside of them is an error, where the reader would take all for one field.
+struct Quotes<R> {
+    inner: R,
     line: usize,
+    opened: usize,
+    delimiter: u8,
+    state: State,
 }
 
-impl<'a> Wrong<'a> {
-    /// Reads `Error while parsing value 'x' as type 'Int64' for column 3 at line 7. Row data: ...`.
-    fn parse(text: &'a str) -> Option<Self> {
-        let (value, rest) = text.split_once("parsing value '")?.1.split_once("' as type '")?;
-        let (data_type, rest) = rest.split_once("' for column ")?;
-        let (column, rest) = rest.split_once(" at line ")?;
-        // The reader counts from zero.
-        let line = rest.split_once('.')?.0.parse::<usize>().ok()? + 1;
-        Some(Self { value, data_type, column: column.parse().ok()?, line })
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    FieldStart,
+    Plain,
+    Quoted,
+    AfterQuote,
+}
+
+impl<R> Quotes<R> {
+    fn new(inner: R, delimiter: u8) -> Self {
+        Self { inner, line: 1, opened: 0, delimiter, state: State::FieldStart }
+    }
+}
+
+impl<R: BufRead> BufRead for Quotes<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let bytes = self.inner.fill_buf()?;
+        if bytes.is_empty() && self.state == State::Quoted {
+            return Err(io::Error::other(format!("{OPEN_QUOTE}{}", self.opened)));
+        }
+        Ok(bytes)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        // The inner reader has them still, so nothing is read here.
+        if let Ok(bytes) = self.inner.fill_buf() {
+            for &byte in &bytes[..amount.min(bytes.len())] {
+                self.line += usize::from(byte == b'\n');
+                self.state = match (self.state, byte) {
+                    (State::FieldStart | State::AfterQuote, b'"') => {
+                        if self.state == State::FieldStart {
+                            self.opened = self.line;
+                        }
+                        State::Quoted
+                    }
+                    (State::Quoted, b'"') => State::AfterQuote,
+                    (State::Quoted, _) => State::Quoted,
+                    (_, b'\n' | b'\r') => State::FieldStart,
+                    (_, byte) if byte == self.delimiter => State::FieldStart,
+                    _ => State::Plain,
+                };
+            }
+        }
+        self.inner.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let len = bytes.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&bytes[..len]);
+        self.consume(len);
+        Ok(len)
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Input {
     /// Names it in errors.
     pub(super) label: String,
     path: Option<PathBuf>,
+    /// Bytes of a row in memory, where rows were looked at.
+    pub(super) row_bytes: usize,
     from: From,
 }
 
@@ -35,7 +37,12 @@ enum From {
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self { label: "standard input".to_owned(), path: None, from: From::Pipe { ahead: Vec::new() } });
+            return Ok(Self {
+                label: "standard input".to_owned(),
+                path: None,
+                row_bytes: 0,
+                from: From::Pipe { ahead: Vec::new() },
+            });
         }
         let label = format!("`{}`", path.display());
         let file =
@@ -44,7 +51,7 @@ impl Input {
             let next = "name its files, for example with a pattern in quotes: 'DIR/*.parquet'";
             return Err(Failure::failed(format_args!("{label} is a directory; {next}")));
         }
-        Ok(Self { label, path: Some(path.to_owned()), from: From::File(file) })
+        Ok(Self { label, path: Some(path.to_owned()), row_bytes: 0, from: From::File(file) })
     }
 
     pub(super) fn error(&self, action: &str, error: impl std::fmt::Display) -> Failure {

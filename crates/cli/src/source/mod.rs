@@ -8,6 +8,7 @@ mod ipc;
 mod json;
 mod parquet;
 mod schema;
+mod text;
 
 use std::path::PathBuf;
 
@@ -132,12 +133,15 @@ impl Source {
 /// Paths, with patterns replaced by what they match, in order.
 fn expand(files: &[String]) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
+    // Hidden files are often halves of others that are being written.
+    let as_a_shell_does = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     for file in files {
         if !crate::names::is_pattern(file) || PathBuf::from(file).exists() {
             paths.push(PathBuf::from(file));
             continue;
         }
-        let matches = glob::glob(file).map_err(|error| Failure::usage(format_args!("`{file}`: {error}")))?;
+        let matches = glob::glob_with(file, as_a_shell_does)
+            .map_err(|error| Failure::usage(format_args!("`{file}`: {error}")))?;
         let before = paths.len();
         for path in matches {
             paths.push(path.map_err(|error| Failure::failed(format_args!("could not read `{file}`: {error}")))?);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coframe::arrow::{
     array::{RecordBatch, RecordBatchOptions},
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 
 use crate::failure::{Failure, Result};
@@ -104,9 +104,10 @@ fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
         (a, b) if a == b => None,
         (D::Null, other) | (other, D::Null) => Some(other.clone()),
         (D::Int64, D::Float64) | (D::Float64, D::Int64) => Some(D::Float64),
-        (D::Date32, D::Timestamp(unit, zone)) | (D::Timestamp(unit, zone), D::Date32) => {
-            Some(D::Timestamp(*unit, zone.clone()))
+        (D::Date32, D::Timestamp(unit, None)) | (D::Timestamp(unit, None), D::Date32) => {
+            Some(D::Timestamp(*unit, None))
         }
+        (D::Timestamp(_, None), D::Timestamp(_, None)) => Some(D::Timestamp(TimeUnit::Nanosecond, None)),
         (a, b) if a.is_nested() || b.is_nested() => None,
         _ => Some(D::Utf8),
     }

@@ -265,3 +265,33 @@ fn readers_of_a_line_at_a_time_get_each_line_at_once() {
         assert_eq!(next()["version"], version);
     }
 }
+
+#[test]
+fn values_of_csv_are_never_cut_to_the_type_of_the_rows_before() {
+    let scratch = with_frame();
+    let cases = [
+        ("2024-01-01", "2024-01-01 10:00:00"),
+        ("2024-01-01T00:00:00", "2024-01-01T00:00:00.123456789"),
+        ("2024-01-01T00:00:00", "2024-01-01T10:00:00+02:00"),
+        ("1234", "01234"),
+        ("1.5", "01.5"),
+    ];
+    for (early, late) in cases {
+        let file = scratch.file("late.csv", format!("a\n{}{late}\n", lines(|_| early.to_owned())));
+        let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+        assert!(line.starts_with(&format!("`{file}`, line 20002, column `a`: `{late}` is no ")), "{line}");
+        assert!(line.ends_with("(--string a)"), "{line}");
+    }
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_named_by_its_line() {
+    let scratch = with_frame();
+    for rows in ["1", "0"] {
+        let file = scratch.file("open.csv", "a,b\n1,\"x\"\"y\"\n2,\"oh\n3,z\n");
+        let line = scratch.fails(1, &["publish", &file, "--name", "t", "--infer-rows", rows]);
+        assert_eq!(line, format!("`{file}`, line 3: a quote opens here that is never closed; mend the line"));
+    }
+    assert_as_it_was(&scratch);
+}

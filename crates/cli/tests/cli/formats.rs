@@ -264,3 +264,59 @@ fn a_file_that_is_there_is_written_over_only_with_force() {
     assert_eq!(scratch.ok(&["export", "t", "-", "--format", "csv"]), "a\n1\n2\n");
     scratch.fails(2, &["export", "t", "x.unknown"]);
 }
+
+#[test]
+fn force_writes_through_links_and_replaces_nothing_but_files() {
+    let scratch = scratch();
+    scratch.store().publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
+    let file = scratch.file("t.csv", "old");
+    let link = scratch.path("link.csv");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    scratch.ok(&["export", "t", link.to_str().unwrap(), "--force"]);
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a\n1\n2\n");
+    let socket = scratch.path("socket.csv");
+    let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let line = scratch.fails(1, &["export", "t", socket.to_str().unwrap(), "--force"]);
+    assert!(line.contains("is no regular file"), "{line}");
+    assert!(!socket.symlink_metadata().unwrap().is_file());
+}
+
+#[test]
+fn times_in_seconds_stay_times_in_parquet() {
+    use coframe::arrow::array::{Time32SecondArray, TimestampSecondArray};
+    let scratch = scratch();
+    let stamps: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1]).with_timezone("UTC"));
+    let times: ArrayRef = Arc::new(Time32SecondArray::from(vec![2]));
+    let batch = RecordBatch::try_from_iter([("stamp", stamps), ("time", times)]).unwrap();
+    scratch.store().publish("t", &batch).unwrap();
+    let path = scratch.path("t.parquet");
+    scratch.ok(&["export", "t", path.to_str().unwrap()]);
+    scratch.ok(&["publish", path.to_str().unwrap(), "--name", "again"]);
+    let columns = scratch.json(&["show", "again"])["columns"].clone();
+    assert_eq!(columns[0]["arrow"], "Timestamp(ms, \"UTC\")");
+    assert_eq!(columns[1]["arrow"], "Time32(ms)");
+}
+
+#[test]
+fn patterns_leave_hidden_files_out() {
+    let scratch = scratch();
+    scratch.file("a.csv", "n\n1\n");
+    scratch.file(".half.csv", "n\n2\n");
+    scratch.ok(&["publish", scratch.path("*.csv").to_str().unwrap(), "--name", "t"]);
+    assert_eq!(scratch.store().open("t").unwrap().rows(), 1);
+}
+
+#[test]
+fn codes_zones_and_impossible_dates_of_csv_keep_their_meaning() {
+    let scratch = scratch();
+    let rows = "zip,zoned,mixed,day\n01234,2024-01-01T10:00:00+02:00,2024-01-01T10:00:00Z,2024-13-45\n\
+                1234,2024-01-01T08:00:00Z,2024-01-01T10:00:00,2024-01-01\n";
+    let file = scratch.file("t.csv", rows);
+    scratch.ok(&["publish", &file]);
+    let columns = scratch.json(&["show", "t"])["columns"].clone();
+    let types: Vec<_> = (0..4).map(|at| columns[at]["arrow"].as_str().unwrap()).collect();
+    assert_eq!(types, ["Utf8View", "Timestamp(µs, \"UTC\")", "Utf8View", "Utf8View"]);
+    let same = scratch.json(&["sql", "select count(distinct zoned) as n, min(zip) as zip from t"]);
+    assert_eq!(same["rows"], json!([{ "n": 1, "zip": "01234" }]));
+}
