@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use coframe::arrow::{
     array::{RecordBatch, RecordBatchOptions, RecordBatchReader},
     compute::cast,
-    datatypes::{DataType, Field, FieldRef, Schema},
+    datatypes::{DataType, Field, FieldRef, Schema, TimeUnit},
     error::ArrowError,
 };
 use parquet::{
@@ -53,7 +53,8 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     Ok(())
 }
 
-/// The field in types that the writer knows: it panics on dictionaries whose values are views.
+/// The field in types that the writer knows: it panics on dictionaries whose values are views, and Parquet has no
+/// unit of seconds, without which times would become numbers.
 fn writable(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
         DataType::Dictionary(key, values) => match values.as_ref() {
@@ -61,6 +62,8 @@ fn writable(field: &FieldRef) -> FieldRef {
             DataType::BinaryView => DataType::Dictionary(key.clone(), Box::new(DataType::Binary)),
             _ => return field.clone(),
         },
+        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
         DataType::List(item) => DataType::List(writable(item)),
         DataType::LargeList(item) => DataType::LargeList(writable(item)),
         DataType::FixedSizeList(item, width) => DataType::FixedSizeList(writable(item), *width),

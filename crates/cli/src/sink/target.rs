@@ -19,15 +19,9 @@ pub(crate) struct FileTarget {
 }
 
 impl FileTarget {
-    /// Begins the file; refuses a path that is taken, unless `force`.
+    /// Begins the file; refuses a path that is taken, unless `force`, and whatever is there and no file.
     pub(crate) fn create(path: &Path, force: bool) -> Result<Self> {
-        let taken = path.symlink_metadata();
-        if taken.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
-            return Err(Failure::failed(format_args!("`{}` is a directory; name a file in it", path.display())));
-        }
-        if taken.is_ok() && !force {
-            return Err(exists(path));
-        }
+        let path = &taken(path, force)?;
         let directory = directory(path);
         let failed = |error: io::Error| could_not("make a file in", directory, &error);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -74,6 +68,26 @@ impl FileTarget {
             failed(error)
         })
     }
+}
+
+/// The path to write to, which is that behind a symbolic link; a rename would replace the link.
+fn taken(path: &Path, force: bool) -> Result<PathBuf> {
+    let Ok(found) = path.symlink_metadata() else { return Ok(path.to_owned()) };
+    if found.is_dir() {
+        return Err(Failure::failed(format_args!("`{}` is a directory; name a file in it", path.display())));
+    }
+    if !force {
+        return Err(exists(path));
+    }
+    let target = path.canonicalize().map_err(|error| could_not("follow the link", path, &error))?;
+    let found = target.metadata().map_err(|error| could_not("look at", &target, &error))?;
+    if !found.is_file() {
+        return Err(Failure::failed(format_args!(
+            "`{}` is no regular file, which --force would replace; write to standard output (`-`) and redirect it",
+            path.display()
+        )));
+    }
+    Ok(target)
 }
 
 fn directory(path: &Path) -> &Path {
