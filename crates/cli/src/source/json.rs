@@ -9,7 +9,7 @@ use std::{
 
 use coframe::arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
     error::ArrowError,
     json::{
         ReaderBuilder,
@@ -17,6 +17,7 @@ use coframe::arrow::{
     },
 };
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::{
     Batches, ReadOptions,
@@ -144,6 +145,22 @@ impl Reading {
         builder.with_coerce_primitive(self.coerce).with_strict_mode(strict).build_decoder()
     }
 
+    /// Refuses numbers that the decoder would cut or round, and texts that it would take for numbers. What is no JSON
+    /// object on one line is left to the decoder.
+    fn check(&self, line: &[u8], number: usize) -> Result {
+        let Ok(Value::Object(row)) = serde_json::from_slice::<Value>(line) else { return Ok(()) };
+        for field in self.schema.fields() {
+            let Some(wrong) = row.get(field.name()).and_then(|value| lossy(value, field.data_type())) else { continue };
+            let (label, name, data_type) = (&self.label, field.name(), field.data_type());
+            return Err(Failure::failed(format_args!(
+                "{label}, line {number}, column `{name}`: failed to parse {wrong} as {data_type} without a loss, where \
+                 other rows have {data_type}; read more rows for the types (--infer-rows 0), or the column as text \
+                 (--string {name})"
+            )));
+        }
+        Ok(())
+    }
+
     /// Decodes lines on their own, to find which one is wrong.
     fn error_of(&self, schema: &SchemaRef, strict: bool, line: &[u8]) -> Option<ArrowError> {
         let mut decoder = self.decoder(schema, strict).ok()?;
@@ -188,6 +205,30 @@ impl Reading {
     }
 }
 
+/// A value, or one inside of it, that is not what the type holds.
+fn lossy<'a>(value: &'a Value, data_type: &DataType) -> Option<&'a Value> {
+    let fits = match (data_type, value) {
+        (DataType::List(item), Value::Array(values)) => {
+            return values.iter().find_map(|value| lossy(value, item.data_type()));
+        }
+        (DataType::Struct(fields), Value::Object(values)) => {
+            let field = |field: &'_ FieldRef| lossy(values.get(field.name())?, field.data_type());
+            return fields.iter().find_map(field);
+        }
+        (DataType::Int64, Value::Number(number)) => number.is_i64(),
+        (DataType::Float64, Value::Number(number)) => number.is_f64() || is_exact(number),
+        (DataType::Int64 | DataType::Float64, Value::String(_)) => false,
+        _ => true,
+    };
+    (!fits).then_some(value)
+}
+
+/// Whether a float holds the integer.
+fn is_exact(number: &serde_json::Number) -> bool {
+    let integer = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+    integer.zip(number.as_f64()).is_some_and(|(integer, float)| float as i128 == integer)
+}
+
 struct Rows {
     reading: Reading,
     decoder: Decoder,
@@ -226,6 +267,7 @@ impl Rows {
                 break;
             }
             self.lines.push(start..self.bytes.len());
+            self.reading.check(&self.bytes[start..], self.first + self.lines.len() - 1)?;
             self.decoder.decode(&self.bytes[start..]).map_err(|error| self.wrong(&error))?;
             let full = self.lines.len() >= ROWS || self.bytes.len() >= BYTES;
             if full && !self.decoder.has_partial_record() {

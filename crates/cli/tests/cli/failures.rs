@@ -295,3 +295,17 @@ fn a_quote_that_is_never_closed_is_named_by_its_line() {
     }
     assert_as_it_was(&scratch);
 }
+
+#[test]
+fn numbers_of_ndjson_are_never_cut_rounded_or_taken_from_texts() {
+    let scratch = with_frame();
+    let cases =
+        [("1", "1.5"), ("[1]", "[1.5]"), ("1", "\"1\""), ("1.5", "9007199254740993"), ("1.5", "18446744073709551615")];
+    for (early, late) in cases {
+        let rows = lines(|_| format!("{{\"a\":{early}}}"));
+        let file = scratch.file("late.ndjson", format!("{rows}{{\"a\":{late}}}\n"));
+        let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+        assert!(line.starts_with(&format!("`{file}`, line 20001, column `a`: failed to parse ")), "{line}");
+    }
+    assert_as_it_was(&scratch);
+}
