@@ -18,8 +18,8 @@ use crate::{
     store::{SLICE, Store, sliced},
 };
 
-/// Calls `with` on how a cell is come by: `how` is `"create"`, `"open"`, `"open_or_create"`, or
-/// `"handle"` with its text as `name`.
+/// Calls `with` on how a cell is come by: `how` is `"create"`, `"open"`, or `"handle"` with its text as
+/// `name`.
 fn come_by<R: Send>(
     py: Python<'_>,
     how: &str,
@@ -31,16 +31,7 @@ fn come_by<R: Send>(
     match (how, store) {
         ("create", Some(store)) => py.detach(|| with(Way::Create(store, name))),
         ("open", Some(store)) => py.detach(|| with(Way::Open(store, name))),
-        ("open_or_create", Some(store)) => py.detach(|| with(Way::OpenOrCreate(store, name))),
         _ => py.detach(|| with(Way::Handle(&name.parse::<CellHandle>()?))),
-    }
-}
-
-/// Opens what is there, or makes it; whichever process makes it first.
-fn either<T>(open: impl Fn() -> coframe::Result<T>, make: impl Fn() -> coframe::Result<T>) -> coframe::Result<T> {
-    match open() {
-        Err(error) if error.is_not_found() => make().or_else(|made| if made.is_invalid() { open() } else { Err(made) }),
-        other => other,
     }
 }
 
@@ -113,7 +104,8 @@ impl LockedCell {
     }
 
     fn set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> Result<()> {
-        held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.set(value))
+        let value = self.cell.plain(value)?;
+        held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.set(&value))
     }
 
     /// The elements of an array, for numpy; writable, and alive for as long as what numpy makes of them.
@@ -156,7 +148,6 @@ impl Counter {
             Ok(match way {
                 Way::Create(store, name) => cell::Counter::create(store, name)?,
                 Way::Open(store, name) => cell::Counter::open(store, name)?,
-                Way::OpenOrCreate(store, name) => cell::Counter::open_or_create(store, name)?,
                 Way::Handle(handle) => cell::Counter::of_handle(handle)?,
             })
         })?;
@@ -195,7 +186,6 @@ impl Event {
             Ok(match way {
                 Way::Create(store, name) => cell::Event::create(store, name)?,
                 Way::Open(store, name) => cell::Event::open(store, name)?,
-                Way::OpenOrCreate(store, name) => cell::Event::open_or_create(store, name)?,
                 Way::Handle(handle) => cell::Event::of_handle(handle)?,
             })
         })?;
@@ -240,9 +230,6 @@ impl Barrier {
             Ok(match way {
                 Way::Create(store, name) => cell::Barrier::create(store, name, parties)?,
                 Way::Open(store, name) => cell::Barrier::open(store, name)?,
-                Way::OpenOrCreate(store, name) => {
-                    either(|| cell::Barrier::open(store, name), || cell::Barrier::create(store, name, parties))?
-                }
                 Way::Handle(handle) => cell::Barrier::of_handle(handle)?,
             })
         })?;
@@ -316,9 +303,6 @@ impl Semaphore {
             Ok(match way {
                 Way::Create(store, name) => cell::Semaphore::create(store, name, permits)?,
                 Way::Open(store, name) => cell::Semaphore::open(store, name)?,
-                Way::OpenOrCreate(store, name) => {
-                    either(|| cell::Semaphore::open(store, name), || cell::Semaphore::create(store, name, permits))?
-                }
                 Way::Handle(handle) => cell::Semaphore::of_handle(handle)?,
             })
         })?;

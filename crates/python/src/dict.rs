@@ -51,6 +51,20 @@ impl Dict {
         Ok(value.map(|value| PyBytes::new(py, &value)))
     }
 
+    /// Takes the first entry away, in one step.
+    fn pop_first<'py>(&self, py: Python<'py>) -> Result<Option<(String, Bound<'py, PyBytes>)>> {
+        let first = py.detach(|| {
+            self.dict.transaction(|entries| {
+                let first = entries.first()?;
+                if let Some((key, _)) = &first {
+                    entries.delete(key)?;
+                }
+                Ok::<_, coframe::Error>(first)
+            })
+        })?;
+        Ok(first.map(|(key, value)| (key, PyBytes::new(py, &value))))
+    }
+
     fn clear(&self, py: Python<'_>) -> Result<()> {
         Ok(py.detach(|| self.dict.clear())?)
     }

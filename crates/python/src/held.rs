@@ -28,16 +28,30 @@ pub(crate) fn put(cell: &str, held: Box<dyn Held>) {
     HELD.with_borrow_mut(|all| all.insert(cell.to_owned(), (process::id(), held)));
 }
 
+/// A guard that is out of the thread's storage for a call, and goes back whatever the call does.
+struct Out(Option<(String, Entry)>);
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        if let Some((cell, entry)) = self.0.take() {
+            HELD.with_borrow_mut(|all| all.insert(cell, entry));
+        }
+    }
+}
+
 /// Calls `with` on the lock of a cell if this thread holds it.
+///
+/// Python's code may run inside, finalizers for one, and ask for locks itself: the storage is not borrowed meanwhile.
 pub(crate) fn with<R>(cell: &str, with: impl FnOnce(&mut dyn Held) -> R) -> Option<R> {
-    HELD.with_borrow_mut(|all| {
-        let (owner, held) = all.get_mut(cell)?;
-        (*owner == process::id()).then(|| with(held.as_mut()))
-    })
+    if !is_held(cell) {
+        return None;
+    }
+    let mut out = Out(HELD.with_borrow_mut(|all| all.remove_entry(cell)));
+    out.0.as_mut().map(|(_, (_, held))| with(held.as_mut()))
 }
 
 pub(crate) fn is_held(cell: &str) -> bool {
-    with(cell, |_| ()).is_some()
+    HELD.with_borrow(|all| all.get(cell).is_some_and(|(owner, _)| *owner == process::id()))
 }
 
 /// Lets go of the lock of a cell; false when this thread does not hold it.
@@ -49,21 +63,28 @@ pub(crate) fn release(cell: &str) -> bool {
     is_held
 }
 
+/// Lets go of a lock at the end of a call, also of one that panics.
+struct Release<'a>(&'a str);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        release(self.0);
+    }
+}
+
 /// Reads or changes under the lock: the one that this thread holds, or one for this call.
 pub(crate) fn locked<R>(
     cell: &str,
     acquire: impl FnOnce() -> Result<()>,
     call: impl FnOnce(&mut dyn Held) -> PyResult<R>,
 ) -> Result<R> {
-    let held_before = is_held(cell);
-    if !held_before {
+    let _release = if is_held(cell) {
+        None
+    } else {
         acquire()?;
-    }
-    let result = with(cell, call);
-    if !held_before {
-        release(cell);
-    }
-    match result {
+        Some(Release(cell))
+    };
+    match with(cell, call) {
         Some(result) => Ok(result?),
         None => Err(Python::attach(|py| {
             crate::error::exception(py, "InvalidError", "the lock of the cell went away in the middle of a call")

@@ -21,6 +21,8 @@ pub(crate) trait Locked: Send + Sync {
     fn lock(&self, cell: &str, limit: Duration) -> Result<bool>;
     /// Takes the lock though its owner died inside.
     fn lock_poisoned(&self, cell: &str) -> Result<()>;
+    /// What Python gave as plain numbers, which `Held::set` takes without a call of Python's code: that may want the lock.
+    fn plain<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
     /// Where the elements of an array are.
     fn address(&self) -> usize;
 }
@@ -30,7 +32,6 @@ pub(crate) trait Locked: Send + Sync {
 pub(crate) enum Way<'a> {
     Create(&'a Store, &'a str),
     Open(&'a Store, &'a str),
-    OpenOrCreate(&'a Store, &'a str),
     Handle(&'a CellHandle),
 }
 
@@ -48,6 +49,10 @@ impl Plain for () {
     fn of_py(_: &Bound<'_, PyAny>) -> PyResult<Self> {
         Ok(())
     }
+}
+
+fn plain<'py, T: Plain>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(T::of_py(value)?.to_py(value.py())?.into_bound(value.py()))
 }
 
 /// Takes a lock into the thread's storage. `Err(None)`: the time was over.
@@ -115,6 +120,10 @@ macro_rules! value_cell {
                     keep(held, cell).map(drop)
                 }
 
+                fn plain<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+                    plain::<$type>(value)
+                }
+
                 fn address(&self) -> usize {
                     0
                 }
@@ -125,7 +134,6 @@ macro_rules! value_cell {
                 Ok(Box::new(match way {
                     Way::Create(store, name) => Value::create(store, name, initial)?,
                     Way::Open(store, name) => Value::<$type>::open(store, name)?,
-                    Way::OpenOrCreate(store, name) => Value::open_or_create(store, name, initial)?,
                     Way::Handle(handle) => Value::<$type>::of_handle(handle)?,
                 }))
             }
@@ -189,6 +197,12 @@ macro_rules! array_cell {
                     keep(held, cell).map(drop)
                 }
 
+                fn plain<'py>(&self, values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+                    let py = values.py();
+                    let values = values.try_iter()?.map(|value| plain::<$type>(&value?));
+                    Ok(PyList::new(py, values.collect::<PyResult<Vec<_>>>()?)?.into_any())
+                }
+
                 fn address(&self) -> usize {
                     self.as_mut_ptr().expose_provenance()
                 }
@@ -198,7 +212,6 @@ macro_rules! array_cell {
                 Ok(Box::new(match way {
                     Way::Create(store, name) => Array::<$type>::create(store, name, len)?,
                     Way::Open(store, name) => Array::<$type>::open(store, name)?,
-                    Way::OpenOrCreate(store, name) => Array::<$type>::open_or_create(store, name, len)?,
                     Way::Handle(handle) => Array::<$type>::of_handle(handle)?,
                 }))
             }

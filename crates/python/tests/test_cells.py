@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 import gc
 import multiprocessing
@@ -91,7 +92,9 @@ def test_a_lock_belongs_to_the_thread_that_took_it() -> None:
         thread.start()
         thread.join()
         assert found == [False]
-        assert not pickle.loads(pickle.dumps(lock))._open().release.__self__ is lock
+        # Whatever object of this process it has the lock by: another one of the same cell gives it back.
+        pickle.loads(pickle.dumps(lock)).release()
+        lock.acquire()
     assert lock.acquire(block=False)
     lock.release()
 
@@ -190,3 +193,101 @@ def test_a_dict_is_a_mutable_mapping() -> None:
     assert shared[1] == "one"
     shared.clear()
     assert len(shared) == 0
+
+
+def test_a_named_cell_that_is_there_keeps_what_it_holds() -> None:
+    coframe.Counter(5, name="counter").add(1)
+    assert coframe.Counter(5, name="counter").value == 6
+    coframe.Value("i", 1, name="value").value = 2
+    assert coframe.Value("i", 1, name="value").value == 2
+    coframe.Array("d", [1.0, 2.0], name="array")[0] = 3.0
+    assert list(coframe.Array("d", [1.0, 2.0], name="array")) == [3.0, 2.0]
+    with pytest.raises(coframe.InvalidError, match="the array `array` has 2 numbers: expected 3"):
+        coframe.Array("d", 3, name="array")
+    coframe.Barrier(3, name="barrier")
+    with pytest.raises(coframe.InvalidError, match="the barrier `barrier` is for 3 parties: expected 5"):
+        coframe.Barrier(5, name="barrier")
+    assert pickle.loads(pickle.dumps(coframe.Barrier(3, name="barrier"))).parties == 3
+
+
+def test_a_name_that_no_cell_can_have_is_refused() -> None:
+    with pytest.raises(coframe.InvalidError, match="a name"):
+        coframe.Counter(name="../counter")
+
+
+def test_a_number_that_asks_for_the_cell_itself_is_asked_before_the_lock_is_taken() -> None:
+    value, array = coframe.Value("d", 1.5), coframe.Array("d", [1.0, 2.0])
+
+    class Asks:
+        def __float__(self) -> float:
+            return float(value.value) + sum(array)
+
+    value.value = Asks()
+    assert value.value == 4.5
+    with value.get_lock():
+        value.value = Asks()
+        assert value.value == 7.5
+    array._open().set([Asks(), 1])
+    assert list(array) == [10.5, 1.0]
+    # And nobody has a lock now.
+    assert value.acquire(block=False) and array.acquire(block=False)
+    value.release(), array.release()
+
+
+def test_an_array_pickles_again_without_being_opened() -> None:
+    array = coframe.Array("d", 3)
+    again = pickle.loads(pickle.dumps(array))
+    twice = pickle.loads(pickle.dumps(again))
+    assert again._native is None and len(twice) == 3
+
+
+def test_numpys_integers_are_sizes_and_its_arrays_are_values() -> None:
+    assert list(coframe.Array("d", np.int64(3))) == [0.0, 0.0, 0.0]
+    assert list(coframe.Array("d", np.array([3]))) == [3.0]
+
+
+def test_an_array_of_another_dtype_is_no_copy_only_if_it_may_be_one() -> None:
+    array = coframe.Array("d", [1.5])
+    with pytest.raises(ValueError, match="would be copied: it is of dtype float64, not float32"):
+        np.asarray(array, dtype="f4", copy=False)
+    assert np.asarray(array, dtype="f4").tolist() == [1.5] and np.array(array).base is None
+
+
+def test_every_key_that_is_taken_is_read_back() -> None:
+    shared = coframe.Dict()
+    keys = [float("inf"), -float("inf"), (float("inf"), 1), (), (1,), "it's", b"\0", 1.5, -3, None, ("a", ("b", None))]
+    for key in keys:
+        shared[key] = key
+    assert len(shared) == len(keys) and set(shared) == set(keys) and set(shared.values()) == set(keys)
+    shared[np.int64(7)], shared[np.float64(8)], shared[np.str_("text")] = 7, 8, "text"
+    assert (shared[7], shared[8], shared["text"]) == (7, 8, "text")
+    for key in (float("nan"), 10**5000, [1]):
+        with pytest.raises(coframe.InvalidError, match="a key"):
+            shared[key] = 1  # type: ignore[index]
+
+
+def test_each_entry_of_a_dict_is_popped_once_and_set_once() -> None:
+    shared, found, ready = coframe.Dict(), [], threading.Barrier(4)
+    shared.update({key: key for key in range(200)})
+
+    def work() -> None:
+        ready.wait()
+        for key in range(100):
+            found.append(shared.pop(key, None))
+            list(shared.items()), list(shared.values())
+        while len(shared):
+            try:
+                found.append(shared.popitem()[1])
+            except KeyError:
+                break
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work) for _ in range(4)]:
+            done.result()
+    assert sorted(item for item in found if item is not None) == list(range(200))
+    with pytest.raises(KeyError):
+        shared.pop("none")
+    with pytest.raises(KeyError):
+        shared.popitem()
+    assert shared.setdefault("a", 1) == 1 == shared.setdefault("a", 2) and shared.setdefault("b") is None
+    assert ("a", 1) in shared.items() and 1 in shared.values() and len(shared.items()) == 2

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from . import _coframe, _packages
-from ._errors import InvalidError
+from . import _coframe, _numpy, _packages
+from ._errors import InvalidError, NotFoundError
 from ._lifetime import Lifetime, new_name, session_of
 from ._store import Store, native_of
 
 N = TypeVar("N")
+#: How often a cell is opened or made before the reason why it cannot be made is believed.
+_ATTEMPTS = 3
 StoreLike = Store | str | os.PathLike[str] | None
 
 _CODES = {
@@ -48,14 +51,31 @@ class Cell(Generic[N]):
     def __init__(self, make: Callable[[str, _coframe.Store | None, str], N], name: str | None, store: StoreLike) -> None:
         self._make = make
         self._lifetime: Lifetime | None = None
+        self._native: N | None
         native = native_of(store)
+        #: Whether this object made the cell, and may set what it holds at first.
+        self._made = True
         if name is not None:
-            self._native: N | None = make("open_or_create", native, name)
+            self._native, self._made = self._open_or_make(native, name)
         else:
             session, name = session_of(native), new_name(type(self).__name__.lower())
             self._native = make("create", session, name)
             self._lifetime = Lifetime(functools.partial(self._remove, session, name))
         self._text: str = self._native.handle  # type: ignore[attr-defined]
+
+    def _open_or_make(self, store: _coframe.Store, name: str) -> tuple[N, bool]:
+        """The cell of a name, and whether it was made here: whichever process makes it first."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._make("open", store, name), False
+            except NotFoundError:
+                pass
+            try:
+                return self._make("create", store, name), True
+            except InvalidError as error:
+                refused = error
+        # Another process made it each time, and it was gone again; or it cannot be made at all.
+        raise refused
 
     @staticmethod
     def _remove(store: _coframe.Store, name: str) -> bool:
@@ -97,11 +117,12 @@ def _again(kind: type[Cell[Any]], handle: str, arguments: tuple[Any, ...]) -> Ce
 
 
 class Counter(Cell[_coframe.Counter]):
-    """A number that any process adds to, without a lock."""
+    """A number that any process adds to, without a lock. ``value`` is for the one that makes it: an existing one stays."""
 
     def __init__(self, value: int = 0, *, name: str | None = None, store: StoreLike = None) -> None:
         super().__init__(self._maker(), name, store)
-        if value:
+        if value and self._made:
+            # Added, since others may have added to it already.
             self.add(value)
 
     @staticmethod
@@ -130,7 +151,10 @@ class Counter(Cell[_coframe.Counter]):
 
 
 class _Lockable(Cell[_coframe.LockedCell]):
-    """A cell with a lock. The thread that takes it gives it back, and does not take it twice."""
+    """A cell with a lock. The thread that takes it gives it back, and does not take it twice.
+
+    A thread that ends without giving it back gives it back by ending, and nobody is told; a process that dies is told of.
+    """
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Takes the lock; ``False`` when the time is over. Ctrl-C ends the wait.
@@ -145,7 +169,7 @@ class _Lockable(Cell[_coframe.LockedCell]):
             raise ValueError("this thread does not hold the lock")
 
     def mend(self) -> None:
-        """Takes the lock though its owner died inside, and calls what it guards sound again."""
+        """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C does not end its wait."""
         self._open().mend()
 
     def __enter__(self) -> bool:
@@ -171,7 +195,10 @@ class Lock(_Lockable):
 
 
 class Value(_Lockable):
-    """A number under a lock: ``with value.get_lock(): value.value += 1``."""
+    """A number under a lock: ``with value.get_lock(): value.value += 1``.
+
+    ``value`` is for the one that makes it: an existing one stays.
+    """
 
     def __init__(self, typecode: Any, value: Any = 0, *, name: str | None = None, store: StoreLike = None) -> None:
         self._kind = _kind(typecode)
@@ -199,29 +226,37 @@ class Value(_Lockable):
 
 
 class Array(_Lockable):
-    """Numbers under a lock. :meth:`numpy` is the array itself, writable, in shared memory."""
+    """Numbers under a lock. :meth:`numpy` is the array itself, writable, in shared memory.
+
+    ``size_or_values``: how many, all zero, or the numbers. An existing one of a name must have as many, and keeps its own.
+    """
 
     def __init__(
         self, typecode: Any, size_or_values: int | Iterable[Any], *, name: str | None = None, store: StoreLike = None
     ) -> None:
         self._kind = _kind(typecode)
-        values = None if isinstance(size_or_values, int) else list(size_or_values)
-        size = size_or_values if isinstance(size_or_values, int) else len(values or ())
+        # Numpy's integers are sizes as well; its arrays of one integer, which have an index too, are values.
+        is_size = hasattr(size_or_values, "__index__") and not hasattr(size_or_values, "__len__")
+        values = None if is_size else list(cast("Iterable[Any]", size_or_values))
+        size = len(values) if values is not None else operator.index(cast("int", size_or_values))
         if size < 0:
             raise InvalidError(f"an array of {size} numbers: expected none or more")
         super().__init__(self._maker(self._kind, size), name, store)
-        if values:
+        if len(self) != size:
+            raise InvalidError(f"the array `{name}` has {len(self)} numbers: expected {size}")
+        if values and self._made:
             self._open().set(values)
 
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        kind, size = arguments
+        # An existing one knows how many numbers it has.
+        kind, size = (*arguments, 0)[:2]
         return lambda how, store, name: _coframe.LockedCell(kind, how, store, name, None, size)
 
     def _arguments(self) -> tuple[Any, ...]:
-        return (self._kind, len(self))
+        return (self._kind,)
 
-    def _restore(self, kind: str, _: int) -> None:
+    def _restore(self, kind: str) -> None:
         self._kind = kind
 
     def numpy(self) -> Any:
@@ -235,8 +270,7 @@ class Array(_Lockable):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
-        array = array if dtype is None else array.astype(dtype, copy=False)
-        return array.copy() if copy else array
+        return _numpy.as_asked(array, dtype, copy, f"the array `{self._text}`")
 
     def __len__(self) -> int:
         return len(self._open())
@@ -290,19 +324,20 @@ class Barrier(Cell[_coframe.Barrier]):
     """A point that a number of processes reach together. When one of them dies, it breaks for all."""
 
     def __init__(self, parties: int, *, name: str | None = None, store: StoreLike = None) -> None:
-        self.parties = parties
         super().__init__(self._maker(parties), name, store)
+        if self.parties != parties:
+            raise InvalidError(f"the barrier `{name}` is for {self.parties} parties: expected {parties}")
 
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        (parties,) = arguments
+        # An existing one knows how many it is for.
+        parties = arguments[0] if arguments else 1
         return lambda how, store, name: _coframe.Barrier(how, store, name, parties)
 
-    def _arguments(self) -> tuple[Any, ...]:
-        return (self.parties,)
-
-    def _restore(self, parties: int) -> None:
-        self.parties = parties
+    @property
+    def parties(self) -> int:
+        """How many it waits for."""
+        return self._open().parties
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits for the others; ``True`` for the one who came last. Ctrl-C, or too late, breaks it for all."""
@@ -317,19 +352,13 @@ class Semaphore(Cell[_coframe.Semaphore]):
     """A number of permits. Those of a process that dies come back."""
 
     def __init__(self, value: int = 1, *, name: str | None = None, store: StoreLike = None) -> None:
-        self._permits = value
         super().__init__(self._maker(value), name, store)
 
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        (permits,) = arguments
+        # An existing one knows how many it has.
+        permits = arguments[0] if arguments else 1
         return lambda how, store, name: _coframe.Semaphore(how, store, name, permits)
-
-    def _arguments(self) -> tuple[Any, ...]:
-        return (self._permits,)
-
-    def _restore(self, permits: int) -> None:
-        self._permits = permits
 
     def get_value(self) -> int:
         """How many permits are free."""

@@ -289,8 +289,7 @@ class Column:
         return _numpy_out.array(self._frame._open(), self._position, copy)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self.numpy(copy=copy)
-        return array if dtype is None else array.astype(dtype, copy=False)
+        return _numpy_out.as_asked(self.numpy(copy=copy), dtype, copy, f"column `{self.name}`")
 
     def polars(self) -> Any:
         """A Series of Polars."""

@@ -17,7 +17,10 @@ def columns(table: dict[Any, Any]) -> Columns:
     np = _packages.need("numpy", "publishing a dict of arrays")
     if not table:
         raise InvalidError("a dict without columns: expected an array for each column")
-    prepared = [_prepare(np, str(name), np.ma.asanyarray(values)) for name, values in table.items()]
+    for name in table:
+        if not isinstance(name, str):
+            raise InvalidError(f"a column named {name!r}, of type {type(name).__name__}: expected a text")
+    prepared = [_prepare(np, name, np.ma.asanyarray(values)) for name, values in table.items()]
     lengths = {column[0]: rows for column, rows in prepared}
     if len(set(lengths.values())) > 1:
         raise InvalidError(f"columns of different lengths: {lengths}; expected one length")
@@ -95,6 +98,15 @@ def array(native: Native, position: int, copy: bool | None) -> Any:
     column = native.select([native.columns[position]])
     pa = _packages.need("pyarrow", f"a column that numpy cannot share ({reason})")
     return pa.table(Classic(column)).column(0).to_numpy()
+
+
+def as_asked(array: Any, dtype: Any, copy: bool | None, what: str) -> Any:
+    """An array as ``__array__`` must give it: of this dtype, and copied as ``copy`` says."""
+    if dtype is None or array.dtype == dtype:
+        return array.copy() if copy else array
+    if copy is False:
+        raise WouldCopyError(f"{what} would be copied: it is of dtype {array.dtype}, not {dtype}; allow it with copy=None")
+    return array.astype(dtype)
 
 
 class Classic:
