@@ -33,11 +33,12 @@ class Thing:
         ({"a": np.arange(2), "b": np.arange(3)}, coframe.InvalidError, "columns of different lengths"),
         ({"a": np.zeros((2, 2, 2))}, coframe.InvalidError, "column `a` has 3 dimensions"),
         ({}, coframe.InvalidError, "a dict without columns"),
+        ({0: np.arange(2)}, coframe.InvalidError, "a column named 0, of type int: expected a text"),
         ([1, 2], coframe.InvalidError, "a table of type builtins.list"),
         (pa.array([1, 2]), coframe.InvalidError, "expected a table, which is a struct of columns"),
         (pa.array([{"a": 1}, None]), coframe.InvalidError, "whose rows are never null"),
     ],
-    ids=["object", "lazy object", "mixed", "pandas object", "twice", "numpy object", "complex", "lengths", "dimensions", "empty", "list", "array", "null rows"],
+    ids=["object", "lazy object", "mixed", "pandas object", "twice", "numpy object", "complex", "lengths", "dimensions", "empty", "names", "list", "array", "null rows"],
 )
 def test_a_table_that_cannot_be_published_names_what_is_wrong(table: object, kind: type[Exception], message: str) -> None:
     for call in (lambda: coframe.publish(table, "t"), lambda: coframe.share(table)):

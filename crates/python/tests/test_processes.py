@@ -70,6 +70,38 @@ def test_a_function_for_tables_gets_the_kind_that_was_shared(kind: str) -> None:
         assert pool.map(partial(tasks.kind_and_total, coframe.share(df)), range(4)) == expected
 
 
+def test_a_partial_passes_what_is_no_table_as_it_is() -> None:
+    import numpy as np
+
+    numbers = np.arange(3)
+    others = [{0: numbers}, {"a": numbers, "b": numbers[:2]}, pl.Series([1]), pd.Series([1]), pa.array([1]), pl.DataFrame]
+    others += [pl.LazyFrame({"x": [1]}), pa.record_batch({"x": [1]}), numbers, [pl.DataFrame({"x": [1]})]]
+    for other in others:
+        assert coframe.partial(lambda thing: thing, other)() is other
+    with pytest.raises(coframe.InvalidError, match="a table of type builtins.type"):
+        coframe.share(pl.DataFrame)
+    for table in (pl.DataFrame({"x": [1]}), pd.DataFrame({"x": [1]}), pa.table({"x": [1]})):
+        (found,) = pickle.loads(pickle.dumps(coframe.partial(first_of, table)))(())
+        assert type(found) is type(table)
+
+
+def first_of(*things: object) -> tuple[object, ...]:
+    return things[:1]
+
+
+def test_what_a_partial_shared_goes_with_its_block_though_it_was_pickled(store: coframe.Store) -> None:
+    mine = coframe.share(pa.table({"x": [1]}))
+    with coframe.partial(first_of, pa.table({"x": [1, 2]}), mine) as function:
+        text = pickle.dumps(function)
+        assert len(pickle.loads(text)()[0]) == 2
+    with pytest.raises(coframe.NotFoundError):
+        pickle.loads(text)()
+    with pytest.raises(coframe.ClosedError, match="the frame was freed"):
+        function()
+    # What was shared by its caller is the caller's.
+    assert len(pickle.loads(pickle.dumps(mine))) == 1
+
+
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_futures_take_and_return_frames(method: str, store: coframe.Store) -> None:
     context = multiprocessing.get_context(method)

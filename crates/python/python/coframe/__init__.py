@@ -4,7 +4,8 @@
 
     coframe.publish(df, "flights")                  # one copy, visible at once or not at all
     df = coframe.open("flights").polars()           # in any process, whatever the size, on the shared bytes
-    pool.map(coframe.partial(f, df), items)         # f gets a DataFrame, and nothing is pickled
+    with coframe.partial(f, df) as shared:          # f gets a DataFrame, and nothing is pickled
+        pool.map(shared, items)
 
 A :class:`Store` is a directory, in memory by default, that holds frames under names. A :class:`Frame` is an immutable
 table, or a part of one. A :class:`Session` is a part of a store whose frames die with the process that owns it.

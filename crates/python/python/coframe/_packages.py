@@ -34,11 +34,19 @@ def kind(thing: Any) -> str | None:
         return "pandas"
     if is_a(thing, "pyarrow", "Table", "RecordBatch", "RecordBatchReader"):
         return "arrow"
-    if isinstance(thing, dict) and thing and all(is_a(value, "numpy", "ndarray") for value in thing.values()):
-        return "numpy"
+    if isinstance(thing, type):
+        # A class has the methods of its instances.
+        return None
     if hasattr(thing, "__arrow_c_stream__") or hasattr(thing, "__arrow_c_array__"):
         return "arrow"
     return None
+
+
+def is_table(thing: Any) -> bool:
+    """Whether a thing is surely a whole table, to be shared though nobody said so, and to come back as what it is."""
+    return (
+        is_a(thing, "polars", "DataFrame") or is_a(thing, "pandas", "DataFrame") or is_a(thing, "pyarrow", "Table")
+    )
 
 
 def installed(package: str) -> bool:

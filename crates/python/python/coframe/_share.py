@@ -82,17 +82,32 @@ def _table(argument: Any) -> Any:
 
 
 class partial(Generic[R]):
-    """As ``functools.partial``, with each table among the arguments in shared memory.
+    """As ``functools.partial``, with each DataFrame among the arguments in shared memory.
 
-    ``pool.map(coframe.partial(f, df), items)``: workers call ``f`` with a DataFrame of the same kind, on the shared bytes.
+    ``with coframe.partial(f, df) as shared: pool.map(shared, items)``: workers call ``f`` with a DataFrame of the same kind, on the shared bytes.
     Numbers of a pandas DataFrame are read-only there: copy what ``f`` changes.
+
+    Shared are DataFrames of Polars and pandas and Tables of pyarrow, and nothing inside of other arguments; :func:`share`
+    takes the rest. They stay in memory until :meth:`free`, the end of a ``with``, or the end of this process, since a worker
+    may open them at any time.
     """
 
     def __init__(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> None:
         self.func = function
-        self.args = tuple(map(_shared, args))
-        self.keywords = {name: _shared(value) for name, value in kwargs.items()}
+        self._own: list[SharedFrame] = []
+        try:
+            self.args = tuple(map(self._shared, args))
+            self.keywords = {name: self._shared(value) for name, value in kwargs.items()}
+        except BaseException:
+            self.free()
+            raise
         self._tables: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def _shared(self, argument: Any) -> Any:
+        if not _packages.is_table(argument):
+            return argument
+        self._own.append(share(argument))
+        return self._own[-1]
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         if self._tables is None:
@@ -103,6 +118,18 @@ class partial(Generic[R]):
         own = {name: _table(value) for name, value in kwargs.items()}
         return self.func(*ready, *map(_table, args), **{**keywords, **own})
 
+    def free(self) -> None:
+        """Takes away what this object shared, when its last result is there. Workers that have it open keep their memory."""
+        self._tables = None
+        for frame in self._own:
+            frame.free()
+
+    def __enter__(self) -> partial[R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
     def __reduce__(self) -> tuple[Any, ...]:
         # What is shared stays so, and unpickling opens nothing.
         return (partial, (self.func, *self.args), {"keywords": self.keywords})
@@ -112,8 +139,3 @@ class partial(Generic[R]):
 
     def __repr__(self) -> str:
         return f"coframe.partial({self.func!r}, *{self.args!r}, **{self.keywords!r})"
-
-
-def _shared(argument: Any) -> Any:
-    is_table = not isinstance(argument, Frame) and _packages.kind(argument) is not None
-    return share(argument) if is_table else argument
