@@ -1,6 +1,7 @@
 //! Cells: what Python's `Counter`, `Value`, `Array`, `Lock`, `Event`, `Barrier` and `Semaphore` stand on.
 
 use std::{
+    process,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -292,7 +293,8 @@ self_cell::self_cell! {
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Semaphore {
     cell: cell::Semaphore,
-    held: Mutex<Vec<HeldPermit>>,
+    /// With the process that took each, since a forked child gets a copy of all this.
+    held: Mutex<Vec<(u32, HeldPermit)>>,
 }
 
 #[pymethods]
@@ -329,7 +331,7 @@ impl Semaphore {
             });
             match taken {
                 Ok(permit) => {
-                    self.held.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+                    self.held.lock().unwrap_or_else(PoisonError::into_inner).push((process::id(), permit));
                     Ok(Some(()))
                 }
                 Err(None) => Ok(None),
@@ -339,9 +341,13 @@ impl Semaphore {
         Ok(sliced(py, timeout, permit)?.is_some())
     }
 
-    /// False when this object has no permit.
+    /// False when this object has no permit in this process.
     fn release(&self, py: Python<'_>) -> bool {
-        let permit = self.held.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // A parent's permits in a forked child: dropping them does nothing there.
+        held.retain(|(owner, _)| *owner == process::id());
+        let permit = held.pop();
+        drop(held);
         let had = permit.is_some();
         py.detach(|| drop(permit));
         had

@@ -291,3 +291,17 @@ def test_each_entry_of_a_dict_is_popped_once_and_set_once() -> None:
         shared.popitem()
     assert shared.setdefault("a", 1) == 1 == shared.setdefault("a", 2) and shared.setdefault("b") is None
     assert ("a", 1) in shared.items() and 1 in shared.values() and len(shared.items()) == 2
+
+
+def test_a_forked_child_does_not_have_its_parents_permits() -> None:
+    semaphore = coframe.Semaphore(2)
+    with semaphore:
+        child = os.fork()
+        if child == 0:
+            try:
+                semaphore.release()
+            except ValueError:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert semaphore.get_value() == 1

@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,24 @@ def test_a_shared_frame_that_was_pickled_stays_until_it_is_freed() -> None:
         len(pickle.loads(text))
     with pytest.raises(coframe.ClosedError, match="the frame was freed"):
         len(second)
+
+
+def test_what_is_put_into_a_session_goes_with_it() -> None:
+    with coframe.Session() as session:
+        shared, counter, total = coframe.share(table(), store=session), coframe.Counter(store=session), coframe.Dict(store=session)
+        texts = [pickle.dumps(thing) for thing in (shared, counter, total)]
+        assert [info.rows for info in session.ls()] == [1000]
+    for text, use in zip(texts, (len, int, len), strict=True):
+        with pytest.raises(coframe.Error):
+            use(pickle.loads(text))
+
+
+def test_sharing_goes_on_in_a_store_that_was_removed_and_made_again(store: coframe.Store) -> None:
+    gone = coframe.share(table())
+    shutil.rmtree(store.path)
+    again = coframe.share(table())
+    assert len(pickle.loads(pickle.dumps(again))) == len(gone) == 1000
+    assert coframe.Counter(1).value == 1
 
 
 def run(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -52,13 +52,12 @@ class Cell(Generic[N]):
         self._make = make
         self._lifetime: Lifetime | None = None
         self._native: N | None
-        native = native_of(store)
         #: Whether this object made the cell, and may set what it holds at first.
         self._made = True
         if name is not None:
-            self._native, self._made = self._open_or_make(native, name)
+            self._native, self._made = self._open_or_make(native_of(store), name)
         else:
-            session, name = session_of(native), new_name(type(self).__name__.lower())
+            session, name = session_of(store), new_name(type(self).__name__.lower())
             self._native = make("create", session, name)
             self._lifetime = Lifetime(functools.partial(self._remove, session, name))
         self._text: str = self._native.handle  # type: ignore[attr-defined]

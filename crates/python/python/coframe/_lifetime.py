@@ -7,36 +7,47 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import _coframe
 
+if TYPE_CHECKING:
+    from ._store import Store
+
 _lock = threading.Lock()
 _counter = itertools.count(1)
-#: The session of a process in a store. A forked child finds its parent's here, and leaves them alone.
-_sessions: dict[tuple[int, str], _coframe.Session] = {}
+#: The session of a process in a store, which is known by its directory: another one may stand at the same path later. A
+#: forked child finds its parent's here, and leaves them alone.
+_sessions: dict[tuple[int, int, int], _coframe.Session] = {}
 
 
-def session_of(store: _coframe.Store) -> _coframe.Store:
-    """This process's own session in a store, begun at the first call."""
-    key = (os.getpid(), os.fspath(store.path))
+def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
+    """A session itself, or this process's own session in a store, begun at the first call."""
+    from ._store import Session, native_of
+
+    native = native_of(store)
+    if isinstance(store, Session):
+        return native
+    directory = os.stat(native.path)
+    key = (os.getpid(), directory.st_dev, directory.st_ino)
     with _lock:
         session = _sessions.get(key)
         found = session.store() if session is not None else None
         if found is None:
-            session = _sessions[key] = store.session()
+            session = _sessions[key] = native.session()
             found = session.store()
     assert found is not None
     return found
 
 
 def new_name(kind: str) -> str:
-    """A name that this process has not used."""
-    return f"{kind}-{next(_counter)}"
+    """A name that no process has used: a forked child may use a session of its parent."""
+    return f"{kind}-{os.getpid()}-{next(_counter)}"
 
 
 @atexit.register
 def _end_sessions() -> None:
-    for (process, _), session in list(_sessions.items()):
+    for (process, *_), session in list(_sessions.items()):
         if process == os.getpid():
             session.end()
 

@@ -11,7 +11,7 @@ from . import _packages
 from ._coframe import Frame as _Native
 from ._frame import Frame
 from ._lifetime import Lifetime, new_name, session_of
-from ._store import Layout, Store, native_of
+from ._store import Layout, Store
 from ._tables import KIND, source
 
 P = ParamSpec("P")
@@ -44,10 +44,12 @@ class SharedFrame(Frame):
 def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, layout: Layout = "source") -> SharedFrame:
     """Puts a table into shared memory for the workers of this process: ``pool.map(partial(f, coframe.share(df)), items)``.
 
+    It lies in a session of this process in the store, or in ``store`` if that is a session.
+
     ``f`` gets the frame and calls ``.polars()``, ``.pandas()`` or the like; :func:`partial` gives it the table directly.
     """
     exporter, rest, kind = source(table)
-    session = session_of(native_of(store))
+    session = session_of(store)
     name = new_name("share")
     native: _Native = session.publish(
         name,
