@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, make_array},
+    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, make_array},
     compute::cast,
     datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
@@ -53,7 +53,8 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<Recor
         let same = column.data_type() == field.data_type();
         if same { Ok(column.clone()) } else { cast(column, field.data_type()) }
     });
-    RecordBatch::try_new(schema.clone(), columns.collect::<std::result::Result<_, _>>()?)
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns.collect::<std::result::Result<_, _>>()?, &rows)
 }
 
 fn classic_schema(schema: &Schema) -> SchemaRef {
@@ -85,6 +86,25 @@ pub(crate) fn has_views(data_type: &DataType) -> bool {
     classic_type(data_type) != *data_type
 }
 
+/// The first type in a type that Polars does not import.
+pub(crate) fn unknown_to_polars(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::RunEndEncoded(..)
+        | DataType::Union(..)
+        | DataType::Decimal256(..)
+        | DataType::Interval(_)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => Some(data_type),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => unknown_to_polars(item.data_type()),
+        DataType::Struct(fields) => fields.iter().find_map(|field| unknown_to_polars(field.data_type())),
+        DataType::Dictionary(_, values) => unknown_to_polars(values),
+        _ => None,
+    }
+}
+
 /// One batch as Polars takes it without work in the number of rows: dictionaries whose position is given as their keys,
 /// 128-bit integers under Polars' own format.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -104,7 +124,7 @@ impl Batch {
                 _ => (field.clone(), column.clone()),
             })
             .unzip();
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
             .map_err(|e| failed(py, &e))?;
         Ok(Self { batch })

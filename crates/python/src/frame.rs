@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array},
     buffer::Buffer,
     datatypes::{DataType, TimeUnit},
 };
@@ -133,6 +133,12 @@ impl Frame {
         export::schema(py, self.frame.schema())
     }
 
+    /// For each column the type in it that Polars does not have, if there is one.
+    fn unknown_to_polars(&self) -> Vec<Option<String>> {
+        let fields = self.frame.schema().fields();
+        fields.iter().map(|field| export::unknown_to_polars(field.data_type()).map(ToString::to_string)).collect()
+    }
+
     /// The batches for Polars, at least one, with the dictionaries at these positions as their keys.
     fn polars_batches(&self, py: Python<'_>, keys: Vec<usize>) -> Result<Vec<export::Batch>> {
         let batches = py.detach(|| self.frame.batches());
@@ -151,7 +157,12 @@ impl Frame {
 
     /// The values of a column on the mapped bytes, for numpy, an object for each batch; or why they cannot be shared.
     fn values(&self, position: usize) -> (Vec<Values>, Option<String>) {
-        let columns = self.frame.batches().iter().filter_map(|batch| batch.columns().get(position));
+        let columns = self.frame.batches().iter().filter_map(|batch| batch.columns().get(position).cloned());
+        let mut columns = columns.collect::<Vec<ArrayRef>>();
+        if columns.is_empty() {
+            // Without rows there is no batch, and nothing to copy.
+            columns.extend(self.frame.schema().fields().get(position).map(|field| new_empty_array(field.data_type())));
+        }
         let mut values = Vec::new();
         for column in columns {
             if column.logical_null_count() > 0 {

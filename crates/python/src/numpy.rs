@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, ptr::NonNull, sync::Arc};
 
 use arrow::{
     array::{ArrayData, ArrayRef, BooleanArray, LargeBinaryArray, LargeStringArray, RecordBatch, make_array},
-    buffer::Buffer,
+    buffer::{Buffer, MutableBuffer},
     datatypes::{DataType, Field, Schema, TimeUnit},
 };
 use pyo3::prelude::*;
@@ -123,7 +123,8 @@ fn memory(array: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     let len: usize = array.getattr("nbytes")?.extract()?;
     let address: usize = array.getattr("ctypes")?.getattr("data")?.extract()?;
     let Some(start) = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(address)).filter(|_| len > 0) else {
-        return Ok(Buffer::from(Vec::<u8>::new()));
+        // Aligned for any type, as a vector of bytes is not.
+        return Ok(MutableBuffer::new(0).into());
     };
     let owner = Arc::new(AssertUnwindSafe(array.clone().unbind()));
     // SAFETY: numpy's own array, C-contiguous and not empty (python/coframe/_numpy.py makes sure of both): `nbytes` bytes

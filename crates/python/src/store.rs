@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::{Layout, OpenOptions, PublishOptions};
+use coframe::{Layout, PublishOptions};
 use pyo3::{prelude::*, types::PyIterator};
 
 use crate::{
@@ -87,18 +87,11 @@ impl Store {
         Ok(Frame { frame: py.detach(|| self.store.import_with(name, path, options))? })
     }
 
-    #[pyo3(signature = (name, version=None, columns=None))]
-    fn open(&self, py: Python<'_>, name: &str, version: Option<u64>, columns: Option<Vec<String>>) -> Result<Frame> {
-        let mut options = OpenOptions::new();
-        if let Some(columns) = columns {
-            options = options.columns(columns);
-        }
+    #[pyo3(signature = (name, version=None))]
+    fn open(&self, py: Python<'_>, name: &str, version: Option<u64>) -> Result<Frame> {
         let open = || match version {
-            None => self.store.open_with(name, &options),
-            Some(version) => {
-                let frame = self.store.open_version(name, version)?;
-                Ok(frame)
-            }
+            None => self.store.open(name),
+            Some(version) => self.store.open_version(name, version),
         };
         Ok(Frame { frame: py.detach(open)? })
     }

@@ -32,7 +32,8 @@ def is_mapped(address: int, store: str) -> bool:
 def buffers(array: Any) -> list[Any]:
     """The buffers of an array of pyarrow, those of its dictionary included, but for the sizes of views."""
     found = [buffer for buffer in array.buffers() if buffer is not None and buffer.size > 0]
-    return found
+    # pyarrow leaves them out.
+    return found + buffers(array.dictionary) if hasattr(array, "dictionary") else found
 
 
 def shares(table: Any, store: str) -> bool:

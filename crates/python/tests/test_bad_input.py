@@ -34,11 +34,22 @@ class Thing:
         ({"a": np.zeros((2, 2, 2))}, coframe.InvalidError, "column `a` has 3 dimensions"),
         ({}, coframe.InvalidError, "a dict without columns"),
         ({0: np.arange(2)}, coframe.InvalidError, "a column named 0, of type int: expected a text"),
+        ({"a": [1, "x"]}, coframe.UnsupportedError, "column `a` holds values of several types: row 0 is a int, and others are str"),
+        ({"a": ["\ud800"]}, coframe.UnsupportedError, "column `a` holds a text that has no UTF-8: row 0"),
+        ({"t": np.array([1], "M8[ps]")}, coframe.UnsupportedError, r"column `t` of numpy dtype datetime64\[ps\] is not supported"),
+        ({"t": np.array([1], "m8[ps]")}, coframe.UnsupportedError, r"column `t` of numpy dtype timedelta64\[ps\] is not supported"),
+        ({"t": np.array([1], "m8[M]")}, coframe.UnsupportedError, r"column `t` of numpy dtype timedelta64\[M\] is not supported"),
+        ({"t": np.array([1], "m8")}, coframe.UnsupportedError, "column `t` of numpy dtype timedelta64 is not supported"),
+        ({"t": np.array([1, 2**33], "M8[D]")}, coframe.UnsupportedError, "column `t` .* does not fit int32, .*: row 1"),
+        ({"t": np.array([2**60], "M8[h]")}, coframe.UnsupportedError, "column `t` .* does not fit"),
+        (pd.DataFrame({"a": [1], "big": [2**70]}), coframe.UnsupportedError, "column `big` holds what Arrow has no type for"),
+        (pd.DataFrame({"a": [1], "s": pd.arrays.SparseArray([1])}), coframe.UnsupportedError, "column `s` holds what Arrow has no type for"),
+        (pd.DataFrame({"a": [1], "lone": pd.Series(["\ud800"], dtype=object)}), coframe.UnsupportedError, "column `lone` holds what Arrow has no type for"),
         ([1, 2], coframe.InvalidError, "a table of type builtins.list"),
         (pa.array([1, 2]), coframe.InvalidError, "expected a table, which is a struct of columns"),
         (pa.array([{"a": 1}, None]), coframe.InvalidError, "whose rows are never null"),
     ],
-    ids=["object", "lazy object", "mixed", "pandas object", "twice", "numpy object", "complex", "lengths", "dimensions", "empty", "names", "list", "array", "null rows"],
+    ids=["object", "lazy object", "mixed", "pandas object", "twice", "numpy object", "complex", "lengths", "dimensions", "empty", "names", "several types", "lone surrogate", "ps", "durations of ps", "months", "no unit", "far days", "far hours", "big", "sparse", "pandas surrogate", "list", "array", "null rows"],
 )
 def test_a_table_that_cannot_be_published_names_what_is_wrong(table: object, kind: type[Exception], message: str) -> None:
     for call in (lambda: coframe.publish(table, "t"), lambda: coframe.share(table)):
@@ -59,7 +70,7 @@ def test_a_stream_that_was_read_before_is_refused() -> None:
         coframe.publish(Once(), "t")
 
 
-def test_an_exception_of_the_source_is_the_callers() -> None:
+def test_an_exception_of_a_reader_is_an_error_that_has_its_message() -> None:
     def batches() -> object:
         yield pa.record_batch({"x": [1]})
         raise RuntimeError("the source is dry")
@@ -88,7 +99,11 @@ def test_a_closed_store_says_so() -> None:
 def test_a_store_pickles_as_its_path() -> None:
     store = coframe.Store()
     store.publish(pa.table({"x": [1]}), "t")
-    assert [info.name for info in pickle.loads(pickle.dumps(store)).ls()] == ["t"]
+    again = pickle.loads(pickle.dumps(store))
+    assert repr(again) == repr(store)
+    assert [info.name for info in again.ls()] == ["t"] and repr(again) == repr(store)
+    again.close()
+    assert repr(again) == "<coframe.Store closed>"
 
 
 def test_a_handle_whose_version_is_gone_says_what_is_there() -> None:
@@ -143,6 +158,8 @@ def test_names_columns_and_ranges_are_checked() -> None:
         frame["y"]
     with pytest.raises(coframe.ColumnNotFoundError):
         frame[["x", "y"]]
+    with pytest.raises(coframe.ColumnNotFoundError, match="there is no column `y` in the frame; it has x"):
+        frame.explain()["y"]
     with pytest.raises(coframe.InvalidError, match="expected a step of 1"):
         frame[::2]
     with pytest.raises(coframe.InvalidError, match="expected a column's name"):

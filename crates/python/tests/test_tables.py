@@ -179,11 +179,86 @@ def test_every_array_of_numpy_comes_back(name: str) -> None:
     assert list(frame.table()) == [name]
 
 
-def test_a_masked_array_has_nulls() -> None:
-    frame = coframe.publish({"x": np.ma.masked_array([1, 2, 3], [False, True, False])}, "t")
-    assert frame.polars()["x"].to_list() == [1, None, 3]
+@pytest.mark.parametrize("values", [[1, 2, 3], [1.5, 2.5, 3.5], ["a", "b", "c"], [b"a", b"b", b"c"], np.array(["a", "b", None], object)], ids=repr)
+def test_a_masked_array_has_nulls(values: list[object]) -> None:
+    frame = coframe.publish({"x": np.ma.masked_array(values, [False, True, False])}, "t")
+    assert frame.polars()["x"].to_list() == [values[0], None, values[2]]
+
+
+@pytest.mark.parametrize("kind", ["i1", "u8", "f2", "f8", "bool", "M8[D]", "M8[us]", "m8[s]", "U1", "S1", "O"])
+def test_an_array_without_rows_is_a_column_without_rows(kind: str) -> None:
+    frame = coframe.publish({"x": np.array([], dtype=kind), "rows": np.zeros((0, 2))}, "t")
+    assert frame.shape == (0, 2) and len(frame["x"].numpy()) == 0
+    if kind not in ("bool", "M8[D]", "U1", "S1", "O"):
+        assert frame["x"].numpy(copy=False).dtype == np.dtype(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("M8[25ns]", "M8[ns]"), ("M8[2D]", "M8[D]"), ("M8[M]", "M8[D]"), ("M8[Y]", "M8[D]"), ("M8[h]", "M8[s]"), ("M8[10ms]", "M8[ms]"), ("m8[W]", "m8[s]"), ("m8[3us]", "m8[us]"), (">M8[D]", "M8[D]")],
+)
+def test_every_unit_of_time_comes_back_in_one_that_arrow_has(kind: str, expected: str) -> None:
+    values = np.array([1, 3, "NaT", -5], dtype=kind)
+    found = coframe.publish({"x": values}, "t")["x"].numpy()
+    assert found.dtype == np.dtype(expected)
+    np.testing.assert_array_equal(found, values.astype(expected))
+
+
+def test_a_frame_without_columns_has_its_rows_everywhere() -> None:
+    frame = coframe.publish(pa.table({"x": [1, 2]}).select([]), "t")
+    assert frame.arrow().num_rows == 2 and frame.pandas().shape == (2, 0) and frame.shape == (2, 0)
+
+
+def test_columns_bring_the_index_with_them_however_they_are_chosen() -> None:
+    df = pd.DataFrame({"x": [1, 2], "y": [3, 4]}, index=pd.Index(["a", "b"], name="key"))
+    frame = coframe.publish(df, "t")
+    for part in (coframe.open("t", columns=["x"]), coframe.open("t", version=frame.version, columns=["x"]), frame[["x"]]):
+        pd.testing.assert_frame_equal(part.table(), df[["x"]])
+    with pytest.raises(coframe.ColumnNotFoundError):
+        coframe.open("t", columns=["z"])
+
+
+def test_metadata_of_the_user_is_all_there() -> None:
+    frame = coframe.publish(pd.DataFrame({"x": [1]}), "t", metadata={"python": "3", "source": "here"})
+    assert frame.metadata == {"python": "3", "source": "here"}
+    assert isinstance(frame.table(), pd.DataFrame)
 
 
 def test_an_array_of_structs_is_a_table() -> None:
     frame = coframe.publish(pa.array([{"a": 1}, {"a": 2}]), "t")
     assert frame.polars()["a"].to_list() == [1, 2]
+
+
+def test_numpy_gets_every_number_and_category_whole() -> None:
+    big = coframe.publish(pl.DataFrame({"x": [2**60 + 1, None], "wide": pl.Series([-(2**100), None], dtype=pl.Int128)}), "t")
+    assert big["x"].numpy().tolist() == [2**60 + 1, None] and big["wide"].numpy().tolist() == [-(2**100), None]
+    small = coframe.publish(pl.DataFrame({"x": [2, None]}), "t")["x"].numpy()
+    assert small.dtype == np.dtype("f8") and small[0] == 2 and np.isnan(small[1])
+    none = coframe.publish(pl.DataFrame({"e": pl.Series([None, None], dtype=pl.Enum([]))}), "t")
+    assert none["e"].numpy().tolist() == [None, None]
+
+
+def test_a_copy_for_numpy_is_writable() -> None:
+    df = pl.DataFrame({"zoned": EVERY_DTYPE["zoned"], "s": ["a", "b", "c"], "x": [1, 2, 3]})
+    frame = coframe.publish(df, "t")
+    assert all(frame[name].numpy(copy=True).flags.writeable for name in df.columns)
+
+
+FOREIGN = {
+    "union": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
+    "decimal": pa.array([decimal.Decimal(1)], pa.decimal256(50, 2)),
+    "interval": pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+    "runs": pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array(["a"])),
+    "inside": pa.array([[decimal.Decimal(1)]], pa.list_(pa.decimal256(50, 2))),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_column_that_polars_has_no_type_for_is_named(name: str) -> None:
+    table = pa.table({"x": [1], name: FOREIGN[name]})
+    frame = coframe.publish(table, "t")
+    for call in (frame.polars, frame[name].polars):
+        with pytest.raises(coframe.UnsupportedError, match=f"column `{name}` is not for Polars, which has no type"):
+            call()
+    assert "no type" in (frame.explain()[name].polars or "") and frame.explain()["x"].polars is None
+    assert frame["x"].polars().to_list() == [1] and frame.arrow()[name].equals(table[name])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import _polars
+from ._errors import ColumnNotFoundError
 
 if TYPE_CHECKING:
     from ._coframe import Frame as Native
@@ -49,7 +50,11 @@ class Explain:
         return sum(column.copied for column in self.columns)
 
     def __getitem__(self, name: str) -> ColumnExplain:
-        return next(column for column in self.columns if column.name == name)
+        for column in self.columns:
+            if column.name == name:
+                return column
+        known = ", ".join(column.name for column in self.columns)
+        raise ColumnNotFoundError(f"there is no column `{name}` in the frame; it has {known}")
 
     def __str__(self) -> str:
         width = max([6, *(len(column.name) for column in self.columns)])

@@ -284,7 +284,8 @@ class Column:
 
         What cannot be shared is copied; with ``copy=False`` that is a :class:`coframe.WouldCopyError`, which says why.
         ``copy=True`` always gives an array of its own. Nulls become NaN, NaT or None. A column of lists of one length has
-        two dimensions.
+        two dimensions. Integers of 128 bits, and 64-bit ones beyond 2**53 beside nulls, become Python's in an array of objects,
+        because no dtype of numpy holds them.
         """
         return _numpy_out.array(self._frame._open(), self._position, copy)
 

@@ -20,11 +20,25 @@ def columns(table: dict[Any, Any]) -> Columns:
     for name in table:
         if not isinstance(name, str):
             raise InvalidError(f"a column named {name!r}, of type {type(name).__name__}: expected a text")
-    prepared = [_prepare(np, name, np.ma.asanyarray(values)) for name, values in table.items()]
+    prepared = [_prepare(np, name, _array(np, name, values)) for name, values in table.items()]
     lengths = {column[0]: rows for column, rows in prepared}
     if len(set(lengths.values())) > 1:
         raise InvalidError(f"columns of different lengths: {lengths}; expected one length")
     return Columns([column for column, _ in prepared])
+
+
+def _array(np: Any, name: str, values: Any) -> Any:
+    array = np.ma.asanyarray(values)
+    if array.dtype.kind in "US" and not isinstance(values, np.ndarray) and array.ndim == 1:
+        # Numpy makes texts of whatever stands beside a text.
+        kind = str if array.dtype.kind == "U" else bytes
+        for row, value in enumerate(values):
+            if not isinstance(value, kind):
+                raise UnsupportedError(
+                    f"column `{name}` holds values of several types: row {row} is a {type(value).__name__}, and others are "
+                    f"{kind.__name__}; give it one type"
+                )
+    return array
 
 
 def _prepare(np: Any, name: str, array: Any) -> tuple[tuple[Any, ...], int]:
@@ -35,12 +49,10 @@ def _prepare(np: Any, name: str, array: Any) -> tuple[tuple[Any, ...], int]:
     values = np.ma.getdata(array)
     rows = len(values)
     kind = values.dtype.kind
-    if kind == "O":
-        return (name, "str", _texts(name, values.tolist()), None, None), rows
-    if array.ndim == 1 and kind in "UT":
-        return (name, "str", values.tolist(), None, None), rows
+    if kind == "O" or (array.ndim == 1 and kind in "UT"):
+        return (name, "str", _texts(name, _unmasked(np, values, mask)), None, None), rows
     if array.ndim == 1 and kind == "S":
-        return (name, "bytes", values.tolist(), None, None), rows
+        return (name, "bytes", _unmasked(np, values, mask), None, None), rows
     if kind not in "biufMm":
         raise UnsupportedError(f"column `{name}` of numpy dtype {values.dtype} is not supported; cast it first")
     valid = None if mask is np.ma.nomask else ~np.broadcast_to(mask, values.shape)
@@ -48,7 +60,7 @@ def _prepare(np: Any, name: str, array: Any) -> tuple[tuple[Any, ...], int]:
         missing = np.isnat(values)
         if missing.any():
             valid = ~missing if valid is None else valid & ~missing
-        values = _whole_units(np, name, values)
+        values = _in_arrows_unit(np, name, values, valid)
     if array.ndim == 2 and (valid is not None or kind == "b"):
         raise UnsupportedError(f"column `{name}` has two dimensions, and nulls or booleans; pass its columns one by one")
     bits = None if valid is None else np.packbits(valid, bitorder="little")
@@ -56,21 +68,53 @@ def _prepare(np: Any, name: str, array: Any) -> tuple[tuple[Any, ...], int]:
         return (name, "bool", (rows, np.packbits(values, bitorder="little")), bits, None), rows
     label = "date32" if kind == "M" and np.datetime_data(values.dtype)[0] == "D" else None
     if label is not None:
-        values = values.view("int64").astype("int32")
+        values = _same_values(np, name, values, valid, values.view("int64").astype("int32"), "int64")
     # Plain ndarrays of native byte order, each row after the other.
     values = np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "A"]).view(np.ndarray)
     width = values.shape[1] if values.ndim == 2 else None
     return (name, label or values.dtype.name, values, bits, width), rows
 
 
-def _whole_units(np: Any, name: str, values: Any) -> Any:
-    unit, count = np.datetime_data(values.dtype)
-    if count == 1 and unit in ("s", "ms", "us", "ns") or (unit == "D" and values.dtype.kind == "M"):
+def _unmasked(np: Any, values: Any, mask: Any) -> list[Any]:
+    found: list[Any] = values.tolist()
+    if mask is np.ma.nomask:
+        return found
+    return [None if masked else value for value, masked in zip(found, mask.tolist(), strict=True)]
+
+
+#: The unit of Arrow that holds a unit of numpy without loss: of moments (dates in days), and of durations.
+_UNITS = {
+    "M": {"Y": "D", "M": "D", "W": "D", "D": "D", "h": "s", "m": "s", "s": "s", "ms": "ms", "us": "us", "ns": "ns"},
+    "m": {"W": "s", "D": "s", "h": "s", "m": "s", "s": "s", "ms": "ms", "us": "us", "ns": "ns"},
+}
+
+
+def _in_arrows_unit(np: Any, name: str, values: Any, valid: Any) -> Any:
+    kind, unit = values.dtype.kind, np.datetime_data(values.dtype)[0]
+    target = _UNITS[kind].get(unit)
+    if target is None:
+        known = ", ".join(f"[{unit}]" for unit in dict.fromkeys(_UNITS[kind].values()))
+        raise UnsupportedError(f"column `{name}` of numpy dtype {values.dtype} is not supported; cast it to one of {known}")
+    dtype = np.dtype(f"{kind}8[{target}]")
+    if values.dtype == dtype:
         return values
-    if unit == "generic":
-        raise UnsupportedError(f"column `{name}` of numpy dtype {values.dtype} has no unit; cast it to one such as [us]")
-    finer = {"D": "s", "h": "s", "m": "s", "W": "s"}.get(unit, "D" if values.dtype.kind == "M" else "s")
-    return values.astype(f"{values.dtype.kind}8[{finer if count == 1 else 'us'}]")
+    try:
+        return _same_values(np, name, values, valid, values.astype(dtype), values.dtype)
+    except OverflowError as error:
+        raise UnsupportedError(f"column `{name}` of numpy dtype {values.dtype} does not fit {dtype}: {error}") from error
+
+
+def _same_values(np: Any, name: str, values: Any, valid: Any, new: Any, old: Any) -> Any:
+    """The values in another dtype, if going back to the old one gives the same, where they are no nulls."""
+    lost = new.astype(old) != (values.view(old) if new.dtype.kind == "i" else values)
+    lost = lost if valid is None else lost & valid
+    if lost.any():
+        row = int(np.argwhere(lost)[0][0])
+        raise UnsupportedError(
+            f"column `{name}` of numpy dtype {values.dtype} does not fit {new.dtype}, which Arrow has: row {row} is "
+            f"{values[row].astype('int64')} units; leave out such rows, or publish integers"
+        )
+    return new
 
 
 def _texts(name: str, values: list[Any]) -> list[str | None]:
@@ -80,7 +124,16 @@ def _texts(name: str, values: list[Any]) -> list[str | None]:
                 f"column `{name}` holds Python objects: row {row} is a {type(value).__name__}; expected one numpy dtype, or "
                 "texts and None"
             )
+        if value is not None and not value.isascii():
+            _check_text(name, row, value)
     return values
+
+
+def _check_text(name: str, row: int, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedError(f"column `{name}` holds a text that has no UTF-8: row {row}: {error}") from error
 
 
 def array(native: Native, position: int, copy: bool | None) -> Any:
@@ -97,7 +150,30 @@ def array(native: Native, position: int, copy: bool | None) -> Any:
         return np.concatenate([np.asarray(part) for part in parts])
     column = native.select([native.columns[position]])
     pa = _packages.need("pyarrow", f"a column that numpy cannot share ({reason})")
-    return pa.table(Classic(column)).column(0).to_numpy()
+    found = _from_arrow(np, pa, pa.table(Classic(column)).column(0), native.field_metadata(position) or {})
+    return found if found.flags.writeable or not copy else found.copy()
+
+
+def _from_arrow(np: Any, pa: Any, column: Any, metadata: dict[str, str]) -> Any:
+    signed = {"coframe.int128": True, "coframe.uint128": False}.get(metadata.get("ARROW:extension:name", ""))
+    if signed is not None:
+        column = column.cast(pa.binary(16)) if hasattr(column.type, "storage_type") else column
+        return _objects(np, [None if raw is None else int.from_bytes(raw, "little", signed=signed) for raw in column.to_pylist()])
+    if pa.types.is_dictionary(column.type) and column.null_count == len(column):
+        # There may be no category at all, which numpy's form of a dictionary cannot be made of.
+        return _objects(np, [None] * len(column))
+    if pa.types.is_integer(column.type) and column.type.bit_width == 64 and column.null_count:
+        values = column.to_pylist()
+        if any(value is not None and abs(value) > 2**53 for value in values):
+            # As floats, which have the NaN for the nulls, they would be other numbers.
+            return _objects(np, values)
+    return column.to_numpy()
+
+
+def _objects(np: Any, values: list[Any]) -> Any:
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
 
 
 def as_asked(array: Any, dtype: Any, copy: bool | None, what: str) -> Any:

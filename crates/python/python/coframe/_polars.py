@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _packages
+from ._errors import UnsupportedError
 
 if TYPE_CHECKING:
     from ._coframe import Frame as Native
@@ -30,6 +31,9 @@ class _Keys(NamedTuple):
 def data_frame(native: Native) -> Any:
     """A ``pl.DataFrame``."""
     pl = _packages.need("polars", "Frame.polars")
+    for name, unknown in zip(native.columns, native.unknown_to_polars(), strict=True):
+        if unknown is not None:
+            raise UnsupportedError(f"column `{name}` is not for Polars, {_unknown(unknown)}; take .arrow(), or other columns")
     keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
     df = _physical(pl, native, keys)
     return df.with_columns(df[key.name].cat.to(key.dtype) for key in keys) if keys else df
@@ -85,6 +89,10 @@ def _one(text: str) -> tuple[str, str]:
     return encoded[: int(length)].decode(), encoded[int(length) :].decode()
 
 
+def _unknown(kind: str) -> str:
+    return f"which has no type {kind}"
+
+
 class _Array:
     """An array that is exported already, once."""
 
@@ -98,8 +106,10 @@ class _Array:
 def work(native: Native) -> dict[str, str]:
     """Columns that cost Polars work in the number of rows, and why; as far as it is known without Polars."""
     found = {}
-    for name, text in zip(native.columns, native.types, strict=True):
-        if text.startswith("Dictionary("):
+    for name, text, unknown in zip(native.columns, native.types, native.unknown_to_polars(), strict=True):
+        if unknown is not None:
+            found[name] = f"not for Polars, {_unknown(unknown)}"
+        elif text.startswith("Dictionary("):
             if any(text.startswith(f"Dictionary({key},") for key in _KEYS):
                 found[name] = "Polars reads each key once, to check that it has a category; the keys are shared"
             else:

@@ -87,7 +87,7 @@ class Store:
 
     @property
     def path(self) -> str:
-        """The directory of the store."""
+        """The directory of the store; of a session, that of the store that it is a part of."""
         return os.fspath(self._open().path)
 
     def close(self) -> None:
@@ -147,11 +147,10 @@ class Store:
     def open(self, name: str, *, version: int | None = None, columns: list[str] | None = None) -> Frame:
         """Opens the latest version of a name, or one version; in microseconds, whatever the size.
 
-        ``columns``: only these, others are not looked at.
+        ``columns``: only these, as ``frame[columns]`` has them.
         """
-        native = self._open().open(name, version, columns if version is None else None)
-        frame = Frame._of(native)
-        return frame if version is None or columns is None else frame[columns]
+        frame = Frame._of(self._open().open(name, version))
+        return frame if columns is None else frame[list(columns)]
 
     def ls(self) -> list[FrameInfo]:
         """All names with their latest versions, in order."""
@@ -199,7 +198,10 @@ class Store:
         return (_store_later, (self.path,))
 
     def __repr__(self) -> str:
-        return f"<coframe.{type(self).__name__} {self.path if self._native else 'closed'}>"
+        return f"<coframe.{type(self).__name__} {self._where() or 'closed'}>"
+
+    def _where(self) -> str | None:
+        return None if self._native is None else self.path
 
 
 def _time(seconds: float | None) -> datetime | None:
@@ -221,6 +223,9 @@ class _LaterStore(Store):
     def close(self) -> None:
         self._later = None
         super().close()
+
+    def __repr__(self) -> str:
+        return f"<coframe.Store {self._where() or self._later or 'closed'}>"
 
 
 def _store_later(path: str) -> Store:

@@ -8,8 +8,8 @@ from typing import Any
 from . import _packages
 from ._errors import InvalidError, UnsupportedError
 
-#: User metadata of a frame that came from Python: the kind of table that it was.
-KIND = "python"
+#: Key in the metadata of a frame that came from Python: the kind of table that it was. Its user's keys are others.
+KIND = "coframe.python"
 
 
 def source(table: Any) -> tuple[Any, Iterator[Any] | None, str | None]:
@@ -71,11 +71,19 @@ def _pandas(table: Any) -> Any:
         raise InvalidError(f"column `{twice[0]}` is there twice: rename one of them")
     try:
         return pa.Table.from_pandas(table)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        # pyarrow's second argument names the column.
-        column = next((name for name in names if f"column {name} " in str(error)), None)
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        # pyarrow's own exceptions are among these, and some of pandas and Python come through it.
+        column = next((name for position, name in enumerate(names) if not _converts(pa, table.iloc[:, position])), None)
         which = f"column `{column}`" if column is not None else "the DataFrame"
-        reason = error.args[0] if error.args else error
+        reason = error.args[0] if error.args and isinstance(error, pa.ArrowException) else error
         raise UnsupportedError(
             f"{which} holds what Arrow has no type for ({reason}); give it one type, or leave it out"
         ) from error
+
+
+def _converts(pa: Any, column: Any) -> bool:
+    try:
+        pa.Table.from_pandas(column.to_frame("column"), preserve_index=False)
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
+        return False
+    return True
