@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -37,6 +38,13 @@ def test_a_column_tells_what_it_is_and_becomes_what_is_asked_for() -> None:
     assert (column.name, column.type, len(column)) == ("s", "Utf8View", 3)
     assert column.polars().to_list() == column.arrow().to_pylist() == column.numpy().tolist() == ["a", "b", None]
     assert column.pandas().isna().tolist() == [False, False, True]
+
+
+def test_a_column_of_another_dtype_is_no_copy_only_if_it_may_be_one() -> None:
+    column = coframe.publish({"x": np.array([1.5])}, "t")["x"]
+    with pytest.raises(coframe.WouldCopyError, match="column `x` would be copied: it is of dtype float64, not float32"):
+        np.asarray(column, dtype="f4", copy=False)
+    assert np.asarray(column, dtype="f4").tolist() == [1.5] == np.asarray(column, dtype="f8", copy=False).tolist()
 
 
 def test_a_split_has_every_row_once() -> None:
@@ -81,6 +89,6 @@ def test_a_session_ends_with_its_block(store: coframe.Store) -> None:
     with coframe.Session() as session:
         frame = session.publish(pl.DataFrame({"x": [1]}), "t")
         assert len(coframe.Frame(frame.handle)) == 1 and "t" not in store
-    with pytest.raises(coframe.NotFoundError):
+    with pytest.raises(coframe.NotFoundError, match="ends with its process: that process has ended, or freed it"):
         len(coframe.Frame(frame.handle))
     assert len(frame) == 1
