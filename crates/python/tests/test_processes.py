@@ -76,6 +76,7 @@ def test_a_partial_passes_what_is_no_table_as_it_is() -> None:
     numbers = np.arange(3)
     others = [{0: numbers}, {"a": numbers, "b": numbers[:2]}, pl.Series([1]), pd.Series([1]), pa.array([1]), pl.DataFrame]
     others += [pl.LazyFrame({"x": [1]}), pa.record_batch({"x": [1]}), numbers, [pl.DataFrame({"x": [1]})]]
+    others += [Derived({"x": [1]})]
     for other in others:
         assert coframe.partial(lambda thing: thing, other)() is other
     with pytest.raises(coframe.InvalidError, match="a table of type builtins.type"):
@@ -83,6 +84,10 @@ def test_a_partial_passes_what_is_no_table_as_it_is() -> None:
     for table in (pl.DataFrame({"x": [1]}), pd.DataFrame({"x": [1]}), pa.table({"x": [1]})):
         (found,) = pickle.loads(pickle.dumps(coframe.partial(first_of, table)))(())
         assert type(found) is type(table)
+
+
+class Derived(pd.DataFrame):
+    """As GeoPandas has one."""
 
 
 def first_of(*things: object) -> tuple[object, ...]:

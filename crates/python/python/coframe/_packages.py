@@ -44,9 +44,9 @@ def kind(thing: Any) -> str | None:
 
 def is_table(thing: Any) -> bool:
     """Whether a thing is surely a whole table, to be shared though nobody said so, and to come back as what it is."""
-    return (
-        is_a(thing, "polars", "DataFrame") or is_a(thing, "pandas", "DataFrame") or is_a(thing, "pyarrow", "Table")
-    )
+    known = {("polars", "DataFrame"), ("pandas", "DataFrame"), ("pyarrow", "Table")}
+    # The very class: an instance of a class derived from it would come back as another thing.
+    return any(type(thing) is getattr(sys.modules.get(package), name, None) for package, name in known)
 
 
 def installed(package: str) -> bool:
