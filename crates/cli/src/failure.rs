@@ -48,8 +48,7 @@ impl Failure {
 
     /// A panic in a library that read or wrote something it did not expect.
     pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("no message");
+        let text = panic_text(panic);
         Self::failed(format_args!("an error inside, please report it with the command: {text}"))
     }
 
@@ -67,6 +66,12 @@ impl Failure {
         eprintln!("coframe: {line}");
         ExitCode::from(code)
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message")
 }
 
 impl From<coframe::Error> for Failure {

@@ -125,8 +125,7 @@ pub(super) fn batches<'a>(
     progress: &Progress,
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
-    // Numbers become text only where the user asked for text.
-    let reading = Reading { schema: schema.clone(), coerce: !options.string.is_empty(), label };
+    let reading = Reading { schema: schema.clone(), as_text: options.string.clone(), label };
     let decoder = reading.decoder(&reading.schema, true).map_err(|error| no_json(&reading.label, &error))?;
     let text = input.text(progress)?;
     Ok(Box::new(Rows { reading, decoder, text, lines: Vec::new(), bytes: Vec::new(), first: 1, failed: false }))
@@ -134,7 +133,8 @@ pub(super) fn batches<'a>(
 
 struct Reading {
     schema: SchemaRef,
-    coerce: bool,
+    /// Columns whose numbers become text, since the user asked for it.
+    as_text: Vec<String>,
     label: String,
 }
 
@@ -142,7 +142,7 @@ impl Reading {
     /// `strict` refuses keys that the schema does not have: they would be left out silently.
     fn decoder(&self, schema: &SchemaRef, strict: bool) -> std::result::Result<Decoder, ArrowError> {
         let builder = ReaderBuilder::new(schema.clone()).with_batch_size(2 * ROWS);
-        builder.with_coerce_primitive(self.coerce).with_strict_mode(strict).build_decoder()
+        builder.with_coerce_primitive(!self.as_text.is_empty()).with_strict_mode(strict).build_decoder()
     }
 
     /// Refuses numbers that the decoder would cut or round, and texts that it would take for numbers. What is no JSON
@@ -150,7 +150,9 @@ impl Reading {
     fn check(&self, line: &[u8], number: usize) -> Result {
         let Ok(Value::Object(row)) = serde_json::from_slice::<Value>(line) else { return Ok(()) };
         for field in self.schema.fields() {
-            let Some(wrong) = row.get(field.name()).and_then(|value| lossy(value, field.data_type())) else { continue };
+            let as_text = self.as_text.contains(field.name());
+            let lost = row.get(field.name()).and_then(|value| lossy(value, field.data_type(), as_text));
+            let Some(wrong) = lost else { continue };
             let (label, name, data_type) = (&self.label, field.name(), field.data_type());
             return Err(Failure::failed(format_args!(
                 "{label}, line {number}, column `{name}`: failed to parse {wrong} as {data_type} without a loss, where \
@@ -205,19 +207,20 @@ impl Reading {
     }
 }
 
-/// A value, or one inside of it, that is not what the type holds.
-fn lossy<'a>(value: &'a Value, data_type: &DataType) -> Option<&'a Value> {
+/// A value, or one inside of it, that is not what the type holds. `as_text`: any value may become text.
+fn lossy<'a>(value: &'a Value, data_type: &DataType, as_text: bool) -> Option<&'a Value> {
     let fits = match (data_type, value) {
         (DataType::List(item), Value::Array(values)) => {
-            return values.iter().find_map(|value| lossy(value, item.data_type()));
+            return values.iter().find_map(|value| lossy(value, item.data_type(), as_text));
         }
         (DataType::Struct(fields), Value::Object(values)) => {
-            let field = |field: &'_ FieldRef| lossy(values.get(field.name())?, field.data_type());
+            let field = |field: &'_ FieldRef| lossy(values.get(field.name())?, field.data_type(), as_text);
             return fields.iter().find_map(field);
         }
         (DataType::Int64, Value::Number(number)) => number.is_i64(),
         (DataType::Float64, Value::Number(number)) => number.is_f64() || is_exact(number),
         (DataType::Int64 | DataType::Float64, Value::String(_)) => false,
+        (DataType::Utf8, Value::Number(_) | Value::Bool(_)) => as_text,
         _ => true,
     };
     (!fits).then_some(value)

@@ -16,8 +16,17 @@ const BYTES: u64 = 16 << 20;
 type Builder = ParquetRecordBatchReaderBuilder<std::fs::File>;
 
 fn builder(input: &mut Input) -> Result<Builder> {
-    let file = input.file()?;
-    Builder::try_new(file).map_err(|error| damaged(&input.label, None, &error))
+    let (file, label) = (input.file()?, &input.label);
+    // The reader panics on types that it does not know, such as Polars' integers of 128 bits.
+    match std::panic::catch_unwind(|| Builder::try_new(file)) {
+        Ok(opened) => opened.map_err(|error| damaged(label, None, &error)),
+        Err(panic) => {
+            let why = crate::failure::panic_text(panic.as_ref());
+            Err(Failure::failed(format_args!(
+                "{label} has a column that cannot be read: {why}; write it as another type"
+            )))
+        }
+    }
 }
 
 pub(super) fn schema(input: &mut Input) -> Result<Schema> {

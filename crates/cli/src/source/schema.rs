@@ -14,16 +14,22 @@ pub(super) struct Merge {
     /// The first file, and the fields so far.
     fields: Option<(String, Vec<Field>)>,
     inferred: bool,
+    /// A file that says its types itself.
+    typed: Option<String>,
 }
 
 impl Merge {
     pub(super) fn new() -> Self {
-        Self { fields: None, inferred: false }
+        Self { fields: None, inferred: false, typed: None }
     }
 
     /// Adds a file. Types inferred from text are widened to hold both; others must be the same.
     pub(super) fn add(&mut self, label: &str, schema: Schema, inferred: bool) -> Result {
         self.inferred |= inferred;
+        if !inferred {
+            self.typed.get_or_insert_with(|| label.to_owned());
+        }
+        let may_widen = self.typed.is_none();
         let fields = schema.fields().iter().map(|field| plain(field));
         let Some((first, known)) = &mut self.fields else {
             self.fields = Some((label.to_owned(), fields.collect()));
@@ -49,7 +55,7 @@ impl Merge {
         }
         for (known, found) in known.iter_mut().zip(found) {
             let nullable = known.is_nullable() || found.is_nullable();
-            let wide = if inferred { widened(known.data_type(), found.data_type()) } else { None };
+            let wide = if may_widen { widened(known.data_type(), found.data_type()) } else { None };
             match wide {
                 Some(wide) => known.set_data_type(wide),
                 None if known.data_type() == found.data_type() => {}
@@ -69,7 +75,11 @@ impl Merge {
 
     /// The schema for all, with some columns made text.
     pub(super) fn finish(self, text: &[String]) -> Result<SchemaRef> {
-        let mut fields = self.fields.map(|(_, fields)| fields).unwrap_or_default();
+        if let (Some(typed), [column, ..]) = (&self.typed, text) {
+            let next = "it is for CSV and NDJSON alone; cast the column with `coframe sql` once it is published";
+            return Err(Failure::usage(format_args!("--string `{column}`: {typed} says its types itself; {next}")));
+        }
+        let (first, mut fields) = self.fields.unwrap_or_default();
         for name in text {
             let field = fields.iter_mut().find(|field| field.name() == name);
             let field =
@@ -80,7 +90,9 @@ impl Merge {
             fields.iter().enumerate().find(|(at, field)| fields[..*at].iter().any(|f| f.name() == field.name()));
         if let (true, Some((_, field))) = (self.inferred, twice) {
             let name = field.name();
-            return Err(Failure::failed(format_args!("two columns are named `{name}`; rename one in the first line")));
+            return Err(Failure::failed(format_args!(
+                "{first} has two columns named `{name}`; rename one in the first line"
+            )));
         }
         // A column of text in which no value was seen is text.
         for field in fields.iter_mut().filter(|field| self.inferred && field.data_type().is_null()) {
