@@ -45,8 +45,8 @@
 //! # What it does not do
 //!
 //! Frames never change, and there is no compression inside them. Nothing goes to disk unless the store is there.
-//! Nothing is evicted. No thread is started, but for those that a [pool](mod@pool) documents. Memory is trusted to processes of the same user: docs/SAFETY.md in the
-//! repository says what that means, for root in particular.
+//! Nothing is evicted. No thread is started, but for those that a [pool](mod@pool) documents. Memory is trusted to
+//! processes of the same user: docs/SAFETY.md in the repository says what that means, for root in particular.
 //!
 //! Linux on x86-64 is supported. Linux on aarch64 should work and is untested.
 //!
@@ -57,6 +57,7 @@
 //! * `cell` (default): counters, values, arrays, locks, events and the like.
 //! * `dict` (default): a shared map.
 //! * `shm` (default): the bridge to plain named shared memory.
+//! * `compression`: compressed Arrow IPC of other writers is unpacked by [`Store::import`] and [`IpcReader`].
 //! * `indicatif`: a ready-made progress bar for the pool.
 
 #![deny(unsafe_code)]

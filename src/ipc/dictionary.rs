@@ -16,7 +16,10 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 
-use super::tree::{any_type, children, map_type, rebuild, step};
+use super::{
+    keys::{count, each_keys},
+    tree::{any_type, children, map_type, rebuild, step},
+};
 use crate::error::{Error, Result};
 
 /// Whether an array of this type has dictionaries somewhere inside.
@@ -36,13 +39,15 @@ pub(super) fn keys_type(data_type: &DataType) -> DataType {
 pub(super) struct Dictionaries {
     field: FieldRef,
     pools: Vec<Pool>,
+    /// Whether the keys of all pools were looked at, as they are written.
+    looked: bool,
 }
 
 impl Dictionaries {
     pub(super) fn new(field: &FieldRef) -> Self {
         let mut pools = Vec::new();
         collect(field.name(), field.data_type(), &mut pools);
-        Self { field: field.clone(), pools }
+        Self { field: field.clone(), pools, looked: true }
     }
 
     /// Takes the dictionaries out of a column, and returns its keys.
@@ -51,6 +56,21 @@ impl Dictionaries {
     pub(super) fn strip(&mut self, column: &ArrayRef) -> Result<ArrayRef> {
         let mut pools = self.pools.iter_mut();
         strip(column.to_data(), &mut pools).map(make_array)
+    }
+
+    /// Notes how far the keys of a column reach that is written now.
+    pub(super) fn look(&mut self, keys: &ArrayRef) {
+        let mut pools = self.pools.iter_mut();
+        let whole = each_keys(keys, self.field.data_type(), &mut |keys| {
+            let Some(pool) = pools.next() else { return };
+            pool.reach = pool.reach.zip(count(keys)).map(|(reach, count)| reach.max(count));
+        });
+        self.looked &= whole;
+    }
+
+    /// Whether every key that was written lies in its dictionary, those below nulls too.
+    pub(super) fn hold_all_keys(&self) -> bool {
+        self.looked && self.pools.iter().all(|pool| pool.reach.is_some_and(|reach| reach <= pool.len))
     }
 
     /// An empty column that has the final dictionaries: what the encoder of dictionary messages wants to see.
@@ -68,6 +88,8 @@ struct Pool {
     /// Distinct values, in order of arrival.
     parts: Vec<ArrayRef>,
     len: usize,
+    /// One more than the largest key that was written; `None` after a negative one.
+    reach: Option<usize>,
     /// From a value's row encoding to its key; made when a second, different dictionary arrives.
     index: Option<Index>,
     /// The dictionary whose keys need no rewriting.
@@ -80,7 +102,7 @@ type Index = (RowConverter, HashMap<Box<[u8]>, usize>);
 fn collect(path: &str, data_type: &DataType, pools: &mut Vec<Pool>) {
     if let DataType::Dictionary(_, value) = data_type {
         let (path, value_type) = (path.to_owned(), value.as_ref().clone());
-        pools.push(Pool { path, value_type, parts: Vec::new(), len: 0, index: None, adopted: None });
+        pools.push(Pool { path, value_type, parts: Vec::new(), len: 0, reach: Some(0), index: None, adopted: None });
     }
     for field in children(data_type) {
         collect(&format!("{path}.{}", step(data_type, field.name())), field.data_type(), pools);

@@ -112,6 +112,10 @@ impl Encoder {
         let dictionaries = std::mem::take(&mut self.blocks);
         self.write_outside(&END_OF_STREAM, sink)?;
         metadata.rows = self.rows;
+        let whole =
+            |dictionaries: &Option<Dictionaries>| dictionaries.as_ref().is_some_and(Dictionaries::hold_all_keys);
+        let columns = self.dictionaries.iter().enumerate().filter(|(_, dictionaries)| whole(dictionaries));
+        metadata.keys = columns.map(|(column, _)| column).collect();
         let tail = footer::build(&self.schema, &metadata, &dictionaries, &batches, self.digest)?;
         sink(&[&tail])
     }
@@ -142,6 +146,11 @@ impl Encoder {
         let compact = |(column, field): (ArrayRef, &FieldRef)| views::compact(field.name(), column, gathered);
         let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(compact).collect();
         let batch = keys_batch(&self.keys_schema, columns?, rows)?;
+        for (column, dictionaries) in batch.columns().iter().zip(&mut self.dictionaries) {
+            if let Some(dictionaries) = dictionaries {
+                dictionaries.look(column);
+            }
+        }
         let pieces = self.stream.encode(&batch).map_err(|e| Error::arrow("encode a batch", e))?;
         // The first call puts the schema message in front; ours, with the dictionaries, was written already.
         let skip = if self.blocks.is_empty() { pieces_of_header(&pieces) } else { 0 };

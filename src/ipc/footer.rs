@@ -41,6 +41,8 @@ pub(crate) struct Metadata {
     pub(crate) created: u64,
     pub(crate) keep: u32,
     pub(crate) rows: u64,
+    /// Top-level columns whose dictionary keys all lie in their dictionaries, those below nulls too. The encoder finds out.
+    pub(crate) keys: Vec<usize>,
     pub(crate) marks: Marks,
     pub(crate) user: BTreeMap<String, String>,
 }
@@ -101,6 +103,7 @@ impl Metadata {
             ("created", self.created.to_string()),
             ("keep", self.keep.to_string()),
             ("rows", self.rows.to_string()),
+            ("keys", self.keys.iter().map(usize::to_string).collect::<Vec<_>>().join(",")),
             ("polars", u8::from(self.marks.polars).to_string()),
             ("sorted", sorted.join(",")),
             ("digest", digest::PLACEHOLDER.to_owned()),
@@ -126,6 +129,9 @@ impl Metadata {
             Some((column.parse().ok()?, direction == "-"))
         };
         let sorted_marks = sorted.text()?.split(',').filter(|mark| !mark.is_empty()).map(mark);
+        let keys = get("coframe.keys");
+        // Frames of before the entry have none.
+        let listed = keys.find().unwrap_or_default().split(',').filter(|column| !column.is_empty());
         let user = pairs
             .iter()
             .filter_map(|(key, value)| Some((key.strip_prefix("coframe.user.")?.to_owned(), (*value).to_owned())));
@@ -135,6 +141,7 @@ impl Metadata {
             created: get("coframe.created").parse()?,
             keep: get("coframe.keep").parse()?,
             rows: get("coframe.rows").parse()?,
+            keys: listed.map(str::parse).collect::<std::result::Result<_, _>>().map_err(|e| keys.error(e))?,
             marks: Marks {
                 polars: get("coframe.polars").text()? == "1",
                 sorted: sorted_marks.collect::<Option<_>>().ok_or_else(|| sorted.error("it is no list of columns"))?,
@@ -156,9 +163,12 @@ impl Pair<'_> {
         Error::corrupt(self.what, "M1-entries", format_args!("`{}` cannot be read: {detail}", self.key))
     }
 
+    fn find(&self) -> Option<&str> {
+        self.pairs.iter().find(|(key, _)| *key == self.key).map(|(_, value)| *value)
+    }
+
     fn text(&self) -> Result<&str> {
-        let found = self.pairs.iter().find(|(key, _)| *key == self.key);
-        found.map(|(_, value)| *value).ok_or_else(|| self.error("it is missing"))
+        self.find().ok_or_else(|| self.error("it is missing"))
     }
 
     fn parse<T: FromStr<Err: Display>>(&self) -> Result<T> {

@@ -16,6 +16,8 @@ use arrow::{
     ipc::{self, MessageHeader},
 };
 
+#[cfg(feature = "compression")]
+use super::decompress::unpacked;
 use super::{
     decode::{Decoder, parse},
     footer::{FileBytes, Footer, MAGIC, MessageRange},
@@ -34,10 +36,11 @@ pub(crate) fn read_messages<R: Read + Seek>(mut reader: R, what: &str) -> Result
     if begins && magic == MAGIC { by_footer(reader, what) } else { by_stream(reader, what) }
 }
 
-/// The record batches of an Arrow IPC file or stream that anybody wrote, uncompressed; for
+/// The record batches of an Arrow IPC file or stream that anybody wrote; for
 /// [`Store::writer`](crate::Store::writer), or for a look at them.
 ///
-/// Needs memory for one batch. Every value is validated before a batch is given out. The first error ends it.
+/// Needs memory for one batch, and for its compressed bytes where there are such: they are unpacked with the feature
+/// `compression`, and refused without. Every value is validated before a batch is given out. The first error ends it.
 ///
 /// ```
 /// use std::{io::Cursor, sync::Arc};
@@ -66,8 +69,8 @@ impl<'a> IpcReader<'a> {
     ///
     /// # Errors
     ///
-    /// [`is_corrupt`](Error::is_corrupt) when it is no Arrow IPC; [`is_unsupported`](Error::is_unsupported) when it is
-    /// compressed, which only the first batch may show.
+    /// [`is_corrupt`](Error::is_corrupt) when it is no Arrow IPC. That it is compressed, which is
+    /// [`is_unsupported`](Error::is_unsupported) without the feature `compression`, only a batch may show.
     pub fn file(reader: impl Read + Seek + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
         let (schema, messages) = read_messages(reader, what)?;
@@ -138,8 +141,8 @@ fn by_footer<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Me
     let footer = Footer::read(&file, what, None)?;
     let mut decoder = Decoder::new(&footer, what, None);
     for message in &footer.dictionaries {
-        let body = file.buffer(message.body.clone())?;
-        take_dictionary(&mut decoder, parse(&file.range(message.header.clone())?, what)?, &body)?;
+        let (header, body) = file.message(message)?;
+        take_dictionary(&mut decoder, parse(&header, what)?, &body)?;
     }
     let schema = decoder.schema.clone();
     let blocks = footer.batches.into_iter().rev().collect();
@@ -178,8 +181,7 @@ impl<R: Read + Seek> Iterator for Messages<R> {
 impl<R: Read + Seek> Messages<R> {
     fn block(&mut self, block: &MessageRange) -> Result<RecordBatch> {
         let file = ReadFile { len: block.body.end, what: &self.what, reader: RefCell::new(&mut self.reader) };
-        let header = file.range(block.header.clone())?;
-        let body = file.buffer(block.body.clone())?;
+        let (header, body) = file.message(block)?;
         take_batch(&mut self.decoder, parse(&header, &self.what)?, &body)
     }
 
@@ -190,6 +192,8 @@ impl<R: Read + Seek> Messages<R> {
             let len = usize::try_from(message.bodyLength())
                 .map_err(|_| Error::corrupt(&self.what, "I1-stream", "a message has a body of negative length"))?;
             let body = read_buffer(&mut self.reader, len, &self.what)?;
+            let (header, body) = unpacked(Cow::Borrowed(&header), body, &self.what)?;
+            let message = parse(&header, &self.what)?;
             match message.header_type() {
                 MessageHeader::DictionaryBatch => take_dictionary(&mut self.decoder, message, &body)?,
                 MessageHeader::RecordBatch => return take_batch(&mut self.decoder, message, &body).map(Some),
@@ -254,6 +258,13 @@ fn read_buffer(reader: &mut impl Read, len: usize, what: &str) -> Result<Buffer>
     Ok(buffer.into())
 }
 
+/// Without the feature `compression` a compressed message stays as it is, and is refused.
+#[cfg(not(feature = "compression"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature it fails")]
+fn unpacked<'a>(header: Cow<'a, [u8]>, body: Buffer, _what: &str) -> Result<(Cow<'a, [u8]>, Buffer)> {
+    Ok((header, body))
+}
+
 fn take_dictionary(decoder: &mut Decoder, message: ipc::Message<'_>, body: &Buffer) -> Result<()> {
     match decoder.dictionary_outline(message, 0..body.len())? {
         Some(dictionary) => decoder.dictionary(dictionary, &part_of(body)),
@@ -282,6 +293,11 @@ struct ReadFile<'a, R> {
 }
 
 impl<R: Read + Seek> ReadFile<'_, R> {
+    /// The metadata and the body of a message, unpacked.
+    fn message(&self, place: &MessageRange) -> Result<(Cow<'_, [u8]>, Buffer)> {
+        unpacked(self.range(place.header.clone())?, self.buffer(place.body.clone())?, self.what)
+    }
+
     fn buffer(&self, range: Range<usize>) -> Result<Buffer> {
         let mut reader = self.reader.borrow_mut();
         reader.seek(SeekFrom::Start(wide(range.start))).map_err(|e| Error::os("read", self.what, e))?;

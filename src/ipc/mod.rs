@@ -1,19 +1,22 @@
 //! Arrow IPC bytes to record batches and back; knows no file, no store and no Polars.
 //!
-//! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary,
+//! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary, [`keys`] tells whether all keys lie in it,
 //! [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`digest`] tells whether
 //! the metadata is what was written, [`footer`] and [`schema`] read it, [`decode`] and [`outline`] find and check the
-//! arrays, [`contents`] keeps what was found, [`assemble`] makes Arrow's arrays of it and [`values`] gives their parts.
+//! arrays, [`decompress`] unpacks what others compressed, [`contents`] keeps what was found, [`assemble`] makes Arrow's arrays of it and [`values`] gives their parts.
 //! The prose is docs/FORMAT.md; where the two differ the prose wins and this folder has a bug.
 
 mod assemble;
 mod batches;
 mod contents;
 mod decode;
+#[cfg(feature = "compression")]
+mod decompress;
 mod dictionary;
 mod digest;
 mod encode;
 mod footer;
+mod keys;
 mod layout;
 mod messages;
 mod outline;

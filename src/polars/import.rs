@@ -70,7 +70,7 @@ impl Frame {
         let pieces: Vec<Piece> = self.pieces().filter(|piece| !piece.rows.is_empty()).collect();
         let mut columns: Vec<Series> = Vec::with_capacity(self.columns());
         for (position, field) in self.schema().fields().iter().enumerate() {
-            let dtype = crossing.dtype(field, &Place::column(field.name()))?;
+            let dtype = crossing.column_dtype(self, position, field)?;
             let mut chunks = Vec::with_capacity(pieces.len());
             for piece in &pieces {
                 let Some(values) = self.values(piece, position, &map) else { continue };
@@ -113,6 +113,8 @@ pub(super) struct Crossing {
     pub(super) categories: Incoming,
     /// Whether Polars made the arrays (`coframe.polars`).
     pub(super) trusted: bool,
+    /// Whether every key of the column that crosses lies in its dictionary (`coframe.keys`, or Polars made it).
+    pub(super) keys_in_range: bool,
 }
 
 /// Whether an array may be rewritten on its way.
@@ -127,7 +129,15 @@ impl Crossing {
         let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.marks.polars);
         // What a file says of itself counts as long as nobody could change it (SAFETY.md, T3).
         let trusted = by_polars && frame.mapping().is_sealed();
-        Self { categories: Incoming::new(frame.options().categories), trusted }
+        Self { categories: Incoming::new(frame.options().categories), trusted, keys_in_range: false }
+    }
+
+    /// The Polars dtype of a column, which crosses next.
+    pub(super) fn column_dtype(&mut self, frame: &Frame, position: usize, field: &Field) -> Result<DataType> {
+        let original = frame.original(position);
+        let listed = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.keys.contains(&original));
+        self.keys_in_range = self.trusted || (listed && frame.mapping().is_sealed());
+        self.dtype(field, &Place::column(field.name()))
     }
 
     /// The Polars dtype of a field. `path` names it in errors.
@@ -295,7 +305,7 @@ impl Crossing {
     ) -> Result<Option<Box<dyn PlArray>>> {
         let renumbering = self.categories.renumbering(values, dtype, self.trusted)?;
         let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
-        if self.trusted && matches!(*renumbering, Renumbering::Same) && plan::same_width(data_type, dtype) {
+        if self.keys_in_range && matches!(*renumbering, Renumbering::Same) && plan::same_width(data_type, dtype) {
             return Ok(Some(match width {
                 CategoricalPhysical::U8 => numbers::<u8>(values),
                 CategoricalPhysical::U16 => numbers::<u16>(values),

@@ -10,7 +10,7 @@ use super::{buffers::is_aligned, categories::Renumbering, dtype::is_native, impo
 use crate::{
     error::Result,
     frame::Frame,
-    ipc::{Copied, Place, Values, children},
+    ipc::{Copied, Values, children},
 };
 
 /// What `Frame::to_polars` would copy.
@@ -18,7 +18,7 @@ pub(crate) fn copies(frame: &Frame) -> Result<Vec<Copied>> {
     let mut crossing = Crossing::new(frame);
     let mut all = Vec::new();
     for (column, field) in frame.schema().fields().iter().enumerate() {
-        let dtype = crossing.dtype(field, &Place::column(field.name()))?;
+        let dtype = crossing.column_dtype(frame, column, field)?;
         let mut plan = Plan::new(&mut crossing);
         for batch in frame.batches() {
             if let Some(array) = batch.columns().get(column) {
@@ -42,11 +42,12 @@ pub(super) fn reason(crossing: &mut Crossing, array: &ArrayRef, field: &Field, d
 /// Whether the keys of a dictionary have the width of the categories.
 pub(super) fn same_width(dictionary: &ArrowType, dtype: &DataType) -> bool {
     let ArrowType::Dictionary(key, _) = dictionary else { return false };
+    // Keys in range are not negative, and have the same bytes with and without a sign.
     matches!(
         (key.as_ref(), dtype.cat_physical()),
-        (ArrowType::UInt8, Ok(CategoricalPhysical::U8))
-            | (ArrowType::UInt16, Ok(CategoricalPhysical::U16))
-            | (ArrowType::UInt32, Ok(CategoricalPhysical::U32))
+        (ArrowType::UInt8 | ArrowType::Int8, Ok(CategoricalPhysical::U8))
+            | (ArrowType::UInt16 | ArrowType::Int16, Ok(CategoricalPhysical::U16))
+            | (ArrowType::UInt32 | ArrowType::Int32, Ok(CategoricalPhysical::U32))
     )
 }
 
@@ -104,10 +105,10 @@ impl<'a> Plan<'a> {
         let bytes = array.len() * width;
         if !same_width(array.data_type(), dtype) {
             self.copy(bytes, format!("its keys ({}) are not as wide as Polars'", array.data_type()));
-        } else if !self.crossing.trusted {
-            self.copy(bytes, "its keys were not written by Polars, and are checked and rewritten".to_owned());
+        } else if !self.crossing.keys_in_range {
+            self.copy(bytes, "not all of its keys were seen to lie in its dictionary; they are rewritten".to_owned());
         } else if let Renumbering::Table(_) =
-            &*self.crossing.categories.renumbering(&Values::of_array(array), dtype, true)?
+            &*self.crossing.categories.renumbering(&Values::of_array(array), dtype, self.crossing.trusted)?
         {
             let reason = "this process numbers the categories differently; CategoryPolicy::Own shares them";
             self.copy(bytes, reason.to_owned());

@@ -116,6 +116,7 @@ impl FrameWriter {
             created: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             keep: self.options.keep,
             rows: 0,
+            keys: Vec::new(),
             marks: self.marks,
             user: self.options.metadata,
         };

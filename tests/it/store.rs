@@ -451,3 +451,29 @@ fn a_stream_that_can_be_read_once_is_read_batch_by_batch_and_checked() {
     let error = rows(&bytes[..bytes.len() / 2]).unwrap_err();
     assert!(error.to_string().starts_with("the pipe breaks rule I1-stream"), "{error}");
 }
+
+#[test]
+fn compressed_files_of_polars_are_imported_equal() {
+    let scratch = scratch();
+    let path = scratch.path().with_file_name("compressed");
+    // Numbers that do not compress stand in the file as they are; the rest is packed.
+    let noise = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let df = df!(
+        "noise" => (0..5_000).map(noise).collect::<Vec<_>>(),
+        "some" => (0..5_000).map(|n| (n % 3 > 0).then_some(n)).collect::<Vec<_>>(),
+        "text" => (0..5_000).map(|n| format!("a text of more than twelve {}", n % 7)).collect::<Vec<_>>(),
+    );
+    let with_more = df.unwrap().lazy().with_columns([
+        col("text").cast(DataType::from_categories(Categories::global())).alias("category"),
+        concat_list([col("some"), col("some")]).unwrap().alias("list"),
+    ]);
+    let whole = with_more.collect().unwrap();
+    for compression in [IpcCompression::LZ4, IpcCompression::default()] {
+        for rows in [5_000, 0] {
+            let mut df = whole.head(Some(rows));
+            let file = fs::File::create(&path).unwrap();
+            IpcWriter::new(file).with_compression(Some(compression)).finish(&mut df).unwrap();
+            assert!(scratch.store.import("t", &path).unwrap().to_polars().unwrap().equals_missing(&df), "{rows}");
+        }
+    }
+}

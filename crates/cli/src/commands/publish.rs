@@ -154,8 +154,10 @@ impl Publish {
         let schema = source.schema.clone();
         let mut batches = source.batches(bar);
         let first = first(&mut batches, if self.categories.auto_categorical { LOOK } else { 1 })?;
-        let categorical = Categorical::choose(&schema, &self.categories, &first)?;
-        let options = self.options(arrow, &first);
+        let layout = self.layout.unwrap_or(if arrow { LayoutName::Source } else { LayoutName::Views });
+        let keep = matches!(layout, LayoutName::Source);
+        let mut categorical = Categorical::choose(&schema, &self.categories, &first, keep)?;
+        let options = self.options(layout, &first);
         let mut writer = store.writer_with(name, categorical.schema.clone(), options)?;
         for batch in first.into_iter().map(Ok).chain(batches) {
             writer.write(&categorical.apply(&batch?)?)?;
@@ -163,10 +165,8 @@ impl Publish {
         Ok(writer.publish()?)
     }
 
-    fn options(&self, arrow: bool, first: &[RecordBatch]) -> PublishOptions {
-        let default = if arrow { LayoutName::Source } else { LayoutName::Views };
-        let layout = self.layout.unwrap_or(default).into();
-        let mut options = PublishOptions::new().layout(layout).keep(self.keep).batch_rows(batch_rows(first));
+    fn options(&self, layout: LayoutName, first: &[RecordBatch]) -> PublishOptions {
+        let mut options = PublishOptions::new().layout(layout.into()).keep(self.keep).batch_rows(batch_rows(first));
         for (key, value) in &self.metadata {
             options = options.metadata(key, value);
         }

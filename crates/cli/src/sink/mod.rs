@@ -1,15 +1,22 @@
 //! Record batches as files and text: Parquet, CSV, NDJSON, Arrow IPC.
 
+mod finite;
 mod parquet;
 mod plain;
 mod target;
 
-use std::io::Write;
+use std::{
+    io::Write,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use coframe::arrow::{
-    array::{RecordBatch, RecordBatchReader},
-    csv, ipc,
-    json::{ArrayWriter, LineDelimitedWriter, WriterBuilder},
+    array::{RecordBatch, RecordBatchReader, new_null_array},
+    csv,
+    datatypes::{Schema, SchemaRef},
+    ipc,
+    json::{ArrayWriter, LineDelimitedWriter, Writer, WriterBuilder, writer::JsonFormat},
 };
 use serde::Serialize;
 
@@ -17,6 +24,7 @@ pub(crate) use parquet::Codec;
 pub(crate) use plain::{plain, plain_schema};
 pub(crate) use target::FileTarget;
 
+use self::finite::NotFinite;
 use crate::{
     failure::{Failure, Result},
     source::Format,
@@ -53,6 +61,7 @@ fn arrow(batches: impl RecordBatchReader, out: impl Write, what: &str) -> Result
 
 pub(crate) fn csv(batches: impl RecordBatchReader, delimiter: u8, mut out: impl Write, what: &str) -> Result {
     let schema = plain_schema(&batches.schema());
+    has_columns(&schema, "CSV")?;
     if let Some(field) = schema.fields().iter().find(|field| !types::is_flat(field.data_type())) {
         return Err(Failure::failed(format_args!(
             "column `{}` is {}, which CSV cannot hold; write NDJSON or Parquet, or leave the column out (--columns)",
@@ -73,17 +82,55 @@ pub(crate) fn csv(batches: impl RecordBatchReader, delimiter: u8, mut out: impl 
     out.flush().map_err(|error| Failure::writing(what, &error))
 }
 
+/// Refuses a table without columns, whose rows a format would not keep.
+fn has_columns(schema: &SchemaRef, format: &str) -> Result {
+    if schema.fields().is_empty() {
+        return Err(Failure::failed(format_args!("{format} keeps no rows without columns; write Arrow IPC or NDJSON")));
+    }
+    Ok(())
+}
+
+/// Refuses a column of a type that a writer does not know, by its name, before anything is written. `write` tries a row,
+/// and says whether it could.
+fn check(schema: &SchemaRef, format: &str, write: impl Fn(&RecordBatch) -> bool) -> Result {
+    for field in schema.fields() {
+        let (name, data_type) = (field.name(), field.data_type());
+        let alone = Arc::new(Schema::new(vec![field.as_ref().clone().with_nullable(true)]));
+        let row = RecordBatch::try_new(alone, vec![new_null_array(data_type, 1)]);
+        // The writer of Parquet panics on some types.
+        let tried = catch_unwind(AssertUnwindSafe(|| row.is_ok_and(|row| write(&row))));
+        if !matches!(tried, Ok(true)) {
+            return Err(Failure::failed(format_args!(
+                "column `{name}` is {data_type}, which {format} cannot hold; write Arrow IPC, or leave the column out \
+                 (--columns)"
+            )));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn ndjson(batches: impl RecordBatchReader, mut out: impl Write, what: &str) -> Result {
+    let writer: LineDelimitedWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(&mut out);
+    json(batches, writer, what)?;
+    out.flush().map_err(|error| Failure::writing(what, &error))
+}
+
+fn json<W: Write, F: JsonFormat>(batches: impl RecordBatchReader, mut writer: Writer<W, F>, what: &str) -> Result {
+    check(&plain_schema(&batches.schema()), "JSON", |row| {
+        let mut trial: LineDelimitedWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(std::io::sink());
+        trial.write(row).is_ok()
+    })?;
     let failed = |error| Failure::writing(what, &error);
-    let mut writer: LineDelimitedWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(&mut out);
+    let mut not_finite = NotFinite::default();
     for batch in batches {
         for part in parts(&batch.map_err(failed)?, TEXT_ROWS) {
+            not_finite.look(&part);
             writer.write(&plain(&part)?).map_err(failed)?;
         }
     }
     writer.finish().map_err(failed)?;
-    drop(writer);
-    out.flush().map_err(|error| Failure::writing(what, &error))
+    not_finite.tell();
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -101,16 +148,8 @@ pub(crate) fn rows_json(batches: impl RecordBatchReader, mut out: impl Write) ->
     write!(out, "{{\"columns\":")?;
     serde_json::to_writer(&mut out, &columns)?;
     write!(out, ",\"rows\":")?;
-    let what = "standard output";
-    let failed = |error| Failure::writing(what, &error);
-    let mut writer: ArrayWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(&mut out);
-    for batch in batches {
-        for part in parts(&batch.map_err(failed)?, TEXT_ROWS) {
-            writer.write(&plain(&part)?).map_err(failed)?;
-        }
-    }
-    writer.finish().map_err(failed)?;
-    drop(writer);
+    let writer: ArrayWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(&mut out);
+    json(batches, writer, "standard output")?;
     writeln!(out, "}}")?;
     Ok(out.flush()?)
 }

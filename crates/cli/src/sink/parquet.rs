@@ -16,7 +16,7 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::parts;
+use super::{check, has_columns, parts};
 use crate::failure::{Failure, Result};
 
 /// How Parquet is compressed.
@@ -41,6 +41,11 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     let properties = properties.set_max_row_group_row_count(Some(GROUP_ROWS)).build();
     let fields: Vec<FieldRef> = batches.schema().fields().iter().map(writable).collect();
     let schema = Arc::new(Schema::new(fields));
+    has_columns(&schema, "Parquet")?;
+    check(&schema, "Parquet", |row| {
+        let trial = ArrowWriter::try_new(std::io::sink(), row.schema(), None);
+        trial.is_ok_and(|mut trial| trial.write(row).is_ok() && trial.close().is_ok())
+    })?;
     let failed = |error: ParquetError| Failure::writing(what, &error);
     let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(failed)?;
     for batch in batches {

@@ -15,7 +15,7 @@ use regex::Regex;
 
 use super::{
     Batches, ReadOptions,
-    input::{Input, Progress},
+    input::{Input, Progress, damaged},
     text::{self, Seen},
 };
 use crate::failure::{Failure, Result};
@@ -162,7 +162,7 @@ fn explain(label: &str, error: &ArrowError) -> Failure {
         ));
     }
     if matches!(error, ArrowError::IoError(..)) && !text.contains("UTF-8") {
-        return Failure::failed(format_args!("could not read {label}: {text}; get an undamaged copy of it"));
+        return damaged(label, &text);
     }
     let line = line_of(text).map_or(String::new(), |line| format!(", line {line}"));
     if text.contains("UTF-8") {

@@ -12,6 +12,8 @@ use indicatif::ProgressBar;
 use crate::failure::{Failure, Result};
 
 const GZIP: [u8; 2] = [0x1F, 0x8B];
+/// UTF-8's byte order mark, which spreadsheets write in front of CSV.
+const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 const BUFFER: usize = 1 << 18;
 
 /// How far reading has come: bytes of files, as they lie on disk. Drawn only where somebody watches.
@@ -126,24 +128,25 @@ impl Input {
     /// Runs a look at the first part of the text; afterwards the input is as before.
     pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut dyn BufRead) -> T) -> Result<T> {
         let gzip = self.peek(2)? == GZIP;
-        match &mut self.from {
-            From::File(file) => {
-                let found = look(&mut buffered(&*file, gzip));
-                file.rewind().map_err(|error| self.error("read", error))?;
-                Ok(found)
-            }
+        let found = match &mut self.from {
+            From::File(file) => buffered(&*file, gzip).and_then(|mut text| {
+                let found = look(&mut text);
+                (&*file).rewind().map(|()| found)
+            }),
             From::Pipe { ahead } => {
                 let mut stdin = io::stdin().lock();
                 let mut tee = Tee { ahead, at: 0, rest: &mut stdin };
-                Ok(look(&mut buffered(&mut tee, gzip)))
+                buffered(&mut tee, gzip).map(|mut text| look(&mut text))
             }
-        }
+        };
+        found.map_err(|error| damaged(&self.label, &error))
     }
 
     /// The text from its start, unpacked.
     pub(super) fn text(mut self, progress: &Progress) -> Result<Box<dyn BufRead>> {
         let gzip = self.peek(2)? == GZIP;
-        Ok(Box::new(buffered(self.bytes(progress), gzip)))
+        let label = self.label.clone();
+        buffered(self.bytes(progress), gzip).map_err(|error| damaged(&label, &error))
     }
 
     /// All bytes from the first; counted.
@@ -155,11 +158,26 @@ impl Input {
     }
 }
 
-fn buffered<'a>(reader: impl Read + 'a, gzip: bool) -> Box<dyn BufRead + 'a> {
+/// A file of which a part could not be read or unpacked.
+pub(super) fn damaged(label: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::failed(format_args!("could not read {label}: {error}; get an undamaged copy of it"))
+}
+
+/// The bytes unpacked, and behind a byte order mark where there is one.
+fn buffered<'a>(reader: impl Read + 'a, gzip: bool) -> io::Result<Box<dyn BufRead + 'a>> {
     if gzip {
-        return Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)));
+        return unmarked(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)));
     }
-    Box::new(BufReader::with_capacity(BUFFER, reader))
+    unmarked(BufReader::with_capacity(BUFFER, reader))
+}
+
+fn unmarked<'a>(mut text: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>> {
+    let mut start = Vec::new();
+    text.by_ref().take(MARK.len() as u64).read_to_end(&mut start)?;
+    if start == MARK {
+        return Ok(Box::new(text));
+    }
+    Ok(Box::new(Cursor::new(start).chain(text)))
 }
 
 /// Reads what was read ahead, then the pipe, and keeps what comes from it.

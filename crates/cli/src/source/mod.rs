@@ -2,7 +2,9 @@
 
 mod categorical;
 mod csv;
+mod exact;
 mod format;
+mod infer;
 mod input;
 mod ipc;
 mod json;
@@ -31,9 +33,9 @@ pub(crate) struct ReadOptions {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
-    /// Rows of CSV and NDJSON from which types are inferred; 0 reads the whole file twice
-    #[arg(long, default_value_t = 10_000, value_name = "ROWS")]
-    pub(crate) infer_rows: usize,
+    /// Rows of CSV and NDJSON from which types are inferred; 0 reads the whole file twice [default: 10000]
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) infer_rows: Option<usize>,
 
     /// Read this column of CSV or NDJSON as text; may be repeated
     #[arg(long, value_name = "COL")]
@@ -63,7 +65,22 @@ fn delimiter(text: &str) -> std::result::Result<u8, String> {
 impl ReadOptions {
     /// How many rows to look at; `None` for all of them.
     fn limit(&self) -> Option<usize> {
-        (self.infer_rows > 0).then_some(self.infer_rows)
+        Some(self.infer_rows.unwrap_or(10_000)).filter(|rows| *rows > 0)
+    }
+
+    /// Refuses what would change nothing, since no file is of the format that it is for.
+    fn check(&self, formats: &[Format]) -> Result {
+        let text = ("CSV or NDJSON", formats.iter().any(|format| format.is_text()));
+        let csv = ("CSV", formats.contains(&Format::Csv));
+        let given = [
+            ("--infer-rows", self.infer_rows.is_some(), text),
+            ("--null", !self.null.is_empty(), csv),
+            ("--delimiter", self.delimiter.is_some(), csv),
+            ("--no-header", self.no_header, csv),
+        ];
+        let useless = given.iter().find(|(_, is_given, (_, is_there))| *is_given && !is_there);
+        let Some((option, _, (expected, _))) = useless else { return Ok(()) };
+        Err(Failure::usage(format_args!("{option} is for {expected}, and no file is; leave it out, or check --format")))
     }
 }
 
@@ -91,6 +108,7 @@ impl Source {
             schemas.add(&input.label, schema, format.is_text())?;
             parts.push((input, format));
         }
+        options.check(&parts.iter().map(|(_, format)| *format).collect::<Vec<_>>())?;
         let schema = schemas.finish(&options.string)?;
         Ok(Self { parts, schema, options })
     }

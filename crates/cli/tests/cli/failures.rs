@@ -68,13 +68,16 @@ fn a_type_that_changes_half_way_is_named_by_line_and_column() {
     let rows = lines(|n| format!("{{\"a\":{n},\"b\":{n}}}"));
     let file = scratch.file("change.ndjson", format!("{rows}{{\"a\":1,\"b\":\"oh\"}}\n"));
     let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
-    assert!(line.starts_with(&format!("`{file}`, line 20001, column `b`: failed to parse \"oh\" as Int64")), "{line}");
+    assert!(
+        line.starts_with(&format!("`{file}`, line 20001, column `b`: `\"oh\"` cannot be Int64 without a loss, ")),
+        "{line}"
+    );
     let file = scratch.file("keys.ndjson", format!("{rows}{{\"a\":1,\"c\":2}}\n"));
     let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
     assert!(line.starts_with(&format!("`{file}`, line 20001: column 'c' missing from schema")), "{line}");
     let file = scratch.file("broken.ndjson", "{\"a\":1}\n{\"a\":\n");
     let line = scratch.fails(1, &["publish", &file, "--name", "u"]);
-    assert!(line.starts_with(&format!("`{file}`, line 2: no JSON object")), "{line}");
+    assert!(line.starts_with(&format!("`{file}`, line 2: not one JSON object (")), "{line}");
 }
 
 #[test]
@@ -147,6 +150,37 @@ fn ctrl_c_during_publish_leaves_nothing() {
         let status = child.0.wait().unwrap();
         let found = std::os::unix::process::ExitStatusExt::signal(&status);
         assert_eq!(found, Some(signal.as_raw()), "{status}");
+        assert_as_it_was(&scratch);
+    }
+}
+
+/// Bytes of files without a name that a process has open in the store.
+fn draft_bytes(scratch: &Scratch, pid: u32) -> u64 {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|descriptor| descriptor.unwrap().path());
+    let store = scratch.store_path();
+    let is_draft = |path: &std::path::PathBuf| fs::read_link(path).is_ok_and(|link| link.starts_with(&store));
+    descriptors.filter(is_draft).filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_a_frame_that_is_written_and_not_yet_named() {
+    let scratch = with_frame();
+    for (step, signal) in [("before-seal", Signal::INT), ("sealed", Signal::INT), ("sealed", Signal::TERM)] {
+        let mut command = scratch.command(&["publish", &flights(), "--name", "t"]);
+        let child = command.env("COFRAME_FAILPOINT", format!("stop:{step}")).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Reaper(child);
+        let pid = Pid::from_child(&child.0);
+        let stat = format!("/proc/{}/stat", child.0.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(child.0.try_wait().unwrap().is_none(), "the publish was over before {step}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let written = draft_bytes(&scratch, child.0.id());
+        assert!(written > 20 << 20, "{step}: {written}");
+        kill_process(pid, signal).unwrap();
+        kill_process(pid, Signal::CONT).unwrap();
+        let status = child.0.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(signal.as_raw()), "{status}");
         assert_as_it_was(&scratch);
     }
 }
@@ -297,15 +331,53 @@ fn a_quote_that_is_never_closed_is_named_by_its_line() {
 }
 
 #[test]
+fn a_line_of_ndjson_is_one_object() {
+    let scratch = with_frame();
+    let rows = lines(|n| format!("{{\"a\":{n}}}"));
+    for (wrong, column) in [("{\"a\":1}{\"a\":2}", 8), ("[1]", 0), ("{\"a\":", 5)] {
+        for rows in ["", rows.as_str()] {
+            let file = scratch.file("lines.ndjson", format!("{{\"a\":0}}\n{rows}{wrong}\n{{\"a\":3}}\n"));
+            let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+            let number = 2 + rows.lines().count();
+            assert!(line.starts_with(&format!("`{file}`, line {number}: not one JSON object (")), "{line}");
+            assert!(line.ends_with(&format!(", column {column}); mend or remove the line")), "{line}");
+        }
+    }
+    assert_as_it_was(&scratch);
+}
+
+#[test]
+fn options_that_no_file_is_for_are_refused() {
+    let scratch = with_frame();
+    let (parquet, ndjson) = (flights(), scratch.file("n.ndjson", "{\"a\":1}\n"));
+    for option in [&["--null", "NA"][..], &["--delimiter", ";"], &["--no-header"]] {
+        for file in [&parquet, &ndjson] {
+            let line = scratch.fails(2, &[&["publish", file, "--name", "t"], option].concat());
+            assert!(line.starts_with(&format!("{} is for CSV, and no file is", option[0])), "{line}");
+        }
+    }
+    let line = scratch.fails(2, &["publish", &parquet, "--name", "t", "--infer-rows", "5"]);
+    assert!(line.starts_with("--infer-rows is for CSV or NDJSON, and no file is"), "{line}");
+    assert_as_it_was(&scratch);
+}
+
+#[test]
 fn numbers_of_ndjson_are_never_cut_rounded_or_taken_from_texts() {
     let scratch = with_frame();
-    let cases =
-        [("1", "1.5"), ("[1]", "[1.5]"), ("1", "\"1\""), ("1.5", "9007199254740993"), ("1.5", "18446744073709551615")];
+    let cases = [
+        ("1", "1.5"),
+        ("[1]", "[1.5]"),
+        ("1", "\"1\""),
+        ("1.5", "9007199254740993"),
+        ("1.5", "18446744073709551615"),
+        ("1.5", "18446744073709551617"),
+        ("{\"b\":[1.5]}", "{\"b\":[null,1e999]}"),
+    ];
     for (early, late) in cases {
         let rows = lines(|_| format!("{{\"a\":{early}}}"));
         let file = scratch.file("late.ndjson", format!("{rows}{{\"a\":{late}}}\n"));
         let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
-        assert!(line.starts_with(&format!("`{file}`, line 20001, column `a`: failed to parse ")), "{line}");
+        assert!(line.starts_with(&format!("`{file}`, line 20001, column `a`: `")), "{line}");
     }
     assert_as_it_was(&scratch);
 }

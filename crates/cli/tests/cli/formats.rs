@@ -320,3 +320,59 @@ fn codes_zones_and_impossible_dates_of_csv_keep_their_meaning() {
     let same = scratch.json(&["sql", "select count(distinct zoned) as n, min(zip) as zip from t"]);
     assert_eq!(same["rows"], json!([{ "n": 1, "zip": "01234" }]));
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_column() {
+    let scratch = scratch();
+    let expected = df!("a" => [1i64, 2]).unwrap();
+    for (format, text) in [("csv", "\u{feff}a\n1\n2\n"), ("ndjson", "\u{feff}{\"a\":1}\n{\"a\":2}\n")] {
+        let file = scratch.file(&format!("t.{format}"), text);
+        scratch.ok(&["publish", &file]);
+        assert!(polars(&scratch.store().open("t").unwrap()).equals(&expected), "{format}");
+        let ran = scratch.run_with_input(&["publish", "-", "--format", format, "--name", "piped"], text.as_bytes());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(polars(&scratch.store().open("piped").unwrap()).equals(&expected), "{format}");
+    }
+}
+
+#[test]
+fn large_integers_of_ndjson_stay_whole_as_text() {
+    let scratch = scratch();
+    let file = scratch.file("t.ndjson", "{\"a\":18446744073709551617}\n{\"a\":1}\n");
+    let line = scratch.fails(1, &["publish", &file]);
+    assert!(line.contains("line 1, column `a`: `18446744073709551617` cannot be Float64"), "{line}");
+    scratch.ok(&["publish", &file, "--string", "a"]);
+    assert_eq!(scratch.ok(&["head", "t", "--csv"]), "a\n18446744073709551617\n1\n");
+}
+
+#[test]
+fn what_json_has_no_word_for_is_null_and_said_so() {
+    let scratch = scratch();
+    let numbers = [Some(1.0), Some(f64::NAN), Some(f64::NEG_INFINITY), None];
+    let lists = [Series::new("".into(), [0.5f32]), Series::new("".into(), [f32::INFINITY])];
+    let lists = [Some(lists[0].clone()), Some(lists[1].clone()), None, None];
+    let df = df!("a" => [1, 2, 3, 4], "f" => numbers, "l" => Series::new("l".into(), lists)).unwrap();
+    scratch.store().publish("t", &df).unwrap();
+    let path = scratch.path("t.ndjson");
+    let note = "NaN and infinity became null, since JSON has none: column `f`, `l`\n";
+    for args in [&["export", "t", path.to_str().unwrap()][..], &["head", "t", "--json"], &["sql", "from t", "--ndjson"]]
+    {
+        let ran = scratch.run(args);
+        assert_eq!((ran.code, ran.err.as_str()), (0, note), "{args:?}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().nth(1).unwrap(), r#"{"a":2,"f":null,"l":[null]}"#);
+    let ran = scratch.run(&["head", "t", "-n", "1", "--json"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+#[test]
+fn compressed_arrow_files_are_unpacked() {
+    let scratch = scratch();
+    let mut df = df!("a" => (0..10_000i64).collect::<Vec<_>>(), "s" => vec!["some text that repeats"; 10_000]).unwrap();
+    for compression in [IpcCompression::LZ4, IpcCompression::default()] {
+        let path = scratch.path("t.feather");
+        IpcWriter::new(fs::File::create(&path).unwrap()).with_compression(Some(compression)).finish(&mut df).unwrap();
+        scratch.ok(&["publish", path.to_str().unwrap()]);
+        assert!(polars(&scratch.store().open("t").unwrap()).equals(&df));
+    }
+}

@@ -5,3 +5,4 @@ mod common;
 mod failures;
 mod formats;
 mod terminal;
+mod types;

@@ -1,0 +1,79 @@
+//! How far the keys of dictionaries reach: a column whose keys all lie in their dictionaries needs no check by readers.
+
+use arrow::{
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListArray, OffsetSizeTrait},
+    datatypes::{
+        ArrowNativeType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+        UInt64Type,
+    },
+};
+
+use super::dictionary::has_dictionary;
+
+/// Calls with the keys of each dictionary inside a column, in depth-first order of its dictionary fields. `data_type`
+/// is the column's with the dictionaries. Returns `false` where there are some that it does not go into.
+pub(super) fn each_keys(column: &ArrayRef, data_type: &DataType, call: &mut dyn FnMut(&ArrayRef)) -> bool {
+    match data_type {
+        DataType::Dictionary(..) => {
+            call(column);
+            true
+        }
+        _ if !has_dictionary(data_type) => true,
+        DataType::Struct(fields) => {
+            let mut columns = column.as_struct().columns().iter().zip(fields);
+            columns.all(|(child, field)| each_keys(child, field.data_type(), call))
+        }
+        DataType::List(item) => each_keys(&items(column.as_list::<i32>()), item.data_type(), call),
+        DataType::LargeList(item) => each_keys(&items(column.as_list::<i64>()), item.data_type(), call),
+        DataType::FixedSizeList(item, _) => each_keys(column.as_fixed_size_list().values(), item.data_type(), call),
+        _ => false,
+    }
+}
+
+/// What the rows of a list refer to, which is all that is written of its items.
+fn items<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> ArrayRef {
+    let offsets = list.offsets();
+    let (first, last) = (offsets.first().map_or(0, |at| at.as_usize()), offsets.last().map_or(0, |at| at.as_usize()));
+    list.values().slice(first, last.saturating_sub(first))
+}
+
+/// One more than the largest key, keys below nulls included; `None` where one is negative.
+pub(super) fn count(keys: &ArrayRef) -> Option<usize> {
+    match keys.data_type() {
+        DataType::Int8 => count_of::<Int8Type>(keys),
+        DataType::Int16 => count_of::<Int16Type>(keys),
+        DataType::Int32 => count_of::<Int32Type>(keys),
+        DataType::Int64 => count_of::<Int64Type>(keys),
+        DataType::UInt8 => count_of::<UInt8Type>(keys),
+        DataType::UInt16 => count_of::<UInt16Type>(keys),
+        DataType::UInt32 => count_of::<UInt32Type>(keys),
+        _ => count_of::<UInt64Type>(keys),
+    }
+}
+
+fn count_of<T: ArrowPrimitiveType<Native: Ord>>(keys: &ArrayRef) -> Option<usize> {
+    let keys = keys.as_primitive_opt::<T>()?.values();
+    let Some(largest) = keys.iter().max() else { return Some(0) };
+    keys.iter().min()?.to_usize()?;
+    largest.to_usize()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int8Array, UInt32Array};
+
+    use super::count;
+
+    #[test]
+    fn keys_below_nulls_count_and_negative_ones_have_no_count() {
+        let keys = |values: Vec<i8>, nulls: Vec<bool>| -> ArrayRef {
+            Arc::new(Int8Array::new(values.into(), Some(nulls.into())))
+        };
+        assert_eq!(count(&keys(vec![0, 7, 1], vec![true, false, true])), Some(8));
+        assert_eq!(count(&keys(vec![0, -1], vec![true, false])), None);
+        let unsigned = |keys: Vec<u32>| -> ArrayRef { Arc::new(UInt32Array::from(keys)) };
+        assert_eq!((count(&unsigned(vec![])), count(&unsigned(vec![3, 0]))), (Some(0), Some(4)));
+    }
+}
