@@ -18,6 +18,7 @@ use super::{
     contents::{Columns, Contents, mapped},
     digest::{Intact, flatbuffer},
     footer::{Footer, MessageRange},
+    keys,
     outline::{Outline, Reader},
     part::Map,
     tree::{Place, children},
@@ -70,11 +71,15 @@ pub(crate) fn decode(
     Ok(Contents::of_arrays(decoder.schema, batches, arrays, decoder.copied))
 }
 
-/// Reads every value of the batches and checks it against its type.
-pub(crate) fn validate(batch: &RecordBatch, what: &str) -> Result<()> {
+/// Reads every value of a batch and checks it against its type; of the columns in `keys`, keys below nulls too.
+pub(crate) fn validate(batch: &RecordBatch, keys: &[usize], what: &str) -> Result<()> {
     let columns = batch.columns().iter().zip(batch.schema_ref().fields());
-    for (column, field) in columns {
+    for (position, (column, field)) in columns.enumerate() {
         validate_data(&column.to_data(), field.name(), what)?;
+        if keys.contains(&position) && !keys::lie_in_dictionaries(column) {
+            let detail = format_args!("column `{}`: a key below a null lies outside of its dictionary", field.name());
+            return Err(Error::corrupt(what, "D3-keys", detail));
+        }
     }
     Ok(())
 }

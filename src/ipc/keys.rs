@@ -10,8 +10,20 @@ use arrow::{
 
 use super::dictionary::has_dictionary;
 
-/// Calls with the keys of each dictionary inside a column, in depth-first order of its dictionary fields. `data_type`
-/// is the column's with the dictionaries. Returns `false` where there are some that it does not go into.
+/// Whether every key of every dictionary inside a column lies in it, keys below nulls included.
+pub(super) fn lie_in_dictionaries(column: &ArrayRef) -> bool {
+    let mut all = true;
+    let whole = each_keys(column, column.data_type(), &mut |array| {
+        let dictionary = array.as_any_dictionary_opt();
+        let reach = dictionary.and_then(|array| count(&array.keys().slice(0, array.len())));
+        all &= reach.zip(dictionary).is_some_and(|(reach, dictionary)| reach <= dictionary.values().len());
+    });
+    whole && all
+}
+
+/// Calls with what stands for each dictionary inside a column, in depth-first order of its dictionary fields: its keys, or
+/// the dictionary array. `data_type` is the column's with the dictionaries. Returns `false` where there are some that it
+/// does not go into.
 pub(super) fn each_keys(column: &ArrayRef, data_type: &DataType, call: &mut dyn FnMut(&ArrayRef)) -> bool {
     match data_type {
         DataType::Dictionary(..) => {

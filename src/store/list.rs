@@ -176,8 +176,9 @@ impl Store {
 
 fn validated(frame: Frame) -> Result<Frame> {
     let what = format!("the frame {}", frame.label());
+    let keys = frame.footer().metadata.as_ref().map(|metadata| metadata.keys.as_slice()).unwrap_or_default();
     for batch in frame.batches() {
-        ipc::validate(batch, &what)?;
+        ipc::validate(batch, keys, &what)?;
     }
     Ok(frame)
 }

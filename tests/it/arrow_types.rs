@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use coframe::{
-    CopyPolicy, Layout, OpenOptions, PublishOptions,
+    CategoryPolicy, CopyPolicy, Layout, OpenOptions, PublishOptions,
     arrow::{
         array::{
             Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal256Array, DictionaryArray,
-            FixedSizeBinaryArray, FixedSizeListArray, Int32Array, Int64Array, ListArray, ListBuilder, ListViewArray,
-            MapBuilder, NullArray, RecordBatch, RunArray, StringArray, StringBuilder, StringViewArray, StructArray,
-            UnionArray, make_array, new_null_array,
+            FixedSizeBinaryArray, FixedSizeListArray, Int32Array, Int64Array, LargeListArray, ListArray, ListBuilder,
+            ListViewArray, MapBuilder, NullArray, RecordBatch, RunArray, StringArray, StringBuilder, StringViewArray,
+            StructArray, UInt32Array, UnionArray, make_array, new_null_array,
         },
-        buffer::{NullBuffer, ScalarBuffer},
+        buffer::{NullBuffer, OffsetBuffer, ScalarBuffer},
         compute::{cast, concat_batches},
         datatypes::{
             DataType, Field, Fields, Int8Type, Int32Type, IntervalUnit, TimeUnit, UInt32Type, UnionFields, i256,
         },
         util::display::{ArrayFormatter, FormatOptions},
     },
+    polars::prelude::Series,
 };
 
 use crate::common::scratch;
@@ -348,5 +349,81 @@ fn view_strings_share_their_buffers_and_dictionaries_their_values() {
         for buffer in make_array(column.to_data()).to_data().buffers() {
             assert_eq!(buffer.as_ptr().addr() % 64, 0);
         }
+    }
+}
+
+/// One column of categories, opened by whom only shared keys please.
+fn shared_with_polars(keys: ArrayRef, values: &[&str]) -> coframe::Result<Vec<Option<String>>> {
+    let scratch = scratch();
+    let values = Arc::new(StringViewArray::from(values.to_vec())) as ArrayRef;
+    let key_type = Box::new(keys.data_type().clone());
+    let data_type = DataType::Dictionary(key_type, Box::new(DataType::Utf8View));
+    let data = keys.to_data().into_builder().data_type(data_type.clone()).add_child_data(values.to_data()).build();
+    let inner = make_array(data.unwrap());
+    let fields = Fields::from(vec![Field::new("d", data_type, true)]);
+    let parent = StructArray::new(fields, vec![inner.clone()], None);
+    let batch = RecordBatch::try_from_iter([("d", inner), ("s", Arc::new(parent) as ArrayRef)]).unwrap();
+    scratch.store.publish("d", &batch).unwrap();
+    scratch.store.verify("d").unwrap();
+    let never = OpenOptions::new().copies(CopyPolicy::Never).categories(CategoryPolicy::Own);
+    let strict = scratch.store.open_with("d", &never)?;
+    let explained = scratch.store.open_with("d", &OpenOptions::new().categories(CategoryPolicy::Own)).unwrap();
+    let df = strict.to_polars();
+    assert_eq!(df.is_err(), explained.explain().unwrap().copied() > 0);
+    let df = df.or_else(|error| explained.to_polars().and(Err(error)))?;
+    let nested = df.column("s").unwrap().struct_().unwrap().field_by_name("d").unwrap();
+    let texts = |series: &Series| -> Vec<Option<String>> {
+        let texts = series.cast(&coframe::polars::prelude::DataType::String).unwrap();
+        texts.str().unwrap().iter().map(|text| text.map(str::to_owned)).collect()
+    };
+    let found = texts(df.column("d").unwrap().as_materialized_series());
+    assert_eq!(texts(&nested), found);
+    Ok(found)
+}
+
+#[test]
+fn keys_of_any_writer_are_shared_with_polars_where_all_lie_in_the_dictionary() {
+    let expected = || vec![Some("b".to_owned()), None, Some("a".to_owned())];
+    let nulls = || Some(NullBuffer::from(vec![true, false, true]));
+    let unsigned = UInt32Array::new(vec![1, 0, 0].into(), nulls());
+    assert_eq!(shared_with_polars(Arc::new(unsigned), &["a", "b"]).unwrap(), expected());
+    let signed = Int32Array::new(vec![1, 1, 0].into(), nulls());
+    assert_eq!(shared_with_polars(Arc::new(signed), &["a", "b"]).unwrap(), expected());
+    // Arrow allows any key below a null; Polars would look it up.
+    let outside = UInt32Array::new(vec![1, 77, 0].into(), nulls());
+    assert!(shared_with_polars(Arc::new(outside), &["a", "b"]).unwrap_err().is_would_copy());
+    let negative = Int32Array::new(vec![1, -1, 0].into(), nulls());
+    assert!(shared_with_polars(Arc::new(negative), &["a", "b"]).unwrap_err().is_would_copy());
+    // Values that are there twice, or none, are no categories.
+    let keys = || Arc::new(UInt32Array::new(vec![1, 0, 0].into(), nulls())) as ArrayRef;
+    assert!(shared_with_polars(keys(), &["a", "a"]).unwrap_err().is_would_copy());
+}
+
+#[test]
+fn keys_of_many_batches_and_parts_of_lists_are_shared_with_polars() {
+    let scratch = scratch();
+    let one: DictionaryArray<UInt32Type> = vec![Some("a"), None, Some("b")].into_iter().collect();
+    let other: DictionaryArray<UInt32Type> = vec![Some("c"), Some("a"), None].into_iter().collect();
+    let batch = |d: DictionaryArray<UInt32Type>| {
+        let item = Arc::new(Field::new_list_field(d.data_type().clone(), true));
+        let offsets = OffsetBuffer::<i64>::from_lengths([1, 2]);
+        let list = LargeListArray::new(item, offsets, Arc::new(d.clone()), None);
+        let rows = [("d", Arc::new(d.slice(1, 2)) as ArrayRef), ("l", Arc::new(list) as ArrayRef)];
+        RecordBatch::try_from_iter_with_nullable(rows.map(|(name, array)| (name, array, true))).unwrap()
+    };
+    let mut writer = scratch.store.writer_with("d", batch(one.clone()).schema(), PublishOptions::new().batch_rows(2));
+    for dictionary in [one, other] {
+        writer.as_mut().unwrap().write(&batch(dictionary)).unwrap();
+    }
+    writer.unwrap().publish().unwrap();
+    for column in ["d", "l"] {
+        let never = OpenOptions::new().columns([column]).copies(CopyPolicy::Never).categories(CategoryPolicy::Own);
+        let df = scratch.store.open_with("d", &never).unwrap().to_polars().unwrap();
+        let found = df.column(column).unwrap().as_materialized_series().iter().map(|value| format!("{value}"));
+        let expected = match column {
+            "d" => vec!["null", "\"b\"", "\"a\"", "null"],
+            _ => vec!["[\"a\"]", "[null, \"b\"]", "[\"c\"]", "[\"a\", null]"],
+        };
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }

@@ -217,6 +217,23 @@ fn text_columns_become_categories_by_name_or_where_they_repeat() {
 }
 
 #[test]
+fn categories_of_a_frame_are_shared_with_polars_column_by_column() {
+    let scratch = scratch();
+    scratch.ok(&["publish", &flights()]);
+    let rows = "a,b,c\nx,y,1\ny,x,2\nz,,3\n";
+    let file = scratch.file("t.csv", rows);
+    scratch.ok(&["publish", &file, "--categorical", "a", "--categorical", "b"]);
+    for frame in ["flights", "t"] {
+        let shown = scratch.json(&["show", frame]);
+        let columns = shown["columns"].as_array().unwrap();
+        assert!(columns.iter().any(|column| column["polars"] == "cat"), "{shown}");
+        let copied: Vec<_> = columns.iter().filter(|column| column["copied"] != 0).collect();
+        assert!(copied.is_empty(), "{copied:?}");
+    }
+    assert_eq!(scratch.ok(&["head", "t", "--csv"]), rows);
+}
+
+#[test]
 fn the_layout_is_views_for_text_and_as_asked() {
     let scratch = scratch();
     let file = scratch.file("t.csv", "a\nx\n");
