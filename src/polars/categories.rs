@@ -164,7 +164,7 @@ fn visit(dtype: &DataType, array: &dyn PlArray, call: &mut dyn FnMut(&DataType, 
 
 /// Categories on the way in: finds or makes the objects, and how the keys of a dictionary map to them.
 pub(super) struct Incoming {
-    policy: CategoryPolicy,
+    pub(super) policy: CategoryPolicy,
     own: HashMap<(String, String, CategoricalPhysical), Arc<Categories>>,
     /// By the addresses of the dictionary's values and of the mapping. The values are held, so that no other dictionary
     /// can come to stand at their address.

@@ -9,7 +9,7 @@ use polars::{datatypes::DataType, prelude::CategoricalPhysical};
 use super::{buffers::is_aligned, categories::Renumbering, dtype::is_native, import::Crossing};
 use crate::{
     error::Result,
-    frame::Frame,
+    frame::{CategoryPolicy, Frame},
     ipc::{Copied, Values, children},
 };
 
@@ -110,7 +110,12 @@ impl<'a> Plan<'a> {
         } else if let Renumbering::Table(_) =
             &*self.crossing.categories.renumbering(&Values::of_array(array), dtype, self.crossing.trusted)?
         {
-            let reason = "this process numbers the categories differently; CategoryPolicy::Own shares them";
+            let reason = match self.crossing.categories.policy {
+                CategoryPolicy::Shared => {
+                    "this process numbers the categories differently; CategoryPolicy::Own shares them"
+                }
+                CategoryPolicy::Own => "another column numbers the same categories differently",
+            };
             self.copy(bytes, reason.to_owned());
         }
         Ok(())

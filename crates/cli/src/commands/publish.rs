@@ -155,7 +155,7 @@ impl Publish {
         let mut batches = source.batches(bar);
         let first = first(&mut batches, if self.categories.auto_categorical { LOOK } else { 1 })?;
         let layout = self.layout.unwrap_or(if arrow { LayoutName::Source } else { LayoutName::Views });
-        let keep = matches!(layout, LayoutName::Source);
+        let keep = arrow || matches!(layout, LayoutName::Source);
         let mut categorical = Categorical::choose(&schema, &self.categories, &first, keep)?;
         let options = self.options(layout, &first);
         let mut writer = store.writer_with(name, categorical.schema.clone(), options)?;

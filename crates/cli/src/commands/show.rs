@@ -91,19 +91,22 @@ fn shown<'a>(store: &Store, frame: &'a Frame, users: Vec<Reader>) -> Shown<'a> {
     }
 }
 
-/// Column by column, so that one that Polars cannot take does not hide the others.
+/// What opening shares of each column; one that Polars cannot take does not hide the others.
 fn columns(frame: &Frame) -> Vec<Column> {
-    let column = |field: &coframe::arrow::datatypes::FieldRef| {
-        let one = frame.select([field.name()]);
-        let explain =
-            one.as_ref().map_err(ToString::to_string).and_then(|one| one.explain().map_err(|e| e.to_string()));
-        let dtype = one.ok().and_then(|one| one.slice(..0).ok()?.to_polars().ok());
-        let (shared, copied, reason) = match explain {
-            Ok(Explain { columns, .. }) => {
-                columns.into_iter().next().map_or((0, 0, None), |column| (column.shared, column.copied, column.reason))
-            }
-            Err(error) => (0, 0, Some(error)),
-        };
+    let explain = |names: &[&String]| -> coframe::Result<Explain> { frame.select(names)?.explain() };
+    let fields = frame.schema().fields();
+    let refusals: Vec<Option<String>> =
+        fields.iter().map(|field| explain(&[field.name()]).err().map(|error| error.to_string())).collect();
+    // Together, since columns of categories share one numbering.
+    let taken = fields.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
+    let together = explain(&taken.map(|(field, _)| field.name()).collect::<Vec<_>>());
+    let mut explained = together.map(|explain| explain.columns).unwrap_or_default().into_iter();
+    let column = |(field, refusal): (&coframe::arrow::datatypes::FieldRef, Option<String>)| {
+        let one = frame.select([field.name()]).ok();
+        let dtype = one.and_then(|one| one.slice(..0).ok()?.to_polars().ok());
+        let explained = if refusal.is_none() { explained.next() } else { None };
+        let (shared, copied, reason) =
+            explained.map_or((0, 0, refusal), |column| (column.shared, column.copied, column.reason));
         Column {
             name: field.name().clone(),
             arrow: field.data_type().to_string(),
@@ -114,7 +117,7 @@ fn columns(frame: &Frame) -> Vec<Column> {
             reason,
         }
     };
-    frame.schema().fields().iter().map(column).collect()
+    fields.iter().zip(refusals).map(column).collect()
 }
 
 fn text(shown: &Shown<'_>, frame: &Frame) -> String {

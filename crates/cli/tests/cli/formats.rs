@@ -3,7 +3,7 @@
 use std::{fs, io::Write, path::Path, sync::Arc};
 
 use coframe::{
-    Frame, TableReader,
+    CategoryPolicy, CopyPolicy, Frame, OpenOptions, TableReader,
     arrow::{
         array::{ArrayRef, Int64Array, RecordBatch, StringArray},
         ipc::writer::StreamWriter,
@@ -217,18 +217,16 @@ fn text_columns_become_categories_by_name_or_where_they_repeat() {
 }
 
 #[test]
-fn categories_of_a_frame_are_shared_with_polars_column_by_column() {
+fn categories_of_all_columns_of_a_frame_are_shared_with_polars() {
     let scratch = scratch();
     scratch.ok(&["publish", &flights()]);
     let rows = "a,b,c\nx,y,1\ny,x,2\nz,,3\n";
     let file = scratch.file("t.csv", rows);
     scratch.ok(&["publish", &file, "--categorical", "a", "--categorical", "b"]);
     for frame in ["flights", "t"] {
-        let shown = scratch.json(&["show", frame]);
-        let columns = shown["columns"].as_array().unwrap();
-        assert!(columns.iter().any(|column| column["polars"] == "cat"), "{shown}");
-        let copied: Vec<_> = columns.iter().filter(|column| column["copied"] != 0).collect();
-        assert!(copied.is_empty(), "{copied:?}");
+        let never = OpenOptions::new().copies(CopyPolicy::Never).categories(CategoryPolicy::Own);
+        let df = scratch.store().open_with(frame, &never).unwrap().to_polars().unwrap();
+        assert!(df.dtypes().iter().filter(|dtype| dtype.is_categorical()).count() > 1, "{df}");
     }
     assert_eq!(scratch.ok(&["head", "t", "--csv"]), rows);
 }
