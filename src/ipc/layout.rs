@@ -1,8 +1,8 @@
-//! Which Arrow type strings and binaries take in a segment.
+//! Which Arrow type strings, binaries and lists take in a segment.
 
 use arrow::{
     array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array},
-    compute::{CastOptions, cast_with_options},
+    compute::{CastOptions, cast, cast_with_options},
     datatypes::{DataType, Schema, SchemaRef},
     error::ArrowError,
 };
@@ -10,7 +10,7 @@ use arrow::{
 use super::tree::{children, map_type, rebuild};
 use crate::error::{Error, Result};
 
-/// How strings and binaries lie in a segment; nested ones and dictionary values too.
+/// How strings, binaries and lists lie in a segment; nested ones and dictionary values too.
 ///
 /// ```
 /// use coframe::{Layout, PublishOptions};
@@ -25,7 +25,8 @@ pub enum Layout {
     /// As the table came: Polars brings views, pyarrow and pandas mostly do not. Nothing is rearranged.
     #[default]
     Source,
-    /// All views (`Utf8View`, `BinaryView`): shared by Polars. What is not a view is copied, a batch at a time.
+    /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Strings that
+    /// are no views, and other offsets of lists, are copied, a batch at a time.
     Views,
     /// No views (`LargeUtf8`, `LargeBinary`): for readers without them. Views are copied, a batch at a time.
     Classic,
@@ -46,10 +47,11 @@ impl Layout {
     }
 
     fn data_type(self, data_type: DataType) -> DataType {
-        use DataType::{Binary, BinaryView, Dictionary, LargeBinary, LargeUtf8, Utf8, Utf8View};
+        use DataType::{Binary, BinaryView, Dictionary, LargeBinary, LargeList, LargeUtf8, List, Utf8, Utf8View};
         match (self, data_type) {
             (Self::Views, Utf8 | LargeUtf8) => Utf8View,
             (Self::Views, Binary | LargeBinary) => BinaryView,
+            (Self::Views, List(item)) => LargeList(item),
             (Self::Classic, Utf8View) => LargeUtf8,
             (Self::Classic, BinaryView) => LargeBinary,
             (_, Dictionary(key, value)) => Dictionary(key, Box::new(map_type(&value, &|inner| self.data_type(inner)))),
@@ -76,7 +78,7 @@ pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
         .map_err(|e| Error::arrow("bring a batch to the schema of its frame", e))
 }
 
-/// Casts strings and binaries, wherever they are. Arrow's cast of a whole nested column would copy its other parts,
+/// Casts strings, binaries and the offsets of lists, wherever they are. Arrow's cast of a whole nested column would copy its other parts,
 /// and has no unions.
 fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<ArrayData, ArrowError> {
     if data.data_type() == target {
@@ -92,5 +94,9 @@ fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<Array
     }
     let inner = data.child_data().iter().zip(&inner_types);
     let inner: std::result::Result<_, _> = inner.map(|(child, target)| conform_data(child.clone(), target)).collect();
+    if let (DataType::List(_), DataType::LargeList(item)) = (data.data_type(), target) {
+        let list = make_array(rebuild(data, DataType::List(item.clone()), inner?));
+        return Ok(cast(&list, target)?.to_data());
+    }
     Ok(rebuild(data, target.clone(), inner?))
 }

@@ -49,7 +49,7 @@ pub(crate) struct Publish {
     #[command(flatten)]
     categories: Categories,
 
-    /// How strings lie in the frame [default: views, as Polars has them; for Arrow IPC as in the file]
+    /// How strings and lists lie in the frame [default: views, as Polars has them; for Arrow IPC as in the file]
     #[arg(long, value_enum)]
     layout: Option<LayoutName>,
 
@@ -71,7 +71,7 @@ pub(crate) struct Publish {
 enum LayoutName {
     /// Strings as the file has them
     Source,
-    /// Strings as views: shared with Polars
+    /// Strings as views, lists with offsets of 64 bits: shared with Polars
     Views,
     /// Strings with offsets: for readers that have no views
     Classic,

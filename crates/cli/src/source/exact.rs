@@ -2,7 +2,7 @@
 //!
 //! Numbers are judged as they are written: a parsed one has lost what its type did not hold.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, mem};
 
 use coframe::arrow::datatypes::DataType;
 use serde::{
@@ -54,9 +54,12 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
         }
         (DataType::Struct(fields), b'{') => {
             let mut found = None;
+            let mut seen = vec![false; fields.len()];
             let member = |key: Cow<'a, str>, value: &'a RawValue| {
-                let field = fields.iter().find(|field| field.name() == key.as_ref());
-                found = found.or_else(|| lossy(value, field?.data_type(), as_text));
+                let Some((position, field)) = fields.find(&key) else { return };
+                // Of a key that is there twice, the decoder keeps one value.
+                let again = mem::replace(&mut seen[position], true).then(|| value.get());
+                found = found.or(again).or_else(|| lossy(value, field.data_type(), as_text));
             };
             members(text.as_bytes(), member).ok()?;
             return found;

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io::{BufRead, Read},
+    mem,
     ops::Range,
 };
 
@@ -104,14 +105,24 @@ impl Reading {
 
     /// Refuses lines that are not one object, and values in them that the decoder would change.
     fn check(&self, line: &[u8], number: usize) -> Result {
-        let mut wrong = None;
+        let (mut wrong, mut twice) = (None, None);
+        let mut seen = vec![false; self.schema.fields().len()];
         let member = |key: Cow<'_, str>, value| {
-            let Some((_, field)) = self.schema.fields().find(&key) else { return };
+            let Some((position, field)) = self.schema.fields().find(&key) else { return };
+            if mem::replace(&mut seen[position], true) {
+                twice = Some(field.name());
+            }
             let as_text = self.as_text.contains(field.name());
             let lost = exact::lossy(value, field.data_type(), as_text);
             wrong = wrong.take().or_else(|| Some((field, lost?)));
         };
         members(line.trim_ascii_end(), member).map_err(|error| no_object(&self.label, number, &error.to_string()))?;
+        if let Some(key) = twice {
+            let label = &self.label;
+            return Err(Failure::failed(format_args!(
+                "{label}, line {number}: the key `{key}` is there twice; mend the line"
+            )));
+        }
         let Some((field, lost)) = wrong else { return Ok(()) };
         // Where texts were seen among the first rows, more rows do not help.
         let more = *field.data_type() != DataType::Utf8;

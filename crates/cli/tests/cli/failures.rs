@@ -347,6 +347,15 @@ fn a_line_of_ndjson_is_one_object() {
 }
 
 #[test]
+fn a_key_that_is_there_twice_is_named_by_its_line() {
+    let scratch = with_frame();
+    let file = scratch.file("twice.ndjson", "{\"a\":1}\n{\"a\":1,\"\\u0061\":2}\n");
+    let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
+    assert_eq!(line, format!("`{file}`, line 2: the key `a` is there twice; mend the line"));
+    assert_as_it_was(&scratch);
+}
+
+#[test]
 fn options_that_no_file_is_for_are_refused() {
     let scratch = with_frame();
     let (parquet, ndjson) = (flights(), scratch.file("n.ndjson", "{\"a\":1}\n"));
@@ -372,6 +381,7 @@ fn numbers_of_ndjson_are_never_cut_rounded_or_taken_from_texts() {
         ("1.5", "18446744073709551615"),
         ("1.5", "18446744073709551617"),
         ("{\"b\":[1.5]}", "{\"b\":[null,1e999]}"),
+        ("{\"b\":1}", "{\"b\":1,\"b\":2}"),
     ];
     for (early, late) in cases {
         let rows = lines(|_| format!("{{\"a\":{early}}}"));
