@@ -69,7 +69,7 @@ pub(crate) struct Publish {
 /// The library's layouts, by name.
 #[derive(Clone, Copy, ValueEnum)]
 enum LayoutName {
-    /// Strings as the file has them
+    /// Strings and lists as the file has them
     Source,
     /// Strings as views, lists with offsets of 64 bits: shared with Polars
     Views,
