@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     context::Context,
     failure::{Failure, Result},
-    names::Target,
+    names::{self, Target},
     output,
     sink::{self, Codec, FileTarget},
     source::Format,
@@ -55,10 +55,7 @@ struct Exported {
 impl Export {
     pub(crate) fn run(self, context: &Context) -> Result {
         let format = self.format()?;
-        let mut frame = self.name.open(&context.store()?)?;
-        if !self.columns.is_empty() {
-            frame = frame.select(&self.columns)?;
-        }
+        let frame = names::select(self.name.open(&context.store()?)?, &self.columns)?;
         if self.file.as_os_str() == "-" {
             return self.to_stdout(&frame, format);
         }

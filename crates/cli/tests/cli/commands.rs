@@ -129,8 +129,9 @@ fn head_tail_and_sample_give_the_rows_that_they_name() {
     assert_eq!(sample(), sample());
     scratch.store().publish("t", &df!("n" => [5]).unwrap()).unwrap();
     assert!(scratch.fails(3, &["head", "t@1"]).contains("`t@1` is superseded"));
-    for command in ["head", "describe"] {
-        let line = scratch.fails(3, &[command, "t", "--columns", "n,nix"]);
+    let never = scratch.path("never.csv");
+    for command in [&["head", "t"][..], &["describe", "t"], &["export", "t", never.to_str().unwrap()]] {
+        let line = scratch.fails(3, &[command, &["--columns", "n,nix"]].concat());
         assert_eq!(line, "`t` has no column `nix`; it has `n`");
     }
 }
