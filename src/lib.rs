@@ -55,7 +55,7 @@
 //! * `polars` (default): `DataFrame`s in and out. Without it the crate has Arrow alone.
 //! * `pool` (default): functions on frames, in many processes.
 //! * `cell` (default): counters, values, arrays, locks, events and the like.
-//! * `dict` (default): a shared map.
+//! * `dict` (default): a shared map; brings `cell` with it.
 //! * `shm` (default): the bridge to plain named shared memory.
 //! * `compression`: compressed Arrow IPC of other writers is unpacked by [`Store::import`] and [`IpcReader`].
 //! * `indicatif`: a ready-made progress bar for the pool.
@@ -83,6 +83,7 @@ mod error;
 mod explain;
 mod failpoint;
 mod frame;
+mod interrupt;
 mod ipc;
 mod name;
 #[cfg(feature = "polars")]
@@ -105,6 +106,7 @@ pub use crate::{
     error::{Error, Result},
     explain::{ColumnExplain, Explain},
     frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, OpenOptions},
+    interrupt::interruptible,
     ipc::{IpcReader, Layout, Table, TableReader, via},
     name::Name,
     store::{FrameInfo, FrameWriter, Pss, PublishOptions, Session, Store, Swept, Usage, User},

@@ -32,12 +32,13 @@ fn module(path: &Path) -> String {
 
 /// What a module may import: the direction of imports in ARCHITECTURE.md.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let ground = ["error", "name", "failpoint"];
+    let ground = ["error", "name", "failpoint", "interrupt"];
     let with = |more: &[&'static str]| ground.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
     BTreeMap::from([
         ("error", vec![]),
         ("failpoint", vec![]),
         ("name", vec!["error"]),
+        ("interrupt", vec!["error"]),
         ("segment", with(&["segment"])),
         ("ipc", with(&["ipc"])),
         ("frame", with(&["frame", "segment", "ipc"])),
@@ -45,7 +46,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("explain", with(&["frame", "polars", "ipc"])),
         ("store", with(&["store", "frame", "segment", "ipc"])),
         ("cell", with(&["cell", "store", "frame"])),
-        ("dict", with(&["dict", "store", "frame"])),
+        ("dict", with(&["dict", "cell", "store", "frame"])),
         ("shm", with(&["store", "frame", "ipc", "segment"])),
         ("pool", with(&["pool", "store", "frame", "segment", "ipc"])),
     ])

@@ -16,7 +16,10 @@ use super::{
     memory::{Memory, generation},
     region::Region,
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    interrupt::uninterrupted,
+};
 
 /// How many claims there may be at once.
 const MOST: usize = 64;
@@ -145,9 +148,11 @@ impl<T: Pod> Drop for Claim<'_, T> {
             return;
         }
         // An entry that cannot be cleared now is found dead with this process.
-        if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
-            clear(self.region.memory(), self.index);
-        }
+        uninterrupted(|| {
+            if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
+                clear(self.region.memory(), self.index);
+            }
+        });
     }
 }
 

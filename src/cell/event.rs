@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    interrupt::{Looks, uninterrupted},
     store::Store,
 };
 
@@ -230,6 +231,7 @@ impl Barrier {
         if is_last {
             return Ok(true);
         }
+        let (mut looks, mut interrupted) = (Looks::new(), None);
         let arrived = || {
             if word.load(Ordering::Acquire) != seen {
                 return true;
@@ -239,15 +241,16 @@ impl Barrier {
             if someone_died() {
                 let _ = self.locked(|| self.break_it());
             }
-            word.load(Ordering::Acquire) != seen
+            interrupted = looks.check(|| format!("the others at {}", self.region.label())).err();
+            interrupted.is_some() || word.load(Ordering::Acquire) != seen
         };
-        if !wait_until(word, limit, arrived) {
-            self.locked(|| {
-                // It may have opened just now.
-                if word.load(Ordering::Acquire) == seen {
-                    self.break_it();
-                }
-            })?;
+        if !wait_until(word, limit, arrived) || interrupted.is_some() {
+            // It may have opened just now.
+            let too_early = || word.load(Ordering::Acquire) == seen;
+            let broke = uninterrupted(|| self.locked(|| too_early().then(|| self.break_it()).is_some()))?;
+            if let (true, Some(error)) = (broke, interrupted) {
+                return Err(error);
+            }
         }
         if self.is_broken() { Err(self.broken("somebody died or came too late")) } else { Ok(false) }
     }
@@ -356,9 +359,12 @@ impl Semaphore {
     }
 
     fn acquire_within(&self, limit: Option<Duration>) -> Result<Option<Permit<'_>>> {
-        let mut outcome = Ok(None);
+        let (mut outcome, mut looks) = (Ok(None), Looks::new());
         wait_until(self.region.memory().word32(CHANGES), limit, || {
             outcome = self.try_take();
+            if let (Ok(None), Err(error)) = (&outcome, looks.check(|| format!("a permit of {}", self.region.label()))) {
+                outcome = Err(error);
+            }
             !matches!(outcome, Ok(None))
         });
         outcome
@@ -383,7 +389,7 @@ impl Drop for Permit<'_> {
         }
         let region = &self.semaphore.region;
         // What cannot be given back now is found dead with this process.
-        if let Ok(Some(held)) = guard::lock::<u8>(region, DATA, None, true) {
+        if let Ok(Some(held)) = uninterrupted(|| guard::lock::<u8>(region, DATA, None, true)) {
             self.semaphore.table().set(self.index, None);
             drop(held);
             changed(region);

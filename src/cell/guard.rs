@@ -12,10 +12,14 @@ use std::{
 use bytemuck::Pod;
 
 use super::{
-    memory::{Acquired, Memory, generation, process},
+    futex::{Deadline, LOOK_UP},
+    memory::{Acquired, Memory, Mutex, generation, process},
     region::{BODY, Region},
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{self, Error, Kind, Result},
+    interrupt,
+};
 
 /// Who died inside, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in the same cache line: who has the one
 /// has the other.
@@ -62,8 +66,12 @@ pub(super) fn lock<T: Pod>(
     even_poisoned: bool,
 ) -> Result<Option<Guard<'_, T>>> {
     let memory = region.memory();
-    let mutex = memory.mutex(BODY);
-    match mutex.lock(limit, || poison(region, memory.word32(OWNER).load(Ordering::Relaxed)))? {
+    let owner = || memory.word32(OWNER).load(Ordering::Relaxed);
+    let what = || match owner() {
+        0 => region.label(),
+        pid => format!("{}, which {} has,", region.label(), error::process(&pid)),
+    };
+    match take(memory.mutex(BODY), limit, || poison(region, owner()), what)? {
         Acquired::Busy => return Ok(None),
         Acquired::Own => return Err(twice(region)),
         Acquired::Clean | Acquired::AfterDeath => {}
@@ -74,6 +82,40 @@ pub(super) fn lock<T: Pod>(
     }
     memory.word32(OWNER).store(process(), Ordering::Relaxed);
     Ok(Some(guard))
+}
+
+/// Takes a mutex, as `Mutex::lock` does; where the caller may end the wait, it is asked, and `what` names what it ends.
+#[inline]
+pub(super) fn take(
+    mutex: Mutex<'_>,
+    limit: Option<Duration>,
+    on_death: impl Fn(),
+    what: impl Fn() -> String,
+) -> Result<Acquired> {
+    match mutex.lock(Some(Duration::ZERO), &on_death)? {
+        Acquired::Busy if limit != Some(Duration::ZERO) => wait_for(mutex, limit, on_death, what),
+        acquired => Ok(acquired),
+    }
+}
+
+#[cold]
+fn wait_for(
+    mutex: Mutex<'_>,
+    limit: Option<Duration>,
+    on_death: impl Fn(),
+    what: impl Fn() -> String,
+) -> Result<Acquired> {
+    if !interrupt::is_possible() {
+        return mutex.lock(limit, on_death);
+    }
+    let deadline = Deadline::new(limit);
+    while let Some(rest) = deadline.rest() {
+        match mutex.lock(Some(rest.min(LOOK_UP)), &on_death)? {
+            Acquired::Busy => interrupt::check(&what)?,
+            acquired => return Ok(acquired),
+        }
+    }
+    Ok(Acquired::Busy)
 }
 
 #[cold]

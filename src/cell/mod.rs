@@ -41,6 +41,8 @@ mod claims;
 mod counter;
 mod event;
 mod futex;
+#[cfg(feature = "dict")]
+mod gate;
 mod guard;
 mod handle;
 mod memory;
@@ -54,6 +56,8 @@ pub use bytemuck::Pod;
 pub use claims::Claim;
 pub use counter::{Count, Counter, Flag};
 pub use event::{Barrier, Event, Permit, Semaphore};
+#[cfg(feature = "dict")]
+pub(crate) use gate::{GATE_BYTES, Gate};
 pub use guard::Guard;
 pub use handle::CellHandle;
 pub use snapshot::{Snapshot, SnapshotWriter};

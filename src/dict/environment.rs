@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
-        atomic::{AtomicI32, AtomicUsize, Ordering},
+        atomic::{AtomicI32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,9 +12,11 @@ use std::{
 use heed::{RoTxn, RwTxn, WithoutTls};
 use rustix::process::{Pid, getpid};
 
-use super::lmdb::Lmdb;
+use super::lmdb::{Lmdb, label};
 use crate::{
+    cell::{GATE_BYTES, Gate},
     error::{Error, Kind, Result},
+    interrupt::{Looks, uninterrupted},
     name::Name,
     store::{DictFiles, Store},
 };
@@ -36,19 +38,14 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// How often a writer looks for the slots of dead readers, which keep old pages from being used again.
 const STALE_CHECK: Duration = Duration::from_millis(50);
 
-thread_local! {
-    /// Its address tells threads apart.
-    static THREAD: u8 = const { 0 };
-}
-
 /// One dict's LMDB environment in this process.
 pub(super) struct Environment {
     store: Store,
     files: DictFiles,
     inode: (u64, u64),
     opened: RwLock<Opened>,
-    /// The thread that is in a write transaction; 0 for none.
-    writer: AtomicUsize,
+    /// Where writers wait. A forked child goes on with its parent's map of it.
+    gate: Gate,
     /// When the slots of dead readers were last looked for.
     checked: Mutex<Instant>,
 }
@@ -74,10 +71,10 @@ impl Lease {
             if let Some(environment) = open.get(&inode) {
                 return Ok(Arc::clone(environment));
             }
-            let lmdb = Lmdb::open(store, &files)?;
+            let (gate, lmdb) = (gate(store, &files)?, Lmdb::open(store, &files)?);
             let opened = RwLock::new(Opened { process: getpid(), lmdb: Some(lmdb) });
-            let (writer, checked) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
-            let environment = Arc::new(Environment { store: store.clone(), files, inode, opened, writer, checked });
+            let checked = Mutex::new(Instant::now());
+            let environment = Arc::new(Environment { store: store.clone(), files, inode, opened, gate, checked });
             open.insert(inode, Arc::clone(&environment));
             Ok(environment)
         })?;
@@ -98,7 +95,7 @@ impl Drop for Lease {
             std::mem::forget(environment);
             return;
         }
-        let Ok(mut open) = registry(&environment.files.name) else { return };
+        let Ok(mut open) = uninterrupted(|| registry(&environment.files.name)) else { return };
         // This one and the registry's: nobody else can come to have one while the registry is locked.
         if Arc::strong_count(&environment) == 2 {
             open.remove(&environment.inode);
@@ -108,10 +105,17 @@ impl Drop for Lease {
     }
 }
 
+/// A dict's gate, which is made where it is missing: by another program, or by a version that made none. Under the store
+/// lock.
+pub(super) fn gate(store: &Store, files: &DictFiles) -> Result<Gate> {
+    let (file, len) = store.dict_gate(files, GATE_BYTES, Gate::initialise)?;
+    Gate::open(&file, len, || label(store, files))
+}
+
 /// The registry, locked; always before the store lock. In a forked child the lock may have an owner that is not there:
 /// then this is an error. `name` names the dict in errors.
 pub(super) fn registry(name: &Name) -> Result<MutexGuard<'static, Environments>> {
-    let start = Instant::now();
+    let (start, mut looks) = (Instant::now(), Looks::new());
     loop {
         let open = match OPEN.try_lock() {
             Ok(open) => open,
@@ -122,6 +126,7 @@ pub(super) fn registry(name: &Name) -> Result<MutexGuard<'static, Environments>>
                 return Err(in_use_at_fork(name));
             }
             Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                looks.check(|| format!("a thread that opens or closes a dict, to use the dict `{name}`"))?;
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
@@ -153,7 +158,7 @@ impl Environment {
 
     /// Names the dict in errors.
     pub(super) fn label(&self) -> String {
-        format!("the dict `{}` in `{}`", self.files.name, self.store.path().display())
+        label(&self.store, &self.files)
     }
 
     pub(super) fn error(&self, action: &'static str, error: heed::Error) -> Error {
@@ -162,7 +167,7 @@ impl Environment {
 
     /// The open environment, of this very process.
     fn access(&self) -> Result<RwLockReadGuard<'_, Opened>> {
-        let start = Instant::now();
+        let (start, mut looks) = (Instant::now(), Looks::new());
         loop {
             let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
             if opened.process == getpid() && opened.lmdb.is_some() {
@@ -174,6 +179,7 @@ impl Environment {
                 Err(TryLockError::Poisoned(opened)) => self.open_anew(opened.into_inner())?,
                 // Another thread of this child opens it, or one of the parent's, which is not here, was reading.
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                    looks.check(|| format!("a thread that opens {} anew", self.label()))?;
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(TryLockError::WouldBlock) => return Err(in_use_at_fork(&self.files.name)),
@@ -196,7 +202,6 @@ impl Environment {
             }
             opened.lmdb = None;
             opened.process = getpid();
-            self.writer.store(0, Ordering::Relaxed);
             opened.lmdb = Some(Lmdb::open(&self.store, &files)?);
             Ok(())
         })
@@ -235,45 +240,25 @@ impl Environment {
     ) -> Result<R, E> {
         let opened = self.access()?;
         let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
-        let (me, process) = (THREAD.with(|thread| std::ptr::from_ref(thread).addr()), getpid());
-        if self.writer.load(Ordering::Relaxed) == me {
+        let process = getpid();
+        let Some(inside) = self.gate.enter(|| self.label())? else {
             let what = format!("a change of {} inside a transaction on it", self.label());
             return Err(Error::invalid(what, "change it through the transaction").into());
-        }
+        };
         self.clear_stale_readers(lmdb)?;
+        // Waits for those alone who use LMDB without the gate.
         let txn = lmdb.write_txn().map_err(|e| self.error("begin to change", e))?;
-        let mark = Mark::set(&self.writer, me);
         let (txn, result) = f(txn, lmdb);
         if getpid() != process {
             // A child that was forked inside `f` came here too: the transaction is its parent's.
-            std::mem::forget((txn, mark));
+            std::mem::forget((txn, inside));
             let what = format!("a transaction on {} in a child that was forked inside it", self.label());
             return Err(Error::invalid(what, "the parent alone can end it; leave the child with _exit or exec").into());
         }
         let result = result?;
-        // Before the next writer can set it.
-        drop(mark);
         txn.commit().map_err(|e| self.error("write to", e))?;
+        // After LMDB's own lock, so that the next one in need not wait for that.
+        drop(inside);
         Ok(result)
-    }
-}
-
-/// Which thread is in a write transaction, for as long as it is.
-struct Mark<'a> {
-    writer: &'a AtomicUsize,
-    me: usize,
-}
-
-impl<'a> Mark<'a> {
-    fn set(writer: &'a AtomicUsize, me: usize) -> Self {
-        writer.store(me, Ordering::Relaxed);
-        Self { writer, me }
-    }
-}
-
-impl Drop for Mark<'_> {
-    fn drop(&mut self) {
-        // Unless another thread has begun: on the way out of an error, LMDB's lock is given up first.
-        let _ = self.writer.compare_exchange(self.me, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

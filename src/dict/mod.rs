@@ -54,7 +54,8 @@ place_handle!(DictHandle, "coframe-dict:");
 ///
 /// Whoever dies, a transaction is there as a whole or not at all, so there is nothing to mend and nobody to wait for:
 /// the lock of a dead writer goes to the next one, and the slots of dead readers are found and used again. A *stopped*
-/// writer, though, holds up all writers (and one that is stopped while it begins to read holds up all who begin). Processes
+/// writer, though, holds up all writers: [`interruptible`](crate::interruptible) sets their waits an end. (One that is
+/// stopped while it begins to read holds up all who begin, and they cannot be interrupted.) Processes
 /// that share a dict must be in one pid namespace, and a process can have about 120 dicts open, since each takes 1 TiB of
 /// addresses. In memory, a change is there once the call returns, and costs no system
 /// call to a disk; a dict on a disk waits for it.
@@ -113,7 +114,10 @@ where
     fn make(store: &Store, name: &str) -> Result<Option<Self>> {
         let (name, meta) = (name.parse::<Name>()?, Codec::<K, V>::meta()?);
         let registry = registry(&name)?;
-        let made = store.make_dict(&name, lmdb::LOCK_BYTES, |files| Lmdb::make(store, files, &meta))?;
+        let made = store.make_dict(&name, lmdb::LOCK_BYTES, |files| {
+            Lmdb::make(store, files, &meta)?;
+            environment::gate(store, files).map(drop)
+        })?;
         drop(registry);
         made.map(|files| Self::open_that(store, &name, Some(files.id))).transpose()
     }

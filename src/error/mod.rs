@@ -84,6 +84,10 @@ pub(crate) enum Kind {
         what: String,
         holder: String,
     },
+    /// The caller ended a wait.
+    Interrupted {
+        what: String,
+    },
     /// A copy would be needed, and the copy policy forbids it.
     WouldCopy {
         column: String,
@@ -194,6 +198,12 @@ impl Error {
         matches!(*self.kind, Kind::Busy { .. })
     }
 
+    /// True when the caller ended a wait: see [`interruptible`](crate::interruptible).
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        matches!(*self.kind, Kind::Interrupted { .. })
+    }
+
     /// True when [`CopyPolicy::Never`](crate::CopyPolicy::Never) refused a copy.
     #[must_use]
     pub fn is_would_copy(&self) -> bool {
@@ -264,6 +274,12 @@ impl From<Kind> for Error {
     }
 }
 
+/// How errors name a process: "process 4711 (python3)".
+pub(crate) fn process(pid: &impl fmt::Display) -> String {
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("process {pid} ({})", command.trim_end())
+}
+
 fn version(found: Option<u64>) -> String {
     found.map_or_else(|| "nothing".to_owned(), |n| format!("version {n}"))
 }
@@ -308,6 +324,7 @@ impl fmt::Display for Error {
                 write!(f, "the directory `{}` is refused as a store: {found}; {next}", shown(path))
             }
             Kind::Busy { what, holder } => write!(f, "{what} stayed locked by {holder}; end that process or try again"),
+            Kind::Interrupted { what } => write!(f, "the wait for {what} was interrupted by its caller"),
             Kind::WouldCopy { column, reason } => write!(
                 f,
                 "column `{column}` would be copied: {reason}; allow it with CopyPolicy::Allow, or leave the column out"

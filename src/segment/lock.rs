@@ -17,7 +17,10 @@ use rustix::{
 };
 
 use super::directory::Directory;
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{self, Error, Kind, Result},
+    interrupt::Looks,
+};
 
 /// How long a reader waits for a lock that only a sweep can hold, and only for microseconds.
 const READER_LIMIT: Duration = Duration::from_millis(250);
@@ -68,9 +71,10 @@ pub(super) fn shared(file: &File, path: &Path) -> Result<()> {
     Err(Kind::Busy { what, holder: holder(file) }.into())
 }
 
-/// Tries until the limit, with growing pauses.
+/// Tries until the limit, or until the caller ends it, with growing pauses.
 fn acquire(file: &File, operation: FlockOperation, limit: Duration, path: &Path) -> Result<bool> {
     let start = Instant::now();
+    let mut looks = Looks::new();
     let mut pause = Duration::from_micros(20);
     loop {
         match flock(file, operation) {
@@ -78,6 +82,7 @@ fn acquire(file: &File, operation: FlockOperation, limit: Duration, path: &Path)
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) if start.elapsed() >= limit => return Ok(false),
             Err(Errno::WOULDBLOCK) => {
+                looks.check(|| format!("`{}`, which {} has locked,", path.display(), holder(file)))?;
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(5));
             }
@@ -97,9 +102,7 @@ fn holder(file: &File) -> String {
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|words| !words.contains(&"->"))
         .find_map(|words| words.get(5)?.ends_with(&inode).then(|| words.get(4).map(|pid| (*pid).to_owned()))?);
-    let Some(pid) = pid else { return unknown() };
-    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("process {pid} ({})", command.trim_end())
+    pid.map_or_else(unknown, |pid| error::process(&pid))
 }
 
 /// An exclusive lock that dies with this process and that no forked child inherits.

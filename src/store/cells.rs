@@ -23,30 +23,46 @@ impl Store {
         bytes: usize,
         prepare: impl FnOnce(&File) -> Result<()>,
     ) -> Result<bool> {
+        self.make_mapped(&file(name), bytes, || Control::lock(&self.shared.root), prepare)
+    }
+
+    /// A cell's file and its length.
+    pub(crate) fn open_cell(&self, name: &Name) -> Result<(File, usize)> {
+        self.open_mapped(&file(name))?.ok_or_else(|| {
+            let store = self.frames().path().to_owned();
+            Kind::NotFound { what: format!("cell `{name}`"), store }.into()
+        })
+    }
+
+    /// Makes a file that processes map and write to, as `make_cell` does. `locked` keeps sweeps out meanwhile.
+    pub(super) fn make_mapped<G>(
+        &self,
+        file: &str,
+        bytes: usize,
+        locked: impl FnOnce() -> Result<G>,
+        prepare: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<bool> {
         let frames = self.frames();
-        let hidden = || Ok((format!("{DRAFT}{:032x}", random_id()?), Control::lock(&self.shared.root)?));
+        let hidden = || Ok((format!("{DRAFT}{:032x}", random_id()?), locked()?));
         let draft = Draft::create(frames, hidden)?;
         let len = u64::try_from(bytes).unwrap_or(u64::MAX);
         // All pages now: a full store is an error here, and never a SIGBUS at the first touch.
         fallocate(draft.file(), FallocateFlags::empty(), 0, len)
             .map_err(|e| frames.write_error("make a cell in", e))?;
         prepare(draft.file())?;
-        draft.link(&file(name))
+        draft.link(file)
     }
 
-    /// A cell's file and its length.
-    pub(crate) fn open_cell(&self, name: &Name) -> Result<(File, usize)> {
+    /// Such a file and its length; `None` when it is not there.
+    pub(super) fn open_mapped(&self, file: &str) -> Result<Option<(File, usize)>> {
         let frames = self.frames();
-        let found = frames.open_file_rw(&file(name))?;
-        let found = found.ok_or_else(|| {
-            Error::from(Kind::NotFound { what: format!("cell `{name}`"), store: frames.path().to_owned() })
-        })?;
-        let path = frames.path().join(file(name));
+        let Some(found) = frames.open_file_rw(file)? else { return Ok(None) };
+        let path = frames.path().join(file);
         let stat = rustix::fs::fstat(&found).map_err(|e| Error::os("read the size of", &path, e))?;
         if frames.trust() == Trust::Checked {
             check_owner(&stat, &path)?;
         }
-        Ok((found, usize::try_from(stat.st_size).unwrap_or(0)))
+        Ok(Some((found, usize::try_from(stat.st_size).unwrap_or(0))))
     }
 
     /// Takes a cell's name away. False when there was none. Whoever has it open keeps its memory.

@@ -1,7 +1,7 @@
-//! Files of dicts: `name.dict`, a link to `name@id.dict`, with LMDB's lock file `name@id.dict-lock` beside it
-//! (FORMAT.md, section 10).
+//! Files of dicts: `name.dict`, a link to `name@id.dict`, with LMDB's lock file `name@id.dict-lock` and the gate
+//! `name@id.dict-gate` beside it (FORMAT.md, section 10).
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use rustix::fs::{FallocateFlags, FileType, fallocate};
 
@@ -14,8 +14,9 @@ use crate::{
 
 const SUFFIX: &str = ".dict";
 const LOCK_SUFFIX: &str = ".dict-lock";
+const GATE_SUFFIX: &str = ".dict-gate";
 
-/// The two files of one dict, which nothing else is ever called.
+/// The three files of one dict, which nothing else is ever called.
 #[derive(Clone, Debug)]
 pub(crate) struct DictFiles {
     pub(crate) name: Name,
@@ -35,9 +36,13 @@ impl DictFiles {
         format!("{}-lock", self.data())
     }
 
-    /// Reads `name@id.dict`, which is the only form that a link's target may have, or `name@id.dict-lock`.
+    fn gate(&self) -> String {
+        format!("{}-gate", self.data())
+    }
+
+    /// Reads `name@id.dict`, which is the only form that a link's target may have, or a name of the files beside it.
     fn parse(file: &str) -> Option<Self> {
-        let rest = file.strip_suffix(SUFFIX).or_else(|| file.strip_suffix(LOCK_SUFFIX))?;
+        let rest = [SUFFIX, LOCK_SUFFIX, GATE_SUFFIX].iter().find_map(|suffix| file.strip_suffix(suffix))?;
         let (name, id) = rest.split_once('@')?;
         let canonical = id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let id = canonical.then(|| u128::from_str_radix(id, 16).ok()).flatten()?;
@@ -46,7 +51,8 @@ impl DictFiles {
 
     fn remove(&self, frames: &Directory) -> Result<()> {
         frames.unlink(&self.data())?;
-        frames.unlink(&self.lock())
+        frames.unlink(&self.lock())?;
+        frames.unlink(&self.gate())
     }
 }
 
@@ -107,6 +113,23 @@ impl Store {
             }
         }
         open(files, (data.st_dev, data.st_ino))
+    }
+
+    /// A dict's gate and its length; made of so many bytes by `prepare` where it is missing. Under the store lock.
+    pub(crate) fn dict_gate(
+        &self,
+        files: &DictFiles,
+        bytes: usize,
+        prepare: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<(File, usize)> {
+        let gate = files.gate();
+        if let Some(found) = self.open_mapped(&gate)? {
+            return Ok(found);
+        }
+        // No sweep can run now: the lock is held.
+        self.make_mapped(&gate, bytes, || Ok(()), prepare)?;
+        let missing = || Kind::NotFound { what: format!("gate `{gate}`"), store: self.frames().path().to_owned() };
+        Ok(self.open_mapped(&gate)?.ok_or_else(missing)?)
     }
 
     pub(crate) fn dict_path(&self, files: &DictFiles) -> PathBuf {
@@ -191,6 +214,7 @@ mod tests {
         let files = DictFiles::parse(&format!("ages@{id}.dict")).unwrap();
         assert_eq!((files.name.as_str(), files.data()), ("ages", format!("ages@{id}.dict")));
         assert_eq!(DictFiles::parse(&files.lock()).unwrap().id, files.id);
+        assert_eq!(DictFiles::parse(&files.gate()).unwrap().id, files.id);
         for bad in ["ages.dict", "ages@1.dict", "ages@0123456789ABCDEF0123456789abcdef.dict", "../x@1.dict"] {
             assert!(DictFiles::parse(bad).is_none(), "{bad:?} was accepted");
         }

@@ -18,7 +18,11 @@ use rustix::{
 };
 
 use super::{Store, publish::checked};
-use crate::{error::Result, segment::Directory};
+use crate::{
+    error::Result,
+    interrupt::{self, Looks},
+    segment::Directory,
+};
 
 impl Store {
     /// Blocks until the latest version of a name is above `newer_than` (0: until the name exists), and returns it;
@@ -48,6 +52,7 @@ impl Store {
         let hub = Hub::of_this_process();
         let watch = hub.as_ref().and_then(|hub| hub.watch(self.frames()));
         let mut pause = Duration::from_millis(1);
+        let mut looks = Looks::new();
         loop {
             // Taken before the look-up, so that a change between the two is not slept through.
             let seen = watch.as_ref().map(|watch| watch.hub.generation());
@@ -58,8 +63,10 @@ impl Store {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(None);
             }
+            looks.check(|| format!("a version of `{name}` above {newer_than}"))?;
+            let slice = interrupt::slice(left);
             if let (Some(watch), Some(seen)) = (&watch, seen) {
-                watch.hub.wait(seen, left);
+                watch.hub.wait(seen, slice);
             } else {
                 std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
                 pause = (pause * 2).min(Duration::from_millis(20));

@@ -28,7 +28,7 @@ fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
             let second = Dict::<u8, u8>::open(&Store::at(store.path()).unwrap(), "x").unwrap();
             second.insert(&1, &2).unwrap();
             assert_eq!(first.get(&1).unwrap(), Some(2));
-            assert_eq!((count(".dict"), count(".dict-lock")), (1, 1));
+            assert_eq!((count(".dict"), count(".dict-lock"), count(".dict-gate")), (1, 1, 1));
             drop(first);
             assert_eq!(count(".dict"), 1);
             let entries = second.entries().unwrap();
@@ -45,7 +45,7 @@ fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
                 });
             }
         });
-        assert_eq!(count(".dict"), 0);
+        assert_eq!((count(".dict"), count(".dict-gate")), (0, 0));
     });
 }
 

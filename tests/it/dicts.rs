@@ -223,6 +223,26 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
 }
 
 #[test]
+fn a_dict_without_a_gate_gets_one_and_what_is_no_gate_is_refused() {
+    let scratch = scratch();
+    let open = || Dict::<u8, u8>::open_or_create(&scratch.store, "x");
+    open().unwrap().insert(&1, &1).unwrap();
+    let gate = scratch.path().join(scratch.files().into_iter().find(|file| file.ends_with(".dict-gate")).unwrap());
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(open().unwrap().insert(&1, &2).unwrap(), Some(1));
+    for (bytes, why) in [(vec![7; 4096], "as a gate does"), (vec![], "cut short")] {
+        std::fs::write(&gate, bytes).unwrap();
+        let error = open().unwrap_err();
+        assert!(error.rule() == Some("D5-gate") && error.to_string().contains(why), "{error}");
+    }
+    // Nothing but a lock was in it.
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(open().unwrap().get(&1).unwrap(), Some(2));
+    std::fs::set_permissions(&gate, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    assert!(open().unwrap_err().is_untrusted());
+}
+
+#[test]
 fn what_could_not_be_read_back_is_refused_and_what_cannot_be_is_deleted() {
     let scratch = scratch();
     let json: Dict<u8, serde_json::Value> = Dict::create(&scratch.store, "json").unwrap();

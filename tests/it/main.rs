@@ -13,3 +13,4 @@ mod pool_lifetime;
 mod processes;
 mod shm;
 mod store;
+mod waits;

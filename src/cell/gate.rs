@@ -1,0 +1,88 @@
+//! A gate: a lock in a small file of its own, before something whose own lock cannot be waited for with an end
+//! (FORMAT.md, rule D5).
+
+use std::{fs::File, marker::PhantomData, sync::atomic::Ordering};
+
+use super::{
+    guard,
+    memory::{Acquired, Memory, count_forks, generation, process},
+};
+use crate::error::{self, Error, Result};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"coframeG");
+const FORMAT: u32 = 1;
+mod place {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const FORMAT: usize = 8;
+    /// Who is inside, or 0.
+    pub(super) const OWNER: usize = 12;
+    pub(super) const MUTEX: usize = 64;
+}
+/// The length of a gate's file.
+pub(crate) const GATE_BYTES: usize = 128;
+
+/// An open gate. It guards nothing in memory, so a death inside leaves nothing to mend here.
+pub(crate) struct Gate {
+    memory: Memory,
+}
+
+impl Gate {
+    /// Makes a gate in a file of `GATE_BYTES` zeros that nobody else sees yet.
+    pub(crate) fn initialise(file: &File) -> Result<()> {
+        let memory = Memory::map(file, GATE_BYTES)?;
+        memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
+        memory.word32(place::FORMAT).store(FORMAT, Ordering::Relaxed);
+        memory.mutex(place::MUTEX).initialise()
+    }
+
+    /// Opens a gate of so many bytes. `label` names in errors what it stands before.
+    pub(crate) fn open(file: &File, len: usize, label: impl Fn() -> String) -> Result<Self> {
+        let broken = |detail: &str| Error::corrupt(format_args!("the gate of {}", label()), "D5-gate", detail);
+        if len < GATE_BYTES {
+            return Err(broken("it was cut short"));
+        }
+        let memory = Memory::map(file, GATE_BYTES)?;
+        let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
+        if memory.word64(place::MAGIC).load(Ordering::Relaxed) != MAGIC || format != FORMAT {
+            return Err(broken("it does not begin as a gate does"));
+        }
+        count_forks();
+        Ok(Self { memory })
+    }
+
+    /// Goes inside, alone of all threads of all processes; blocks while another one is there. `None` when this thread is
+    /// inside already.
+    pub(crate) fn enter(&self, label: impl Fn() -> String) -> Result<Option<Inside<'_>>> {
+        let owner = self.memory.word32(place::OWNER);
+        let what = || match owner.load(Ordering::Relaxed) {
+            0 => label(),
+            pid => format!("{}, which {} changes,", label(), error::process(&pid)),
+        };
+        match guard::take(self.memory.mutex(place::MUTEX), None, || {}, what)? {
+            Acquired::Own => Ok(None),
+            // A wait without a limit does not end so.
+            Acquired::Busy => Err(Error::invalid(label(), "it stayed locked")),
+            Acquired::Clean | Acquired::AfterDeath => {
+                owner.store(process(), Ordering::Relaxed);
+                Ok(Some(Inside { gate: self, generation: generation(), thread: PhantomData }))
+            }
+        }
+    }
+}
+
+/// Whoever has it is inside, until it is dropped. In a forked child that does nothing.
+pub(crate) struct Inside<'a> {
+    gate: &'a Gate,
+    generation: u32,
+    /// A pthread mutex belongs to a thread, so this is not `Send`.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if self.generation == generation() {
+            self.gate.memory.word32(place::OWNER).store(0, Ordering::Relaxed);
+            self.gate.memory.mutex(place::MUTEX).unlock();
+        }
+    }
+}
