@@ -2,7 +2,7 @@
 
 use std::{
     process,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,10 +13,11 @@ use pyo3::{
 };
 
 use crate::{
-    error::{Failure, Result, exception},
+    error::{Result, exception},
     held,
     plain::{self, Locked, Way},
-    store::{SLICE, Store, sliced},
+    store::Store,
+    wait::{detached, limit, sliced},
 };
 
 /// Calls `with` on how a cell is come by: `how` is `"create"`, `"open"`, or `"handle"` with its text as
@@ -30,9 +31,9 @@ fn come_by<R: Send>(
 ) -> Result<R> {
     let store = store.map(|store| &store.store);
     match (how, store) {
-        ("create", Some(store)) => py.detach(|| with(Way::Create(store, name))),
-        ("open", Some(store)) => py.detach(|| with(Way::Open(store, name))),
-        _ => py.detach(|| with(Way::Handle(&name.parse::<CellHandle>()?))),
+        ("create", Some(store)) => detached(py, || with(Way::Create(store, name))),
+        ("open", Some(store)) => detached(py, || with(Way::Open(store, name))),
+        _ => detached(py, || with(Way::Handle(&name.parse::<CellHandle>()?))),
     }
 }
 
@@ -80,13 +81,12 @@ impl LockedCell {
     /// Takes the lock for this thread; false when the time is over. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        let lock = |slice| Ok(self.cell.lock(&self.handle, slice)?.then_some(()));
-        Ok(sliced(py, timeout, lock)?.is_some())
+        detached(py, || self.cell.lock(&self.handle, limit(timeout).unwrap_or(Duration::MAX)))
     }
 
     /// Takes the lock though its owner died inside, and calls the values sound.
     fn mend(&self, py: Python<'_>) -> Result<()> {
-        py.detach(|| self.cell.lock_poisoned(&self.handle))?;
+        detached(py, || self.cell.lock_poisoned(&self.handle))?;
         held::with(&self.handle, |held| held.clear_poison());
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Event {
     /// False when the time is over. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        Ok(sliced(py, timeout, |slice| Ok(self.cell.wait_timeout(slice).then_some(())))?.is_some())
+        sliced(py, timeout, |slice| self.cell.wait_timeout(slice))
     }
 }
 
@@ -250,34 +250,14 @@ impl Barrier {
     /// Waits for the others; true for the one who came last. Too late, or interrupted, the barrier breaks for all.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-        let (result, arrived) = mpsc::channel();
-        let cell = self.cell.clone();
-        // A wait that ends early breaks the barrier, so it cannot be cut into slices: a thread waits, and this one looks
-        // for signals.
-        std::thread::spawn(move || {
-            // Nobody listens after an interrupt.
-            let _ = result.send(limit.map_or_else(|| cell.wait(), |limit| cell.wait_timeout(limit)));
-        });
-        let arrived = Mutex::new(arrived);
-        loop {
-            let slice = py.detach(|| arrived.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE));
-            match slice {
-                Ok(result) => return Ok(result?),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(error @ mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(exception(py, "Error", &format!("could not wait at the barrier: {error}")).into());
-                }
-            }
-            if let Err(error) = py.check_signals() {
-                py.detach(|| self.cell.reset())?;
-                return Err(error.into());
-            }
-        }
+        detached(py, || match limit(timeout) {
+            Some(limit) => self.cell.wait_timeout(limit),
+            None => self.cell.wait(),
+        })
     }
 
     fn reset(&self, py: Python<'_>) -> Result<()> {
-        Ok(py.detach(|| self.cell.reset())?)
+        detached(py, || self.cell.reset())
     }
 }
 
@@ -317,14 +297,15 @@ impl Semaphore {
     }
 
     fn available(&self, py: Python<'_>) -> Result<usize> {
-        Ok(py.detach(|| self.cell.available())?)
+        detached(py, || self.cell.available())
     }
 
     /// False when the time is over. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        let permit = |slice| {
-            let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.acquire_timeout(slice) {
+        let limit = limit(timeout).unwrap_or(Duration::MAX);
+        detached(py, || {
+            let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.acquire_timeout(limit) {
                 Ok(Some(permit)) => Ok(permit),
                 Ok(None) => Err(None),
                 Err(error) => Err(Some(error)),
@@ -332,13 +313,12 @@ impl Semaphore {
             match taken {
                 Ok(permit) => {
                     self.held.lock().unwrap_or_else(PoisonError::into_inner).push((process::id(), permit));
-                    Ok(Some(()))
+                    Ok(true)
                 }
-                Err(None) => Ok(None),
-                Err(Some(error)) => Err(Failure::from(error)),
+                Err(None) => Ok(false),
+                Err(Some(error)) => Err(error),
             }
-        };
-        Ok(sliced(py, timeout, permit)?.is_some())
+        })
     }
 
     /// False when this object has no permit in this process.

@@ -3,7 +3,7 @@
 use coframe::dict::DictHandle;
 use pyo3::{prelude::*, types::PyBytes};
 
-use crate::{error::Result, store::Store};
+use crate::{error::Result, store::Store, wait::detached};
 
 /// A map from texts to bytes that processes share.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -17,8 +17,8 @@ impl Dict {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
         let dict = match (how, store) {
-            ("open_or_create", Some(store)) => py.detach(|| coframe::Dict::open_or_create(&store.store, name)),
-            _ => py.detach(|| coframe::Dict::of_handle(&name.parse::<DictHandle>()?)),
+            ("open_or_create", Some(store)) => detached(py, || coframe::Dict::open_or_create(&store.store, name)),
+            _ => detached(py, || coframe::Dict::of_handle(&name.parse::<DictHandle>()?)),
         };
         Ok(Self { dict: dict? })
     }
@@ -29,31 +29,31 @@ impl Dict {
     }
 
     fn get<'py>(&self, py: Python<'py>, key: &str) -> Result<Option<Bound<'py, PyBytes>>> {
-        let value = py.detach(|| self.dict.get(key))?;
+        let value = detached(py, || self.dict.get(key))?;
         Ok(value.map(|value| PyBytes::new(py, &value)))
     }
 
     fn contains(&self, py: Python<'_>, key: &str) -> Result<bool> {
-        Ok(py.detach(|| self.dict.contains(key))?)
+        detached(py, || self.dict.contains(key))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(py.detach(|| self.dict.len()).map_err(crate::error::Failure::from)?)
+        Ok(detached(py, || self.dict.len())?)
     }
 
     fn insert(&self, py: Python<'_>, key: &str, value: Vec<u8>) -> Result<()> {
-        Ok(py.detach(|| self.dict.insert(key, &value).map(drop))?)
+        detached(py, || self.dict.insert(key, &value).map(drop))
     }
 
     /// The value that was there.
     fn remove<'py>(&self, py: Python<'py>, key: &str) -> Result<Option<Bound<'py, PyBytes>>> {
-        let value = py.detach(|| self.dict.remove(key))?;
+        let value = detached(py, || self.dict.remove(key))?;
         Ok(value.map(|value| PyBytes::new(py, &value)))
     }
 
     /// Takes the first entry away, in one step.
     fn pop_first<'py>(&self, py: Python<'py>) -> Result<Option<(String, Bound<'py, PyBytes>)>> {
-        let first = py.detach(|| {
+        let first = detached(py, || {
             self.dict.transaction(|entries| {
                 let first = entries.first()?;
                 if let Some((key, _)) = &first {
@@ -66,19 +66,19 @@ impl Dict {
     }
 
     fn clear(&self, py: Python<'_>) -> Result<()> {
-        Ok(py.detach(|| self.dict.clear())?)
+        detached(py, || self.dict.clear())
     }
 
     /// All entries as they are now, in the order of their texts.
     fn entries<'py>(&self, py: Python<'py>) -> Result<Vec<(String, Bound<'py, PyBytes>)>> {
-        let entries: Vec<(String, Vec<u8>)> = py.detach(|| self.dict.entries()?.collect::<coframe::Result<_>>())?;
+        let entries: Vec<(String, Vec<u8>)> = detached(py, || self.dict.entries()?.collect::<coframe::Result<_>>())?;
         Ok(entries.into_iter().map(|(key, value)| (key, PyBytes::new(py, &value))).collect())
     }
 
     /// Changes the value of a key in one step: `change` gets its bytes or `None`, and returns bytes, or `None` to remove it.
     fn update<'py>(&self, py: Python<'py>, key: &str, change: Py<PyAny>) -> Result<Option<Bound<'py, PyBytes>>> {
         let mut raised = None;
-        let value = py.detach(|| {
+        let value = detached(py, || {
             self.dict.update(key, |old| {
                 let result = Python::attach(|py| {
                     let old_bytes = old.as_ref().map(|old| PyBytes::new(py, old));

@@ -13,7 +13,7 @@ use pyo3::{
     types::{PyCapsule, PyDict, PyTuple},
 };
 
-use crate::{error::Result, export};
+use crate::{error::Result, export, wait::detached};
 
 /// An open frame. The bytes stay mapped for as long as it, or an array that was made from it, lives.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -29,7 +29,7 @@ impl Frame {
     /// Opens what a handle names.
     #[staticmethod]
     fn of_handle(py: Python<'_>, handle: &str) -> Result<Self> {
-        let frame = py.detach(|| handle.parse::<Handle>()?.open_with(&OpenOptions::new()))?;
+        let frame = detached(py, || handle.parse::<Handle>()?.open_with(&OpenOptions::new()))?;
         Ok(Self { frame })
     }
 

@@ -15,6 +15,7 @@ mod import;
 mod numpy;
 mod plain;
 mod store;
+mod wait;
 
 use pyo3::prelude::*;
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use coframe::{Layout, PublishOptions};
@@ -12,10 +12,8 @@ use crate::{
     error::{Result, exception},
     frame::Frame,
     import::{Chain, Interruptible, Reader, reader},
+    wait::{detached, limit},
 };
-
-/// How long a wait goes on before signal handlers, such as that of Ctrl-C, have their turn.
-pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// A store, or the store of a session.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -35,7 +33,7 @@ impl Store {
     #[pyo3(signature = (path=None))]
     fn new(py: Python<'_>, path: Option<std::path::PathBuf>) -> Result<Self> {
         let open = || path.map_or_else(coframe::Store::open_default, coframe::Store::at);
-        Ok(Self { store: py.detach(open)? })
+        Ok(Self { store: detached(py, open)? })
     }
 
     #[getter]
@@ -71,7 +69,7 @@ impl Store {
             None => reader(table)?,
         };
         let reader = Interruptible(reader);
-        Ok(Frame { frame: py.detach(|| self.store.publish_with(name, reader, options))? })
+        Ok(Frame { frame: detached(py, || self.store.publish_with(name, reader, options))? })
     }
 
     /// Publishes an Arrow IPC file or stream.
@@ -84,7 +82,7 @@ impl Store {
         keep: u32,
     ) -> Result<Frame> {
         let options = PublishOptions::new().layout(layout_of(py, layout)?).keep(keep);
-        Ok(Frame { frame: py.detach(|| self.store.import_with(name, path, options))? })
+        Ok(Frame { frame: detached(py, || self.store.import_with(name, path, options))? })
     }
 
     #[pyo3(signature = (name, version=None))]
@@ -93,11 +91,11 @@ impl Store {
             None => self.store.open(name),
             Some(version) => self.store.open_version(name, version),
         };
-        Ok(Frame { frame: py.detach(open)? })
+        Ok(Frame { frame: detached(py, open)? })
     }
 
     fn list(&self, py: Python<'_>) -> Result<Vec<Info>> {
-        let infos = py.detach(|| self.store.list())?;
+        let infos = detached(py, || self.store.list())?;
         let created =
             |time: std::time::SystemTime| Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64());
         let info = |i: coframe::FrameInfo| {
@@ -107,53 +105,53 @@ impl Store {
     }
 
     fn versions(&self, py: Python<'_>, name: &str) -> Result<Vec<u64>> {
-        Ok(py.detach(|| self.store.versions(name))?)
+        detached(py, || self.store.versions(name))
     }
 
     fn exists(&self, py: Python<'_>, name: &str) -> Result<bool> {
-        Ok(py.detach(|| self.store.exists(name))?)
+        detached(py, || self.store.exists(name))
     }
 
     fn remove(&self, py: Python<'_>, name: &str) -> Result<bool> {
-        Ok(py.detach(|| self.store.remove(name))?)
+        detached(py, || self.store.remove(name))
     }
 
     fn remove_cell(&self, py: Python<'_>, name: &str) -> Result<bool> {
-        Ok(py.detach(|| self.store.remove_cell(name))?)
+        detached(py, || self.store.remove_cell(name))
     }
 
     fn remove_dict(&self, py: Python<'_>, name: &str) -> Result<bool> {
-        Ok(py.detach(|| self.store.remove_dict(name))?)
+        detached(py, || self.store.remove_dict(name))
     }
 
     /// Waits for a version above `newer_than`; `None` when the time is over. Ctrl-C ends it.
     #[pyo3(signature = (name, newer_than=0, timeout=None))]
     fn wait(&self, py: Python<'_>, name: &str, newer_than: u64, timeout: Option<f64>) -> Result<Option<u64>> {
-        sliced(py, timeout, |slice| Ok(self.store.wait(name, newer_than, slice)?))
+        detached(py, || self.store.wait(name, newer_than, limit(timeout).unwrap_or(Duration::MAX)))
     }
 
     fn sweep(&self, py: Python<'_>) -> Result<(usize, usize, u64)> {
-        let swept = py.detach(|| self.store.sweep())?;
+        let swept = detached(py, || self.store.sweep())?;
         Ok((swept.segments, swept.sessions, swept.bytes))
     }
 
     fn usage(&self, py: Python<'_>) -> Result<(usize, usize, u64, u64, u64)> {
-        let usage = py.detach(|| self.store.usage())?;
+        let usage = detached(py, || self.store.usage())?;
         Ok((usage.frames, usage.segments, usage.bytes, usage.free, usage.total))
     }
 
     fn users(&self, py: Python<'_>, name: &str) -> Result<Vec<User>> {
-        let users = py.detach(|| self.store.users(name))?;
+        let users = detached(py, || self.store.users(name))?;
         Ok(users.into_iter().map(|user| (user.pid, user.command, user.version, user.pss)).collect())
     }
 
     fn verify(&self, py: Python<'_>, name: &str) -> Result<Frame> {
-        Ok(Frame { frame: py.detach(|| self.store.verify(name))? })
+        Ok(Frame { frame: detached(py, || self.store.verify(name))? })
     }
 
     /// Begins a session, owned by this process.
     fn session(&self, py: Python<'_>) -> Result<Session> {
-        let session = py.detach(|| self.store.session())?;
+        let session = detached(py, || self.store.session())?;
         Ok(Session { session: Mutex::new(Some(session)) })
     }
 }
@@ -188,28 +186,5 @@ impl Session {
     fn end(&self, py: Python<'_>) {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
         py.detach(|| drop(session));
-    }
-}
-
-/// Calls `wait` again and again until it has something, the time is over (`None`) or a signal handler raises.
-pub(crate) fn sliced<T: Send>(
-    py: Python<'_>,
-    timeout: Option<f64>,
-    mut wait: impl FnMut(Duration) -> Result<Option<T>> + Send,
-) -> Result<Option<T>> {
-    // What is too long to count, or is no number, is no limit.
-    let deadline = timeout
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
-        .and_then(|limit| Instant::now().checked_add(limit));
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let slice = left.map_or(SLICE, |left| left.min(SLICE));
-        if let Some(found) = py.detach(|| wait(slice))? {
-            return Ok(Some(found));
-        }
-        py.check_signals()?;
-        if left.is_some_and(|left| left <= SLICE) {
-            return Ok(None);
-        }
     }
 }
