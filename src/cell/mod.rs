@@ -77,10 +77,10 @@ macro_rules! handles {
             ///
             /// # Errors
             ///
-            /// Those of `open`, and [`is_superseded`](crate::Error::is_superseded) when another cell was made under
+            /// Those of `open`, also when its session has ended, and [`is_superseded`](crate::Error::is_superseded) when another cell was made under
             /// its name.
             pub fn of_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
-                let cell = Self::open(&handle.0.open_store()?, handle.name().as_str())?;
+                let cell = Self::open(&handle.0.open_store("cell")?, handle.name().as_str())?;
                 handle.0.check(&cell.region.handle().0, "cell").map(|()| cell)
             }
         }

@@ -177,7 +177,7 @@ where
     /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another dict was made under its
     /// name.
     pub fn of_handle(handle: &DictHandle) -> Result<Self> {
-        Self::open_that(&handle.0.open_store()?, handle.name(), Some(handle.0.id()))
+        Self::open_that(&handle.0.open_store("dict")?, handle.name(), Some(handle.0.id()))
     }
 
     fn read<R>(&self, f: impl FnOnce(&Reads<'_, K, V>) -> Result<R>) -> Result<R> {

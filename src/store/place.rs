@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::Store;
+use super::{SESSIONS, Store};
 use crate::{
     error::{Error, Kind, Result},
     name::Name,
@@ -32,12 +32,20 @@ impl Place {
         self.id
     }
 
-    /// The store or session that it is in.
-    pub(crate) fn open_store(&self) -> Result<Store> {
-        match &self.session {
+    /// The store or session that it is in. `kind`: "cell".
+    pub(crate) fn open_store(&self, kind: &str) -> Result<Store> {
+        let opened = match &self.session {
             Some(session) => Store::of_session(&self.store, session),
             None => Store::existing(&self.store),
-        }
+        };
+        opened.map_err(|error| {
+            if !error.is_missing_path() {
+                return error;
+            }
+            // The session ended, or the store was removed: what was there is gone, as one that was removed by its name.
+            let store = self.session.iter().fold(self.store.clone(), |store, id| store.join(SESSIONS).join(id));
+            Kind::NotFound { what: format!("{kind} `{}`", self.name), store }.into()
+        })
     }
 
     /// Whether what was opened by its name is what this names. `kind`: "cell".

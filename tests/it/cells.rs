@@ -63,7 +63,8 @@ fn cells_die_with_their_session_and_named_ones_stay_until_they_are_removed() {
     assert_eq!(Counter::<i64>::of_handle(&inside_handle.to_string().parse().unwrap()).unwrap().get(), 1);
     drop(session);
     store.sweep().unwrap();
-    assert!(Counter::<i64>::of_handle(&inside_handle).is_err());
+    let error = Counter::<i64>::of_handle(&inside_handle).unwrap_err();
+    assert!(error.is_not_found() && error.to_string().starts_with("there is no cell `n` in the store"), "{error}");
     assert_eq!(inside.add(1), 2);
     assert_eq!(Counter::<i64>::of_handle(&outside_handle).unwrap().add(4), 4);
     assert_eq!(store.cells().unwrap().len(), 1);

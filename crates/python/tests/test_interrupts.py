@@ -144,3 +144,23 @@ def test_what_a_handler_raises_is_what_the_wait_ends_with(store: coframe.Store) 
         signal.signal(signal.SIGALRM, before)
         control.close()
     assert store.remove("x") is False
+
+
+def test_a_handler_that_runs_while_a_session_begins_may_make_cells(store: coframe.Store) -> None:
+    made: list[coframe.Counter] = []
+    control = open(os.path.join(store.path, "store"))
+    fcntl.flock(control, fcntl.LOCK_EX)
+
+    def handler(*_: object) -> None:
+        fcntl.flock(control, fcntl.LOCK_UN)
+        made.append(coframe.Counter(1))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        made.append(coframe.Counter(2))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        control.close()
+    assert [int(pickle.loads(pickle.dumps(counter))) for counter in made] == [1, 2]
+    assert len(os.listdir(os.path.join(store.path, "sessions"))) == 1

@@ -122,7 +122,7 @@ def test_what_is_put_into_a_session_goes_with_it() -> None:
         texts = [pickle.dumps(thing) for thing in (shared, counter, total)]
         assert [info.rows for info in session.ls()] == [1000]
     for text, use in zip(texts, (len, int, len), strict=True):
-        with pytest.raises(coframe.Error):
+        with pytest.raises(coframe.NotFoundError, match="there is no (frame|cell|dict) `.*session, which ends with its process"):
             use(pickle.loads(text))
 
 

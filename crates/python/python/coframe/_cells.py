@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from . import _coframe, _numpy, _packages
 from ._errors import InvalidError, NotFoundError
-from ._lifetime import Lifetime, new_name, session_of
+from ._lifetime import Lifetime, new_name, session_of, told_of_session
 from ._store import Store, native_of
 
 N = TypeVar("N")
@@ -82,7 +82,8 @@ class Cell(Generic[N]):
 
     def _open(self) -> N:
         if self._native is None:
-            self._native = self._make("handle", None, self._text)
+            with told_of_session(self._text):
+                self._native = self._make("handle", None, self._text)
         return self._native
 
     @property
@@ -168,7 +169,7 @@ class _Lockable(Cell[_coframe.LockedCell]):
             raise ValueError("this thread does not hold the lock")
 
     def mend(self) -> None:
-        """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C does not end its wait."""
+        """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C ends the wait."""
         self._open().mend()
 
     def __enter__(self) -> bool:

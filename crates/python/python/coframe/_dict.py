@@ -23,7 +23,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
     :meth:`change`. The order is that of the keys' texts. ``pop``, ``popitem``, ``setdefault``, ``clear`` and ``change`` are one
     step each, whoever else writes; ``update`` is a step for each key.
 
-    Inside of :meth:`change`, and while another process is there, others wait to write, and Ctrl-C waits with them.
+    Inside of :meth:`change`, and while another process is there, others wait to write; Ctrl-C ends their wait.
     """
 
     def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:

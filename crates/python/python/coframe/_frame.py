@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 from . import _packages, _pandas, _polars
 from . import _numpy as _numpy_out
 from ._coframe import Frame as _Native
-from ._errors import ClosedError, ColumnNotFoundError, InvalidError, NotFoundError
+from ._errors import ClosedError, ColumnNotFoundError, InvalidError
 from ._explain import Explain, explain
+from ._lifetime import told_of_session
 from ._tables import KIND
 
 if TYPE_CHECKING:
@@ -58,13 +59,8 @@ class Frame:
         if self._native is None:
             if self._freed or self._text is None:
                 raise ClosedError("the frame was freed: share it again, or keep it until nobody uses it")
-            try:
+            with told_of_session(self._text):
                 self._native = _Native.of_handle(self._text)
-            except NotFoundError as error:
-                if "session=" not in self._text:
-                    raise
-                why = "it was in a session, which ends with its process: that process has ended, or freed it; publish what must outlive it"
-                raise NotFoundError(f"{error}: {why}") from error
         return self._native
 
     # What it is.

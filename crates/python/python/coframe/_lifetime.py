@@ -6,15 +6,18 @@ import atexit
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import _coframe
+from ._errors import NotFoundError
 
 if TYPE_CHECKING:
     from ._store import Store
 
-_lock = threading.Lock()
+#: Taken again by a signal handler that runs while its thread waits inside.
+_lock = threading.RLock()
 _counter = itertools.count(1)
 #: The session of a process in a store, which is known by its directory: another one may stand at the same path later. A
 #: forked child finds its parent's here, and leaves them alone.
@@ -31,13 +34,32 @@ def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
     directory = os.stat(native.path)
     key = (os.getpid(), directory.st_dev, directory.st_ino)
     with _lock:
-        session = _sessions.get(key)
-        found = session.store() if session is not None else None
-        if found is None:
-            session = _sessions[key] = native.session()
+        if (found := _living(key)) is not None:
+            return found
+        session = native.session()
+        # One that a signal handler has begun meanwhile has names already.
+        if (found := _living(key)) is None:
+            _sessions[key] = session
             found = session.store()
     assert found is not None
     return found
+
+
+def _living(key: tuple[int, int, int]) -> _coframe.Store | None:
+    session = _sessions.get(key)
+    return None if session is None else session.store()
+
+
+@contextmanager
+def told_of_session(handle: str) -> Iterator[None]:
+    """Says why what a handle names is not there, where its session has ended."""
+    try:
+        yield
+    except NotFoundError as error:
+        if "session=" not in handle:
+            raise
+        why = "it was in a session, which ends with its process: that process has ended, or freed it; publish what must outlive it"
+        raise NotFoundError(f"{error}: {why}") from error
 
 
 def new_name(kind: str) -> str:
@@ -55,7 +77,7 @@ def _end_sessions() -> None:
 def _after_fork() -> None:
     global _lock
     # Another thread of the parent may have held it.
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
