@@ -122,6 +122,20 @@ def test_several_batches_are_joined_for_numpy_only_if_they_may() -> None:
     assert frame[3:6]["x"].numpy(copy=False).tolist() == [3, 4, 5]
 
 
+def test_the_keys_of_a_categorical_are_read_once_for_a_frame(store: coframe.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pl.DataFrame({name: EVERY_DTYPE[name] for name in ("Int64", "categorical", "enum", "named")})
+    frame = coframe.publish(pl.concat([table] * 100), "t")
+    first = frame.polars()
+    monkeypatch.delattr(type(pl.col("x").cat), "to")
+    # What somebody does to one DataFrame is not in the next.
+    first[0, "enum"] = None
+    found = frame.polars()
+    assert found.equals(pl.concat([table] * 100)) and not found.equals(first)
+    assert all(shares(pa.table(pl.DataFrame({"c": physical(found[name])})), store.path) for name in found.columns)
+    with pytest.raises(AttributeError):
+        frame[:10].polars()
+
+
 def test_explain_names_what_polars_works_on() -> None:
     frame = coframe.publish(pl.DataFrame(EVERY_DTYPE), "t")
     explain = frame.explain()

@@ -37,10 +37,10 @@ class Frame:
     """An immutable table in shared memory, or a part of one.
 
     The bytes stay readable for as long as the frame, or anything made from it, lives. Pickled, a frame is its handle:
-    about 100 bytes of text, from which it reopens itself at its first use, in any process of this user on this machine.
+    about 150 bytes, from which it reopens itself at its first use, in any process of this user on this machine.
     """
 
-    __slots__ = ("__weakref__", "_freed", "_lifetime", "_native", "_text")
+    __slots__ = ("__weakref__", "_freed", "_known", "_lifetime", "_native", "_text")
 
     def __init__(self, handle: str) -> None:
         """A frame that opens what a handle names, at its first use."""
@@ -48,11 +48,14 @@ class Frame:
         self._text: str | None = handle
         self._lifetime: Lifetime | None = None
         self._freed = False
+        #: Categoricals whose keys Polars has read. They share the mapped bytes.
+        self._known: dict[int, Any] = {}
 
     @classmethod
     def _of(cls, native: _Native, lifetime: Lifetime | None = None) -> Frame:
         frame = cls.__new__(cls)
         frame._native, frame._text, frame._lifetime, frame._freed = native, None, lifetime, False
+        frame._known = {}
         return frame
 
     def _open(self) -> _Native:
@@ -170,8 +173,11 @@ class Frame:
     # What it becomes.
 
     def polars(self) -> Any:
-        """A DataFrame of Polars, on the mapped bytes. Keys of categoricals are read once, others are not touched."""
-        return _polars.data_frame(self._open())
+        """A DataFrame of Polars, on the mapped bytes.
+
+        The first call reads the keys of categoricals; other values are not touched.
+        """
+        return _polars.data_frame(self._open(), self._known)
 
     def lazy(self) -> Any:
         """A LazyFrame of Polars, on the mapped bytes."""
@@ -296,7 +302,7 @@ class Column:
 
     def polars(self) -> Any:
         """A Series of Polars."""
-        return _polars.data_frame(self._alone()).to_series()
+        return _polars.data_frame(self._alone(), {}).to_series()
 
     def arrow(self, *, views: bool = False) -> Any:
         """A ChunkedArray of pyarrow."""

@@ -1,7 +1,7 @@
 """Frames as DataFrames of Polars, on the mapped bytes.
 
 Polars imports a dictionary by building new keys. Here the keys cross as plain integers, and ``cat.to`` makes them
-categories again: it shares the keys and reads each once, to check that it has a category.
+categories again: it shares the keys and reads each once, to check that it has a category. A frame keeps what came of it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,19 @@ class _Keys(NamedTuple):
     categories: Any
 
 
-def data_frame(native: Native) -> Any:
-    """A ``pl.DataFrame``."""
+def data_frame(native: Native, known: dict[int, Any]) -> Any:
+    """A ``pl.DataFrame``. ``known`` has the categoricals whose keys were read before, by their positions, and gets others."""
     pl = _packages.need("polars", "Frame.polars")
     for name, unknown in zip(native.columns, native.unknown_to_polars(), strict=True):
         if unknown is not None:
             raise UnsupportedError(f"column `{name}` is not for Polars, {_unknown(unknown)}; take .arrow(), or other columns")
     keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
     df = _physical(pl, native, keys)
-    return df.with_columns(df[key.name].cat.to(key.dtype) for key in keys) if keys else df
+    if unread := [key for key in keys if key.position not in known]:
+        # In one call, so that Polars reads the columns side by side.
+        df = df.with_columns(pl.nth(key.position).cat.to(key.dtype) for key in unread)
+        known.update((key.position, df.to_series(key.position)) for key in unread)
+    return df.with_columns(known[key.position] for key in keys) if keys else df
 
 
 def _physical(pl: Any, native: Native, keys: list[_Keys]) -> Any:
@@ -111,7 +115,7 @@ def work(native: Native) -> dict[str, str]:
             found[name] = f"not for Polars, {_unknown(unknown)}"
         elif text.startswith("Dictionary("):
             if any(text.startswith(f"Dictionary({key},") for key in _KEYS):
-                found[name] = "Polars reads each key once, to check that it has a category; the keys are shared"
+                found[name] = "Polars reads each key once for a frame, at the first polars(), to check that it has a category; the keys are shared"
             else:
                 found[name] = "Polars builds keys of its own, since it has no signed ones"
         elif "Dictionary(" in text:

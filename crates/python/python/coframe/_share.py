@@ -31,7 +31,7 @@ class SharedFrame(Frame):
         """Takes the frame away. Workers that have it open, and arrays made from it, keep their memory."""
         if self._lifetime is not None:
             self._lifetime.end()
-        self._native, self._freed = None, True
+        self._native, self._freed, self._known = None, True, {}
 
     def __enter__(self) -> SharedFrame:
         self._open()
