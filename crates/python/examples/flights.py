@@ -14,7 +14,7 @@ import coframe
 
 DATA = pathlib.Path(__file__).parents[3] / "testdata" / "flights.parquet"
 
-# %% What workers run. They get a frame, which is a handle of about 100 bytes until they use it
+# %% What workers run. They get a frame, which is a handle of about 150 bytes until they use it
 
 
 def late(part: coframe.Frame) -> pl.DataFrame:
