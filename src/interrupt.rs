@@ -4,7 +4,7 @@
 //! that have nothing else to do with waiting.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -18,6 +18,8 @@ type Stop = Rc<dyn Fn() -> bool>;
 
 thread_local! {
     static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) };
+    /// Whether there is one: a look that costs nothing on the way to a free lock.
+    static IS_POSSIBLE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `call`, and ends its waits for others once `stop` says so.
@@ -75,6 +77,7 @@ fn with<R>(stop: Option<Stop>, call: impl FnOnce() -> R) -> R {
 
 // In a thread that is ending, its storage may be gone: then nobody is asked.
 fn swap(stop: Option<Stop>) -> Option<Stop> {
+    IS_POSSIBLE.set(stop.is_some());
     STOP.try_with(|place| place.replace(stop)).ok().flatten()
 }
 
@@ -83,8 +86,9 @@ fn current() -> Option<Stop> {
 }
 
 /// Whether somebody may want to end the waits of this thread.
+#[inline]
 pub(crate) fn is_possible() -> bool {
-    current().is_some()
+    IS_POSSIBLE.get()
 }
 
 /// How long to block before the next [`check`], of what is left of a time limit.

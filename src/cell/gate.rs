@@ -58,7 +58,7 @@ impl Gate {
             0 => label(),
             pid => format!("{}, which {} changes,", label(), error::process(&pid)),
         };
-        match guard::take(self.memory.mutex(place::MUTEX), None, || {}, what)? {
+        match guard::take_asking(self.memory.mutex(place::MUTEX), None, || {}, what)? {
             Acquired::Own => Ok(None),
             // A wait without a limit does not end so.
             Acquired::Busy => Err(Error::invalid(label(), "it stayed locked")),
