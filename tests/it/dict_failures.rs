@@ -288,7 +288,8 @@ fn locks_of_the_process_on_a_dict_outlast_its_making() {
                 let data = fs::read_link(store.path().join(format!("{name}.dict"))).unwrap();
                 let lock = store.path().join(format!("{}-lock", data.display()));
                 let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(lock).unwrap());
-                assert!(locks(inode) > 0, "LMDB's lock on the dict is gone");
+                // The kernel writes the list in pieces: others that come and go meanwhile can hide a line, once.
+                assert!((0..5).any(|_| locks(inode) > 0), "LMDB's lock on the dict is gone");
                 drop((made, opened));
             });
             assert!(store.remove_dict(&name).unwrap());
