@@ -42,6 +42,8 @@ pub(crate) struct Encoder {
     /// The same with keys in place of dictionaries: what the record batches carry.
     keys_schema: SchemaRef,
     dictionaries: Vec<Option<Dictionaries>>,
+    /// Whether to find out if all keys lie in their dictionaries.
+    looks_at_keys: bool,
     gather: Gather,
     stream: StreamEncoder,
     options: IpcWriteOptions,
@@ -72,6 +74,7 @@ impl Encoder {
             schema,
             keys_schema,
             dictionaries,
+            looks_at_keys: true,
             stream,
             options: write,
             tracker: DictionaryTracker::new(false),
@@ -82,6 +85,11 @@ impl Encoder {
         };
         encoder.write_schema(sink)?;
         Ok(encoder)
+    }
+
+    /// Leaves keys alone, of which more is known than that they lie in their dictionaries.
+    pub(crate) fn trust_keys(&mut self) {
+        self.looks_at_keys = false;
     }
 
     /// Takes a batch; writes it, or keeps it until enough rows have come.
@@ -115,7 +123,7 @@ impl Encoder {
         let whole =
             |dictionaries: &Option<Dictionaries>| dictionaries.as_ref().is_some_and(Dictionaries::hold_all_keys);
         let columns = self.dictionaries.iter().enumerate().filter(|(_, dictionaries)| whole(dictionaries));
-        metadata.keys = columns.map(|(column, _)| column).collect();
+        metadata.keys = if self.looks_at_keys { columns.map(|(column, _)| column).collect() } else { Vec::new() };
         let tail = footer::build(&self.schema, &metadata, &dictionaries, &batches, self.digest)?;
         sink(&[&tail])
     }
@@ -146,9 +154,11 @@ impl Encoder {
         let compact = |(column, field): (ArrayRef, &FieldRef)| views::compact(field.name(), column, gathered);
         let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(compact).collect();
         let batch = keys_batch(&self.keys_schema, columns?, rows)?;
-        for (column, dictionaries) in batch.columns().iter().zip(&mut self.dictionaries) {
-            if let Some(dictionaries) = dictionaries {
-                dictionaries.look(column);
+        if self.looks_at_keys {
+            for (column, dictionaries) in batch.columns().iter().zip(&mut self.dictionaries) {
+                if let Some(dictionaries) = dictionaries {
+                    dictionaries.look(column);
+                }
             }
         }
         let pieces = self.stream.encode(&batch).map_err(|e| Error::arrow("encode a batch", e))?;

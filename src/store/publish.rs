@@ -131,10 +131,10 @@ impl Store {
     pub fn publish_with<Via>(&self, name: &str, table: impl Table<Via>, options: PublishOptions) -> Result<Frame> {
         let source = table.into_source()?;
         let mut writer = self.writer_with(name, source.schema, options)?;
+        writer.set_marks(source.marks);
         for batch in source.rows {
             writer.write(&batch?)?;
         }
-        writer.set_marks(source.marks);
         writer.publish()
     }
 

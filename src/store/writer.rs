@@ -102,8 +102,11 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// What the source knows beyond Arrow.
+    /// What the source knows beyond Arrow; before the first batch.
     pub(super) fn set_marks(&mut self, marks: Marks) {
+        if marks.polars {
+            self.encoder.trust_keys();
+        }
         self.marks = marks;
     }
 
