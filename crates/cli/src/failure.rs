@@ -63,7 +63,9 @@ impl Failure {
         };
         // One line, whatever a source put into its message.
         let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-        eprintln!("coframe: {line}");
+        // What a file has in it must not reach a terminal as commands.
+        let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        eprintln!("coframe: {}", line.chars().map(plain).collect::<String>());
         ExitCode::from(code)
     }
 }

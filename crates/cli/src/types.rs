@@ -61,6 +61,11 @@ pub(crate) fn wide_integer(field: &Field) -> Option<bool> {
     }
 }
 
+/// Whether a name is that of two columns, so that it names neither.
+pub(crate) fn is_there_twice(frame: &coframe::Frame, name: &str) -> bool {
+    frame.schema().fields().iter().filter(|field| field.name() == name).count() > 1
+}
+
 /// Whether a value fits one field of CSV.
 pub(crate) fn is_flat(data_type: &DataType) -> bool {
     match data_type {

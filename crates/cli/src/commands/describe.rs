@@ -42,8 +42,8 @@ struct Described {
 impl Describe {
     pub(crate) fn run(self, context: &Context) -> Result {
         let frame = names::select(self.name.open(&context.store()?)?, &self.columns)?;
-        let columns = frame.schema().fields().iter();
-        let columns = columns.map(|field| describe(&frame, field)).collect::<Result<_>>()?;
+        let columns = frame.schema().fields().iter().enumerate();
+        let columns = columns.map(|(position, field)| describe(&frame, position, field)).collect::<Result<_>>()?;
         let described =
             Described { name: frame.name().to_string(), version: frame.version(), rows: frame.rows(), columns };
         if context.json {
@@ -54,15 +54,19 @@ impl Describe {
 }
 
 /// One column, whatever Polars makes of it: the others are described all the same.
-fn describe(frame: &Frame, field: &Field) -> Result<Statistics> {
-    let frame = frame.select([field.name()])?;
-    let measure = || -> Result<Statistics> { Statistics::of(&frame.to_polars()?, types::short(field)) };
+fn describe(frame: &Frame, position: usize, field: &Field) -> Result<Statistics> {
+    let measure = || -> Result<Statistics> {
+        if types::is_there_twice(frame, field.name()) {
+            return Err(Failure::failed("two columns have this name"));
+        }
+        Statistics::of(&frame.select([field.name()])?.to_polars()?, types::short(field))
+    };
     let measured = catch_unwind(AssertUnwindSafe(measure));
     let error = match measured.unwrap_or_else(|panic| Err(Failure::of_panic(panic.as_ref()))) {
         Err(Failure::Failed(error)) => error,
         done => return done,
     };
-    let nulls = frame.batches().iter().map(|batch| batch.column(0).logical_null_count()).sum();
+    let nulls = frame.batches().iter().map(|batch| batch.column(position).logical_null_count()).sum();
     let name = field.name().clone();
     Ok(Statistics::unreadable(name, types::short(field), frame.rows() - nulls, nulls, error))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use coframe::{Explain, Frame, Store, User};
 use serde::Serialize;
 
-use crate::{context::Context, failure::Result, names::Target, output};
+use crate::{context::Context, failure::Result, names::Target, output, types};
 
 /// Show a frame's columns with Arrow and Polars types, batches, metadata and users
 ///
@@ -95,15 +95,18 @@ fn shown<'a>(store: &Store, frame: &'a Frame, users: Vec<Reader>) -> Shown<'a> {
 fn columns(frame: &Frame) -> Vec<Column> {
     let explain = |names: &[&String]| -> coframe::Result<Explain> { frame.select(names)?.explain() };
     let fields = frame.schema().fields();
-    let refusals: Vec<Option<String>> =
-        fields.iter().map(|field| explain(&[field.name()]).err().map(|error| error.to_string())).collect();
+    let refusal = |field: &coframe::arrow::datatypes::FieldRef| match explain(&[field.name()]) {
+        _ if types::is_there_twice(frame, field.name()) => Some("two columns have this name".to_owned()),
+        explained => explained.err().map(|error| error.to_string()),
+    };
+    let refusals: Vec<Option<String>> = fields.iter().map(refusal).collect();
     // Together, since columns of categories share one numbering.
     let taken = fields.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
     let together = explain(&taken.map(|(field, _)| field.name()).collect::<Vec<_>>());
     let mut explained = together.map(|explain| explain.columns).unwrap_or_default().into_iter();
     let column = |(field, refusal): (&coframe::arrow::datatypes::FieldRef, Option<String>)| {
-        let one = frame.select([field.name()]).ok();
-        let dtype = one.and_then(|one| one.slice(..0).ok()?.to_polars().ok());
+        let one = || frame.select([field.name()]).ok()?.slice(..0).ok()?.to_polars().ok();
+        let dtype = if types::is_there_twice(frame, field.name()) { None } else { one() };
         let explained = if refusal.is_none() { explained.next() } else { None };
         let (shared, copied, reason) =
             explained.map_or((0, 0, refusal), |column| (column.shared, column.copied, column.reason));

@@ -1,6 +1,6 @@
 //! Record batches as files and text: Parquet, CSV, NDJSON, Arrow IPC.
 
-mod finite;
+mod leaves;
 mod parquet;
 mod plain;
 mod target;
@@ -24,7 +24,7 @@ pub(crate) use parquet::Codec;
 pub(crate) use plain::{plain, plain_schema};
 pub(crate) use target::FileTarget;
 
-use self::finite::NotFinite;
+use self::leaves::NotFinite;
 use crate::{
     failure::{Failure, Result},
     source::Format,

@@ -5,9 +5,8 @@ use std::{io::Write, sync::Arc};
 use clap::ValueEnum;
 use coframe::arrow::{
     array::{RecordBatch, RecordBatchOptions, RecordBatchReader},
-    compute::cast,
+    compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, FieldRef, Schema, TimeUnit},
-    error::ArrowError,
 };
 use parquet::{
     arrow::ArrowWriter,
@@ -49,7 +48,7 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     let failed = |error: ParquetError| Failure::writing(what, &error);
     let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(failed)?;
     for batch in batches {
-        let batch = batch.and_then(|batch| conform(&batch, &schema)).map_err(|error| Failure::writing(what, &error))?;
+        let batch = conform(&batch.map_err(|error| Failure::writing(what, &error))?, &schema)?;
         for part in parts(&batch, PART_ROWS) {
             writer.write(&part).map_err(failed)?;
         }
@@ -68,6 +67,8 @@ fn writable(field: &FieldRef) -> FieldRef {
             _ => return field.clone(),
         },
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        // Without a whole day's type of its own it would be a number.
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
         DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
         DataType::List(item) => DataType::List(writable(item)),
         DataType::LargeList(item) => DataType::LargeList(writable(item)),
@@ -78,11 +79,22 @@ fn writable(field: &FieldRef) -> FieldRef {
     Arc::new(Field::clone(field).with_data_type(data_type))
 }
 
-fn conform(batch: &RecordBatch, schema: &Arc<Schema>) -> std::result::Result<RecordBatch, ArrowError> {
+fn conform(batch: &RecordBatch, schema: &Arc<Schema>) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| {
-        if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
+        if column.data_type() == field.data_type() {
+            return Ok(column.clone());
+        }
+        // What does not fit must not become null.
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(column, field.data_type(), &options).map_err(|error| {
+            let (name, data_type) = (field.name(), field.data_type());
+            Failure::failed(format_args!(
+                "column `{name}` cannot be written as {data_type}, which Parquet has: {error}"
+            ))
+        })
     });
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns.collect::<std::result::Result<_, _>>()?, &options)
+    RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_>>()?, &options)
+        .map_err(|error| Failure::failed(format_args!("a batch does not fit its schema: {error}")))
 }

@@ -1,6 +1,6 @@
 //! CSV: types inferred from the first rows, then read row by row.
 
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 
 use coframe::arrow::{
     array::{AsArray, RecordBatch},
@@ -14,8 +14,9 @@ use coframe::arrow::{
 use regex::Regex;
 
 use super::{
-    Batches, ReadOptions,
+    Batches, MORE, ReadOptions, brief,
     input::{Input, Progress, damaged},
+    quotes::{OPEN_QUOTE, OneColumn, Quotes},
     text::{self, Seen},
 };
 use crate::failure::{Failure, Result};
@@ -25,8 +26,6 @@ const ROWS: usize = 8192;
 const BYTES: usize = 16 << 20;
 /// Rows that are looked at in one go, before it is known how long they are.
 const LOOK: usize = 256;
-/// Begins the error of a quote that is never closed; the line follows.
-const OPEN_QUOTE: &str = "quote never closed, line ";
 
 pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema> {
     let (format, delimiter) = (format(input, options)?, delimiter(input, options));
@@ -59,7 +58,7 @@ fn look(
     let builder = ReaderBuilder::new(all_text(names)).with_format(format.clone()).with_batch_size(limit.min(LOOK));
     let mut seen = vec![Seen::default(); names.fields().len()];
     let (mut rows, mut bytes) = (0, 0);
-    for batch in builder.build_buffered(Quotes::new(text, delimiter))? {
+    for batch in builder.build_buffered(followed(text, names, delimiter))? {
         let batch = batch?;
         let batch = batch.slice(0, batch.num_rows().min(limit - rows));
         rows += batch.num_rows();
@@ -75,6 +74,12 @@ fn look(
         }
     }
     Ok((seen, bytes / rows.max(1)))
+}
+
+/// The text with its quotes followed, and with all rows where there is one column.
+fn followed<'a>(text: impl BufRead + 'a, schema: &Schema, delimiter: u8) -> Box<dyn BufRead + 'a> {
+    let text = Quotes::new(text, delimiter);
+    if schema.fields().len() == 1 { Box::new(OneColumn::new(text)) } else { Box::new(text) }
 }
 
 /// The schema with every column as text, as which all are read first.
@@ -108,10 +113,11 @@ pub(super) fn batches<'a>(
     let (format, delimiter) = (format(&input, options)?, delimiter(&input, options));
     let rows = (BYTES / input.row_bytes.max(1)).clamp(16, ROWS);
     let reader = ReaderBuilder::new(all_text(schema)).with_format(format).with_batch_size(rows);
-    let text: Box<dyn BufRead> = Box::new(Quotes::new(input.text(progress)?, delimiter));
+    let text = followed(input.text(progress)?, schema, delimiter);
     let reader = reader.build_buffered(text).map_err(|error| explain(&label, &error))?;
     let line = if options.no_header { 1 } else { 2 };
-    Ok(Box::new(Rows { reader, schema: schema.clone(), label, line }))
+    let more = options.limit().is_some();
+    Ok(Box::new(Rows { reader, schema: schema.clone(), label, line, more }))
 }
 
 struct Rows {
@@ -120,6 +126,8 @@ struct Rows {
     label: String,
     /// Of the next row.
     line: usize,
+    /// Whether there are rows that were not looked at for the types.
+    more: bool,
 }
 
 impl Iterator for Rows {
@@ -145,9 +153,10 @@ impl Rows {
 
     fn wrong(&self, field: &Field, line: usize, value: &str) -> Failure {
         let (label, name, data_type) = (&self.label, field.name(), field.data_type());
+        let (value, more) = (brief(value), if self.more { MORE } else { "" });
         Failure::failed(format_args!(
-            "{label}, line {line}, column `{name}`: `{value}` is no {data_type}, which the rows before it were; read \
-             more rows for the types (--infer-rows 0), or the column as text (--string {name})"
+            "{label}, line {line}, column `{name}`: `{value}` is no {data_type} without a loss, which the rows before it \
+             were; read {more}the column as text (--string {name})"
         ))
     }
 }
@@ -188,70 +197,4 @@ fn explain(label: &str, error: &ArrowError) -> Failure {
 fn line_of(text: &str) -> Option<&str> {
     let (_, rest) = text.rsplit_once("line ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())
-}
-
-/// Follows the quotes of a text: its end inside of them is an error, where the reader would take all for one field.
-struct Quotes<R> {
-    inner: R,
-    line: usize,
-    opened: usize,
-    delimiter: u8,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    FieldStart,
-    Plain,
-    Quoted,
-    AfterQuote,
-}
-
-impl<R> Quotes<R> {
-    fn new(inner: R, delimiter: u8) -> Self {
-        Self { inner, line: 1, opened: 0, delimiter, state: State::FieldStart }
-    }
-}
-
-impl<R: BufRead> BufRead for Quotes<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let bytes = self.inner.fill_buf()?;
-        if bytes.is_empty() && self.state == State::Quoted {
-            return Err(io::Error::other(format!("{OPEN_QUOTE}{}", self.opened)));
-        }
-        Ok(bytes)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        // The inner reader has them still, so nothing is read here.
-        if let Ok(bytes) = self.inner.fill_buf() {
-            for &byte in &bytes[..amount.min(bytes.len())] {
-                self.line += usize::from(byte == b'\n');
-                self.state = match (self.state, byte) {
-                    (State::FieldStart | State::AfterQuote, b'"') => {
-                        if self.state == State::FieldStart {
-                            self.opened = self.line;
-                        }
-                        State::Quoted
-                    }
-                    (State::Quoted, b'"') => State::AfterQuote,
-                    (State::Quoted, _) => State::Quoted,
-                    (_, b'\n' | b'\r') => State::FieldStart,
-                    (_, byte) if byte == self.delimiter => State::FieldStart,
-                    _ => State::Plain,
-                };
-            }
-        }
-        self.inner.consume(amount);
-    }
-}
-
-impl<R: BufRead> Read for Quotes<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let len = bytes.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&bytes[..len]);
-        self.consume(len);
-        Ok(len)
-    }
 }

@@ -76,7 +76,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
 }
 
 /// Whether a float holds the number: all digits of an integer, and of others as many as floats have.
-fn is_exact(text: &str) -> bool {
+pub(super) fn is_exact(text: &str) -> bool {
     let is_integer = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
     if is_integer && text.len() > EXACT {
         return text.parse::<f64>().is_ok_and(|float| format!("{float:.0}") == text);

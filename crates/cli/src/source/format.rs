@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::input::Input;
+use super::input::{GZIP, Input};
 use crate::failure::{Failure, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,6 +50,9 @@ pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     }
     match input.extension().and_then(|extension| Format::of_extension(&extension)) {
         Some(format @ (Format::Csv | Format::Ndjson)) => Ok(format),
+        Some(_) if start.starts_with(&GZIP) => {
+            Err(Failure::failed(format_args!("{label} is packed with gzip, which is for text alone; unpack it first")))
+        }
         Some(_) => Err(Failure::failed(format_args!(
             "{label} begins neither as Parquet nor as Arrow IPC does; get an undamaged copy, or name its --format"
         ))),

@@ -44,9 +44,9 @@ pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], lab
             continue;
         }
         seen += 1;
-        let mut wrong = None;
+        let (mut wrong, mut next) = (None, 0);
         let member = |key: Cow<'_, str>, value| {
-            let column = entry(&mut columns, &key);
+            let column = entry(&mut columns, &key, &mut next);
             if !as_text.iter().any(|name| *name == key) {
                 wrong = wrong.take().or(add(column, value, 0).err().map(|wrong| (key.into_owned(), wrong)));
             }
@@ -62,12 +62,15 @@ pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], lab
     Ok(Schema::new(fields(&columns)))
 }
 
-/// What was seen of a key; its place is that of its first value.
-fn entry<'a>(columns: &'a mut Vec<(String, Seen)>, key: &str) -> &'a mut Seen {
-    let position = columns.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
+/// What was seen of a key; its place is that of its first value. `next` is where it stands if this row has its keys in the
+/// order of the others.
+fn entry<'a>(columns: &'a mut Vec<(String, Seen)>, key: &str, next: &mut usize) -> &'a mut Seen {
+    let expected = columns.get(*next).is_some_and(|(name, _)| name == key).then_some(*next);
+    let position = expected.or_else(|| columns.iter().position(|(name, _)| name == key)).unwrap_or_else(|| {
         columns.push((key.to_owned(), Seen::Nothing));
         columns.len() - 1
     });
+    *next = position + 1;
     &mut columns[position].1
 }
 
@@ -96,9 +99,9 @@ fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::R
                 Seen::Struct(fields) => fields,
                 other => return misfit(other),
             };
-            let mut wrong = None;
+            let (mut wrong, mut next) = (None, 0);
             let member = |key: Cow<'_, str>, value| {
-                wrong = wrong.take().or(add(entry(&mut fields, &key), value, depth + 1).err());
+                wrong = wrong.take().or(add(entry(&mut fields, &key, &mut next), value, depth + 1).err());
             };
             // The text is an object: it was parsed as a part of its line.
             let _ = members(text.as_bytes(), member);

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use crate::failure::{Failure, Result};
 
-const GZIP: [u8; 2] = [0x1F, 0x8B];
+pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
 /// UTF-8's byte order mark, which spreadsheets write in front of CSV.
 const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 const BUFFER: usize = 1 << 18;

@@ -9,13 +9,13 @@ use std::{
 
 use coframe::arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
 
 use super::{
-    Batches, ReadOptions, exact,
+    Batches, MORE, ReadOptions, brief, exact,
     exact::members,
     infer::infer,
     input::{Input, Progress},
@@ -24,8 +24,8 @@ use crate::failure::{Failure, Result};
 
 const ROWS: usize = 8192;
 const BYTES: usize = 16 << 20;
-/// Characters of a value in an error.
-const LONGEST: usize = 80;
+/// Bytes that a value takes in memory at least, also where its key is missing.
+const VALUE: usize = 16;
 
 pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema> {
     let label = input.label.clone();
@@ -68,11 +68,16 @@ pub(super) fn wrong_type(
     data_type: &DataType,
     more: bool,
 ) -> Failure {
-    let value: String = value.chars().take(LONGEST).collect();
-    let more = if more { "more rows for the types (--infer-rows 0), or " } else { "" };
+    let more = if more { MORE } else { "" };
+    let next = match (data_type, value.as_bytes().first()) {
+        (DataType::Utf8, Some(b'[' | b'{')) => {
+            "make it a text in the file, or split the rows into two files".to_owned()
+        }
+        _ => format!("read {more}the column as text (--string {column})"),
+    };
+    let value = brief(value);
     Failure::failed(format_args!(
-        "{label}, line {line}, column `{column}`: `{value}` cannot be {data_type} without a loss, as other rows are; \
-         read {more}the column as text (--string {column})"
+        "{label}, line {line}, column `{column}`: `{value}` cannot be {data_type} without a loss, as other rows are; {next}"
     ))
 }
 
@@ -83,16 +88,29 @@ pub(super) fn batches<'a>(
     progress: &Progress,
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
-    let reading = Reading { schema: schema.clone(), as_text: options.string.clone(), label };
+    let (as_text, more) = (options.string.clone(), options.limit().is_some());
+    let reading = Reading { schema: schema.clone(), as_text, more, label };
     let decoder = reading.decoder(&reading.schema, true).map_err(|error| no_json(&reading.label, &error))?;
     let text = input.text(progress)?;
-    Ok(Box::new(Rows { reading, decoder, text, lines: Vec::new(), bytes: Vec::new(), first: 1, failed: false }))
+    let most = (BYTES / (VALUE * leaves(schema.fields())).max(1)).clamp(16, ROWS);
+    Ok(Box::new(Rows { reading, decoder, text, most, lines: Vec::new(), bytes: Vec::new(), first: 1, failed: false }))
+}
+
+/// Columns that hold values, those inside of others too.
+fn leaves(fields: &Fields) -> usize {
+    let leaf = |field: &FieldRef| match field.data_type() {
+        DataType::Struct(fields) => leaves(fields),
+        _ => 1,
+    };
+    fields.iter().map(leaf).sum()
 }
 
 struct Reading {
     schema: SchemaRef,
     /// Columns whose numbers become text, since the user asked for it.
     as_text: Vec<String>,
+    /// Whether there are rows that were not looked at for the types.
+    more: bool,
     label: String,
 }
 
@@ -106,9 +124,14 @@ impl Reading {
     /// Refuses lines that are not one object, and values in them that the decoder would change.
     fn check(&self, line: &[u8], number: usize) -> Result {
         let (mut wrong, mut twice) = (None, None);
-        let mut seen = vec![false; self.schema.fields().len()];
+        let fields = self.schema.fields();
+        let mut seen = vec![false; fields.len()];
+        let mut next = 0;
         let member = |key: Cow<'_, str>, value| {
-            let Some((position, field)) = self.schema.fields().find(&key) else { return };
+            // Most rows have their keys in one order.
+            let expected = fields.get(next).filter(|field| *field.name() == key).map(|field| (next, field));
+            let Some((position, field)) = expected.or_else(|| fields.find(&key)) else { return };
+            next = position + 1;
             if mem::replace(&mut seen[position], true) {
                 twice = Some(field.name());
             }
@@ -124,9 +147,7 @@ impl Reading {
             )));
         }
         let Some((field, lost)) = wrong else { return Ok(()) };
-        // Where texts were seen among the first rows, more rows do not help.
-        let more = *field.data_type() != DataType::Utf8;
-        Err(wrong_type(&self.label, number, field.name(), lost, field.data_type(), more))
+        Err(wrong_type(&self.label, number, field.name(), lost, field.data_type(), self.more))
     }
 
     /// Decodes lines on their own, to find which one is wrong.
@@ -160,8 +181,7 @@ impl Reading {
         };
         let (name, data_type) = (field.name(), field.data_type());
         let text = text.split_once("': ").map_or(text, |(_, text)| text);
-        // Where texts were seen among the first rows, more rows do not help.
-        let more = if *data_type == DataType::Utf8 { "" } else { "more rows for the types (--infer-rows 0), or " };
+        let more = if self.more { MORE } else { "" };
         Failure::failed(format_args!(
             "{label}, line {number}, column `{name}`: {text}, where other rows have {data_type}; read {more}the column \
              as text (--string {name})"
@@ -173,6 +193,8 @@ struct Rows {
     reading: Reading,
     decoder: Decoder,
     text: Box<dyn BufRead>,
+    /// Rows of a batch at most.
+    most: usize,
     /// The text of the rows in the decoder, kept to say which line is wrong.
     bytes: Vec<u8>,
     lines: Vec<Range<usize>>,
@@ -212,7 +234,7 @@ impl Rows {
             }
             self.reading.check(&self.bytes[start..], self.first + self.lines.len() - 1)?;
             self.decoder.decode(&self.bytes[start..]).map_err(|error| self.wrong(&error))?;
-            if self.lines.len() >= ROWS || self.bytes.len() >= BYTES {
+            if self.lines.len() >= self.most || self.bytes.len() >= BYTES {
                 break;
             }
         }

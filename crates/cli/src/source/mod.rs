@@ -9,6 +9,7 @@ mod input;
 mod ipc;
 mod json;
 mod parquet;
+mod quotes;
 mod schema;
 mod text;
 
@@ -22,6 +23,15 @@ pub(crate) use input::Progress;
 
 use crate::failure::{Failure, Result};
 use input::Input;
+
+/// What may help where a value does not have the type of the rows that were looked at.
+const MORE: &str = "more rows for the types (--infer-rows 0), or ";
+
+/// A value as it stands in an error: its first 80 characters.
+fn brief(value: &str) -> String {
+    let end = value.char_indices().nth(80).map_or(value.len(), |(end, _)| end);
+    if end < value.len() { format!("{}...", &value[..end]) } else { value.to_owned() }
+}
 
 /// Batches of one file.
 type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
@@ -105,7 +115,7 @@ impl Source {
                 Format::Csv => csv::schema(&mut input, &options)?,
                 Format::Ndjson => json::schema(&mut input, &options)?,
             };
-            schemas.add(&input.label, schema, format.is_text())?;
+            schemas.add(&input.label, schema, format)?;
             parts.push((input, format));
         }
         options.check(&parts.iter().map(|(_, format)| *format).collect::<Vec<_>>())?;

@@ -1,27 +1,42 @@
 //! Parquet files, one row group after the other.
 
-use coframe::arrow::datatypes::Schema;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use std::{
+    fs::File,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use coframe::arrow::{
+    array::{Array, RecordBatch},
+    datatypes::Schema,
+};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 
 use super::{
     Batches,
     input::{Input, Progress},
 };
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, chain, panic_text};
 
 /// Rows of a batch at most, and bytes at about.
 const ROWS: usize = 65_536;
-const BYTES: u64 = 16 << 20;
+const BYTES: usize = 16 << 20;
 
-type Builder = ParquetRecordBatchReaderBuilder<std::fs::File>;
+/// Rows from which the size of the others is judged: a file says how large they are encoded, and a text that is there
+/// often is there once.
+const PROBE: usize = 64;
+
+type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 fn builder(input: &mut Input) -> Result<Builder> {
     let (file, label) = (input.file()?, &input.label);
     // The reader panics on types that it does not know, such as Polars' integers of 128 bits.
-    match std::panic::catch_unwind(|| Builder::try_new(file)) {
-        Ok(opened) => opened.map_err(|error| damaged(label, None, &error)),
+    match catch_unwind(|| Builder::try_new(file)) {
+        Ok(opened) => opened.map_err(|error| damaged(label, None, &chain(&error))),
         Err(panic) => {
-            let why = crate::failure::panic_text(panic.as_ref());
+            let why = panic_text(panic.as_ref());
             Err(Failure::failed(format_args!(
                 "{label} has a column that cannot be read: {why}; write it as another type"
             )))
@@ -34,20 +49,22 @@ pub(super) fn schema(input: &mut Input) -> Result<Schema> {
 }
 
 pub(super) fn batches(mut input: Input, progress: &Progress) -> Result<Batches<'_>> {
-    let builder = builder(&mut input)?;
-    let metadata = builder.metadata();
-    let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
-    let bytes: i64 = metadata.row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::total_byte_size).sum();
-    let each = (u64::try_from(bytes).unwrap_or(0) / rows.max(1)).max(1);
-    let size = usize::try_from(BYTES / each).unwrap_or(ROWS).clamp(1, ROWS);
-    let label = input.label.clone();
-    let reader = builder.with_batch_size(size).build().map_err(|error| damaged(&label, None, &error))?;
+    let file = input.file()?;
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+    let metadata = metadata.map_err(|error| damaged(&input.label, None, &chain(&error)))?;
+    let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
     let share = input.len().unwrap_or(0) as f64 / rows.max(1) as f64;
-    Ok(Box::new(Rows { reader, label, done: 0, share, progress }))
+    let groups = 0..metadata.metadata().num_row_groups();
+    Ok(Box::new(Rows { file, metadata, groups, reader: None, label: input.label, done: 0, share, progress }))
 }
 
 struct Rows<'a> {
-    reader: ParquetRecordBatchReader,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    /// Row groups that are still to come.
+    groups: Range<usize>,
+    /// Of the row group in work.
+    reader: Option<ParquetRecordBatchReader>,
     label: String,
     done: u64,
     /// Bytes of the file for each row, for the progress.
@@ -56,23 +73,68 @@ struct Rows<'a> {
 }
 
 impl Iterator for Rows<'_> {
-    type Item = Result<coframe::arrow::array::RecordBatch>;
+    type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.reader.next()? {
-            Ok(batch) => batch,
-            Err(error) => return Some(Err(damaged(&self.label, Some(self.done), &error))),
-        };
-        let (before, rows) = (self.done, batch.num_rows() as u64);
-        self.done += rows;
-        let bytes = |rows: u64| (rows as f64 * self.share) as u64;
-        self.progress.inc(bytes(self.done) - bytes(before));
-        Some(Ok(batch))
+        let next = catch_unwind(AssertUnwindSafe(|| self.batch()));
+        // The reader panics on some damage too.
+        let next = next.unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).to_owned()));
+        let batch = next.map_err(|why| damaged(&self.label, Some(self.done), &why)).transpose()?;
+        if let Ok(batch) = &batch {
+            let (before, rows) = (self.done, batch.num_rows() as u64);
+            self.done += rows;
+            let bytes = |rows: u64| (rows as f64 * self.share) as u64;
+            self.progress.inc(bytes(self.done) - bytes(before));
+        }
+        Some(batch)
     }
 }
 
-fn damaged(label: &str, row: Option<u64>, error: &dyn std::error::Error) -> Failure {
+impl Rows<'_> {
+    fn batch(&mut self) -> std::result::Result<Option<RecordBatch>, String> {
+        loop {
+            if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
+                return batch.map(Some).map_err(|error| chain(&error));
+            }
+            let Some(group) = self.groups.next() else { return Ok(None) };
+            let size = self.batch_rows(group)?;
+            self.reader = Some(self.group(group, size, None)?);
+        }
+    }
+
+    fn group(
+        &self,
+        group: usize,
+        size: usize,
+        limit: Option<usize>,
+    ) -> std::result::Result<ParquetRecordBatchReader, String> {
+        let file = self.file.try_clone().map_err(|error| error.to_string())?;
+        let builder = Builder::new_with_metadata(file, self.metadata.clone());
+        let builder = builder.with_row_groups(vec![group]).with_batch_size(size);
+        let builder = if let Some(limit) = limit { builder.with_limit(limit) } else { builder };
+        builder.build().map_err(|error| chain(&error))
+    }
+
+    /// How many rows of a group make a batch of a good size.
+    fn batch_rows(&self, group: usize) -> std::result::Result<usize, String> {
+        let described = self.metadata.metadata().row_group(group);
+        let rows = usize::try_from(described.num_rows()).unwrap_or(0);
+        let encoded = usize::try_from(described.total_byte_size()).unwrap_or(0) / rows.max(1);
+        let fitting = |each: usize| (BYTES / each.max(1)).clamp(1, ROWS);
+        if fitting(encoded).min(rows) <= PROBE {
+            return Ok(fitting(encoded));
+        }
+        let mut probed = 0;
+        for batch in self.group(group, PROBE, Some(PROBE))? {
+            let batch = batch.map_err(|error| chain(&error))?;
+            let bytes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+            probed = bytes.sum::<usize>() / batch.num_rows().max(1);
+        }
+        Ok(fitting(encoded.max(probed)))
+    }
+}
+
+fn damaged(label: &str, row: Option<u64>, why: &str) -> Failure {
     let at = row.map(|row| format!(" after row {row}")).unwrap_or_default();
-    let chain = crate::failure::chain(error);
-    Failure::failed(format_args!("{label} is no whole Parquet file{at}: {chain}; get an undamaged copy of it"))
+    Failure::failed(format_args!("{label} is no whole Parquet file{at}: {why}; get an undamaged copy of it"))
 }

@@ -7,6 +7,7 @@ use coframe::arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 
+use super::Format;
 use crate::failure::{Failure, Result};
 
 /// Schemas of files, while they are compared.
@@ -14,18 +15,22 @@ pub(super) struct Merge {
     /// The first file, and the fields so far.
     fields: Option<(String, Vec<Field>)>,
     inferred: bool,
+    /// Whether all files so far are CSV, whose values of any types can be texts together.
+    is_csv: bool,
     /// A file that says its types itself.
     typed: Option<String>,
 }
 
 impl Merge {
     pub(super) fn new() -> Self {
-        Self { fields: None, inferred: false, typed: None }
+        Self { fields: None, inferred: false, is_csv: true, typed: None }
     }
 
     /// Adds a file. Types inferred from text are widened to hold both; others must be the same.
-    pub(super) fn add(&mut self, label: &str, schema: Schema, inferred: bool) -> Result {
+    pub(super) fn add(&mut self, label: &str, schema: Schema, format: Format) -> Result {
+        let inferred = format.is_text();
         self.inferred |= inferred;
+        self.is_csv &= format == Format::Csv;
         if !inferred {
             self.typed.get_or_insert_with(|| label.to_owned());
         }
@@ -56,9 +61,11 @@ impl Merge {
         for (known, found) in known.iter_mut().zip(found) {
             let nullable = known.is_nullable() || found.is_nullable();
             let wide = if may_widen { widened(known.data_type(), found.data_type()) } else { None };
+            let any_text = may_widen && self.is_csv;
             match wide {
                 Some(wide) => known.set_data_type(wide),
                 None if known.data_type() == found.data_type() => {}
+                None if any_text => known.set_data_type(DataType::Utf8),
                 None => {
                     return Err(Failure::failed(format_args!(
                         "column `{}` is {} in {label} and {} in {first}; make them the same, or publish two frames",
@@ -67,6 +74,13 @@ impl Merge {
                         known.data_type()
                     )));
                 }
+            }
+            if meaning(known) != meaning(&found) {
+                return Err(Failure::failed(format_args!(
+                    "column `{}` has other categories, or another extension type, in {label} than in {first}; make them \
+                     the same, or publish two frames",
+                    found.name()
+                )));
             }
             known.set_nullable(nullable);
         }
@@ -88,11 +102,10 @@ impl Merge {
         }
         let twice =
             fields.iter().enumerate().find(|(at, field)| fields[..*at].iter().any(|f| f.name() == field.name()));
-        if let (true, Some((_, field))) = (self.inferred, twice) {
+        if let Some((_, field)) = twice {
             let name = field.name();
-            return Err(Failure::failed(format_args!(
-                "{first} has two columns named `{name}`; rename one in the first line"
-            )));
+            let place = if self.inferred { " in the first line" } else { "" };
+            return Err(Failure::failed(format_args!("{first} has two columns named `{name}`; rename one{place}")));
         }
         // A column of text in which no value was seen is text.
         for field in fields.iter_mut().filter(|field| self.inferred && field.data_type().is_null()) {
@@ -109,19 +122,39 @@ fn plain(field: &Field) -> Field {
     field.clone().with_metadata(metadata)
 }
 
-/// A type for values of both; `None` where they are the same, or where nothing but text would do and text is neither.
+/// What the metadata of a field says of its values: the same bytes under another mark are other values.
+fn meaning(field: &Field) -> [Option<&String>; 4] {
+    let marks = ["_PL_ENUM_VALUES2", "_PL_CATEGORICAL2", "ARROW:extension:name", "ARROW:extension:metadata"];
+    marks.map(|mark| field.metadata().get(mark))
+}
+
+/// A type for values of both without a loss; reading them tells of those that it does not hold.
 fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     match (a, b) {
-        (a, b) if a == b => None,
+        (a, b) if a == b => Some(a.clone()),
         (D::Null, other) | (other, D::Null) => Some(other.clone()),
-        (D::Int64, D::Float64) | (D::Float64, D::Int64) => Some(D::Float64),
+        (D::Int64 | D::UInt64, D::Float64) | (D::Float64, D::Int64 | D::UInt64) => Some(D::Float64),
+        (D::Int64, D::UInt64) | (D::UInt64, D::Int64) => Some(D::UInt64),
         (D::Date32, D::Timestamp(unit, None)) | (D::Timestamp(unit, None), D::Date32) => {
             Some(D::Timestamp(*unit, None))
         }
         (D::Timestamp(_, None), D::Timestamp(_, None)) => Some(D::Timestamp(TimeUnit::Nanosecond, None)),
-        (a, b) if a.is_nested() || b.is_nested() => None,
-        _ => Some(D::Utf8),
+        (D::List(a), D::List(b)) => {
+            let item = widened(a.data_type(), b.data_type())?;
+            Some(D::List(Field::new_list_field(item, true).into()))
+        }
+        (D::Struct(a), D::Struct(b)) => {
+            let mut fields: Vec<Field> = a.iter().map(|field| field.as_ref().clone()).collect();
+            for new in b {
+                match fields.iter_mut().find(|known| known.name() == new.name()) {
+                    Some(known) => known.set_data_type(widened(known.data_type(), new.data_type())?),
+                    None => fields.push(new.as_ref().clone()),
+                }
+            }
+            Some(D::Struct(fields.into()))
+        }
+        _ => None,
     }
 }
 

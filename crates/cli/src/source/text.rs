@@ -10,18 +10,24 @@ use coframe::arrow::{
     },
 };
 
+use super::exact::is_exact;
+
 /// The types that values of a column were seen to have, as bits.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Seen(u8);
+pub(super) struct Seen(u16);
 
-const BOOLEAN: u8 = 1;
-const INTEGER: u8 = 2;
-const FLOAT: u8 = 4;
-const DATE: u8 = 8;
-const MICROS: u8 = 16;
-const NANOS: u8 = 32;
-const ZONED: u8 = 64;
-const TEXT: u8 = 128;
+const BOOLEAN: u16 = 1;
+const INTEGER: u16 = 2;
+/// An integer that a float would round.
+const LONG: u16 = 4;
+const FLOAT: u16 = 8;
+const DATE: u16 = 16;
+const MICROS: u16 = 32;
+const NANOS: u16 = 64;
+/// A date or time that nanoseconds cannot count to.
+const FAR: u16 = 128;
+const ZONED: u16 = 256;
+const TEXT: u16 = 512;
 
 impl Seen {
     pub(super) fn add(&mut self, text: &str) {
@@ -36,35 +42,39 @@ impl Seen {
         match self.0 {
             0 => DataType::Null,
             BOOLEAN => DataType::Boolean,
-            INTEGER => DataType::Int64,
+            seen if seen & !(INTEGER | LONG) == 0 => DataType::Int64,
             seen if seen & !(INTEGER | FLOAT) == 0 => DataType::Float64,
-            DATE => DataType::Date32,
+            seen if seen & !(DATE | FAR) == 0 => DataType::Date32,
             ZONED => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            seen if seen & !(DATE | MICROS) == 0 => DataType::Timestamp(TimeUnit::Microsecond, None),
+            seen if seen & !(DATE | MICROS | FAR) == 0 => DataType::Timestamp(TimeUnit::Microsecond, None),
             seen if seen & !(DATE | MICROS | NANOS) == 0 => DataType::Timestamp(TimeUnit::Nanosecond, None),
             _ => DataType::Utf8,
         }
     }
 }
 
-fn kind(text: &str) -> u8 {
+fn kind(text: &str) -> u16 {
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
         BOOLEAN
     } else if integer(text).is_some() {
-        INTEGER
+        if is_exact(text) { INTEGER } else { LONG }
     } else if float(text).is_some() {
         // A float that is written as an integer was too large for one.
         if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { TEXT } else { FLOAT }
     } else if date(text).is_some() {
-        DATE
+        DATE | far(text)
     } else {
         match time_shape(text) {
             Some((9, false)) if nanos(text).is_some() => NANOS,
-            Some((6, false)) if micros(text).is_some() => MICROS,
+            Some((6, false)) if micros(text).is_some() => MICROS | far(text),
             Some((6, true)) if zoned(text).is_some() => ZONED,
             _ => TEXT,
         }
     }
+}
+
+fn far(text: &str) -> u16 {
+    if nanos(text).is_none() { FAR } else { 0 }
 }
 
 /// Numbers with leading zeros are codes, which lose them as numbers.
@@ -80,7 +90,8 @@ fn integer(text: &str) -> Option<i64> {
 fn float(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !has_leading_zero(text);
-    if is_number || ["NaN", "nan", "inf", "-inf"].contains(&text) { text.parse().ok() } else { None }
+    let is_exact = is_number && is_exact(text);
+    if is_exact || ["NaN", "nan", "inf", "-inf"].contains(&text) { text.parse().ok() } else { None }
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -104,7 +115,8 @@ fn date(text: &str) -> Option<i32> {
 
 /// The digits of a second that a time needs (6 or 9), and whether it has a zone; `None` for what is no time.
 fn time_shape(text: &str) -> Option<(u8, bool)> {
-    if !has_shape(text, b"0000-00-00T00:00:00") {
+    // A leap second would become the next minute.
+    if !has_shape(text, b"0000-00-00T00:00:00") || &text[17..19] == "60" {
         return None;
     }
     let rest = &text[19..];
