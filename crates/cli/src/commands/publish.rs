@@ -177,12 +177,15 @@ impl Publish {
     }
 }
 
-/// The first batches, until they have this many rows.
+/// The first batches, until they have this many rows, or are as large as a batch of the frame.
 fn first(batches: &mut impl Iterator<Item = Result<RecordBatch>>, rows: usize) -> Result<Vec<RecordBatch>> {
     let mut first: Vec<RecordBatch> = Vec::new();
-    while first.iter().map(RecordBatch::num_rows).sum::<usize>() < rows {
-        let Some(batch) = batches.next() else { break };
-        first.push(batch?);
+    let (mut found, mut bytes) = (0, 0);
+    while found < rows && bytes < BATCH {
+        let Some(batch) = batches.next().transpose()? else { break };
+        found += batch.num_rows();
+        bytes += batch.columns().iter().map(bytes_of).sum::<usize>();
+        first.push(batch);
     }
     Ok(first)
 }

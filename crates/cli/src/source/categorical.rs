@@ -28,7 +28,7 @@ pub(crate) struct Categories {
     #[arg(long, value_name = "COL")]
     pub(crate) categorical: Vec<String>,
 
-    /// Publish text columns as categories where the first 65 536 rows repeat each text ten times or more
+    /// Publish text columns as categories where the first 65 536 rows (or 64 MB) repeat each text ten times or more
     #[arg(long)]
     pub(crate) auto_categorical: bool,
 }

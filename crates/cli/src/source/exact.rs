@@ -69,6 +69,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
         (DataType::UInt64, b'-' | b'0'..=b'9') => text.parse::<u64>().is_ok(),
         (DataType::Float64, b'-' | b'0'..=b'9') => is_exact(text),
         (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
+        (DataType::Utf8, b'[' | b'{') => false,
         // What is no JSON of the type at all is left to the decoder.
         _ => true,
     };

@@ -6,3 +6,4 @@ mod failures;
 mod formats;
 mod terminal;
 mod types;
+mod values;
