@@ -64,12 +64,11 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
             members(text.as_bytes(), member).ok()?;
             return found;
         }
-        (DataType::Int64 | DataType::UInt64 | DataType::Float64, b'"') => false,
+        (DataType::Int64 | DataType::UInt64 | DataType::Float64, b'"') | (DataType::Utf8, b'[' | b'{') => false,
         (DataType::Int64, b'-' | b'0'..=b'9') => text.parse::<i64>().is_ok(),
         (DataType::UInt64, b'-' | b'0'..=b'9') => text.parse::<u64>().is_ok(),
         (DataType::Float64, b'-' | b'0'..=b'9') => is_exact(text),
         (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
-        (DataType::Utf8, b'[' | b'{') => false,
         // What is no JSON of the type at all is left to the decoder.
         _ => true,
     };
