@@ -56,6 +56,8 @@ fn dates_and_times_that_text_cannot_write_are_refused_by_column() {
         }
         assert!(!file.exists());
         assert!(!scratch.ok(&["head", frame, "-n", "1", "--csv"]).contains("ERROR"));
+        let described = scratch.json(&["describe", frame])["columns"][0].clone();
+        assert_eq!((&described["count"], &described["error"]), (&json!(2), &json!(null)), "{described}");
     }
 }
 

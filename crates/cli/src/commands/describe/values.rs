@@ -1,5 +1,7 @@
 //! Values of a column as JSON, and as people read them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use polars::prelude::*;
 use serde_json::{Number, Value, json};
 
@@ -17,7 +19,11 @@ pub(super) fn json_of(value: &AnyValue<'_>) -> Value {
             (None, None) => json!(value.to_string()),
         },
         AnyValue::String(text) => json!(text),
-        value => json!(value.str_value()),
+        // Polars panics at dates and times too far for a calendar: they are told as their numbers.
+        value => match catch_unwind(AssertUnwindSafe(|| value.str_value().into_owned())) {
+            Ok(text) => json!(text),
+            Err(_) => json!(value.clone().to_physical().to_string()),
+        },
     }
 }
 
