@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray, make_array},
-    datatypes::{DataType, Field, Fields, Schema, SchemaRef},
+    array::{Array, ArrayData, AsArray, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray, make_array},
+    datatypes::{DataType, Field, Fields, Schema, SchemaRef, UnionMode},
     error::ArrowError,
     ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type},
     ffi_stream::FFI_ArrowArrayStream,
@@ -193,7 +193,7 @@ fn batch_of(mut array: FFI_ArrowArray, schema: &SchemaRef) -> std::result::Resul
     // SAFETY: the array came with the schema that this type was read from; `_pli128` and `_plu128` are 16 bytes a value, as
     // FixedSizeBinary(16) is. That the values are valid is what every exporter of the C data interface promises.
     let data = unsafe { from_ffi_and_data_type(array, DataType::Struct(schema.fields().clone())) }?;
-    let array = make_array(data);
+    let array = make_array(settled(data));
     let columns: &StructArray = array.as_struct();
     if columns.null_count() > 0 {
         let message = "an array of structs of which some are null: expected a table, whose rows are never null";
@@ -201,6 +201,54 @@ fn batch_of(mut array: FFI_ArrowArray, schema: &SchemaRef) -> std::result::Resul
     }
     let options = RecordBatchOptions::new().with_row_count(Some(columns.len()));
     RecordBatch::try_new_with_options(schema.clone(), columns.columns().to_vec(), &options)
+}
+
+/// The data without offsets in what slices its children by its own: arrow slices the fields of a struct twice otherwise,
+/// once as data and once as arrays.
+fn settled(data: ArrayData) -> ArrayData {
+    if !has_struct(data.data_type()) {
+        return data;
+    }
+    let (offset, len) = (data.offset(), data.len());
+    let sliced = |child: ArrayData, start, len| make_array(settled(child)).slice(start, len).to_data();
+    let children = data.child_data().to_vec().into_iter();
+    let builder = match data.data_type() {
+        DataType::Struct(_) => {
+            let fields = children.map(|child| sliced(child, offset, len)).collect();
+            data.into_builder().offset(0).child_data(fields)
+        }
+        DataType::FixedSizeList(_, width) => {
+            let width = usize::try_from(*width).unwrap_or(0);
+            let items = children.map(|child| sliced(child, offset * width, len * width)).collect();
+            data.into_builder().offset(0).child_data(items)
+        }
+        DataType::Union(_, UnionMode::Sparse) => {
+            let fields = children.map(|child| sliced(child, offset, len)).collect();
+            let ids = data.buffers().iter().map(|ids| ids.slice_with_length(offset, len)).collect();
+            data.into_builder().offset(0).buffers(ids).child_data(fields)
+        }
+        _ => {
+            let children = children.map(settled).collect();
+            data.into_builder().child_data(children)
+        }
+    };
+    // SAFETY: the same values as in the data that came, of which only the way to them has changed.
+    unsafe { builder.build_unchecked() }
+}
+
+fn has_struct(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(_) | DataType::Map(..) => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::RunEndEncoded(_, item) => has_struct(item.data_type()),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| has_struct(field.data_type())),
+        DataType::Dictionary(_, values) => has_struct(values),
+        _ => false,
+    }
 }
 
 fn schema_of(schema: &FFI_ArrowSchema) -> std::result::Result<SchemaRef, ArrowError> {

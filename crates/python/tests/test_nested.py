@@ -1,0 +1,51 @@
+"""Nested types keep their values, wherever a slice begins."""
+
+from __future__ import annotations
+
+import random
+
+import pyarrow as pa
+import pytest
+
+import coframe
+
+INT = pa.int64()
+
+
+def _struct(**fields: pa.DataType) -> pa.StructType:
+    return pa.struct(list(fields.items()))
+
+
+NESTED = {
+    "struct in struct": (_struct(f=_struct(g=INT)), lambda i: {"f": {"g": i}}),
+    "with nulls": (_struct(f=_struct(g=INT)), lambda i: None if i % 5 == 0 else {"f": None if i % 3 == 0 else {"g": i}}),
+    "three structs": (_struct(a=_struct(b=_struct(c=INT, t=pa.string()))), lambda i: {"a": {"b": {"c": i, "t": str(i)}}}),
+    "list in struct": (_struct(f=pa.list_(_struct(g=_struct(h=INT)))), lambda i: {"f": [{"g": {"h": i}}] * (i % 3)}),
+    "structs in a list": (pa.list_(_struct(a=_struct(b=INT))), lambda i: [{"a": {"b": i}}] * (i % 3)),
+    "structs in lists of one length": (pa.list_(_struct(g=_struct(h=INT)), 2), lambda i: None if i % 7 == 0 else [{"g": {"h": i}}, {"g": {"h": -i}}]),
+    "lists of one length in one another": (pa.list_(pa.list_(_struct(g=INT), 2), 2), lambda i: [[{"g": i}, {"g": 1}], [{"g": 2}, {"g": i}]]),
+    "a list of one length in structs": (_struct(s=_struct(f=pa.list_(_struct(b=pa.bool_()), 3))), lambda i: {"s": {"f": [{"b": i % 2 == 0}, {"b": True}, None]}}),
+    "map": (pa.map_(pa.string(), _struct(g=_struct(h=INT))), lambda i: [(str(i), {"g": {"h": i}})] * (i % 3)),
+    "map in struct": (_struct(m=_struct(n=pa.map_(pa.string(), _struct(g=INT)))), lambda i: {"m": {"n": [("k", {"g": i})]}}),
+    "views": (_struct(a=_struct(v=pa.string_view())), lambda i: {"a": {"v": f"a text that is out of line {i}" if i % 2 else str(i)}}),
+    "booleans": (_struct(a=_struct(b=pa.bool_())), lambda i: {"a": {"b": [True, False, None][i % 3]}}),
+}
+COLUMNS = {name: pa.array([make(i) for i in range(100)], kind) for name, (kind, make) in NESTED.items()}
+_CODES = pa.array([f"text {i % 7}" for i in range(100)]).dictionary_encode()
+COLUMNS["dictionary in structs"] = pa.StructArray.from_arrays([pa.StructArray.from_arrays([_CODES], ["d"])], ["s"])
+COLUMNS["union of structs"] = pa.UnionArray.from_sparse(
+    pa.array([i % 2 for i in range(100)], pa.int8()), [COLUMNS["struct in struct"], COLUMNS["booleans"]]
+)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_slice_of_nested_columns_has_the_values_of_its_rows(name: str) -> None:
+    table = pa.table({"x": COLUMNS[name]})
+    numbers = random.Random(name)
+    for start, length in [(0, 100), (17, 17), (99, 1), (40, 0), *((numbers.randrange(99), numbers.randrange(1, 60)) for _ in range(20))]:
+        part = table.slice(start, length)
+        frame = coframe.publish(part, "t")
+        assert frame.arrow(views=True).to_pylist() == part.to_pylist(), (start, length)
+        assert frame[3:9].arrow(views=True).to_pylist() == part.slice(3, 6).to_pylist(), (start, length)
+    reader = table.to_reader(max_chunksize=7)
+    assert coframe.publish(reader, "t").arrow().to_pylist() == table.to_pylist()
