@@ -49,10 +49,7 @@ pub(crate) fn stream<'py>(
 }
 
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        let same = column.data_type() == field.data_type();
-        if same { Ok(column.clone()) } else { cast(column, field.data_type()) }
-    });
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| as_type(column, field.data_type()));
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns.collect::<std::result::Result<_, _>>()?, &rows)
 }
@@ -62,22 +59,47 @@ fn classic_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
+fn as_type(column: &ArrayRef, data_type: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
+    if column.data_type() == data_type { Ok(column.clone()) } else { cast(column, data_type) }
+}
+
 fn classic_field(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(classic_type(field.data_type())))
 }
 
 /// The type without views: pyarrow cannot compare, filter or sort them, and pandas' `ArrowDtype` breaks on them.
 fn classic_type(data_type: &DataType) -> DataType {
-    match data_type {
+    with_leaves(data_type, &|leaf| match leaf {
         DataType::Utf8View => DataType::LargeUtf8,
         DataType::BinaryView => DataType::LargeBinary,
-        DataType::List(item) => DataType::List(classic_field(item)),
-        DataType::LargeList(item) => DataType::LargeList(classic_field(item)),
-        DataType::FixedSizeList(item, width) => DataType::FixedSizeList(classic_field(item), *width),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(classic_field).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(classic_field(entries), *sorted),
-        DataType::Dictionary(key, values) => DataType::Dictionary(key.clone(), Box::new(classic_type(values))),
         other => other.clone(),
+    })
+}
+
+/// The type with decimals of 128 bits: Polars has no others, and reads the buffers of narrow ones as if they were these.
+fn polars_type(data_type: &DataType) -> DataType {
+    with_leaves(data_type, &|leaf| match leaf {
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        other => other.clone(),
+    })
+}
+
+/// A type with others in place of those that have no types in them.
+fn with_leaves(data_type: &DataType, leaf: &dyn Fn(&DataType) -> DataType) -> DataType {
+    let with = |field: &FieldRef| {
+        let data_type = with_leaves(field.data_type(), leaf);
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    };
+    match data_type {
+        DataType::List(item) => DataType::List(with(item)),
+        DataType::LargeList(item) => DataType::LargeList(with(item)),
+        DataType::FixedSizeList(item, width) => DataType::FixedSizeList(with(item), *width),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(with).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(with(entries), *sorted),
+        DataType::Dictionary(key, values) => DataType::Dictionary(key.clone(), Box::new(with_leaves(values, leaf))),
+        other => leaf(other),
     }
 }
 
@@ -105,8 +127,8 @@ pub(crate) fn unknown_to_polars(data_type: &DataType) -> Option<&DataType> {
     }
 }
 
-/// One batch as Polars takes it without work in the number of rows: dictionaries whose position is given as their keys,
-/// 128-bit integers under Polars' own format.
+/// One batch as Polars takes it: dictionaries whose position is given as their keys, and 128-bit integers under Polars' own
+/// format, without work in the number of rows; decimals of 32 and 64 bits widened.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Batch {
     batch: RecordBatch,
@@ -115,14 +137,21 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn of(py: Python<'_>, batch: &RecordBatch, keys: &[usize]) -> Result<Self> {
         let columns = batch.columns().iter().zip(batch.schema_ref().fields()).enumerate();
-        let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = columns
-            .map(|(position, (column, field))| match column.as_any_dictionary_opt() {
-                Some(dictionary) if keys.contains(&position) => {
-                    let keys = make_array(dictionary.keys().to_data());
-                    (Arc::new(Field::new(field.name(), keys.data_type().clone(), true)), keys)
-                }
-                _ => (field.clone(), column.clone()),
-            })
+        let columns = columns.map(|(position, (column, field))| match column.as_any_dictionary_opt() {
+            Some(dictionary) if keys.contains(&position) => {
+                let keys = make_array(dictionary.keys().to_data());
+                Ok((Arc::new(Field::new(field.name(), keys.data_type().clone(), true)), keys))
+            }
+            _ => {
+                let data_type = polars_type(field.data_type());
+                let column = as_type(column, &data_type)?;
+                Ok((Arc::new(field.as_ref().clone().with_data_type(data_type)), column))
+            }
+        });
+        let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = py
+            .detach(|| columns.collect::<std::result::Result<Vec<_>, ArrowError>>())
+            .map_err(|e| failed(py, &e))?
+            .into_iter()
             .unzip();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)

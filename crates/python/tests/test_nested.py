@@ -1,14 +1,17 @@
-"""Nested types keep their values, wherever a slice begins."""
+"""Nested and narrow types keep their values, wherever a slice begins."""
 
 from __future__ import annotations
 
+import decimal
 import random
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 import coframe
 
+D = decimal.Decimal
 INT = pa.int64()
 
 
@@ -49,3 +52,33 @@ def test_a_slice_of_nested_columns_has_the_values_of_its_rows(name: str) -> None
         assert frame[3:9].arrow(views=True).to_pylist() == part.slice(3, 6).to_pylist(), (start, length)
     reader = table.to_reader(max_chunksize=7)
     assert coframe.publish(reader, "t").arrow().to_pylist() == table.to_pylist()
+
+
+DECIMALS = [D("1.1"), D("-2.2"), None, D("3333.3")]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal32(5, 1), pa.decimal64(5, 1), pa.decimal64(18, 1), pa.decimal128(5, 1)], ids=str)
+def test_a_narrow_decimal_has_its_values_in_polars(kind: pa.DataType) -> None:
+    flat = pa.array(DECIMALS, kind)
+    table = pa.table(
+        {
+            "flat": flat,
+            "list": pa.array([[value] for value in DECIMALS], pa.list_(kind)),
+            "pairs": pa.array([[value, value] for value in DECIMALS], pa.list_(kind, 2)),
+            "struct": pa.array([{"f": {"g": value}} for value in DECIMALS], _struct(f=_struct(g=kind))),
+            "map": pa.array([[("k", value)] for value in DECIMALS], pa.map_(pa.string(), kind)),
+        }
+    )
+    for part in (table, table.slice(1), table.slice(0, 0)):
+        frame = coframe.publish(part, "t")
+        expected = part.select(["flat"]).to_pylist()
+        for df in (frame.polars(), frame.lazy().collect()):
+            assert df.select("flat").to_dicts() == expected
+            assert df["list"].to_list() == part["list"].to_pylist() and df["struct"].to_list() == part["struct"].to_pylist()
+            assert df["pairs"].to_list() == part["pairs"].to_pylist()
+            assert df["map"].to_arrow().to_pylist() == part["map"].to_pylist()
+        assert frame["flat"].polars().dtype == pl.Decimal(kind.precision, 1)
+        assert frame.arrow().select(["flat", "list"]).equals(part.select(["flat", "list"]))
+    note = coframe.publish(table, "t").explain()
+    assert all(("widened to 128 bits" in (note[name].polars or "")) == (kind.bit_width < 128) for name in ("flat", "list", "struct"))
+    assert "40583" not in coframe.open("t")._repr_html_()
