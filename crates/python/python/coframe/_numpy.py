@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 def columns(table: dict[Any, Any]) -> Columns:
     """A dict of numpy arrays (or of what numpy makes arrays of) as a table; shares what lies in memory as Arrow wants it."""
+    from ._tables import refuse_nuls
+
     np = _packages.need("numpy", "publishing a dict of arrays")
     if not table:
         raise InvalidError("a dict without columns: expected an array for each column")
     for name in table:
         if not isinstance(name, str):
             raise InvalidError(f"a column named {name!r}, of type {type(name).__name__}: expected a text")
+    refuse_nuls(table)
     prepared = [_prepare(np, name, _array(np, name, values)) for name, values in table.items()]
     lengths = {column[0]: rows for column, rows in prepared}
     if len(set(lengths.values())) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import _packages
@@ -18,12 +18,15 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, str | None]:
     if kind == "polars":
         return *_polars(table), kind
     if kind == "pandas":
-        return _pandas(table), None, kind
+        table = _pandas(table)
+        refuse_nuls(_arrow_names(table.schema))
+        return table, None, kind
     if isinstance(table, dict):
         from ._numpy import columns
 
         return columns(table), None, "numpy"
     if kind is not None:
+        refuse_nuls(_names(table))
         return table, None, kind
     found = f"{type(table).__module__}.{type(table).__qualname__}"
     raise InvalidError(
@@ -36,15 +39,47 @@ def _polars(table: Any) -> tuple[Any, Iterator[Any] | None]:
     import polars as pl
 
     if isinstance(table, pl.DataFrame):
-        for name, dtype in table.schema.items():
-            _refuse_objects(pl, name, dtype)
+        _check_schema(pl, table.schema)
         return table, None
     schema = table.collect_schema()
-    for name, dtype in schema.items():
-        _refuse_objects(pl, name, dtype)
+    _check_schema(pl, schema)
     if hasattr(table, "collect_batches"):
         return pl.DataFrame(schema=schema), iter(table.collect_batches(maintain_order=True, engine="streaming"))
     return table.collect(engine="streaming"), None
+
+
+def refuse_nuls(names: Iterable[Any]) -> None:
+    """The C data interface, which tables cross by, ends a name at its first NUL; Polars ends the process."""
+    for name in names:
+        if "\0" in str(name):
+            raise InvalidError(f"the name `{repr(str(name))[1:-1]:.100}` of a column or field has a NUL in it: rename it")
+
+
+def _names(table: Any) -> Iterable[Any]:
+    """The names of what is no table of Polars or pandas, as far as they can be seen."""
+    if _packages.is_a(table, "pyarrow", "Table", "RecordBatch", "RecordBatchReader"):
+        return _arrow_names(table.schema)
+    if _packages.is_a(table, "duckdb", "DuckDBPyRelation"):
+        return list(table.columns)
+    return ()
+
+
+def _arrow_names(fields: Any) -> Iterator[str]:
+    for field in fields:
+        yield field.name
+        kind = field.type
+        # A dictionary has its values beside its fields.
+        kind = getattr(kind, "value_type", kind) if kind.num_fields == 0 else kind
+        if kind.num_fields and hasattr(kind, "field"):
+            yield from _arrow_names(kind.field(position) for position in range(kind.num_fields))
+
+
+def _check_schema(pl: Any, schema: Any) -> None:
+    for name, dtype in schema.items():
+        refuse_nuls([name])
+        _refuse_objects(pl, name, dtype)
+        for inner in (dtype, *_inner(dtype)):
+            refuse_nuls(field.name for field in getattr(inner, "fields", ()))
 
 
 def _refuse_objects(pl: Any, name: str, dtype: Any) -> None:
@@ -58,6 +93,8 @@ def _refuse_objects(pl: Any, name: str, dtype: Any) -> None:
 def _inner(dtype: Any) -> Iterator[Any]:
     inner = getattr(dtype, "inner", None)
     children = [inner] if inner is not None else [field.dtype for field in getattr(dtype, "fields", ())]
+    if type(dtype).__name__ == "Map":
+        children += [dtype.key, dtype.value]
     for child in children:
         yield child
         yield from _inner(child)
