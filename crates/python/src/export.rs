@@ -116,7 +116,13 @@ pub(crate) fn unknown_to_polars(data_type: &DataType) -> Option<&DataType> {
         | DataType::Decimal256(..)
         | DataType::Interval(_)
         | DataType::ListView(_)
-        | DataType::LargeListView(_) => Some(data_type),
+        | DataType::LargeListView(_)
+        // On these its import panics.
+        | DataType::FixedSizeList(_, 0)
+        | DataType::FixedSizeBinary(0)
+        | DataType::Decimal32(_, ..0)
+        | DataType::Decimal64(_, ..0)
+        | DataType::Decimal128(_, ..0) => Some(data_type),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)

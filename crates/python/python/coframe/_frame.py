@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from . import _packages, _pandas, _polars
 from . import _numpy as _numpy_out
 from ._coframe import Frame as _Native
-from ._errors import ClosedError, ColumnNotFoundError, InvalidError
+from ._errors import ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
 from ._lifetime import told_of_session
 from ._tables import KIND
@@ -256,11 +256,18 @@ class Frame:
         )
 
     def _repr_html_(self) -> str:
+        try:
+            part = self[:10]
+        except Error as error:
+            return f"<p>{html.escape(repr(self))}</p><p>{html.escape(str(error))}</p>"
         head = f"<p>{html.escape(repr(self))}</p>"
-        part = self[:10]
         for package, method in (("polars", part.polars), ("pandas", part.pandas)):
             if _packages.installed(package):
-                return f"{head}{method()._repr_html_()}"
+                try:
+                    return f"{head}{method()._repr_html_()}"
+                except Exception:
+                    # It cannot take these types: the next one may.
+                    continue
         rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(kind)}</td></tr>" for name, kind in self.schema.items())
         return f"{head}<table><tr><th>column</th><th>type</th></tr>{rows}</table>"
 

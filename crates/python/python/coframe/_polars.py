@@ -34,6 +34,13 @@ def data_frame(native: Native, known: dict[int, Any]) -> Any:
     for name, unknown in zip(native.columns, native.unknown_to_polars(), strict=True):
         if unknown is not None:
             raise UnsupportedError(f"column `{name}` is not for Polars, {_unknown(unknown)}; take .arrow(), or other columns")
+    try:
+        return _imported(pl, native, known)
+    except pl.exceptions.PanicException as error:
+        raise UnsupportedError(f"Polars cannot take the frame `{native.name}`: {error}; take .arrow(), or other columns") from error
+
+
+def _imported(pl: Any, native: Native, known: dict[int, Any]) -> Any:
     keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
     df = _physical(pl, native, keys)
     if unread := [key for key in keys if key.position not in known]:
