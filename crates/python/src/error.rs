@@ -1,6 +1,10 @@
 //! Which exception an error of the library becomes: the classes of `coframe._errors`, which mirror its predicates.
 
-use std::{error::Error as _, io};
+use std::{
+    error::Error as _,
+    io,
+    panic::{self, AssertUnwindSafe},
+};
 
 use arrow::error::ArrowError;
 use coframe::Error;
@@ -96,4 +100,12 @@ fn python_cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
 /// An exception on its way through a reader of record batches.
 pub(crate) fn through_arrow(error: PyErr) -> ArrowError {
     ArrowError::ExternalError(Box::new(error))
+}
+
+/// Calls `call`; the text of a panic in it is its error, since a panic crosses Python as no `Exception`.
+pub(crate) fn unpanicked<R>(call: impl FnOnce() -> R) -> std::result::Result<R, String> {
+    panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("coframe has a defect, please report it: {}", text.unwrap_or("a panic without a text"))
+    })
 }

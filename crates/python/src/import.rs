@@ -14,12 +14,13 @@ use arrow::{
     ffi_stream::FFI_ArrowArrayStream,
 };
 use pyo3::{
+    exceptions::PyKeyboardInterrupt,
     prelude::*,
     types::{PyCapsule, PyIterator, PyTuple},
 };
 
 use crate::{
-    error::{Result, exception, through_arrow},
+    error::{Result, exception, through_arrow, unpanicked},
     numpy::Columns,
 };
 
@@ -143,7 +144,13 @@ impl Iterator for Stream {
         // SAFETY: the callback of a stream that is not released (it is this struct's), on it and on an empty array.
         let code = unsafe { get_next(&raw mut self.stream, &raw mut array) };
         if code != 0 {
-            return Some(Err(ArrowError::CDataInterface(last_error(&mut self.stream, code))));
+            let text = last_error(&mut self.stream, code);
+            // The exceptions of a source in Python come as texts, and this one belongs to whoever pressed Ctrl-C.
+            if text.trim_end().lines().any(|line| line == "KeyboardInterrupt" || line.ends_with(": KeyboardInterrupt"))
+            {
+                return Some(Err(through_arrow(PyKeyboardInterrupt::new_err(()))));
+            }
+            return Some(Err(ArrowError::CDataInterface(text)));
         }
         (!array.is_released()).then(|| batch_of(array, &self.schema))
     }
@@ -193,7 +200,7 @@ fn batch_of(mut array: FFI_ArrowArray, schema: &SchemaRef) -> std::result::Resul
     // SAFETY: the array came with the schema that this type was read from; `_pli128` and `_plu128` are 16 bytes a value, as
     // FixedSizeBinary(16) is. That the values are valid is what every exporter of the C data interface promises.
     let data = unsafe { from_ffi_and_data_type(array, DataType::Struct(schema.fields().clone())) }?;
-    let array = make_array(settled(data));
+    let array = unpanicked(|| make_array(settled(data))).map_err(ArrowError::CDataInterface)?;
     let columns: &StructArray = array.as_struct();
     if columns.null_count() > 0 {
         let message = "an array of structs of which some are null: expected a table, whose rows are never null";

@@ -7,7 +7,7 @@ use std::{
 
 use pyo3::prelude::*;
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, exception, unpanicked};
 
 /// How long a wait that asks nobody goes on before signal handlers have their turn.
 const SLICE: Duration = Duration::from_millis(50);
@@ -23,10 +23,11 @@ pub(crate) fn detached<R: Send, E: Into<Failure> + Send>(
     py: Python<'_>,
     call: impl FnOnce() -> std::result::Result<R, E> + Send,
 ) -> Result<R> {
-    let result = py.detach(|| coframe::interruptible(is_interrupted, call));
-    match RAISED.take() {
-        Some(raised) => Err(raised.into()),
-        None => result.map_err(Into::into),
+    let result = py.detach(|| unpanicked(|| coframe::interruptible(is_interrupted, call)));
+    match (RAISED.take(), result) {
+        (Some(raised), _) => Err(raised.into()),
+        (None, Ok(result)) => result.map_err(Into::into),
+        (None, Err(panic)) => Err(exception(py, "Error", &panic).into()),
     }
 }
 

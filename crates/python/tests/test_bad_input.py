@@ -70,15 +70,15 @@ def test_a_stream_that_was_read_before_is_refused() -> None:
         coframe.publish(Once(), "t")
 
 
-def test_an_exception_of_a_reader_is_an_error_that_has_its_message() -> None:
+def test_an_exception_of_a_reader_is_the_cause_of_an_error_that_has_its_message() -> None:
     def batches() -> object:
         yield pa.record_batch({"x": [1]})
         raise RuntimeError("the source is dry")
 
     reader = pa.RecordBatchReader.from_batches(pa.schema([("x", pa.int64())]), batches())
-    with pytest.raises(coframe.Error, match="the source is dry"):
+    with pytest.raises(coframe.Error, match="could not read the next batch: RuntimeError: the source is dry") as caught:
         coframe.publish(reader, "t")
-    assert coframe.ls() == []
+    assert isinstance(caught.value.__cause__, RuntimeError) and coframe.ls() == []
 
 
 def test_a_closed_store_says_so() -> None:

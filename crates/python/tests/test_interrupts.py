@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import coframe
@@ -164,3 +165,23 @@ def test_a_handler_that_runs_while_a_session_begins_may_make_cells(store: cofram
         control.close()
     assert [int(pickle.loads(pickle.dumps(counter))) for counter in made] == [1, 2]
     assert len(os.listdir(os.path.join(store.path, "sessions"))) == 1
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["a reader", "a stream"])
+def test_ctrl_c_in_a_generator_of_batches_is_itself(wrapped: bool) -> None:
+    def batches() -> Iterator[Any]:
+        yield pa.record_batch({"x": [1]})
+        os.kill(os.getpid(), signal.SIGINT)
+        yield pa.record_batch({"x": [2]})
+
+    reader: Any = pa.RecordBatchReader.from_batches(pa.schema([("x", pa.int64())]), batches())
+    if wrapped:
+
+        class Stream:
+            def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+                return found.__arrow_c_stream__()
+
+        found, reader = reader, Stream()
+    with pytest.raises(KeyboardInterrupt):
+        coframe.publish(reader, "t")
+    assert coframe.ls() == []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import _packages
-from ._errors import InvalidError, UnsupportedError
+from ._errors import Error, InvalidError, UnsupportedError
 
 #: Key in the metadata of a frame that came from Python: the kind of table that it was. Its user's keys are others.
 KIND = "coframe.python"
@@ -27,6 +27,8 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, str | None]:
         return columns(table), None, "numpy"
     if kind is not None:
         refuse_nuls(_names(table))
+        if _packages.is_a(table, "pyarrow", "RecordBatchReader"):
+            return *_batches(table), kind
         return table, None, kind
     found = f"{type(table).__module__}.{type(table).__qualname__}"
     raise InvalidError(
@@ -62,6 +64,23 @@ def _names(table: Any) -> Iterable[Any]:
     if _packages.is_a(table, "duckdb", "DuckDBPyRelation"):
         return list(table.columns)
     return ()
+
+
+def _batches(reader: Any) -> tuple[Any, Iterator[Any]]:
+    """Through Python, since exceptions of its source cross Arrow's C interface as texts, `KeyboardInterrupt` too."""
+    pa = _packages.need("pyarrow", "publishing a RecordBatchReader")
+
+    def batches() -> Iterator[Any]:
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except Exception as error:
+                raise Error(f"could not read the next batch: {type(error).__name__}: {error}") from error
+            yield batch
+
+    return pa.Table.from_batches([], reader.schema), batches()
 
 
 def _arrow_names(fields: Any) -> Iterator[str]:
