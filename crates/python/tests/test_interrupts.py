@@ -185,3 +185,37 @@ def test_ctrl_c_in_a_generator_of_batches_is_itself(wrapped: bool) -> None:
     with pytest.raises(KeyboardInterrupt):
         coframe.publish(reader, "t")
     assert coframe.ls() == []
+
+
+def segments(store: coframe.Store) -> list[str]:
+    return [file for _, _, files in os.walk(os.path.join(store.path, "sessions")) for file in files if "@" in file]
+
+
+@contextmanager
+def store_held(store: coframe.Store) -> Iterator[None]:
+    with open(os.path.join(store.path, "store")) as control:
+        fcntl.flock(control, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_free_that_was_interrupted_frees_when_it_is_called_again(store: coframe.Store) -> None:
+    shared = coframe.share(pl.DataFrame({"x": [1]}))
+    with store_held(store):
+        interrupted(shared.free)
+    assert len(segments(store)) == 1
+    shared.free()
+    assert segments(store) == []
+    shared.free()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_frame_whose_end_was_interrupted_goes_at_the_next_share(store: coframe.Store) -> None:
+    shared = [coframe.share(pl.DataFrame({"x": [1]}))]
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with store_held(store):
+        timer.start()
+        shared.clear()
+        timer.join()
+    assert len(segments(store)) == 1
+    other = coframe.share(pl.DataFrame({"x": [2]}))
+    assert len(segments(store)) == 1 and len(other) == 1

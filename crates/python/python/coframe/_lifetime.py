@@ -7,11 +7,11 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from . import _coframe
-from ._errors import NotFoundError
+from ._errors import Error, NotFoundError
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -28,6 +28,7 @@ def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
     """A session itself, or this process's own session in a store, begun at the first call."""
     from ._store import Session, native_of
 
+    _remove_left()
     native = native_of(store)
     if isinstance(store, Session):
         return native
@@ -78,6 +79,8 @@ def _after_fork() -> None:
     global _lock
     # Another thread of the parent may have held it.
     _lock = threading.RLock()
+    # The parent's to remove.
+    _left.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -98,10 +101,11 @@ class Lifetime:
         self._pinned = True
 
     def end(self) -> None:
-        """Removes the name. In a forked child it does nothing."""
-        remove, self._remove = self._remove, None
+        """Removes the name; again after a call that was interrupted. In a forked child it does nothing."""
+        remove = self._remove
         if remove is not None and self._process == os.getpid():
             remove()
+        self._remove = None
 
     def __del__(self) -> None:
         # At the end of the interpreter the session takes all of its names away.
@@ -110,3 +114,23 @@ class Lifetime:
                 self.end()
             except Exception:
                 pass
+            except BaseException:
+                # Ctrl-C, which the interpreter reports and forgets.
+                if self._remove is not None:
+                    _left.append(self._remove)
+                raise
+
+
+#: What interrupted finalizers have left.
+_left: list[Callable[[], object]] = []
+
+
+def _remove_left() -> None:
+    while _left:
+        remove = _left[-1]
+        try:
+            remove()
+        except Error:
+            pass
+        with suppress(ValueError):
+            _left.remove(remove)
