@@ -92,3 +92,16 @@ def test_a_session_ends_with_its_block(store: coframe.Store) -> None:
     with pytest.raises(coframe.NotFoundError, match="ends with its process: that process has ended, or freed it"):
         len(coframe.Frame(frame.handle))
     assert len(frame) == 1
+
+
+def test_a_frame_is_the_same_key_after_it_was_freed() -> None:
+    shared, other = coframe.share(pa.table({"x": [1]})), coframe.share(pa.table({"x": [1]}))
+    before, seen = hash(shared), {shared: 1, other: 2}
+    untouched = coframe.share(pa.table({"x": [1]}))
+    for frame in (shared, untouched):
+        frame.free()
+        frame.free()
+    assert hash(shared) == before and seen[shared] == 1 and shared != other and untouched == untouched
+    assert len({shared, other, untouched}) == 3
+    with pytest.raises(coframe.ClosedError):
+        shared.handle

@@ -44,6 +44,8 @@ class Frame:
 
     def __init__(self, handle: str) -> None:
         """A frame that opens what a handle names, at its first use."""
+        if not isinstance(handle, str):
+            raise InvalidError(f"a frame of {handle!r}: expected the text of a handle")
         self._native: _Native | None = None
         self._text: str | None = handle
         self._lifetime: Lifetime | None = None
@@ -60,10 +62,11 @@ class Frame:
 
     def _open(self) -> _Native:
         if self._native is None:
-            if self._freed or self._text is None:
+            if self._freed:
                 raise ClosedError("the frame was freed: share it again, or keep it until nobody uses it")
-            with told_of_session(self._text):
-                self._native = _Native.of_handle(self._text)
+            text = self._identity()
+            with told_of_session(text):
+                self._native = _Native.of_handle(text)
         return self._native
 
     # What it is.
@@ -81,12 +84,13 @@ class Frame:
     @property
     def handle(self) -> str:
         """The text that opens this frame, or this part of one, in another process: ``coframe.Frame(text)``."""
-        if self._text is None:
-            self._text = self._open().handle
+        if self._freed:
+            self._open()
+        text = self._identity()
         if self._lifetime is not None:
             # Whoever has the text may open the frame at any time.
             self._lifetime.pin()
-        return self._text
+        return text
 
     @property
     def columns(self) -> list[str]:
@@ -151,8 +155,10 @@ class Frame:
                 raise InvalidError(f"the row range {start}:{end}:{step}: expected a step of 1")
             return Frame._of(native.slice(start, max(start, end)), self._lifetime)
         if isinstance(key, (list, tuple)) and all(isinstance(name, str) for name in key):
-            for name in key:
+            for position, name in enumerate(key):
                 self._position(name)
+                if name in key[:position]:
+                    raise InvalidError(f"frame[{key!r}]: column `{name}` is there twice")
             index = [name for name in _pandas.index_columns(native) if name not in key and name in native.columns]
             return Frame._of(native.select([*key, *index]), self._lifetime)
         raise InvalidError(f"frame[{key!r}]: expected a column's name, a list of names or a range of rows")
@@ -238,7 +244,10 @@ class Frame:
         return hash(self._identity())
 
     def _identity(self) -> str:
-        return self._text if self._text is not None else self._open().handle
+        if self._text is None:
+            # Not as the property: nobody gets the text, and it stays what it is when the frame is freed.
+            self._text = self._open().handle
+        return self._text
 
     def __dask_tokenize__(self) -> str:
         return self._identity()
@@ -317,7 +326,7 @@ class Column:
 
     def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
         """A Series of pandas, with the index of its frame."""
-        return self._frame[[self.name]].pandas(dtypes=dtypes, views=views)[self.name]
+        return _pandas.series(self._frame[[self.name]]._open(), self.name, dtypes, views)
 
     def _alone(self) -> _Native:
         return self._frame._open().select([self.name])

@@ -29,6 +29,9 @@ class SharedFrame(Frame):
 
     def free(self) -> None:
         """Takes the frame away. Workers that have it open, and arrays made from it, keep their memory."""
+        if self._native is not None:
+            # Its hash stays what it was.
+            self._identity()
         if self._lifetime is not None:
             self._lifetime.end()
         self._native, self._freed, self._known = None, True, {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _packages
 from ._errors import Error, InvalidError, UnsupportedError
+from ._pandas import with_own_index
 
 #: Key in the metadata of a frame that came from Python: the kind of table that it was. Its user's keys are others.
 KIND = "coframe.python"
@@ -14,6 +15,11 @@ KIND = "coframe.python"
 
 def source(table: Any) -> tuple[Any, Iterator[Any] | None, str | None]:
     """The table as an exporter of Arrow data, the tables that follow it, and its kind."""
+    from ._frame import Frame
+
+    if isinstance(table, Frame):
+        native = table._open()
+        return with_own_index(native), None, native.metadata.get(KIND)
     kind = _packages.kind(table)
     if kind == "polars":
         return *_polars(table), kind
