@@ -58,6 +58,26 @@ def test_a_table_that_cannot_be_published_names_what_is_wrong(table: object, kin
     assert coframe.ls() == []
 
 
+BIG = 2**60 + 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pl.Series([BIG, None]), pd.Series([BIG, None], dtype="Int64"), pa.array([BIG, None]), pa.chunked_array([[BIG, None]]), [BIG, 0.5], [[BIG, 0.5]], [2**63 + 1, -1], [np.int64(BIG), 0.5]],
+    ids=["polars", "pandas", "pyarrow", "chunks", "list", "lists", "two signs", "numpy's own"],
+)
+def test_an_integer_that_numpy_would_round_is_refused(values: object) -> None:
+    with pytest.raises(coframe.UnsupportedError, match="column `a` holds integers that numpy makes floats of: row 0 is [0-9]*, and would become"):
+        coframe.publish({"a": values}, "t")
+    whole = np.ma.masked_array([BIG, 0], [False, True])
+    assert coframe.publish({"a": whole}, "t").polars()["a"].to_list() == [BIG, None]
+
+
+@pytest.mark.parametrize("values", [[1, 2.5], pl.Series([1, None]), pd.Series([1.5, 2.0]), pa.array([1, 2.5]), [[1, 2], [3, 0.5]]], ids=repr)
+def test_an_integer_that_a_float_holds_is_a_float(values: object) -> None:
+    assert coframe.publish({"a": values}, "t")["a"].numpy().ravel()[0] in (1, 1.5)
+
+
 def test_a_stream_that_was_read_before_is_refused() -> None:
     class Once:
         capsule = pa.table({"x": [1]}).__arrow_c_stream__()
@@ -160,6 +180,10 @@ def test_names_columns_and_ranges_are_checked() -> None:
         frame[["x", "y"]]
     with pytest.raises(coframe.ColumnNotFoundError, match="there is no column `y` in the frame; it has x"):
         frame.explain()["y"]
+    with pytest.raises(coframe.InvalidError, match="column `x` is there twice"):
+        frame[["x", "x"]]
+    with pytest.raises(coframe.InvalidError, match="a frame of None: expected the text of a handle"):
+        coframe.Frame(None)  # type: ignore[arg-type]
     with pytest.raises(coframe.InvalidError, match="expected a step of 1"):
         frame[::2]
     with pytest.raises(coframe.InvalidError, match="expected a column's name"):

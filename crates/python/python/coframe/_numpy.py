@@ -41,7 +41,25 @@ def _array(np: Any, name: str, values: Any) -> Any:
                     f"column `{name}` holds values of several types: row {row} is a {type(value).__name__}, and others are "
                     f"{kind.__name__}; give it one type"
                 )
+    if array.dtype.kind == "f" and not isinstance(values, np.ndarray):
+        _check_integers(np, name, values, array)
     return array
+
+
+def _check_integers(np: Any, name: str, values: Any, floats: Any) -> None:
+    """Numpy makes floats of integers beside nulls, beside floats, and where one is below zero and one above all of int64."""
+    kind = str(getattr(values, "dtype", getattr(values, "type", ""))).lower()
+    if "float" in kind or "double" in kind:
+        return
+    listed = next((getattr(values, method)() for method in ("to_pylist", "to_list") if hasattr(values, method)), values)
+    for row, value in enumerate(listed):
+        pairs = zip(value, floats[row], strict=True) if floats.ndim == 2 else [(value, floats[row])]
+        for one, found in pairs:
+            if isinstance(one, (int, np.integer)) and int(found) != int(one):
+                raise UnsupportedError(
+                    f"column `{name}` holds integers that numpy makes floats of: row {row} is {one}, and would become {found}; "
+                    "give it one dtype of integers, nulls as a numpy.ma.MaskedArray"
+                )
 
 
 def _prepare(np: Any, name: str, array: Any) -> tuple[tuple[Any, ...], int]:
