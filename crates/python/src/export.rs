@@ -39,7 +39,11 @@ pub(crate) fn stream<'py>(
     let schema = if classic { classic_schema(frame.schema()) } else { frame.schema().clone() };
     let fields = schema.fields().clone();
     let field = Field::new_struct("", fields.clone(), false).with_metadata(schema.metadata().clone());
-    let batches = py.detach(|| frame.batches().to_vec());
+    let mut batches = py.detach(|| frame.batches().to_vec());
+    if batches.is_empty() && fields.iter().any(|field| field.data_type().to_string().contains("ListView")) {
+        // pyarrow ends the process where it finds no chunk of such a column.
+        batches.push(RecordBatch::new_empty(frame.schema().clone()));
+    }
     let arrays = batches.into_iter().map(move |batch| {
         let batch = if classic { conform(&batch, &schema)? } else { batch };
         Ok(Arc::new(StructArray::from(batch)) as ArrayRef)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -105,3 +107,14 @@ def test_a_frame_is_the_same_key_after_it_was_freed() -> None:
     assert len({shared, other, untouched}) == 3
     with pytest.raises(coframe.ClosedError):
         shared.handle
+
+
+def test_a_column_of_list_views_without_rows_has_an_array_without_rows() -> None:
+    code = (
+        "import coframe, pyarrow as pa\n"
+        "for kind in (pa.list_view(pa.int64()), pa.large_list_view(pa.string()), pa.list_(pa.list_view(pa.int64()))):\n"
+        "    frame = coframe.publish(pa.table({'x': pa.array([], kind)}), 't')\n"
+        "    print(len(frame['x'].numpy()), frame.pandas(dtypes='numpy').shape, frame.pandas().shape, '<table' in frame._repr_html_())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stdout == "0 (0, 1) (0, 1) True\n" * 3, found.stderr[-500:]
