@@ -73,8 +73,18 @@ fn of_library(py: Python<'_>, error: &Error) -> PyErr {
         "Error"
     };
     // Its Debug form is the message followed by its sources.
-    exception(py, class, &format!("{error:?}"))
+    let message = IN_PYTHON.iter().fold(format!("{error:?}"), |text, (rust, python)| text.replace(rust, python));
+    exception(py, class, &message)
 }
+
+/// What the library's messages advise in the words of Rust, and what that is in Python.
+const IN_PYTHON: [(&str, &str); 5] = [
+    ("take it with `lock_poisoned`, mend it and `clear_poison`", "call `.mend()`, set it right, and `.release()` it"),
+    ("drop the first guard before", "release it before, or use what is held"),
+    ("change it through the transaction", "return the new value from the function, and set other keys before or after"),
+    ("a key of `String`", "a key"),
+    (", as `Frame::handle` writes it", ", as the `handle` of a frame is"),
+];
 
 /// An exception of the package, for what this module finds by itself.
 pub(crate) fn exception(py: Python<'_>, class: &str, message: &str) -> PyErr {

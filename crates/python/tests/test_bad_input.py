@@ -110,7 +110,7 @@ def test_a_closed_store_says_so() -> None:
             call()
     session = coframe.Session()
     session.close()
-    with pytest.raises(coframe.ClosedError):
+    with pytest.raises(coframe.ClosedError, match="the session has ended: begin a new one"):
         session.ls()
     with pytest.raises(TypeError, match="a session cannot be pickled"):
         pickle.dumps(coframe.Session())
@@ -193,6 +193,54 @@ def test_names_columns_and_ranges_are_checked() -> None:
     with pytest.raises(TypeError):
         iter(frame)
     assert (len(frame[5:]), len(frame[-2:]), len(frame[2:1]), len(frame[:])) == (0, 2, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": None}, "name=None: expected a text"),
+        ({"if_version": -1}, "if_version=-1: expected a version, None or coframe.ANY"),
+        ({"if_version": "1"}, "if_version='1': expected a version"),
+        ({"keep": -1}, "keep=-1: expected a number of versions"),
+        ({"keep": 1.5}, "keep=1.5: expected a number of versions"),
+        ({"batch_rows": -1}, "batch_rows=-1: expected a number of rows"),
+        ({"layout": None}, "layout=None: expected a text"),
+        ({"metadata": ["a"]}, "metadata=.*: expected a dict of texts"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_an_argument_of_a_publish_that_cannot_be_is_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(coframe.InvalidError, match=message):
+        coframe.publish(pa.table({"x": [1]}), **{"name": "t", **arguments})  # type: ignore[arg-type]
+    assert coframe.ls() == []
+
+
+def test_names_and_versions_that_cannot_be_are_named() -> None:
+    for call in (lambda: coframe.open(None), lambda: coframe.remove(None)):  # type: ignore[arg-type]
+        with pytest.raises(coframe.InvalidError, match="name=None: expected a text"):
+            call()
+    with pytest.raises(coframe.InvalidError, match="version=-1: expected a version"):
+        coframe.open("t", version=-1)
+    with pytest.raises(coframe.InvalidError, match="a barrier for 0 parties: expected at least one"):
+        coframe.Barrier(0)
+    with pytest.raises(coframe.InvalidError, match="a semaphore of -1 permits: expected none or more"):
+        coframe.Semaphore(-1)
+
+
+def test_advice_is_in_the_words_of_python() -> None:
+    subprocess.run([sys.executable, "-c", "import coframe, os; coframe.Lock(name='l').acquire(); os._exit(0)"], check=True)
+    lock, shared = coframe.Lock(name="l"), coframe.Dict()
+    with pytest.raises(coframe.PoisonedError, match=r"call `\.mend\(\)`"):
+        lock.acquire()
+    lock.mend()
+    with pytest.raises(coframe.InvalidError, match="release it before"):
+        lock.acquire()
+    with pytest.raises(coframe.InvalidError, match="return the new value from the function"):
+        shared.change("a", lambda _: shared.update(b=1))
+    with pytest.raises(coframe.InvalidError, match="^a key: it takes [0-9]* bytes"):
+        shared["k" * 1000] = 1
+    with pytest.raises(coframe.InvalidError, match="as the `handle` of a frame is"):
+        len(coframe.Frame("nonsense"))
 
 
 def test_publishing_on_condition_finds_another_version() -> None:

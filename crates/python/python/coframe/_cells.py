@@ -324,6 +324,8 @@ class Barrier(Cell[_coframe.Barrier]):
     """A point that a number of processes reach together. When one of them dies, it breaks for all."""
 
     def __init__(self, parties: int, *, name: str | None = None, store: StoreLike = None) -> None:
+        if operator.index(parties) < 1:
+            raise InvalidError(f"a barrier for {parties} parties: expected at least one")
         super().__init__(self._maker(parties), name, store)
         if self.parties != parties:
             raise InvalidError(f"the barrier `{name}` is for {self.parties} parties: expected {parties}")
@@ -352,6 +354,8 @@ class Semaphore(Cell[_coframe.Semaphore]):
     """A number of permits. Those of a process that dies come back."""
 
     def __init__(self, value: int = 1, *, name: str | None = None, store: StoreLike = None) -> None:
+        if operator.index(value) < 0:
+            raise InvalidError(f"a semaphore of {value} permits: expected none or more")
         super().__init__(self._maker(value), name, store)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,15 +119,23 @@ class Store:
         strings as the table has them ("source"), as views for Polars ("views"), or as offsets ("classic"). ``if_version``:
         publish only if this is the latest version (``None``: only if the name is free). ``batch_rows``: rows of a record batch.
         """
+        native = self._open()
+        _check_text("name", name)
+        _check_text("layout", layout)
+        _check_number("keep", keep, "a number of versions", 2**32)
+        if if_version is not None and not isinstance(if_version, AnyVersion):
+            _check_number("if_version", if_version, "a version, None or coframe.ANY")
+        if batch_rows is not None:
+            _check_number("batch_rows", batch_rows, "a number of rows")
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise InvalidError(f"metadata={metadata!r:.100}: expected a dict of texts")
         exporter, rest, kind = _tables.source(table)
-        if not isinstance(keep, int) or not 0 <= keep < 2**32:
-            raise InvalidError(f"keep={keep!r}: expected a number of versions")
         pairs = [(str(key), str(value)) for key, value in (metadata or {}).items()]
         if kind is not None:
             pairs.append((_tables.KIND, kind))
         # Rust's Option<Option<u64>>: nothing, or a condition.
         condition: tuple[int | None] | None = None if isinstance(if_version, AnyVersion) else (if_version,)
-        native = self._open().publish(
+        frame = native.publish(
             name,
             exporter,
             rest,
@@ -136,7 +145,7 @@ class Store:
             if_version=condition,
             batch_rows=batch_rows,
         )
-        return Frame._of(native)
+        return Frame._of(frame)
 
     def import_file(
         self, path: str | os.PathLike[str], name: str, *, keep: int = 0, layout: Layout = "source"
@@ -149,6 +158,9 @@ class Store:
 
         ``columns``: only these, as ``frame[columns]`` has them.
         """
+        _check_text("name", name)
+        if version is not None:
+            _check_number("version", version, "a version")
         frame = Frame._of(self._open().open(name, version))
         return frame if columns is None else frame[list(columns)]
 
@@ -168,6 +180,7 @@ class Store:
 
     def remove(self, name: str) -> bool:
         """Takes a name away, with all its versions; ``False`` when there was none. Whoever has it open keeps it."""
+        _check_text("name", name)
         return self._open().remove(name)
 
     def wait(self, name: str, newer_than: int = 0, timeout: float | None = None) -> int | None:
@@ -202,6 +215,16 @@ class Store:
 
     def _where(self) -> str | None:
         return None if self._native is None else self.path
+
+
+def _check_text(what: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InvalidError(f"{what}={value!r:.100}: expected a text")
+
+
+def _check_number(what: str, value: Any, expected: str, end: int = 2**64) -> None:
+    if not hasattr(value, "__index__") or not 0 <= operator.index(value) < end:
+        raise InvalidError(f"{what}={value!r:.100}: expected {expected}")
 
 
 def _time(seconds: float | None) -> datetime | None:
@@ -243,6 +266,11 @@ class Session(Store):
         """Ends the session: its names go, and whoever has a frame open keeps it. In a forked child it removes nothing."""
         self._native = None
         self._session.end()
+
+    def _open(self) -> _coframe.Store:
+        if self._native is None:
+            raise ClosedError("the session has ended: begin a new one")
+        return self._native
 
     def __enter__(self) -> Session:
         self._open()
