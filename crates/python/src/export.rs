@@ -17,7 +17,7 @@ use pyo3::{
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
 use crate::{
-    error::{Result, exception},
+    error::{Result, exception, unpanicked},
     import::{EXTENSION, WIDE},
 };
 
@@ -45,11 +45,16 @@ pub(crate) fn stream<'py>(
         batches.push(RecordBatch::new_empty(frame.schema().clone()));
     }
     let arrays = batches.into_iter().map(move |batch| {
-        let batch = if classic { conform(&batch, &schema)? } else { batch };
+        let batch = if classic { told(|| conform(&batch, &schema))? } else { batch };
         Ok(Arc::new(StructArray::from(batch)) as ArrayRef)
     });
     let arrays = Box::new(ArrayIterator::new(arrays, field.into()));
     Ok(to_stream_pycapsule(py, arrays, requested).map_err(PyErr::from)?)
+}
+
+/// A panic in `call` as an error: it may not unwind through the stream's callbacks, nor reach Python as no `Exception`.
+fn told<R>(call: impl FnOnce() -> std::result::Result<R, ArrowError>) -> std::result::Result<R, ArrowError> {
+    unpanicked(call).map_err(ArrowError::CDataInterface)?
 }
 
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, ArrowError> {
@@ -159,7 +164,7 @@ impl Batch {
             }
         });
         let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = py
-            .detach(|| columns.collect::<std::result::Result<Vec<_>, ArrowError>>())
+            .detach(|| told(|| columns.collect::<std::result::Result<Vec<_>, ArrowError>>()))
             .map_err(|e| failed(py, &e))?
             .into_iter()
             .unzip();
