@@ -206,8 +206,9 @@ def test_names_columns_and_ranges_are_checked() -> None:
         ({"batch_rows": -1}, "batch_rows=-1: expected a number of rows"),
         ({"layout": None}, "layout=None: expected a text"),
         ({"metadata": ["a"]}, "metadata=.*: expected a dict of texts"),
+        ({"metadata": {"a": "\ud800"}}, "metadata='.ud800': expected a text that has UTF-8"),
     ],
-    ids=lambda value: str(value)[:20],
+    ids=lambda value: ascii(value)[:20],
 )
 def test_an_argument_of_a_publish_that_cannot_be_is_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(coframe.InvalidError, match=message):
@@ -216,9 +217,16 @@ def test_an_argument_of_a_publish_that_cannot_be_is_named(arguments: dict[str, o
 
 
 def test_names_and_versions_that_cannot_be_are_named() -> None:
-    for call in (lambda: coframe.open(None), lambda: coframe.remove(None)):  # type: ignore[arg-type]
+    store = coframe.Store()
+    for call in (coframe.open, coframe.remove, coframe.wait, store.versions, store.users, store.verify):
         with pytest.raises(coframe.InvalidError, match="name=None: expected a text"):
-            call()
+            call(None)  # type: ignore[operator]
+        with pytest.raises(coframe.InvalidError, match="expected a text that has UTF-8"):
+            call("\ud800")  # type: ignore[operator]
+    with pytest.raises(coframe.InvalidError, match="newer_than=-1: expected a version"):
+        coframe.wait("t", -1)
+    with pytest.raises(coframe.InvalidError, match="expected at least one part, and no more"):
+        coframe.publish(pa.table({"x": [1]}), "t").split(10**30)
     with pytest.raises(coframe.InvalidError, match="version=-1: expected a version"):
         coframe.open("t", version=-1)
     with pytest.raises(coframe.InvalidError, match="a barrier for 0 parties: expected at least one"):

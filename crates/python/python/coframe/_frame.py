@@ -172,8 +172,8 @@ class Frame:
     def split(self, n: int) -> list[Frame]:
         """Cuts the frame into ``n`` row ranges, in order, that differ by at most one row. Copies nothing."""
         parts = operator.index(n)
-        if parts < 1:
-            raise InvalidError(f"split({n}): expected at least one part")
+        if not 1 <= parts < 2**32:
+            raise InvalidError(f"split({n}): expected at least one part" + ("" if parts < 1 else ", and no more than 2**32"))
         return [Frame._of(part, self._lifetime) for part in self._open().split(parts)]
 
     # What it becomes.

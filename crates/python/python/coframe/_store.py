@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 from collections.abc import Mapping
@@ -131,6 +132,8 @@ class Store:
             raise InvalidError(f"metadata={metadata!r:.100}: expected a dict of texts")
         exporter, rest, kind = _tables.source(table)
         pairs = [(str(key), str(value)) for key, value in (metadata or {}).items()]
+        for text in itertools.chain(*pairs):
+            _check_text("metadata", text)
         if kind is not None:
             pairs.append((_tables.KIND, kind))
         # Rust's Option<Option<u64>>: nothing, or a condition.
@@ -173,6 +176,7 @@ class Store:
 
     def versions(self, name: str) -> list[int]:
         """The versions of a name that can be opened, ascending."""
+        _check_text("name", name)
         return self._open().versions(name)
 
     def __contains__(self, name: object) -> bool:
@@ -185,6 +189,8 @@ class Store:
 
     def wait(self, name: str, newer_than: int = 0, timeout: float | None = None) -> int | None:
         """Blocks until the latest version of a name is above ``newer_than``, and returns it; ``None`` when time is over."""
+        _check_text("name", name)
+        _check_number("newer_than", newer_than, "a version")
         return self._open().wait(name, newer_than, timeout)
 
     def sweep(self) -> Swept:
@@ -197,10 +203,12 @@ class Store:
 
     def users(self, name: str) -> list[User]:
         """The processes that map a version of a name now, as far as this user can see."""
+        _check_text("name", name)
         return [User(*user) for user in self._open().users(name)]
 
     def verify(self, name: str) -> Frame:
         """Checks every value of the latest version of a name, and returns it."""
+        _check_text("name", name)
         return Frame._of(self._open().verify(name))
 
     def session(self) -> Session:
@@ -220,6 +228,10 @@ class Store:
 def _check_text(what: str, value: Any) -> None:
     if not isinstance(value, str):
         raise InvalidError(f"{what}={value!r:.100}: expected a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidError(f"{what}={value!r:.100}: expected a text that has UTF-8: {error}") from error
 
 
 def _check_number(what: str, value: Any, expected: str, end: int = 2**64) -> None:
