@@ -1,6 +1,10 @@
 //! Whether a process that left its mark in a cell still lives.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fs::File,
+    io::Read,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::memory::{generation, process};
 
@@ -34,9 +38,12 @@ impl Mark {
 
 /// When a process started, in ticks since boot; `None` when it is gone, or waits to be reaped.
 fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command in parentheses may hold anything.
-    let mut words = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    // One read gives all of it, which is shorter.
+    let mut stat = [0; 1024];
+    let len = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    // The command in parentheses may hold any bytes.
+    let after = stat.get(..len)?.rsplit(|byte| *byte == b')').next()?;
+    let mut words = std::str::from_utf8(after).ok()?.split_ascii_whitespace();
     if matches!(words.next()?, "Z" | "X") {
         return None;
     }
@@ -53,5 +60,17 @@ mod tests {
         assert!(own.started > 0 && own.is_alive());
         assert!(!Mark { started: own.started + 1, ..own }.is_alive());
         assert!(!Mark { pid: u32::MAX - 1, ..own }.is_alive());
+    }
+
+    #[test]
+    fn a_process_lives_whatever_bytes_its_command_has() {
+        let own = Mark::own();
+        let command = format!("/proc/self/task/{}/comm", own.pid);
+        let before = std::fs::read(&command).unwrap();
+        for bytes in [&b"a) Z \xff"[..], b"\xc3", b")", b""] {
+            std::fs::write(&command, bytes).unwrap();
+            assert!(own.is_alive());
+        }
+        std::fs::write(&command, before).unwrap();
     }
 }

@@ -1,6 +1,10 @@
 //! Waiting for each other: events, barriers, semaphores.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     alive::Mark,
@@ -8,6 +12,7 @@ use super::{
     guard::{self, DATA},
     memory::generation,
     region::{BODY, CellKind, Region, Shape, taken},
+    table::Table,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -88,48 +93,12 @@ impl Event {
 
 super::handles!(Event);
 
-/// Places in a table of marks, under the cell's lock: who waits at a barrier, who has a permit.
-struct Table<'a> {
-    region: &'a Region,
-    len: usize,
-}
-
-impl Table<'_> {
-    /// Where the table begins; two words of the cell's own stand before it.
-    const START: usize = DATA + 64;
-    const ENTRY: usize = 16;
-
-    fn bytes(len: usize) -> usize {
-        Self::START + len * Self::ENTRY
-    }
-
-    fn get(&self, index: usize) -> Option<Mark> {
-        let (memory, place) = (self.region.memory(), Self::START + index * Self::ENTRY);
-        let pid = memory.word32(place).load(Ordering::Relaxed);
-        (pid != 0).then(|| Mark { pid, started: memory.word64(place + 8).load(Ordering::Relaxed) })
-    }
-
-    fn set(&self, index: usize, mark: Option<Mark>) {
-        let (memory, place) = (self.region.memory(), Self::START + index * Self::ENTRY);
-        if let Some(mark) = mark {
-            memory.word64(place + 8).store(mark.started, Ordering::Relaxed);
-        }
-        // Last: an entry counts once it has a process.
-        memory.word32(place).store(mark.map_or(0, |mark| mark.pid), Ordering::Relaxed);
-    }
-
-    fn free(&self) -> Option<usize> {
-        (0..self.len).find(|index| self.get(*index).is_none())
-    }
-
-    fn taken(&self) -> impl Iterator<Item = (usize, Mark)> + '_ {
-        (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
-    }
-}
-
 /// Counts up when something has changed that waiters want to know; they wait on it.
 const CHANGES: usize = DATA;
 const BROKEN: usize = DATA + 4;
+
+/// How long one waits for the others at a barrier before one sleeps.
+const MOMENT: Duration = Duration::from_micros(20);
 
 fn changed(region: &Region) {
     let word = region.memory().word32(CHANGES);
@@ -186,8 +155,8 @@ impl Barrier {
         self.wait_within(Some(limit))
     }
 
-    fn broken(&self, why: &str) -> Error {
-        Kind::Broken { what: self.region.label(), why: why.to_owned() }.into()
+    fn broken(&self) -> Error {
+        Kind::Broken { what: self.region.label(), why: "somebody died or came too late".to_owned() }.into()
     }
 
     /// Runs under the lock of the barrier's own table.
@@ -209,37 +178,60 @@ impl Barrier {
         changed(&self.region);
     }
 
+    /// Whether somebody who waits here has died. A living process with a dead thread looks alive: threads take care of each
+    /// other.
+    fn someone_died(&self) -> bool {
+        let own = Mark::own();
+        let mut alive = own;
+        self.table().taken().any(|(_, mark)| {
+            // Threads of one process are looked at once, and those of this one not at all.
+            if mark == own || mark == alive {
+                return false;
+            }
+            alive = mark;
+            !mark.is_alive()
+        })
+    }
+
     fn wait_within(&self, limit: Option<Duration>) -> Result<bool> {
         let memory = self.region.memory();
         let word = memory.word32(CHANGES);
-        if self.is_broken() {
-            return Err(self.broken("somebody died or came too late"));
-        }
         let (seen, is_last) = self.locked(|| {
-            let table = self.table();
-            let seen = word.load(Ordering::Acquire);
+            let (table, seen) = (self.table(), word.load(Ordering::Acquire));
+            if self.is_broken() {
+                return Err(self.broken());
+            }
             if let Some(index) = table.free() {
                 table.set(index, Some(Mark::own()));
             }
             let is_last = table.free().is_none();
+            if is_last && self.someone_died() {
+                self.break_it();
+                return Err(self.broken());
+            }
             if is_last {
                 (0..self.parties()).for_each(|index| table.set(index, None));
                 changed(&self.region);
             }
-            (seen, is_last)
-        })?;
+            Ok((seen, is_last))
+        })??;
         if is_last {
             return Ok(true);
+        }
+        // The others may be here in a moment: that is shorter than to fall asleep and be woken.
+        let start = Instant::now();
+        while word.load(Ordering::Acquire) == seen && start.elapsed() < MOMENT {
+            thread::yield_now();
         }
         let (mut looks, mut interrupted) = (Looks::new(), None);
         let arrived = || {
             if word.load(Ordering::Acquire) != seen {
                 return true;
             }
-            // A living process with a dead thread looks alive: threads take care of each other.
-            let someone_died = || self.table().taken().any(|(_, mark)| !mark.is_alive());
-            if someone_died() {
-                let _ = self.locked(|| self.break_it());
+            if self.someone_died() {
+                // Looked at again: the table may be that of the next round by now.
+                let is_so = || word.load(Ordering::Acquire) == seen && self.someone_died();
+                let _ = self.locked(|| is_so().then(|| self.break_it()));
             }
             interrupted = looks.check(|| format!("the others at {}", self.region.label())).err();
             interrupted.is_some() || word.load(Ordering::Acquire) != seen
@@ -252,7 +244,7 @@ impl Barrier {
                 return Err(error);
             }
         }
-        if self.is_broken() { Err(self.broken("somebody died or came too late")) } else { Ok(false) }
+        if self.is_broken() { Err(self.broken()) } else { Ok(false) }
     }
 
     /// Makes a broken barrier whole again, for the next round; whoever waits gets an error.

@@ -49,6 +49,7 @@ mod memory;
 mod region;
 mod slots;
 mod snapshot;
+mod table;
 mod value;
 
 pub use array::{Array, AtomicArray, Element};

@@ -293,6 +293,34 @@ fn a_participant_that_dies_while_it_waits_breaks_the_barrier_and_gives_its_permi
 }
 
 #[test]
+fn whoever_comes_last_to_a_barrier_finds_those_who_died_there() {
+    alone("cells::whoever_comes_last_to_a_barrier_finds_those_who_died_there", |Scratch { store, .. }| {
+        let barrier = Barrier::create(store, "b", 2).unwrap();
+        for is_reaped in [true, false] {
+            let dead = fork(|| drop(barrier.wait()));
+            std::thread::sleep(Duration::from_millis(50));
+            kill(dead);
+            if is_reaped {
+                wait(dead);
+            } else {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let error = barrier.wait_timeout(Duration::from_secs(5)).unwrap_err();
+            assert!(error.is_broken(), "{error}");
+            barrier.reset().unwrap();
+        }
+        // The next round is for those who live, threads among them.
+        let other = fork(|| assert!(barrier.wait().is_ok()));
+        barrier.wait_timeout(Duration::from_secs(5)).unwrap();
+        assert!(wait(other));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| barrier.wait().unwrap());
+            assert_ne!(barrier.wait_timeout(Duration::from_secs(5)).unwrap(), other.join().unwrap());
+        });
+    });
+}
+
+#[test]
 fn readers_of_a_snapshot_see_whole_values_whoever_is_killed() {
     alone("cells::readers_of_a_snapshot_see_whole_values_whoever_is_killed", |Scratch { store, .. }| {
         let snapshot = Snapshot::create(store, "x", [0_u64; 32]).unwrap();
