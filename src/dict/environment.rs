@@ -33,7 +33,7 @@ type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
 
 /// How long another thread may be opening an environment: longer than the store lock may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// From the registry's lock to the note who has it.
+/// From a lock to the note who has it.
 const MOMENT: Duration = Duration::from_millis(200);
 /// How often a writer looks for the slots of dead readers, which keep old pages from being used again.
 const STALE_CHECK: Duration = Duration::from_millis(50);
@@ -43,17 +43,16 @@ pub(super) struct Environment {
     store: Store,
     files: DictFiles,
     inode: (u64, u64),
-    opened: RwLock<Opened>,
+    /// `None` when opening it anew after a fork failed.
+    opened: RwLock<Option<Lmdb>>,
+    /// The process that `opened` is for: no other one locks it for reading. A forked child finds its parent's.
+    process: AtomicI32,
+    /// The process whose thread was the last that opened it.
+    opener: AtomicI32,
     /// Where writers wait. A forked child goes on with its parent's map of it.
     gate: Gate,
     /// When the slots of dead readers were last looked for.
     checked: Mutex<Instant>,
-}
-
-struct Opened {
-    process: Pid,
-    /// `None` when opening it anew after a fork failed.
-    lmdb: Option<Lmdb>,
 }
 
 /// A share in an environment. With the last one the environment is closed.
@@ -72,9 +71,16 @@ impl Lease {
                 return Ok(Arc::clone(environment));
             }
             let (gate, lmdb) = (gate(store, &files)?, Lmdb::open(store, &files)?);
-            let opened = RwLock::new(Opened { process: getpid(), lmdb: Some(lmdb) });
-            let checked = Mutex::new(Instant::now());
-            let environment = Arc::new(Environment { store: store.clone(), files, inode, opened, gate, checked });
+            let environment = Arc::new(Environment {
+                store: store.clone(),
+                files,
+                inode,
+                opened: RwLock::new(Some(lmdb)),
+                process: AtomicI32::new(me()),
+                opener: AtomicI32::new(me()),
+                gate,
+                checked: Mutex::new(Instant::now()),
+            });
             open.insert(inode, Arc::clone(&environment));
             Ok(environment)
         })?;
@@ -166,43 +172,60 @@ impl Environment {
     }
 
     /// The open environment, of this very process.
-    fn access(&self) -> Result<RwLockReadGuard<'_, Opened>> {
+    fn access(&self) -> Result<RwLockReadGuard<'_, Option<Lmdb>>> {
+        if !self.is_opened() {
+            self.wait_until_opened()?;
+        }
+        Ok(self.opened.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_opened(&self) -> bool {
+        self.process.load(Ordering::Acquire) == me()
+    }
+
+    #[cold]
+    fn wait_until_opened(&self) -> Result<()> {
         let (start, mut looks) = (Instant::now(), Looks::new());
-        loop {
-            let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-            if opened.process == getpid() && opened.lmdb.is_some() {
-                return Ok(opened);
-            }
-            drop(opened);
+        while !self.is_opened() {
             match self.opened.try_write() {
                 Ok(opened) => self.open_anew(opened)?,
                 Err(TryLockError::Poisoned(opened)) => self.open_anew(opened.into_inner())?,
-                // Another thread of this child opens it, or one of the parent's, which is not here, was reading.
+                // Nobody in this process has ever had it: a thread of the parent, which is not here, was inside.
+                Err(TryLockError::WouldBlock)
+                    if self.opener.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT =>
+                {
+                    return Err(in_use_at_fork(&self.files.name));
+                }
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                     looks.check(|| format!("a thread that opens {} anew", self.label()))?;
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                Err(TryLockError::WouldBlock) => return Err(in_use_at_fork(&self.files.name)),
+                Err(TryLockError::WouldBlock) => {
+                    let holder = "a thread that opens it anew after a fork".to_owned();
+                    return Err(Kind::Busy { what: self.label(), holder }.into());
+                }
             }
         }
+        Ok(())
     }
 
     /// After a fork: closes the copy of the parent's environment, and opens one.
     ///
     /// Closing it here does nothing to the parent: LMDB touches slots of the calling process alone.
-    fn open_anew(&self, mut opened: RwLockWriteGuard<'_, Opened>) -> Result<()> {
-        if opened.process == getpid() && opened.lmdb.is_some() {
+    fn open_anew(&self, mut opened: RwLockWriteGuard<'_, Option<Lmdb>>) -> Result<()> {
+        if self.is_opened() {
             return Ok(());
         }
+        self.opener.store(me(), Ordering::Relaxed);
         let _registry = registry(&self.files.name)?;
         self.store.with_dict(&self.files.name, |files, inode| {
             if inode != self.inode {
                 let what = format!("dict `{}` with this id", files.name);
                 return Err(Kind::NotFound { what, store: self.store.path().to_owned() }.into());
             }
-            opened.lmdb = None;
-            opened.process = getpid();
-            opened.lmdb = Some(Lmdb::open(&self.store, &files)?);
+            *opened = None;
+            *opened = Some(Lmdb::open(&self.store, &files)?);
+            self.process.store(me(), Ordering::Release);
             Ok(())
         })
     }
@@ -210,7 +233,7 @@ impl Environment {
     /// Runs `f` in a read transaction.
     pub(super) fn read<R>(&self, f: impl FnOnce(&RoTxn<'_, WithoutTls>, &Lmdb) -> Result<R>) -> Result<R> {
         let opened = self.access()?;
-        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
+        let lmdb = opened.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
         let txn = lmdb.read_txn().map_err(|e| self.error("read", e))?;
         f(&txn, lmdb)
     }
@@ -218,7 +241,7 @@ impl Environment {
     /// A read transaction that keeps the environment open.
     pub(super) fn read_txn(&self) -> Result<(RoTxn<'static, WithoutTls>, super::lmdb::Entries)> {
         let opened = self.access()?;
-        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
+        let lmdb = opened.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
         Ok((lmdb.static_read_txn().map_err(|e| self.error("read", e))?, lmdb.entries))
     }
 
@@ -239,7 +262,7 @@ impl Environment {
         f: impl for<'t> FnOnce(RwTxn<'t>, &Lmdb) -> (RwTxn<'t>, Result<R, E>),
     ) -> Result<R, E> {
         let opened = self.access()?;
-        let lmdb = opened.lmdb.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
+        let lmdb = opened.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
         let process = getpid();
         let Some(inside) = self.gate.enter(|| self.label())? else {
             let what = format!("a change of {} inside a transaction on it", self.label());

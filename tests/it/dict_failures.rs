@@ -331,6 +331,48 @@ fn children_of_a_busy_process_use_its_dicts_or_are_told() {
 }
 
 #[test]
+fn a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on() {
+    let test = "dict_failures::a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on";
+    alone(test, |Scratch { store, .. }| {
+        let dict: Dict<u8, u8> = Dict::create(store, "x").unwrap();
+        let other: Dict<u8, u8> = Dict::create(store, "y").unwrap();
+        dict.insert(&1, &1).unwrap();
+        let in_child = || {
+            let start = Instant::now();
+            for error in [dict.get(&1).unwrap_err(), dict.insert(&2, &2).unwrap_err()] {
+                assert!(error.to_string().contains("used a dict when it forked"), "{error}");
+            }
+            assert!(start.elapsed() < Duration::from_secs(3), "it was told after {:?}", start.elapsed());
+            assert!(other.insert(&1, &1).unwrap().is_none() && other.remove(&1).unwrap().is_some());
+        };
+        // Forked inside it, and by another thread.
+        dict.transaction(|t| {
+            assert!(wait(fork(in_child)));
+            t.insert(&1, &2).map(drop)
+        })
+        .unwrap();
+        let (inside, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                dict.update(&1, |value| {
+                    inside.store(true, Ordering::Relaxed);
+                    while !done.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    value.map(|value| value + 1)
+                })
+            });
+            while !inside.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(wait(fork(in_child)));
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(wait(fork(|| assert_eq!(dict.get(&1).unwrap(), Some(3)))));
+    });
+}
+
+#[test]
 fn opening_while_others_make_and_remove_is_a_dict_or_none() {
     let scratch = scratch();
     let start = Instant::now();
