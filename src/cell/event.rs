@@ -354,7 +354,10 @@ impl Semaphore {
         let (mut outcome, mut looks) = (Ok(None), Looks::new());
         wait_until(self.region.memory().word32(CHANGES), limit, || {
             outcome = self.try_take();
-            if let (Ok(None), Err(error)) = (&outcome, looks.check(|| format!("a permit of {}", self.region.label()))) {
+            // Whoever has a permit is not asked any more.
+            if matches!(outcome, Ok(None))
+                && let Err(error) = looks.check(|| format!("a permit of {}", self.region.label()))
+            {
                 outcome = Err(error);
             }
             !matches!(outcome, Ok(None))

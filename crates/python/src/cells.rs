@@ -81,12 +81,17 @@ impl LockedCell {
     /// Takes the lock for this thread; false when the time is over. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        detached(py, || self.cell.lock(&self.handle, limit(timeout).unwrap_or(Duration::MAX)))
+        let is_taken = detached(py, || self.cell.lock(&self.handle, limit(timeout).unwrap_or(Duration::MAX)))?;
+        if is_taken {
+            self.keep_unless_raised(py)?;
+        }
+        Ok(is_taken)
     }
 
     /// Takes the lock though its owner died inside, and calls the values sound.
     fn mend(&self, py: Python<'_>) -> Result<()> {
         detached(py, || self.cell.lock_poisoned(&self.handle))?;
+        self.keep_unless_raised(py)?;
         held::with(&self.handle, |held| held.clear_poison());
         Ok(())
     }
@@ -112,6 +117,16 @@ impl LockedCell {
     /// The elements of an array, for numpy; writable, and alive for as long as what numpy makes of them.
     fn elements(&self, typestr: String) -> Elements {
         Elements { cell: self.cell.clone(), typestr }
+    }
+}
+
+impl LockedCell {
+    /// At the end of a wait: gives the lock back when a signal handler raises, since its caller will not know of it.
+    fn keep_unless_raised(&self, py: Python<'_>) -> Result<()> {
+        py.check_signals().inspect_err(|_| {
+            held::release(&self.handle);
+        })?;
+        Ok(())
     }
 }
 
@@ -304,21 +319,26 @@ impl Semaphore {
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
         let limit = limit(timeout).unwrap_or(Duration::MAX);
-        detached(py, || {
+        // Kept at the end alone: a caller whose signal handler raises will not know of it.
+        let taken = detached(py, || {
             let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.acquire_timeout(limit) {
                 Ok(Some(permit)) => Ok(permit),
                 Ok(None) => Err(None),
                 Err(error) => Err(Some(error)),
             });
             match taken {
-                Ok(permit) => {
-                    self.held.lock().unwrap_or_else(PoisonError::into_inner).push((process::id(), permit));
-                    Ok(true)
-                }
-                Err(None) => Ok(false),
+                Ok(permit) => Ok(Some(permit)),
+                Err(None) => Ok(None),
                 Err(Some(error)) => Err(error),
             }
-        })
+        })?;
+        let Some(permit) = taken else { return Ok(false) };
+        if let Err(raised) = py.check_signals() {
+            py.detach(|| drop(permit));
+            return Err(raised.into());
+        }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push((process::id(), permit));
+        Ok(true)
     }
 
     /// False when this object has no permit in this process.

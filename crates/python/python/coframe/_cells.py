@@ -11,7 +11,7 @@ import functools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from . import _coframe, _numpy, _packages
 from ._errors import InvalidError, NotFoundError
@@ -116,6 +116,26 @@ def _again(kind: type[Cell[Any]], handle: str, arguments: tuple[Any, ...]) -> Ce
     return cell
 
 
+class _Enter:
+    """``__enter__`` of a cell that is acquired.
+
+    ``with`` calls what the native part has, and nothing in between: a signal handler could raise there, after the cell
+    was acquired and before ``with`` knows of it.
+    """
+
+    @overload
+    def __get__(self, cell: None, kind: type) -> _Enter: ...
+
+    @overload
+    def __get__(self, cell: _Lockable | Semaphore, kind: type) -> Callable[[], bool]: ...
+
+    def __get__(self, cell: _Lockable | Semaphore | None, kind: type) -> _Enter | Callable[[], bool]:
+        return self if cell is None else cell._open().acquire
+
+    def __call__(self, cell: _Lockable | Semaphore) -> bool:
+        return cell._open().acquire()
+
+
 class Counter(Cell[_coframe.Counter]):
     """A number that any process adds to, without a lock. ``value`` is for the one that makes it: an existing one stays."""
 
@@ -172,8 +192,7 @@ class _Lockable(Cell[_coframe.LockedCell]):
         """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C ends the wait."""
         self._open().mend()
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = _Enter()
 
     def __exit__(self, *_: object) -> None:
         self.release()
@@ -377,8 +396,7 @@ class Semaphore(Cell[_coframe.Semaphore]):
         if not self._open().release():
             raise ValueError("no permit was taken here")
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = _Enter()
 
     def __exit__(self, *_: object) -> None:
         self.release()
