@@ -167,7 +167,7 @@ impl Reading {
     }
 
     fn explain_line(&self, number: usize, line: &[u8], error: &ArrowError) -> Failure {
-        let alone = |field: &&coframe::arrow::datatypes::FieldRef| {
+        let alone = |field: &&FieldRef| {
             let schema = SchemaRef::new(Schema::new(vec![field.as_ref().clone()]));
             self.error_of(&schema, false, line).is_some()
         };
@@ -221,6 +221,7 @@ impl Rows {
         self.first += self.lines.len();
         self.lines.clear();
         self.bytes.clear();
+        let mut rows = 0;
         loop {
             let start = self.bytes.len();
             let read = self.text.read_until(b'\n', &mut self.bytes);
@@ -229,13 +230,20 @@ impl Rows {
                 break;
             }
             self.lines.push(start..self.bytes.len());
-            if self.bytes[start..].trim_ascii().is_empty() {
-                continue;
+            if !self.bytes[start..].trim_ascii().is_empty() {
+                self.reading.check(&self.bytes[start..], self.first + self.lines.len() - 1)?;
+                self.decoder.decode(&self.bytes[start..]).map_err(|error| self.wrong(&error))?;
+                rows += 1;
             }
-            self.reading.check(&self.bytes[start..], self.first + self.lines.len() - 1)?;
-            self.decoder.decode(&self.bytes[start..]).map_err(|error| self.wrong(&error))?;
-            if self.lines.len() >= self.most || self.bytes.len() >= BYTES {
+            let is_full = self.lines.len() >= self.most || self.bytes.len() >= BYTES;
+            if is_full && rows > 0 {
                 break;
+            }
+            if is_full {
+                // Empty lines alone: a batch without rows would be the end.
+                self.first += self.lines.len();
+                self.lines.clear();
+                self.bytes.clear();
             }
         }
         self.decoder.flush().map_err(|error| self.wrong(&error))

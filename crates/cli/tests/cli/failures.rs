@@ -347,6 +347,18 @@ fn a_line_of_ndjson_is_one_object() {
 }
 
 #[test]
+fn any_number_of_empty_lines_is_passed_over_and_counted() {
+    let scratch = scratch();
+    let empty = "\n".repeat(30_000);
+    let file = scratch.file("empty.ndjson", format!("{{\"a\":1}}\n{empty}{{\"a\":2}}\n{empty}"));
+    scratch.ok(&["publish", &file, "--name", "lines"]);
+    assert_eq!(scratch.ok(&["head", "lines", "--csv"]), "a\n1\n2\n");
+    let file = scratch.file("empty.ndjson", format!("{{\"a\":1}}\n{empty}{{\"a\":[]}}\n"));
+    let line = scratch.fails(1, &["publish", &file, "--name", "t", "--infer-rows", "1"]);
+    assert!(line.starts_with(&format!("`{file}`, line 30002, column `a`: ")), "{line}");
+}
+
+#[test]
 fn a_key_that_is_there_twice_is_named_by_its_line() {
     let scratch = with_frame();
     let file = scratch.file("twice.ndjson", "{\"a\":1}\n{\"a\":1,\"\\u0061\":2}\n");
