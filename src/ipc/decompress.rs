@@ -11,11 +11,9 @@ use arrow::{
 };
 use flatbuffers::FlatBufferBuilder;
 
-use super::decode::parse;
+use super::{decode::parse, encode::ALIGNMENT};
 use crate::error::{Error, Result};
 
-/// Buffers begin at multiples of this, as those of the messages that coframe writes.
-const ALIGNMENT: usize = 64;
 /// The length that a buffer names which was not compressed, because it would have grown.
 const AS_IT_IS: i64 = -1;
 
