@@ -41,6 +41,9 @@ step "tests"
 before=$(ls -A /dev/shm | sort)
 cargo test --workspace --locked
 
+step "the order of a snapshot's steps, under loom"
+RUSTFLAGS="--cfg coframe_loom" cargo test -p coframe --lib --no-default-features --features cell --locked slots
+
 step "readers that have no coframe"
 # The command was built for its tests; `cargo build` would compile Polars anew, without the features of the tests.
 COFRAME_BIN="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/coframe" readers/check.sh

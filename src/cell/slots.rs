@@ -51,7 +51,7 @@ pub(super) fn write<W: Word>(written: &W, store: impl FnOnce(u64)) {
     written.store(next, Ordering::Release);
 }
 
-#[cfg(test)]
+#[cfg(all(test, coframe_loom))]
 mod tests {
     use std::sync::atomic::Ordering;
 
