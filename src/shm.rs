@@ -86,7 +86,8 @@ impl Store {
         }
         let (schema, batches) = read_messages(BufReader::new(content), &format!("the shared memory `{os_id}`"))?;
         let mut writer = self.writer_with(name, schema, options)?;
-        for batch in batches {
+        // Shared memory has whole pages.
+        for batch in batches.with_tail() {
             writer.write(&batch?)?;
         }
         writer.publish()

@@ -52,6 +52,12 @@ pub(crate) enum Kind {
         what: String,
         store: PathBuf,
     },
+    /// A column that a frame does not have.
+    NoColumn {
+        column: String,
+        frame: String,
+        store: PathBuf,
+    },
     /// A handle or version that was there once; `now` says what stands in its place.
     Superseded {
         what: String,
@@ -78,6 +84,16 @@ pub(crate) enum Kind {
         path: PathBuf,
         found: String,
         next: String,
+    },
+    /// A cell or dict of a store that was made elsewhere.
+    #[cfg(feature = "cell")]
+    Elsewhere {
+        what: String,
+        store: PathBuf,
+    },
+    /// There is no store at a path, and none was to be made.
+    NoStore {
+        path: PathBuf,
     },
     /// Somebody held a lock for longer than the deadline.
     Busy {
@@ -144,7 +160,7 @@ impl Error {
     /// True when no frame, version or column of that name is there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(*self.kind, Kind::NotFound { .. })
+        matches!(*self.kind, Kind::NotFound { .. } | Kind::NoColumn { .. } | Kind::NoStore { .. })
     }
 
     /// True when the frame was there, and another version or nothing stands in its place now.
@@ -186,10 +202,16 @@ impl Error {
         matches!(*self.kind, Kind::Unsupported { .. })
     }
 
-    /// True when a directory is refused because others own it or can write to it.
+    /// True when a directory is refused because others own it or can write to it, or a cell or dict because its store came
+    /// from elsewhere.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {
-        matches!(*self.kind, Kind::Untrusted { .. })
+        match *self.kind {
+            Kind::Untrusted { .. } => true,
+            #[cfg(feature = "cell")]
+            Kind::Elsewhere { .. } => true,
+            _ => false,
+        }
     }
 
     /// True when a lock was held past its deadline; trying again may help.
@@ -231,9 +253,13 @@ impl Error {
         matches!(*self.kind, Kind::Broken { .. })
     }
 
-    /// True when the operating system said that a path is not there.
+    /// True when a path, or the store at it, does not exist.
     pub(crate) fn is_missing_path(&self) -> bool {
-        matches!(&*self.kind, Kind::Os { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        match &*self.kind {
+            Kind::Os { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Kind::NoStore { .. } => true,
+            _ => false,
+        }
     }
 
     pub(crate) fn os(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
@@ -307,6 +333,11 @@ impl fmt::Display for Error {
             Kind::NotFound { what, store } => {
                 write!(f, "there is no {what} in the store `{}`; publish it first, or list what is there", shown(store))
             }
+            Kind::NoColumn { column, frame, store } => write!(
+                f,
+                "column `{column}` not found in the frame {frame} of the store `{}`; list its columns with `schema`",
+                shown(store)
+            ),
             Kind::Superseded { what, now } => {
                 write!(f, "{what} is superseded: {now}; open it by name to get what is there now")
             }
@@ -322,6 +353,16 @@ impl fmt::Display for Error {
             Kind::Unsupported { what, next } => write!(f, "{what} is not supported; {next}"),
             Kind::Untrusted { path, found, next } => {
                 write!(f, "the directory `{}` is refused as a store: {found}; {next}", shown(path))
+            }
+            #[cfg(feature = "cell")]
+            Kind::Elsewhere { what, store } => write!(
+                f,
+                "the {what} is refused: the store `{}` was not made here (it was copied, unpacked or mounted); run \
+                 `coframe adopt` or call `Store::adopt` if you trust its writer",
+                shown(store)
+            ),
+            Kind::NoStore { path } => {
+                write!(f, "no store found at `{}`; publish a frame to it first, or name another path", shown(path))
             }
             Kind::Busy { what, holder } => write!(f, "{what} stayed locked by {holder}; end that process or try again"),
             Kind::Interrupted { what } => write!(f, "the wait for {what} was interrupted by its caller"),

@@ -34,7 +34,7 @@ pub(crate) use sent::{Sent, collect_sent, note, note_opening_error, take_opening
 #[cfg(feature = "polars")]
 use crate::ipc::Values;
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     ipc::{Contents, Copied, Footer, Map},
     name::Name,
     segment::Mapping,
@@ -106,6 +106,21 @@ pub(crate) struct Origin {
     pub(crate) version: u64,
 }
 
+/// The sub-directory of a store that holds its sessions.
+pub(crate) const SESSIONS: &str = "sessions";
+
+impl Origin {
+    /// Names the frame in errors: "`flights@7`".
+    fn label(&self) -> String {
+        format!("`{}@{}`", self.name, self.version)
+    }
+
+    fn file(&self) -> PathBuf {
+        let directory = self.session.iter().fold(self.store.clone(), |store, id| store.join(SESSIONS).join(id));
+        directory.join(self.name.file(self.version))
+    }
+}
+
 impl Frame {
     /// The name that it was published under.
     #[must_use]
@@ -141,6 +156,23 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.shared.mapping.bytes().len()
+    }
+
+    /// The file of the segment, which any Arrow implementation opens; the same for every part of the frame.
+    ///
+    /// The file exists while the version is the latest of its name, is kept or is in use, as long as no process removes
+    /// the name.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
+    /// assert_eq!(std::fs::metadata(frame.path())?.len(), frame.bytes() as u64);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.shared.origin.file()
     }
 
     /// When the frame was published; `None` for a file that coframe did not write.
@@ -227,8 +259,8 @@ impl Frame {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn column(&self, name: &str) -> Result<Vec<ArrayRef>> {
-        let position = self.position(name)?;
-        Ok(self.batches().iter().filter_map(|batch| batch.columns().get(position).cloned()).collect())
+        let position = *self.positions(&[name])?.first().unwrap_or(&0);
+        Ok(self.pieces().filter_map(|piece| self.array(&piece, position)).collect())
     }
 
     /// A reader of the batches for whatever takes a `RecordBatchReader`; it keeps the bytes alive by itself.
@@ -242,8 +274,8 @@ impl Frame {
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
-        let positions: Vec<usize> =
-            names.into_iter().map(|name| self.position(name.as_ref())).collect::<Result<_>>()?;
+        let names: Vec<_> = names.into_iter().collect();
+        let positions = self.positions(&names)?;
         let select = |e| Error::arrow(format_args!("select columns of `{}`", self.name()), e);
         let schema = self.schema.project(&positions).map_err(select)?.into();
         let columns = positions.iter().map(|position| self.original(*position)).collect();
@@ -306,11 +338,8 @@ impl Frame {
         }
     }
 
-    fn position(&self, name: &str) -> Result<usize> {
-        self.schema.index_of(name).map_err(|_| {
-            let what = format!("column `{name}` in the frame `{}`", self.name());
-            Kind::NotFound { what, store: self.shared.origin.store.clone() }.into()
-        })
+    fn positions<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<usize>> {
+        open::positions(&self.schema, names, &self.shared.origin)
     }
 
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
@@ -328,7 +357,7 @@ impl Frame {
 
     /// Names the frame in errors: "`flights@7`".
     pub(crate) fn label(&self) -> String {
-        format!("`{}@{}`", self.name(), self.version())
+        self.shared.origin.label()
     }
 
     /// The position in the segment's schema of a column of this frame.
@@ -338,8 +367,8 @@ impl Frame {
 
     /// Bytes and reason of what opening copied for a column of this frame.
     pub(crate) fn copied(&self, position: usize) -> Option<&Copied> {
-        let original = self.original(position);
-        self.shared.contents.copied.iter().find(|copied| copied.column == original)
+        let (original, copied) = (self.original(position), &self.shared.contents.copied);
+        copied.get(copied.binary_search_by_key(&original, |copied| copied.column).ok()?)
     }
 }
 

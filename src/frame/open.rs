@@ -1,11 +1,13 @@
 //! A mapped segment becomes a frame.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::Schema;
 
 use super::{CopyPolicy, Frame, OpenOptions, Origin, Shared};
 use crate::{
     error::{Error, Kind, Result},
-    ipc::{Footer, Intact, Map, decode},
+    ipc::{Footer, Intact, Map, Marks, decode},
     segment::Mapping,
 };
 
@@ -15,21 +17,26 @@ impl Frame {
     pub(crate) fn of_mapping(mapping: Arc<Mapping>, origin: Origin, options: &OpenOptions) -> Result<Self> {
         let what = format!("the frame `{}@{}` in `{}`", origin.name, origin.version, origin.store.display());
         let bytes = mapping.bytes();
-        // The digest of a sealed segment shows that its metadata is what coframe wrote; values are not looked at then.
+        // The digest of a sealed segment shows that its metadata is what coframe wrote; values are not read then.
         let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
-        let footer = Footer::read(&bytes, &what, intact.as_ref())?;
-        let columns = options.columns.as_ref().map(|names| positions(names, &footer, &origin)).transpose()?;
+        let mut footer = Footer::read(&bytes, &what, intact.as_ref())?;
+        let columns = options.columns.as_ref();
+        let columns = columns.map(|names| positions(&footer.schema, names, &origin)).transpose()?;
         let map: Map = mapping.clone();
         let contents = decode(&map, &footer, &what, columns.as_deref(), intact.as_ref())?;
         if let (CopyPolicy::Never, Some(copy)) = (options.copies, contents.copied.first()) {
             let column = footer.schema.fields().get(copy.column).map(|field| field.name().clone()).unwrap_or_default();
             return Err(Kind::WouldCopy { column, reason: copy.reason.clone() }.into());
         }
+        let rows = contents.rows().try_fold(0_usize, usize::checked_add);
+        let rows = rows.ok_or_else(|| Error::corrupt(&what, "S5-buffers", "its batches have more rows than 2^64"))?;
+        if intact.is_none() {
+            distrust(&mut footer, rows, &what)?;
+        }
         let schema = match &columns {
             None => footer.schema.clone(),
             Some(columns) => footer.schema.project(columns).map_err(|e| Error::arrow("select columns", e))?.into(),
         };
-        let rows = contents.rows().sum();
         #[cfg(feature = "polars")]
         let options = options.clone();
         #[cfg(feature = "polars")]
@@ -41,12 +48,37 @@ impl Frame {
     }
 }
 
-fn positions(names: &[String], footer: &Footer, origin: &Origin) -> Result<Vec<usize>> {
-    let position = |name: &String| {
-        footer.schema.index_of(name).map_err(|_| {
-            let what = format!("column `{name}` in the frame `{}`", origin.name);
-            Error::from(Kind::NotFound { what, store: origin.store.clone() })
-        })
+/// Forgets what a file records of its values that is not sealed: another process may have written it.
+fn distrust(footer: &mut Footer, rows: usize, what: &str) -> Result<()> {
+    let Some(metadata) = &mut footer.metadata else { return Ok(()) };
+    if usize::try_from(metadata.rows) != Ok(rows) {
+        let detail = format_args!("`coframe.rows` is {}, the batches have {rows} rows", metadata.rows);
+        return Err(Error::corrupt(what, "M1-entries", detail));
+    }
+    metadata.keys = Vec::new();
+    metadata.marks = Marks::default();
+    Ok(())
+}
+
+/// The positions of columns by name, in linear time; the first of several of one name.
+pub(super) fn positions<S: AsRef<str>>(schema: &Schema, names: &[S], origin: &Origin) -> Result<Vec<usize>> {
+    // For a few names a map of all columns would cost more than to look through them.
+    let known: Option<HashMap<&str, usize>> = (names.len() > 8).then(|| {
+        let fields = schema.fields().iter().enumerate().rev();
+        fields.map(|(position, field)| (field.name().as_str(), position)).collect()
+    });
+    let position = |name: &S| {
+        let name = name.as_ref();
+        let found = match &known {
+            Some(known) => known.get(name).copied(),
+            None => schema.fields().iter().position(|field| field.name() == name),
+        };
+        found.ok_or_else(|| no_column(name, origin))
     };
     names.iter().map(position).collect()
+}
+
+fn no_column(name: &str, origin: &Origin) -> Error {
+    let (column, frame) = (name.to_owned(), origin.label());
+    Kind::NoColumn { column, frame, store: origin.store.clone() }.into()
 }

@@ -18,10 +18,11 @@ pub struct OpenOptions {
     pub(crate) columns: Option<Vec<String>>,
     pub(crate) copies: CopyPolicy,
     pub(crate) categories: CategoryPolicy,
+    pub(crate) validate: bool,
 }
 
 impl OpenOptions {
-    /// All columns, copies allowed, the process's categories.
+    /// All columns, copies allowed, the process's categories, and values validated where the file is not trusted.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -48,6 +49,29 @@ impl OpenOptions {
     #[must_use]
     pub fn categories(mut self, policy: CategoryPolicy) -> Self {
         self.categories = policy;
+        self
+    }
+
+    /// Whether to validate a file that this machine sealed as if it came from elsewhere. Default: no.
+    ///
+    /// Opening then reads every value, and relies on nothing that the file records of itself: sorted columns are not
+    /// marked as sorted, keys and times are checked again on their way to Polars. Files that are writable, that another
+    /// program wrote, or whose store was made elsewhere (see [`Store::adopt`](crate::Store::adopt)) are validated
+    /// whatever this option is.
+    ///
+    /// ```
+    /// use coframe::OpenOptions;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # store.publish("flights", &polars::df!("delay" => [3])?)?;
+    /// let frame = store.open_with("flights", &OpenOptions::new().validate(true))?;
+    /// assert_eq!(frame.rows(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn validate(mut self, validate: bool) -> Self {
+        self.validate = validate;
         self
     }
 }

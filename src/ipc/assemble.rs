@@ -7,6 +7,7 @@ use arrow::{
     array::{ArrayData, BufferSpec, layout},
     buffer::Buffer,
     datatypes::DataType,
+    error::ArrowError,
 };
 
 use super::{outline::Outline, tree::children};
@@ -14,21 +15,25 @@ use super::{outline::Outline, tree::children};
 /// The bytes at a place that an outline names, as a buffer.
 pub(super) type Bytes<'a> = dyn Fn(Range<usize>) -> Buffer + 'a;
 
-/// The dictionaries of a file, by id.
-pub(super) type Dictionaries = Vec<(i64, ArrayData)>;
+/// The values of the dictionary with an id; `None` where the file has none.
+pub(super) type Dictionaries<'a> = dyn Fn(i64) -> Option<ArrayData> + 'a;
 
 /// What arrays are built from.
 pub(super) struct Assembly<'a> {
     pub(super) outline: &'a Outline,
     pub(super) bytes: &'a Bytes<'a>,
-    pub(super) dictionaries: &'a Dictionaries,
+    pub(super) dictionaries: &'a Dictionaries<'a>,
     /// Bytes copied so far, for the sake of alignment.
     pub(super) copied: usize,
 }
 
 impl Assembly<'_> {
     /// The array of a node; `data_type` is the type that the node was read with.
-    pub(super) fn array(&mut self, node: usize, data_type: &DataType) -> ArrayData {
+    ///
+    /// # Errors
+    ///
+    /// Only where arrow was built with its feature `force_validate` (see [`arrow_validates`]) and the values are bad.
+    pub(super) fn array(&mut self, node: usize, data_type: &DataType) -> Result<ArrayData, ArrowError> {
         let spec = layout(data_type);
         let alignment = |index: usize| match spec.buffers.get(index) {
             Some(BufferSpec::FixedWidth { alignment, .. }) => *alignment,
@@ -36,7 +41,7 @@ impl Assembly<'_> {
         };
         let places = self.outline.buffers(node).iter().enumerate();
         let buffers = places.map(|(index, place)| self.buffer(place, alignment(index))).collect();
-        let children = self.inner(node, data_type);
+        let children = self.inner(node, data_type)?;
         let len = self.outline.len(node);
         let mut builder = ArrayData::builder(data_type.clone()).len(len).buffers(buffers).child_data(children);
         if let Some(place) = self.outline.validity(node) {
@@ -45,19 +50,17 @@ impl Assembly<'_> {
         }
         // SAFETY: sizes of buffers and lengths of children were checked when the outline was made, alignments in
         // `buffer`. What is not checked here is what the values say (offsets, views, keys, UTF-8). In an intact segment
-        // the arrays that were written were valid, the digest shows that the metadata is theirs, and nobody could write
-        // since (SAFETY.md, T1). Otherwise `validate_full` follows before anything else looks at the values.
-        // Nothing is unwrapped: with validation skipped `build_unchecked` has no failing path.
-        unsafe { builder.build_unchecked() }
+        // the arrays that were written were valid, the digest shows that the metadata is theirs, and no process could
+        // write since (SAFETY.md, T1). Otherwise every value is validated before anything else reads it.
+        unsafe { builder.skip_validation(true) }.build()
     }
 
     /// The children of an array, or the values of its dictionary.
-    fn inner(&mut self, node: usize, data_type: &DataType) -> Vec<ArrayData> {
+    fn inner(&mut self, node: usize, data_type: &DataType) -> Result<Vec<ArrayData>, ArrowError> {
         if let DataType::Dictionary(_, values) = data_type {
-            let id = self.outline.dictionary(node);
-            let found = self.dictionaries.iter().find(|(known, _)| Some(*known) == id);
+            let found = self.outline.dictionary(node).and_then(self.dictionaries);
             // The format lets a dictionary be left out when every value is null.
-            return vec![found.map_or_else(|| ArrayData::new_empty(values), |(_, data)| data.clone())];
+            return Ok(vec![found.unwrap_or_else(|| ArrayData::new_empty(values))]);
         }
         let fields = children(data_type);
         self.outline.children(node).zip(fields).map(|(child, field)| self.array(child, field.data_type())).collect()
@@ -74,4 +77,12 @@ impl Assembly<'_> {
         self.copied += buffer.len();
         Buffer::from(buffer.as_slice())
     }
+}
+
+/// Whether arrow was built with its feature `force_validate`, which any crate of the program can turn on: then arrow
+/// checks every array as it is built, whatever its builder was told.
+pub(super) fn arrow_validates() -> bool {
+    let short = ArrayData::builder(DataType::Int8).len(1);
+    // SAFETY: the array, one value without a buffer, is never read. Whether it is built is the answer.
+    unsafe { short.skip_validation(true) }.build().is_err()
 }

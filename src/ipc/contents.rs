@@ -1,9 +1,9 @@
-//! What was decoded from a file: outlines, and Arrow's arrays as soon as somebody asks for them.
+//! What was decoded from a file: outlines, and each of Arrow's arrays once it is asked for.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{collections::HashMap, ops::Range, sync::OnceLock};
 
 use arrow::{
-    array::{ArrayRef, make_array},
+    array::{ArrayData, ArrayRef, make_array},
     buffer::Buffer,
     datatypes::SchemaRef,
 };
@@ -11,7 +11,7 @@ use arrow::{
 #[cfg(feature = "polars")]
 use super::values::Values;
 use super::{
-    assemble::{Assembly, Dictionaries},
+    assemble::Assembly,
     decode::{Copied, Dictionary},
     outline::Outline,
     part::{Map, Part},
@@ -24,20 +24,28 @@ pub(super) type Columns = Vec<Option<ArrayRef>>;
 pub(crate) struct Contents {
     /// Of the whole file.
     schema: SchemaRef,
-    /// `None` where the arrays were made at once, because their values had to be validated.
-    dictionaries: Option<Vec<Dictionary>>,
     batches: Vec<Outline>,
-    /// Of each batch.
-    arrays: OnceLock<Vec<Columns>>,
-    /// What was copied; the columns are positions in the file's schema.
+    arrays: Arrays,
+    /// What was copied, in the order of columns, which are positions in the file's schema.
     pub(crate) copied: Vec<Copied>,
 }
+
+enum Arrays {
+    /// Made at once, because their values had to be validated: of each batch.
+    Validated(Vec<Columns>),
+    /// Made one by one, when they are asked for.
+    Lazy { dictionaries: LazyDictionaries, batches: Vec<OnceLock<LazyColumns>> },
+}
+
+/// The arrays of one batch by position in the file's schema.
+type LazyColumns = Box<[OnceLock<Option<ArrayRef>>]>;
 
 impl Contents {
     /// What an intact file holds, all of it aligned.
     pub(super) fn of_outlines(schema: SchemaRef, dictionaries: Vec<Dictionary>, batches: Vec<Outline>) -> Self {
-        let dictionaries = Some(dictionaries);
-        Self { schema, dictionaries, batches, arrays: OnceLock::new(), copied: Vec::new() }
+        let cells = batches.iter().map(|_| OnceLock::new()).collect();
+        let arrays = Arrays::Lazy { dictionaries: LazyDictionaries::new(dictionaries), batches: cells };
+        Self { schema, batches, arrays, copied: Vec::new() }
     }
 
     /// Arrays that were validated.
@@ -47,7 +55,7 @@ impl Contents {
         arrays: Vec<Columns>,
         copied: Vec<Copied>,
     ) -> Self {
-        Self { schema, dictionaries: None, batches, arrays: arrays.into(), copied }
+        Self { schema, batches, arrays: Arrays::Validated(arrays), copied }
     }
 
     /// The rows of each batch.
@@ -55,35 +63,68 @@ impl Contents {
         self.batches.iter().map(|batch| batch.rows)
     }
 
-    /// A column of a batch as an Arrow array. The first call makes all of them and validates none.
+    /// A column of a batch as an Arrow array. The first call makes this one, and validates nothing.
     pub(crate) fn array(&self, batch: usize, column: usize, map: &Map) -> Option<&ArrayRef> {
-        self.arrays.get_or_init(|| self.assemble(map)).get(batch)?.get(column)?.as_ref()
+        let (dictionaries, batches) = match &self.arrays {
+            Arrays::Validated(arrays) => return arrays.get(batch)?.get(column)?.as_ref(),
+            Arrays::Lazy { dictionaries, batches } => (dictionaries, batches),
+        };
+        let outline = self.batches.get(batch)?;
+        let node = (*outline.columns.get(column)?)?;
+        let field = self.schema.fields().get(column)?;
+        let columns = batches.get(batch)?.get_or_init(|| outline.columns.iter().map(|_| OnceLock::new()).collect());
+        let make = || {
+            let (bytes, dictionaries) = (&mapped(map), &|id| dictionaries.get(id, map));
+            let mut assembly = Assembly { outline, bytes, dictionaries, copied: 0 };
+            // There is no error: where arrow validates, the arrays were made and validated at once.
+            assembly.array(node, field.data_type()).ok().map(make_array)
+        };
+        columns.get(column)?.get_or_init(make).as_ref()
     }
 
     /// A column of a batch as its parts, with as little made for them as can be.
     #[cfg(feature = "polars")]
     pub(crate) fn values<'a>(&'a self, batch: usize, column: usize, map: &'a Map) -> Option<Values<'a>> {
-        let Some(dictionaries) = &self.dictionaries else {
+        let Arrays::Lazy { dictionaries, .. } = &self.arrays else {
             return self.array(batch, column, map).map(Values::of_array);
         };
         let outline = self.batches.get(batch)?;
         let node = (*outline.columns.get(column)?)?;
         Some(Values::of_outline(outline, node, dictionaries, map))
     }
+}
 
-    fn assemble(&self, map: &Map) -> Vec<Columns> {
-        let bytes = &mapped(map);
-        let mut dictionaries = Dictionaries::new();
-        for Dictionary { id, values, outline, .. } in self.dictionaries.iter().flatten() {
-            let data = Assembly { outline, bytes, dictionaries: &dictionaries, copied: 0 }.array(0, values);
-            dictionaries.push((*id, data));
-        }
-        let columns = |outline: &Outline| {
-            let mut assembly = Assembly { outline, bytes, dictionaries: &dictionaries, copied: 0 };
-            let columns = outline.columns.iter().zip(self.schema.fields());
-            columns.map(|(node, field)| Some(make_array(assembly.array((*node)?, field.data_type())))).collect()
+/// The dictionaries of an intact file, each made when a column first needs it.
+pub(super) struct LazyDictionaries {
+    dictionaries: Vec<Dictionary>,
+    arrays: Vec<OnceLock<Option<ArrayData>>>,
+    /// The position of each by its id.
+    positions: HashMap<i64, usize>,
+}
+
+impl LazyDictionaries {
+    fn new(dictionaries: Vec<Dictionary>) -> Self {
+        let arrays = dictionaries.iter().map(|_| OnceLock::new()).collect();
+        let positions =
+            dictionaries.iter().enumerate().map(|(position, dictionary)| (dictionary.id, position)).collect();
+        Self { dictionaries, arrays, positions }
+    }
+
+    /// The values of a dictionary.
+    pub(super) fn get(&self, id: i64, map: &Map) -> Option<ArrayData> {
+        self.made(*self.positions.get(&id)?, map)
+    }
+
+    fn made(&self, position: usize, map: &Map) -> Option<ArrayData> {
+        let Dictionary { values, outline, .. } = self.dictionaries.get(position)?;
+        // The values of a dictionary refer to those before it only, so no dictionary waits for itself.
+        let earlier = |id: i64| {
+            let earlier = self.positions.get(&id).filter(|earlier| **earlier < position);
+            earlier.and_then(|earlier| self.made(*earlier, map))
         };
-        self.batches.iter().map(columns).collect()
+        let make =
+            || Assembly { outline, bytes: &mapped(map), dictionaries: &earlier, copied: 0 }.array(0, values).ok();
+        self.arrays.get(position)?.get_or_init(make).clone()
     }
 }
 

@@ -4,26 +4,33 @@
 //! that engines weigh a batch, not the file), a malformed message is an error and never a panic, and each copy that
 //! alignment forces is counted. docs/DESIGN.md has the measurements.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    ops::Range,
+};
 
 use arrow::{
-    array::{Array, ArrayData, RecordBatch, make_array},
-    compute::concat,
+    array::make_array,
     datatypes::{DataType, SchemaRef},
-    ipc::{self, MessageHeader, root_as_message},
+    error::ArrowError,
+    ipc::{self, MessageHeader, root_as_message_with_opts},
 };
 
 use super::{
-    assemble::{Assembly, Bytes, Dictionaries},
+    assemble::{Assembly, Bytes, arrow_validates},
     contents::{Columns, Contents, mapped},
+    deltas::Parts,
     digest::{Intact, flatbuffer},
-    footer::{Footer, MessageRange},
-    keys,
+    footer::{Footer, MessageRange, verifier},
     outline::{Outline, Reader},
     part::Map,
     tree::{Place, children},
+    validate::validate_apart,
 };
 use crate::error::{Error, Result};
+
+/// Validity bits that validating one file may unfold beyond eight for each byte of its bodies (FORMAT.md, rule S5).
+const SPARE_BITS: usize = 1 << 24;
 
 /// A copy that could not be avoided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +67,8 @@ pub(crate) fn decode(
     }
     // Coframe writes aligned buffers and whole dictionaries (FORMAT.md, rules S3 and D1).
     let aligned = batches.iter().chain(dictionaries.iter().map(|d| &d.outline)).all(|outline| outline.aligned);
-    if intact.is_some() && aligned && !dictionaries.iter().any(|dictionary| dictionary.delta) {
+    let whole = !dictionaries.iter().any(|dictionary| dictionary.delta);
+    if intact.is_some() && aligned && whole && !arrow_validates() {
         return Ok(Contents::of_outlines(decoder.schema, dictionaries, batches));
     }
     let bytes = &mapped(map);
@@ -68,24 +76,8 @@ pub(crate) fn decode(
         decoder.dictionary(dictionary, bytes)?;
     }
     let arrays = batches.iter().map(|outline| decoder.columns(outline, bytes)).collect::<Result<_>>()?;
-    Ok(Contents::of_arrays(decoder.schema, batches, arrays, decoder.copied))
-}
-
-/// Reads every value of a batch and checks it against its type; of the columns in `keys`, keys below nulls too.
-pub(crate) fn validate(batch: &RecordBatch, keys: &[usize], what: &str) -> Result<()> {
-    let columns = batch.columns().iter().zip(batch.schema_ref().fields());
-    for (position, (column, field)) in columns.enumerate() {
-        validate_data(&column.to_data(), field.name(), what)?;
-        if keys.contains(&position) && !keys::lie_in_dictionaries(column) {
-            let detail = format_args!("column `{}`: a key below a null lies outside of its dictionary", field.name());
-            return Err(Error::corrupt(what, "D3-keys", detail));
-        }
-    }
-    Ok(())
-}
-
-fn validate_data(data: &ArrayData, column: &str, what: &str) -> Result<()> {
-    data.validate_full().map_err(|e| Error::corrupt(what, "V1-values", format_args!("column `{column}`: {e}")))
+    let copied = decoder.copied.into_values().collect();
+    Ok(Contents::of_arrays(decoder.schema, batches, arrays, copied))
 }
 
 /// What is known while the messages of one file or stream are decoded.
@@ -96,28 +88,37 @@ pub(super) struct Decoder {
     ids: Vec<i64>,
     /// By position in the schema: whether the column is to be decoded.
     wanted: Vec<bool>,
-    fields: Vec<DictionaryField>,
-    dictionaries: Dictionaries,
-    copied: Vec<Copied>,
+    fields: Fields,
+    dictionaries: HashMap<i64, Parts>,
+    /// By position of the column.
+    copied: BTreeMap<usize, Copied>,
+    /// Of all messages so far.
+    bytes: usize,
+    unfolded: usize,
 }
 
 impl Decoder {
     pub(super) fn new(footer: &Footer, what: &str, columns: Option<&[usize]>) -> Self {
         let schema = footer.schema.clone();
-        let wanted = |column| columns.is_none_or(|columns| columns.contains(&column));
-        let mut fields = Vec::new();
+        let mut wanted = vec![columns.is_none(); schema.fields().len()];
+        for column in columns.into_iter().flatten() {
+            wanted.get_mut(*column).into_iter().for_each(|wanted| *wanted = true);
+        }
+        let mut fields = Fields::new();
         let mut ids = footer.dictionary_ids.iter().copied().enumerate();
-        for (column, field) in schema.fields().iter().enumerate() {
-            collect_dictionaries(field.data_type(), column, wanted(column), &mut ids, &mut fields);
+        for (column, (field, wanted)) in schema.fields().iter().zip(&wanted).enumerate() {
+            collect_dictionaries(field.data_type(), (column, *wanted), &mut ids, &mut fields);
         }
         Self {
             what: what.to_owned(),
-            wanted: (0..schema.fields().len()).map(wanted).collect(),
+            wanted,
             schema,
             ids: footer.dictionary_ids.clone(),
             fields,
-            dictionaries: Vec::new(),
-            copied: Vec::new(),
+            dictionaries: HashMap::new(),
+            copied: BTreeMap::new(),
+            bytes: 0,
+            unfolded: 0,
         }
     }
 
@@ -132,7 +133,7 @@ impl Decoder {
             .and_then(|dictionary| Some((dictionary, dictionary.data()?)))
             .ok_or_else(|| Error::corrupt(&self.what, "S4-blocks", "a dictionary block holds something else"))?;
         let (id, delta) = (dictionary.id(), dictionary.isDelta());
-        let Some(field) = self.fields.iter().find(|field| field.id == id && field.wanted) else { return Ok(None) };
+        let Some(field) = self.fields.get(&id).filter(|field| field.wanted) else { return Ok(None) };
         let ids = self.ids.get(field.place + 1..).unwrap_or_default();
         let mut reader = Reader::new(batch, &self.what, body, ids)?;
         reader.array(&Place::column("dictionary"), &field.values, true)?;
@@ -152,30 +153,43 @@ impl Decoder {
         Ok(reader.finish())
     }
 
-    /// Makes and validates a dictionary, and keeps it for the batches that follow.
+    /// Makes and validates a dictionary, or what a delta adds to one, and keeps it for the batches that follow.
     pub(super) fn dictionary(&mut self, dictionary: Dictionary, bytes: &Bytes<'_>) -> Result<()> {
         let Dictionary { id, delta, column, values, outline } = dictionary;
-        let mut assembly = Assembly { outline: &outline, bytes, dictionaries: &self.dictionaries, copied: 0 };
-        let mut data = assembly.array(0, &values);
-        let copied = assembly.copied;
-        validate_data(&data, "dictionary", &self.what)?;
-        let known = self.dictionaries.iter().position(|(known, _)| *known == id);
-        let old = known.map(|known| self.dictionaries.swap_remove(known).1);
-        if let (true, Some(old)) = (delta, old) {
-            let parts = [make_array(old), make_array(data)];
-            let whole = concat(&[&parts[0], &parts[1]]).map_err(|e| Error::arrow("join a delta dictionary", e))?;
-            let bytes = whole.get_buffer_memory_size();
-            self.copied.push(Copied { column, bytes, reason: "its dictionary came in parts".into() });
-            data = whole.to_data();
+        self.count(&outline)?;
+        if outline.refers_to_dictionaries() {
+            self.join()?;
         }
-        note(&mut self.copied, column, copied);
-        self.dictionaries.push((id, data));
+        let known = |id| self.dictionaries.get(&id).map(Parts::whole);
+        let mut assembly = Assembly { outline: &outline, bytes, dictionaries: &known, copied: 0 };
+        let data = assembly.array(0, &values).and_then(|data| validate_apart(&data).map(|()| data));
+        let copied = assembly.copied;
+        let data = data.map_err(|e| bad_values(&self.what, "dictionary", &e))?;
+        note(&mut self.copied, column, copied, "its buffers are not aligned in the file");
+        match self.dictionaries.entry(id) {
+            Entry::Occupied(mut known) if delta => known.get_mut().push(data),
+            Entry::Occupied(mut known) => *known.get_mut() = Parts::new(data),
+            Entry::Vacant(new) => drop(new.insert(Parts::new(data))),
+        }
+        Ok(())
+    }
+
+    /// Joins the dictionaries that came in parts, once for all parts that have come since a batch needed them.
+    fn join(&mut self) -> Result<()> {
+        for (id, parts) in &mut self.dictionaries {
+            let bytes = parts.join().map_err(|e| Error::arrow("join a dictionary that came in parts", e))?;
+            let column = self.fields.get(id).map_or(0, |field| field.column);
+            note(&mut self.copied, column, bytes, "its dictionary came in parts");
+        }
         Ok(())
     }
 
     /// Makes and validates the wanted columns of a batch.
     pub(super) fn columns(&mut self, outline: &Outline, bytes: &Bytes<'_>) -> Result<Columns> {
-        let mut assembly = Assembly { outline, bytes, dictionaries: &self.dictionaries, copied: 0 };
+        self.count(outline)?;
+        self.join()?;
+        let known = |id| self.dictionaries.get(&id).map(Parts::whole);
+        let mut assembly = Assembly { outline, bytes, dictionaries: &known, copied: 0 };
         let mut columns = Vec::with_capacity(outline.columns.len());
         for (column, (node, field)) in outline.columns.iter().zip(self.schema.fields()).enumerate() {
             let Some(node) = node else {
@@ -183,12 +197,34 @@ impl Decoder {
                 continue;
             };
             let data = assembly.array(*node, field.data_type());
-            validate_data(&data, field.name(), &self.what)?;
-            note(&mut self.copied, column, std::mem::take(&mut assembly.copied));
+            // The dictionaries were validated when they came.
+            let data = data.and_then(|data| validate_apart(&data).map(|()| data));
+            let data = data.map_err(|e| bad_values(&self.what, field.name(), &e))?;
+            let copied = std::mem::take(&mut assembly.copied);
+            note(&mut self.copied, column, copied, "its buffers are not aligned in the file");
             columns.push(Some(make_array(data)));
         }
         Ok(columns)
     }
+
+    /// Refuses a file whose few bytes would take long to validate.
+    fn count(&mut self, outline: &Outline) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(outline.bytes);
+        self.unfolded = self.unfolded.saturating_add(outline.unfolded);
+        let most = self.bytes.saturating_mul(8).saturating_add(SPARE_BITS);
+        if self.unfolded <= most {
+            return Ok(());
+        }
+        let detail = format_args!(
+            "fixed-size lists with nulls have {} items without bytes, expected at most {most}",
+            self.unfolded
+        );
+        Err(Error::corrupt(&self.what, "S5-buffers", detail))
+    }
+}
+
+fn bad_values(what: &str, column: &str, error: &ArrowError) -> Error {
+    Error::corrupt(what, "V1-values", format_args!("column `{column}`: {error}"))
 }
 
 /// A dictionary message.
@@ -201,9 +237,11 @@ pub(super) struct Dictionary {
     pub(super) outline: Outline,
 }
 
+/// The dictionaries of a schema, by id.
+type Fields = HashMap<i64, DictionaryField>;
+
 /// A dictionary of the schema.
 struct DictionaryField {
-    id: i64,
     /// Position of the first wanted column that uses it, of any column where none is wanted.
     column: usize,
     wanted: bool,
@@ -212,45 +250,43 @@ struct DictionaryField {
     place: usize,
 }
 
-/// Walks a type in depth-first order and notes its dictionaries by id.
+/// Walks the type of a column, which is wanted or not, in depth-first order and notes its dictionaries.
 fn collect_dictionaries(
     data_type: &DataType,
-    column: usize,
-    wanted: bool,
+    (column, wanted): (usize, bool),
     ids: &mut impl Iterator<Item = (usize, i64)>,
-    found: &mut Vec<DictionaryField>,
+    found: &mut Fields,
 ) {
     let mut values = data_type;
     if let DataType::Dictionary(_, inner) = data_type {
         values = inner;
         if let Some((place, id)) = ids.next() {
             // Several fields may share a dictionary; one that is wanted makes it wanted.
-            match found.iter_mut().find(|field| field.id == id) {
-                Some(field) if wanted && !field.wanted => (field.column, field.wanted) = (column, true),
-                Some(_) => {}
-                None => found.push(DictionaryField { id, column, wanted, values: values.clone(), place }),
+            let new = || DictionaryField { column, wanted, values: values.clone(), place };
+            let field = found.entry(id).or_insert_with(new);
+            if wanted && !field.wanted {
+                (field.column, field.wanted) = (column, true);
             }
         }
     }
     for child in children(values) {
-        collect_dictionaries(child.data_type(), column, wanted, ids, found);
+        collect_dictionaries(child.data_type(), (column, wanted), ids, found);
     }
 }
 
-/// Adds up the bytes copied for one column.
-fn note(all: &mut Vec<Copied>, column: usize, copied: usize) {
-    if copied == 0 {
-        return;
-    }
-    match all.iter_mut().find(|entry| entry.column == column) {
-        Some(entry) => entry.bytes += copied,
-        None => all.push(Copied { column, bytes: copied, reason: "its buffers are not aligned in the file".into() }),
+/// Adds up the bytes copied for one column; the first reason stays.
+fn note(all: &mut BTreeMap<usize, Copied>, column: usize, bytes: usize, reason: &str) {
+    if bytes > 0 {
+        let new = || Copied { column, bytes: 0, reason: reason.to_owned() };
+        all.entry(column).or_insert_with(new).bytes += bytes;
     }
 }
 
 /// The flatbuffer of an encapsulated message.
 pub(super) fn parse<'a>(header: &'a [u8], what: &str) -> Result<ipc::Message<'a>> {
-    let message = root_as_message(flatbuffer(header)).map_err(|e| Error::corrupt(what, "S4-blocks", e))?;
+    let bytes = flatbuffer(header);
+    let message =
+        root_as_message_with_opts(&verifier(bytes), bytes).map_err(|e| Error::corrupt(what, "S4-blocks", e))?;
     if message.header_type() == MessageHeader::NONE {
         return Err(Error::corrupt(what, "S4-blocks", "a message has no content"));
     }

@@ -9,20 +9,21 @@ use std::{
 };
 
 use arrow::{
-    datatypes::SchemaRef,
+    datatypes::{DataType, Field, Schema, SchemaRef},
     ipc::{
         Block, FooterBuilder, MetadataVersion,
         convert::{IpcSchemaEncoder, metadata_to_fb},
-        root_as_footer,
+        root_as_footer_with_opts,
         writer::DictionaryTracker,
     },
 };
 use crc32fast::Hasher;
-use flatbuffers::FlatBufferBuilder;
+use flatbuffers::{FlatBufferBuilder, VerifierOptions};
 
 use super::{
     digest::{self, Intact},
     schema::{self, ReadSchema},
+    tree::children,
 };
 use crate::error::{Error, Result};
 
@@ -225,7 +226,9 @@ impl Footer {
         let bad = |rule, detail: &dyn Display| Error::corrupt(what, rule, detail);
         let footer = match intact {
             Some(intact) => intact.footer(),
-            None => root_as_footer(footer_bytes).map_err(|e| bad("S2-footer", &e))?,
+            None => {
+                root_as_footer_with_opts(&verifier(footer_bytes), footer_bytes).map_err(|e| bad("S2-footer", &e))?
+            }
         };
         if footer.version() != MetadataVersion::V5 {
             return Err(Error::unsupported(
@@ -237,20 +240,22 @@ impl Footer {
         let mut pairs = Vec::with_capacity(entries.map_or(0, |entries| entries.len()));
         pairs.extend(entries.into_iter().flatten().filter_map(|kv| Some((kv.key()?, kv.value()?))));
         let ours = pairs.iter().any(|(key, _)| *key == "coframe.format");
-        // Damage can hide the mark, and batches with it. Then the file must not pass for a foreign one.
-        let hidden = |key: &&str| footer_bytes.windows(key.len()).any(|window| window == key.as_bytes());
-        if !ours && ["coframe.format", "coframe.segment", "coframe.digest"].iter().any(hidden) {
-            return Err(bad("M1-entries", &"`coframe.format` cannot be read: it is missing"));
-        }
         let metadata = ours.then(|| Metadata::from_pairs(&pairs, what)).transpose()?;
         if ours && intact.is_none() && digest::check(file, &range)?.is_none() {
             return Err(bad("M2-digest", &"the metadata does not have the digest that it records"));
         }
         let schema = footer.schema().ok_or_else(|| bad("S2-footer", &"it has no schema"))?;
         let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
+        // Damage can hide the mark, and batches with it. Then the file must not pass for a foreign one.
+        if !ours && has_lost_entries(footer_bytes, &schema, &pairs) {
+            return Err(bad("M1-entries", &"`coframe.format` cannot be read: it is missing"));
+        }
         let message = |block: &Block| message_range(block, range.start, what);
         let dictionaries: Vec<_> = footer.dictionaries().iter().flatten().map(message).collect::<Result<_>>()?;
         let batches: Vec<_> = footer.recordBatches().iter().flatten().map(message).collect::<Result<_>>()?;
+        if intact.is_none() {
+            refuse_overlaps(dictionaries.iter().chain(&batches), what)?;
+        }
         Ok(Self { schema, dictionary_ids, dictionaries, batches, metadata })
     }
 
@@ -289,6 +294,59 @@ impl MessageRange {
         let middle = start.checked_add(usize::try_from(block.metaDataLength()).ok().filter(|len| *len >= 8)?)?;
         let end = middle.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
         (start >= MAGIC.len() && end <= footer_start).then_some(Self { header: start..middle, body: middle..end })
+    }
+}
+
+/// Refuses a file whose messages share bytes: one of them would lie about what the other holds.
+fn refuse_overlaps<'a>(messages: impl Iterator<Item = &'a MessageRange>, what: &str) -> Result<()> {
+    let mut places: Vec<_> = messages.map(|message| message.header.start..message.body.end).collect();
+    places.sort_unstable_by_key(|place| place.start);
+    let overlap = places.array_windows().find(|[first, second]| second.start < first.end);
+    overlap.map_or(Ok(()), |[first, second]| {
+        let detail = format_args!("the messages at {first:?} and {second:?} overlap");
+        Err(Error::corrupt(what, "S4-blocks", detail))
+    })
+}
+
+/// Whether a footer holds the key of an entry of coframe's as a string that nothing in it refers to any more.
+///
+/// A column, a key or a value of another writer may be called like that; then the schema or the entries have it.
+fn has_lost_entries(footer: &[u8], schema: &Schema, entries: &[(&str, &str)]) -> bool {
+    let lost = |key: &&str| {
+        let length = u32::try_from(key.len()).unwrap_or_default().to_le_bytes();
+        let string = [&length, key.as_bytes(), &[0]].concat();
+        footer.windows(string.len()).any(|window| window == string)
+            && !entries.iter().any(|(known, value)| known == key || value == key)
+            && !holds(schema.metadata(), key)
+            && !schema.fields().iter().any(|field| mentions(field, key))
+    };
+    ["coframe.format", "coframe.segment", "coframe.digest"].iter().any(lost)
+}
+
+fn holds(metadata: &HashMap<String, String>, text: &str) -> bool {
+    metadata.iter().any(|(key, value)| key == text || value == text)
+}
+
+/// Whether a field, or one inside it, has this text as its name, its time zone, or in its metadata.
+fn mentions(field: &Field, text: &str) -> bool {
+    let data_type = match field.data_type() {
+        DataType::Dictionary(_, values) => values,
+        other => other,
+    };
+    field.name() == text
+        || holds(field.metadata(), text)
+        || matches!(data_type, DataType::Timestamp(_, Some(zone)) if **zone == *text)
+        || children(data_type).any(|field| mentions(field, text))
+}
+
+/// Limits for the verifier of a flatbuffer, in proportion to its bytes: the usual ones refuse 400 000 columns, and let a
+/// small buffer that refers to one part a million times pass.
+pub(super) fn verifier(flatbuffer: &[u8]) -> VerifierOptions {
+    VerifierOptions {
+        // No table is shorter.
+        max_tables: flatbuffer.len() / 4,
+        max_apparent_size: flatbuffer.len().saturating_mul(8),
+        ..VerifierOptions::default()
     }
 }
 

@@ -25,6 +25,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// How a file of Feather version 1 begins, which is not Arrow IPC.
+const FEATHER_1: [u8; 4] = *b"FEA1";
 /// Most metadata that one message may have; a million columns need about 200 MB.
 const MAX_HEADER: usize = 1 << 30;
 
@@ -77,7 +79,8 @@ impl<'a> IpcReader<'a> {
         Ok(Self { schema, messages })
     }
 
-    /// Opens a stream that can be read only once, such as a pipe.
+    /// Opens a stream that can be read only once, such as a pipe. It is read to its end: bytes behind the end-of-stream
+    /// marker are an error.
     pub fn stream(reader: impl Read + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(Once(reader));
         let (schema, messages) = by_stream(reader, what)?;
@@ -126,6 +129,8 @@ pub(crate) struct Messages<R> {
     what: String,
     decoder: Decoder,
     next: Next,
+    /// Whether bytes behind the end of a stream are an error.
+    alone: bool,
 }
 
 enum Next {
@@ -146,11 +151,11 @@ fn by_footer<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Me
     }
     let schema = decoder.schema.clone();
     let blocks = footer.batches.into_iter().rev().collect();
-    Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Blocks(blocks) }))
+    Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Blocks(blocks), alone: true }))
 }
 
 fn by_stream<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Messages<R>)> {
-    let header = next_header(&mut reader, what)?;
+    let header = first_header(&mut reader, what)?;
     let header = header.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is empty"))?;
     let message = parse(&header, what)?;
     let schema = message.header_as_schema().ok_or_else(|| {
@@ -159,7 +164,7 @@ fn by_stream<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Me
     let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
     let footer = Footer::of_stream(schema.clone(), dictionary_ids);
     let decoder = Decoder::new(&footer, what, None);
-    Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Stream }))
+    Ok((schema, Messages { reader, what: what.to_owned(), decoder, next: Next::Stream, alone: true }))
 }
 
 impl<R: Read + Seek> Iterator for Messages<R> {
@@ -179,6 +184,13 @@ impl<R: Read + Seek> Iterator for Messages<R> {
 }
 
 impl<R: Read + Seek> Messages<R> {
+    /// Lets any bytes follow a stream: what holds it is longer.
+    #[cfg(feature = "shm")]
+    pub(crate) fn with_tail(mut self) -> Self {
+        self.alone = false;
+        self
+    }
+
     fn block(&mut self, block: &MessageRange) -> Result<RecordBatch> {
         let file = ReadFile { len: block.body.end, what: &self.what, reader: RefCell::new(&mut self.reader) };
         let (header, body) = file.message(block)?;
@@ -203,19 +215,47 @@ impl<R: Read + Seek> Messages<R> {
                 }
             }
         }
+        if self.alone {
+            refuse_more(&mut self.reader, &self.what)?;
+        }
         Ok(None)
+    }
+}
+
+/// The metadata of the first message of a stream; another format, which this is not, is refused by its name.
+fn first_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
+    match word(reader, what)? {
+        Some(FEATHER_1) => Err(Error::unsupported(
+            format_args!("{what}, which is Feather version 1,"),
+            "write it again as Feather version 2 (Arrow IPC) or Parquet",
+        )),
+        word => word.map_or(Ok(None), |word| header(reader, word, what)),
     }
 }
 
 /// The metadata of the next message, prefix included; `None` at the end of the stream.
 fn next_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
+    word(reader, what)?.map_or(Ok(None), |word| header(reader, word, what))
+}
+
+/// Four bytes; `None` at the end, because some writers end a stream without the marker.
+fn word(reader: &mut impl Read, what: &str) -> Result<Option<[u8; 4]>> {
     let mut word = [0; 4];
-    match reader.read_exact(&mut word) {
-        Ok(()) => {}
-        // Some writers end a stream without the marker.
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-        Err(e) => return Err(Error::os("read", what, e)),
+    let mut filled = 0;
+    while let Some(rest) = word.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) if filled == 0 => return Ok(None),
+            Ok(0) => return Err(cut_short(ErrorKind::UnexpectedEof.into(), what)),
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::os("read", what, e)),
+        }
     }
+    Ok(Some(word))
+}
+
+/// The metadata of a message that begins with this word.
+fn header(reader: &mut impl Read, mut word: [u8; 4], what: &str) -> Result<Option<Vec<u8>>> {
     if word == [0xFF; 4] {
         reader.read_exact(&mut word).map_err(|e| cut_short(e, what))?;
     }
@@ -234,6 +274,23 @@ fn next_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
     Ok(Some(header))
 }
 
+/// Refuses bytes behind the end of a stream: they may be rows, which would be lost without a word.
+fn refuse_more(reader: &mut impl Read, what: &str) -> Result<()> {
+    let mut byte = [0];
+    loop {
+        return match reader.read(&mut byte) {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                let detail =
+                    "bytes follow its end-of-stream marker, expected none; import each of several streams alone";
+                Err(Error::corrupt(what, "I1-stream", detail))
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => Err(Error::os("read", what, e)),
+        };
+    }
+}
+
 fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
@@ -247,11 +304,11 @@ fn cut_short(error: std::io::Error, what: &str) -> Error {
 
 /// Reads into an aligned buffer, in steps, so that a length that lies costs no memory.
 fn read_buffer(reader: &mut impl Read, len: usize, what: &str) -> Result<Buffer> {
-    const STEP: usize = 64 << 20;
+    const STEP: usize = 1 << 20;
     let mut buffer = MutableBuffer::new(len.min(STEP));
     while buffer.len() < len {
         let start = buffer.len();
-        buffer.resize(start + STEP.min(len - start), 0);
+        buffer.resize(start + start.max(STEP).min(len - start), 0);
         let new = buffer.as_slice_mut().get_mut(start..).unwrap_or_default();
         reader.read_exact(new).map_err(|e| cut_short(e, what))?;
     }

@@ -3,7 +3,7 @@
 //! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary, [`keys`] tells whether all keys lie in it,
 //! [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`digest`] tells whether
 //! the metadata is what was written, [`footer`] and [`schema`] read it, [`decode`] and [`outline`] find and check the
-//! arrays, [`decompress`] unpacks what others compressed, [`contents`] keeps what was found, [`assemble`] makes Arrow's arrays of it and [`values`] gives their parts.
+//! arrays, [`validate`] reads their values, [`deltas`] joins dictionaries that came in parts, [`decompress`] unpacks what others compressed, [`contents`] keeps what was found, [`assemble`] makes Arrow's arrays of it and [`values`] gives their parts.
 //! The prose is docs/FORMAT.md; where the two differ the prose wins and this folder has a bug.
 
 mod assemble;
@@ -12,6 +12,7 @@ mod contents;
 mod decode;
 #[cfg(feature = "compression")]
 mod decompress;
+mod deltas;
 mod dictionary;
 mod digest;
 mod encode;
@@ -24,13 +25,14 @@ mod part;
 mod schema;
 mod table;
 mod tree;
+mod validate;
 #[cfg(feature = "polars")]
 mod values;
 mod views;
 mod wide;
 
 pub(crate) use contents::Contents;
-pub(crate) use decode::{Copied, decode, validate};
+pub(crate) use decode::{Copied, decode};
 pub(crate) use digest::Intact;
 pub(crate) use encode::{Encoder, EncoderOptions};
 pub(crate) use footer::{Footer, Marks, Metadata};
@@ -39,6 +41,7 @@ pub use messages::IpcReader;
 pub(crate) use messages::read_messages;
 pub(crate) use part::Map;
 pub use table::{Table, TableReader, via};
+pub(crate) use validate::validate;
 #[cfg(feature = "polars")]
 pub(crate) use {
     part::Part,

@@ -16,14 +16,23 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// Most rows of a batch, and most values of an array inside one (FORMAT.md, rule S5).
+///
+/// Arrays without bytes (nulls, runs, structs without fields) could have any length that a file claims.
+const MAX_LEN: usize = 1 << 40;
+
 /// The wanted arrays of one message.
 pub(super) struct Outline {
     pub(super) rows: usize,
+    /// Bytes of the message's body.
+    pub(super) bytes: usize,
+    /// Validity bits that validating the message unfolds: those of fixed-size lists, one for each item.
+    pub(super) unfolded: usize,
     /// Depth first: an array before its children.
     nodes: Vec<Node>,
     /// Places in the file of the buffers of all nodes, in order; validity only of those with nulls.
     buffers: Vec<Range<usize>>,
-    /// The ids of the dictionaries that nodes refer to.
+    /// The ids of the dictionaries that nodes refer to, in the order of nodes.
     dictionaries: Vec<(usize, i64)>,
     /// By position in the file's schema: the node of each column, `None` where it is not wanted.
     pub(super) columns: Vec<Option<usize>>,
@@ -66,7 +75,12 @@ impl Outline {
 
     /// The id of the dictionary that a node refers to.
     pub(super) fn dictionary(&self, node: usize) -> Option<i64> {
-        self.dictionaries.iter().find(|(of, _)| *of == node).map(|(_, id)| *id)
+        let found = self.dictionaries.binary_search_by_key(&node, |(of, _)| *of).ok()?;
+        self.dictionaries.get(found).map(|(_, id)| *id)
+    }
+
+    pub(super) fn refers_to_dictionaries(&self) -> bool {
+        !self.dictionaries.is_empty()
     }
 
     /// The nodes of the children of a node, in order.
@@ -110,11 +124,17 @@ impl<'a> Reader<'a> {
         }
         let rows = usize::try_from(batch.length())
             .map_err(|_| Error::corrupt(what, "S5-buffers", "a batch has a negative number of rows"))?;
+        if rows > MAX_LEN {
+            let detail = format_args!("a batch has {rows} rows, expected at most {MAX_LEN}");
+            return Err(Error::corrupt(what, "S5-buffers", detail));
+        }
         let (nodes, buffers) = (batch.nodes(), batch.buffers());
         // Where nothing is null the validity is not kept.
         let bare = items(nodes).filter(|node| node.null_count() == 0).count();
         let outline = Outline {
             rows,
+            bytes: body.len(),
+            unfolded: 0,
             nodes: Vec::with_capacity(nodes.map_or(0, |nodes| nodes.len())),
             buffers: Vec::with_capacity(buffers.map_or(0, |buffers| buffers.len()).saturating_sub(bare)),
             dictionaries: Vec::new(),
@@ -161,6 +181,9 @@ impl<'a> Reader<'a> {
         if nulls > len {
             return Err(self.error(path, format_args!("{nulls} of its {len} rows are null")));
         }
+        if len > MAX_LEN {
+            return Err(self.error(path, format_args!("it has {len} values, expected at most {MAX_LEN}")));
+        }
         let first = self.outline.buffers.len();
         let shape = Shape::of(data_type);
         let nulls = if shape.validity { nulls } else { 0 };
@@ -192,7 +215,7 @@ impl<'a> Reader<'a> {
         if wanted {
             self.outline.nodes.push(Node { len, nulls, first, next: place + 1 });
         }
-        let dictionary = self.inner(path, data_type, len, wanted)?;
+        let dictionary = self.inner(path, data_type, (len, nulls), wanted)?;
         if !wanted {
             return Ok(None);
         }
@@ -205,7 +228,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the children of an array; returns the id of its dictionary, if it has one.
-    fn inner(&mut self, path: &Place<'_>, data_type: &DataType, len: usize, wanted: bool) -> Result<Option<i64>> {
+    fn inner(
+        &mut self,
+        path: &Place<'_>,
+        data_type: &DataType,
+        (len, nulls): (usize, usize),
+        wanted: bool,
+    ) -> Result<Option<i64>> {
         if let DataType::Dictionary(_, values) = data_type {
             let (id, rest) = self.ids.split_first().ok_or_else(|| self.error(path, "its dictionary has no id"))?;
             self.ids = rest.get(count_dictionaries(values)..).unwrap_or_default();
@@ -218,12 +247,18 @@ impl<'a> Reader<'a> {
             let Some(child) = child.and_then(|child| self.outline.nodes.get(child)) else { continue };
             let expected = match data_type {
                 DataType::Struct(_) | DataType::Union(_, UnionMode::Sparse) => Some(len),
-                DataType::FixedSizeList(_, size) => usize::try_from(*size).ok().and_then(|size| size.checked_mul(len)),
+                // A product that overflows is longer than any array may be, and so never the child's length.
+                DataType::FixedSizeList(_, size) => {
+                    Some(usize::try_from(*size).map_or(usize::MAX, |size| size.saturating_mul(len)))
+                }
                 DataType::RunEndEncoded(..) => Some(*ends.get_or_insert(child.len)),
                 _ => None,
             };
             if expected.is_some_and(|expected| expected != child.len) {
                 return Err(self.error(path, format_args!("it has {} rows in a parent of {len}", child.len)));
+            }
+            if matches!(data_type, DataType::FixedSizeList(..)) && nulls > 0 && !field.is_nullable() {
+                self.outline.unfolded = self.outline.unfolded.saturating_add(child.len);
             }
             let never_null = match data_type {
                 DataType::Map(..) => true,

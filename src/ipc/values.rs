@@ -5,9 +5,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
 
 use super::{
-    assemble::{Assembly, Dictionaries},
-    contents::mapped,
-    decode::Dictionary,
+    contents::LazyDictionaries,
     outline::Outline,
     part::{Map, Part},
 };
@@ -16,12 +14,17 @@ use super::{
 pub(crate) struct Values<'a>(Form<'a>);
 
 enum Form<'a> {
-    Outline { outline: &'a Outline, node: usize, dictionaries: &'a [Dictionary], map: &'a Map },
+    Outline { outline: &'a Outline, node: usize, dictionaries: &'a LazyDictionaries, map: &'a Map },
     Array(ArrayData),
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn of_outline(outline: &'a Outline, node: usize, dictionaries: &'a [Dictionary], map: &'a Map) -> Self {
+    pub(super) fn of_outline(
+        outline: &'a Outline,
+        node: usize,
+        dictionaries: &'a LazyDictionaries,
+        map: &'a Map,
+    ) -> Self {
         Self(Form::Outline { outline, node, dictionaries, map })
     }
 
@@ -106,11 +109,7 @@ impl<'a> Values<'a> {
     pub(crate) fn dictionary(&self) -> Option<ArrayRef> {
         match &self.0 {
             Form::Outline { outline, node, dictionaries, map } => {
-                let id = outline.dictionary(*node)?;
-                let Dictionary { values, outline, .. } = dictionaries.iter().find(|known| known.id == id)?;
-                let bytes = &mapped(map);
-                let mut assembly = Assembly { outline, bytes, dictionaries: &Dictionaries::new(), copied: 0 };
-                Some(make_array(assembly.array(0, values)))
+                dictionaries.get(outline.dictionary(*node)?, map).map(make_array)
             }
             Form::Array(data) => data.child_data().first().cloned().map(make_array),
         }

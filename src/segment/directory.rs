@@ -109,7 +109,9 @@ impl Directory {
     }
 
     fn open_with(&self, name: &str, access: OFlags) -> Result<Option<File>> {
-        match rustix::fs::openat(&self.fd, name, access | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        // NONBLOCK: a FIFO that somebody put in the place of a file hangs no process.
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(fd.into())),
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(Error::os("open", self.path.join(name), e)),

@@ -4,6 +4,7 @@
 use std::{fs::File, path::Path, sync::Arc};
 
 use memmap2::{Mmap, MmapOptions};
+use rustix::fs::FileType;
 
 use super::{
     directory::{Directory, Trust, check_owner},
@@ -21,6 +22,15 @@ pub(crate) struct Mapping {
     sealed: bool,
 }
 
+/// Who wrote a file, as far as the opener knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// This crate, on this machine and as this user, if the file is read-only.
+    Own,
+    /// Anybody: every value is validated.
+    Unknown,
+}
+
 /// What opening a name gave.
 pub(crate) enum Opened {
     Mapped(Arc<Mapping>),
@@ -29,16 +39,30 @@ pub(crate) enum Opened {
 }
 
 impl Mapping {
-    /// Opens, locks and maps the file `name`. Blocks for a fraction of a second at most; reads nothing.
+    /// Opens, locks and maps the file `name`, whoever wrote it. Blocks for a fraction of a second at most; reads nothing.
     pub(crate) fn open(directory: &Directory, name: &str) -> Result<Opened> {
+        Self::open_as(directory, name, Writer::Unknown)
+    }
+
+    /// As [`open`](Self::open), with what is known of the file's writer.
+    pub(crate) fn open_as(directory: &Directory, name: &str, writer: Writer) -> Result<Opened> {
         let Some(file) = directory.open_file(name)? else { return Ok(Opened::Gone) };
         let path = directory.path().join(name);
+        let stat = || rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e));
+        let kind = FileType::from_raw_mode(stat()?.st_mode);
+        if kind != FileType::RegularFile {
+            let (what, detail) = (format_args!("`{}`", path.display()), format_args!("it is a {kind:?}, not a file"));
+            return Err(Error::corrupt(what, "S1-magic", detail));
+        }
         lock::shared(&file, &path)?;
-        let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e))?;
+        // Anew: it may have lost its name before it was locked.
+        let stat = stat()?;
         if stat.st_nlink == 0 {
             return Ok(Opened::Gone);
         }
-        Self::map(directory, &file, &stat, &path).map(|map| Opened::Mapped(Arc::new(map)))
+        let mut mapping = Self::map(directory, &file, &stat, &path)?;
+        mapping.sealed &= writer == Writer::Own;
+        Ok(Opened::Mapped(Arc::new(mapping)))
     }
 
     /// Maps a locked file that has no name yet.
@@ -69,7 +93,8 @@ impl Mapping {
         &self.map
     }
 
-    /// Whether the file was read-only for everybody when it was mapped, as a published segment is.
+    /// Whether what the file records of itself and of its values is relied on (SAFETY.md, T3): it was read-only when it
+    /// was mapped, as a published segment is, and was not opened as one of an unknown writer.
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed
     }

@@ -18,6 +18,5 @@ pub(crate) use directory::check_owner;
 pub(crate) use directory::{Directory, Trust};
 pub(crate) use draft::{Draft, Sealed};
 pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
-pub(crate) use mapping::{Mapping, Opened};
-#[cfg(feature = "dict")]
+pub(crate) use mapping::{Mapping, Opened, Writer};
 pub(crate) use medium::Medium;

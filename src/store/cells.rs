@@ -28,6 +28,7 @@ impl Store {
 
     /// A cell's file and its length.
     pub(crate) fn open_cell(&self, name: &Name) -> Result<(File, usize)> {
+        self.require_home(format_args!("cell `{name}`"))?;
         self.open_mapped(&file(name))?.ok_or_else(|| {
             let store = self.frames().path().to_owned();
             Kind::NotFound { what: format!("cell `{name}`"), store }.into()

@@ -23,10 +23,14 @@ fn content(id: u128, next: u64) -> String {
     format!("coframe store 1\nid {id:032x}\nnext {next:020}\n")
 }
 
-/// Makes the control file of a new store. An existing one is checked; a directory of other things is refused.
-pub(super) fn ensure(root: &Arc<Directory>) -> Result<()> {
+/// Makes the control file of a new store, or reports that there is no store. An existing one is checked; a directory of
+/// other things is refused.
+pub(super) fn ensure(root: &Arc<Directory>, make: bool) -> Result<()> {
     if let Some(file) = root.open_file(FILE)? {
         return read_next(root, &file).map(drop);
+    }
+    if !make {
+        return Err(Kind::NoStore { path: root.path().to_owned() }.into());
     }
     let foreign = root.entries()?.into_iter().find(|(name, kind)| {
         let ours = name.starts_with('.') || name == FILE || (name == super::SESSIONS && *kind == FileType::Directory);
@@ -40,6 +44,7 @@ pub(super) fn ensure(root: &Arc<Directory>) -> Result<()> {
     // No sweep can run yet: it needs the lock of the file that is made here.
     let mut draft = Draft::create(root, || Ok((format!("{YOUNG_CONTROL}{:032x}", random_id()?), ())))?;
     draft.write(&[bytes.as_bytes()])?;
+    super::home::record_new(root)?;
     // Losing the race against another process that makes the same store is fine: its file is as good.
     draft.link(FILE)?;
     root.sync()

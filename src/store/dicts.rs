@@ -101,6 +101,7 @@ impl Store {
     ///
     /// `open` also gets the device and the inode of its data, which tell it from a copy.
     pub(crate) fn with_dict<R>(&self, name: &Name, open: impl FnOnce(DictFiles, (u64, u64)) -> Result<R>) -> Result<R> {
+        self.require_home(format_args!("dict `{name}`"))?;
         let frames = self.frames();
         let _control = Control::lock(&self.shared.root)?;
         let missing = || Kind::NotFound { what: format!("dict `{name}`"), store: frames.path().to_owned() };

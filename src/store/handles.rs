@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::frame::{Frame, Handle};
 #[cfg(any(feature = "pool", feature = "cell", feature = "dict"))]
-use crate::{error::Result, segment::Trust};
+use crate::error::Result;
+#[cfg(feature = "pool")]
+use crate::frame::OpenOptions;
+use crate::frame::{Frame, Handle};
 
 /// Opens the frame whose handle was serialised, as [`Handle::open`] does. Maps the segment, copies nothing.
 impl<'de> Deserialize<'de> for Frame {
@@ -27,7 +29,7 @@ impl Handle {
             Some(session) => store.in_session(session)?,
             None => store,
         };
-        store.map(&self.name, self.version)
+        store.map(&self.name, self.version, &OpenOptions::new())
     }
 }
 
@@ -36,11 +38,6 @@ impl super::Store {
     /// The frames of a session that another process owns.
     pub(crate) fn of_session(path: &std::path::Path, id: &str) -> Result<Self> {
         Self::existing(path)?.in_session(id)
-    }
-
-    /// A store that is there already.
-    pub(crate) fn existing(path: &std::path::Path) -> Result<Self> {
-        Self::open_root(path, Trust::Checked, false)
     }
 }
 

@@ -13,6 +13,7 @@ mod control;
 #[cfg(feature = "dict")]
 mod dicts;
 mod handles;
+mod home;
 mod import;
 mod list;
 mod open;
@@ -25,7 +26,11 @@ mod users;
 mod wait;
 mod writer;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 #[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) use place::{Place, place_handle};
@@ -40,12 +45,11 @@ pub use users::{Pss, User};
 pub use writer::FrameWriter;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
+    frame::SESSIONS,
     name::Name,
     segment::{Directory, Trust},
 };
-
-const SESSIONS: &str = "sessions";
 
 /// A directory on a memory file system (or a disk) that holds frames under names.
 ///
@@ -72,6 +76,8 @@ struct Shared {
     /// Where the frames are: the root, or the directory of a session.
     frames: Arc<Directory>,
     session: Option<String>,
+    /// Whether the store is known to be where it was made; see [`Store::is_home`].
+    home: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -101,6 +107,25 @@ impl Store {
         Self::open_root(path.as_ref(), Trust::Checked, true)
     }
 
+    /// Opens the store at `path`, which must exist: creates neither a directory nor a file.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](Error::is_not_found) when there is no store at the path; else as [`Store::at`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// let error = coframe::Store::existing(dir.path().join("store")).unwrap_err();
+    /// assert!(error.is_not_found());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn existing(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::open_root(path, Trust::Checked, false).map_err(|error| {
+            if error.is_missing_path() { Kind::NoStore { path: path.to_owned() }.into() } else { error }
+        })
+    }
+
     /// Opens a store without checking who can write to it.
     ///
     /// # Safety
@@ -124,21 +149,22 @@ impl Store {
         let path = std::path::absolute(path).map_err(|e| Error::os("find", path, e))?;
         let root = if make { Directory::open_or_make(&path, trust) } else { Directory::open(&path, trust) }?;
         let root = Arc::new(root);
-        control::ensure(&root)?;
-        Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None }) })
+        control::ensure(&root, make)?;
+        Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home: Arc::default() }) })
     }
 
     /// A session of this store that is there already.
     fn in_session(&self, id: &str) -> Result<Self> {
         let frames = Arc::new(self.shared.root.sub(SESSIONS)?.sub(id)?);
-        let shared = Shared { root: self.shared.root.clone(), frames, session: Some(id.to_owned()) };
+        let (root, home) = (self.shared.root.clone(), self.shared.home.clone());
+        let shared = Shared { root, frames, session: Some(id.to_owned()), home };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The store that a session belongs to; itself where this is none.
     fn root(&self) -> Self {
-        let root = self.shared.root.clone();
-        Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None }) }
+        let (root, home) = (self.shared.root.clone(), self.shared.home.clone());
+        Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home }) }
     }
 
     /// The directory of the store.

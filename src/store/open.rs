@@ -1,11 +1,13 @@
 //! From a name, a version or a handle to a frame.
 
+use std::sync::Arc;
+
 use super::{Store, publish::checked};
 use crate::{
     error::{Error, Kind, Result},
     frame::{Frame, Handle, OpenOptions, Origin},
     name::Name,
-    segment::{Mapping, Opened, Trust},
+    segment::{Mapping, Opened, Trust, Writer},
 };
 
 /// How often a name is looked up again when a newer version takes its place between two calls.
@@ -30,7 +32,7 @@ impl Store {
         let name = checked(name)?;
         for _ in 0..RETRIES {
             let Some(version) = self.latest(&name)? else { return Err(self.not_found(&name, None)) };
-            if let Some(mapping) = self.map(&name, version)? {
+            if let Some(mapping) = self.map(&name, version, options)? {
                 return Frame::of_mapping(mapping, self.origin(name, version), options);
             }
         }
@@ -51,7 +53,7 @@ impl Store {
     fn open_version_with(&self, name: &Name, version: u64, options: &OpenOptions) -> Result<Frame> {
         // A version above the latest was linked by a publisher that died before it switched: it never became visible.
         let latest = self.latest(name)?.filter(|latest| *latest >= version);
-        let mapping = if latest.is_some() { self.map(name, version)? } else { None };
+        let mapping = if latest.is_some() { self.map(name, version, options)? } else { None };
         match (mapping, latest) {
             (Some(mapping), _) => Frame::of_mapping(mapping, self.origin(name.clone(), version), options),
             (None, Some(latest)) if latest > version => {
@@ -64,12 +66,9 @@ impl Store {
 
     /// Opens what a handle names, with options. The handle's own columns and rows come on top of them.
     ///
-    /// The store of the handle must be this one; [`Handle::open`] finds it by itself.
+    /// The store of the handle must be this one, whatever its path is here: the id of the segment shows it. A store opened
+    /// by [`Store::at_trusting_writers`] opens handles too. [`Handle::open`] finds the store by itself.
     pub fn open_handle(&self, handle: &Handle, options: &OpenOptions) -> Result<Frame> {
-        if self.path() != handle.store {
-            let what = format!("the handle of a frame in `{}`", handle.store.display());
-            return Err(Error::invalid(what, format_args!("expected one of the store `{}`", self.path().display())));
-        }
         let store = match &handle.session {
             Some(session) if self.shared.session.as_ref() != Some(session) => {
                 self.in_session(session).map_err(|_| self.not_found(&handle.name, Some(handle.version)))?
@@ -80,8 +79,19 @@ impl Store {
         if options.columns.is_none() {
             options.columns.clone_from(&handle.columns);
         }
-        let frame = store.open_version_with(&handle.name, handle.version, &options)?;
+        let another = || {
+            let what = format!("the handle of a frame in `{}`", handle.store.display());
+            Error::invalid(what, format_args!("expected one of the store `{}`", self.path().display()))
+        };
+        let here = self.path() == handle.store;
+        let frame = match store.open_version_with(&handle.name, handle.version, &options) {
+            Err(error) if error.is_not_found() && !here => return Err(another()),
+            frame => frame?,
+        };
         let found = frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.segment);
+        if !here && (found != handle.segment || found == 0) {
+            return Err(another());
+        }
         if found != handle.segment {
             let what = format!("the handle of `{}@{}`", handle.name, handle.version);
             return Err(Kind::Superseded { what, now: "another store was made at its path".to_owned() }.into());
@@ -92,8 +102,9 @@ impl Store {
         }
     }
 
-    pub(super) fn map(&self, name: &Name, version: u64) -> Result<Option<std::sync::Arc<Mapping>>> {
-        match Mapping::open(self.frames(), &name.file(version))? {
+    pub(super) fn map(&self, name: &Name, version: u64, options: &OpenOptions) -> Result<Option<Arc<Mapping>>> {
+        let writer = if !options.validate && self.is_home()? { Writer::Own } else { Writer::Unknown };
+        match Mapping::open_as(self.frames(), &name.file(version), writer)? {
             Opened::Mapped(mapping) => Ok(Some(mapping)),
             Opened::Gone => Ok(None),
         }

@@ -22,12 +22,12 @@ impl Scratch {
         self.directory.path().join("store")
     }
 
-    /// Names of the files in the store, the control file aside.
+    /// Names of the files in the store, without the control file and the record of where the store was made.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = std::fs::read_dir(self.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "store")
+            .filter(|name| name != "store" && name != ".home")
             .collect();
         files.sort();
         files

@@ -6,6 +6,7 @@ mod common;
 mod corruption;
 mod dict_failures;
 mod dicts;
+mod hostile;
 mod polars_types;
 mod pool;
 mod pool_failures;

@@ -1,0 +1,45 @@
+//! Whether the values of arrays are what their types ask for.
+
+use arrow::{
+    array::{Array, ArrayData, RecordBatch},
+    datatypes::DataType,
+    error::ArrowError,
+};
+
+use super::keys;
+use crate::error::{Error, Result};
+
+/// Reads every value of a batch and checks it against its type; of the columns in `keys`, keys below nulls too.
+pub(crate) fn validate(batch: &RecordBatch, keys: &[usize], what: &str) -> Result<()> {
+    let columns = batch.columns().iter().zip(batch.schema_ref().fields());
+    for (position, (column, field)) in columns.enumerate() {
+        let bad = |e| Error::corrupt(what, "V1-values", format_args!("column `{}`: {e}", field.name()));
+        validate_whole(&column.to_data()).map_err(bad)?;
+        if keys.contains(&position) && !keys::lie_in_dictionaries(column) {
+            let detail = format_args!("column `{}`: a key below a null lies outside of its dictionary", field.name());
+            return Err(Error::corrupt(what, "D3-keys", detail));
+        }
+    }
+    Ok(())
+}
+
+/// Validates an array with everything inside it.
+pub(super) fn validate_whole(data: &ArrayData) -> Result<(), ArrowError> {
+    data.validate_full()
+}
+
+/// Validates an array whose dictionaries were validated already: their values are not read again.
+pub(super) fn validate_apart(data: &ArrayData) -> Result<(), ArrowError> {
+    // Sizes, of all arrays inside it.
+    data.validate()?;
+    values(data)
+}
+
+fn values(data: &ArrayData) -> Result<(), ArrowError> {
+    data.validate_nulls()?;
+    data.validate_values()?;
+    if matches!(data.data_type(), DataType::Dictionary(..)) {
+        return Ok(());
+    }
+    data.child_data().iter().try_for_each(values)
+}
