@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{completions, describe, doctor, export, list, manage, publish, rows, show, sql, top, verify, wait},
+    commands::{
+        adopt, completions, describe, doctor, export, list, manage, publish, rows, show, sql, top, verify, wait,
+    },
     context::Context,
     failure::Result,
 };
@@ -52,6 +54,7 @@ enum Command {
     Cp(manage::Cp),
     Rm(manage::Rm),
     Sweep(manage::Sweep),
+    Adopt(adopt::Adopt),
     Wait(wait::Wait),
     Watch(wait::Watch),
     Verify(verify::Verify),
@@ -76,6 +79,7 @@ impl Args {
             Command::Cp(command) => command.run(&context),
             Command::Rm(command) => command.run(&context),
             Command::Sweep(command) => command.run(&context),
+            Command::Adopt(command) => command.run(&context),
             Command::Wait(command) => command.run(&context),
             Command::Watch(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),

@@ -26,7 +26,7 @@ impl Context {
                 "there is no store at `{path}`; `coframe publish` makes it, --store or COFRAME_STORE names another"
             )));
         }
-        self.store_or_new()
+        Ok(Store::existing(&self.path)?)
     }
 
     /// The store, made when it is missing.

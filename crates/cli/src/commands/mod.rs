@@ -1,5 +1,6 @@
 //! One file for each command, or for a few that are alike.
 
+pub(crate) mod adopt;
 pub(crate) mod completions;
 pub(crate) mod describe;
 pub(crate) mod doctor;

@@ -39,7 +39,7 @@ fn every_json_has_the_keys_that_the_documentation_promises() {
         })
         .collect();
     let file = scratch.path("x.csv").to_str().unwrap().to_owned();
-    let commands: [(&str, &[&str]); 17] = [
+    let commands: [(&str, &[&str]); 18] = [
         ("publish", &["publish", &flights()]),
         ("ls", &["ls"]),
         ("show", &["show", "flights"]),
@@ -51,6 +51,7 @@ fn every_json_has_the_keys_that_the_documentation_promises() {
         ("export", &["export", "flights", &file, "--columns", "month"]),
         ("cp", &["cp", "flights", "other"]),
         ("sweep", &["sweep"]),
+        ("adopt", &["adopt"]),
         ("wait", &["wait", "flights"]),
         ("watch", &["watch", "flights", "--count", "1"]),
         ("verify", &["verify", "--all"]),
@@ -480,4 +481,13 @@ fn rm_removes_nothing_when_an_argument_is_wrong_and_takes_a_name_twice() {
     }
     assert_eq!(scratch.json(&["ls"])["frames"].as_array().unwrap().len(), 4);
     assert_eq!(scratch.ok(&["rm", "a*", "a1", "r1", "r1"]), "removed a, a1, r1\n");
+}
+
+#[test]
+fn a_look_at_an_empty_directory_makes_no_store() {
+    let scratch = scratch();
+    fs::create_dir(scratch.store_path()).unwrap();
+    let ran = scratch.run(&["ls"]);
+    assert!(ran.code != 0 && ran.err.contains("no store found"), "{}", ran.err);
+    assert!(fs::read_dir(scratch.store_path()).unwrap().next().is_none());
 }

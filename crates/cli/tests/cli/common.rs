@@ -89,11 +89,11 @@ impl Scratch {
         line.to_owned()
     }
 
-    /// Names of all entries in the store, the control file aside.
+    /// Names of all entries in the store, without the control file and the record of where the store was made.
     pub(crate) fn entries(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.store_path()) else { return Vec::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|name| name != "store").collect();
+        let mut names: Vec<String> = names.filter(|name| name != "store" && name != ".home").collect();
         names.sort();
         names
     }

@@ -242,7 +242,8 @@ fn leftovers(store: &Store) -> coframe::Result<Finding> {
         unused.extend(left.map(|version| format!("{}@{version}", info.name)));
     }
     let hidden = fs::read_dir(store.path()).into_iter().flatten().flatten();
-    let hidden = hidden.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with('.'));
+    let hidden = hidden.filter_map(|entry| entry.file_name().into_string().ok());
+    let hidden = hidden.filter(|name| name.starts_with('.') && name != ".home");
     unused.extend(hidden);
     unused.extend(segments(store.path()).map(|(name, _)| name).filter(|file| {
         let name = file.split('@').next().unwrap_or_default();
