@@ -3,6 +3,7 @@
 //! A message names the thing, what was found, what was expected and the next step, in lower case and
 //! without a final stop. `Display` never repeats its source; whoever prints joins the chain with colons.
 
+mod into;
 #[cfg(feature = "pool")]
 mod task;
 

@@ -1,0 +1,51 @@
+//! Into the errors of the libraries that callers use coframe with.
+
+use std::io;
+
+use arrow::error::ArrowError;
+
+use super::{Error, Kind};
+
+/// Keeps the kind of an operating system's error; this error is the [source](io::Error::get_ref).
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::at(dir.path().join("store"))?;
+/// fn rows(store: &coframe::Store) -> std::io::Result<usize> {
+///     Ok(store.open("prices")?.rows())
+/// }
+/// assert_eq!(rows(&store).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &*error.kind {
+            Kind::Os { source, .. } => source.kind(),
+            Kind::NoSpace { .. } => io::ErrorKind::StorageFull,
+            _ if error.is_not_found() => io::ErrorKind::NotFound,
+            _ if error.is_untrusted() => io::ErrorKind::PermissionDenied,
+            _ if error.is_corrupt() => io::ErrorKind::InvalidData,
+            _ if error.is_unsupported() => io::ErrorKind::Unsupported,
+            _ if error.is_busy() => io::ErrorKind::TimedOut,
+            _ if error.is_invalid() => io::ErrorKind::InvalidInput,
+            // Not `Interrupted`, after which callers try again: this caller asked for the end.
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// As [`ArrowError::ExternalError`].
+impl From<Error> for ArrowError {
+    fn from(error: Error) -> Self {
+        Self::ExternalError(Box::new(error))
+    }
+}
+
+/// As the [`io::Error`] that it becomes.
+#[cfg(feature = "polars")]
+impl From<Error> for polars::error::PolarsError {
+    fn from(error: Error) -> Self {
+        io::Error::from(error).into()
+    }
+}
