@@ -31,7 +31,8 @@ impl Parts {
             return Ok(0);
         }
         let first = make_array(self.first.clone());
-        let parts: Vec<&dyn Array> = std::iter::once(&first).chain(&self.deltas).map(|part| &**part as _).collect();
+        let parts = std::iter::once(&first).chain(&self.deltas);
+        let parts: Vec<&dyn Array> = parts.map(|part| -> &dyn Array { part }).collect();
         let whole = concat(&parts)?;
         self.deltas.clear();
         self.first = whole.to_data();

@@ -8,6 +8,7 @@
 
 mod assemble;
 mod batches;
+mod claims;
 mod contents;
 mod decode;
 #[cfg(feature = "compression")]
@@ -31,6 +32,7 @@ mod values;
 mod views;
 mod wide;
 
+pub(crate) use claims::check_claims;
 pub(crate) use contents::Contents;
 pub(crate) use decode::{Copied, decode};
 pub(crate) use digest::Intact;

@@ -180,5 +180,8 @@ fn validated(frame: Frame) -> Result<Frame> {
     for batch in frame.batches() {
         ipc::validate(batch, keys, &what)?;
     }
+    if let Some(metadata) = frame.footer().metadata.as_ref().filter(|_| frame.mapping().is_sealed()) {
+        ipc::check_claims(frame.batches(), metadata, &what)?;
+    }
     Ok(frame)
 }

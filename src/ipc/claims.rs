@@ -1,0 +1,127 @@
+//! What a footer records of the values, compared with them (FORMAT.md, rules M1 and D3).
+
+use std::cmp::Ordering;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator},
+    compute::SortOptions,
+    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, Time64NanosecondType, TimeUnit},
+};
+
+use super::{dictionary::has_dictionary, footer::Metadata, keys, tree::children};
+use crate::error::{Error, Result};
+
+const NANOSECONDS_A_DAY: i64 = 86_400_000_000_000;
+
+/// Checks what `metadata` records of the values of these batches, which are valid and all that the file has.
+pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &str) -> Result<()> {
+    let bad = |rule, detail: &dyn std::fmt::Display| Err(Error::corrupt(what, rule, detail));
+    let rows: u64 = batches.iter().filter_map(|batch| u64::try_from(batch.num_rows()).ok()).sum();
+    if rows != metadata.rows {
+        let detail = format_args!("`coframe.rows` is {}, the batches have {rows} rows", metadata.rows);
+        return bad("M1-entries", &detail);
+    }
+    let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(()) };
+    let columns = schema.fields().len();
+    let listed = metadata.keys.iter().chain(metadata.marks.sorted.iter().map(|(column, _)| column));
+    if let Some(column) = listed.copied().find(|column| *column >= columns) {
+        let detail = format_args!("it lists column {column} as sorted or as one with keys, and has {columns}");
+        return bad("M1-entries", &detail);
+    }
+    for (position, field) in schema.fields().iter().enumerate() {
+        let arrays: Vec<&ArrayRef> = batches.iter().filter_map(|batch| batch.columns().get(position)).collect();
+        let name = field.name();
+        let keys = metadata.marks.polars || metadata.keys.contains(&position);
+        if keys && has_dictionary(field.data_type()) && !arrays.iter().all(|array| keys::lie_in_dictionaries(array)) {
+            let detail = format_args!("column `{name}`: a key below a null lies outside of its dictionary");
+            return bad("D3-keys", &detail);
+        }
+        if metadata.marks.polars
+            && let Some(found) = arrays.iter().find_map(|array| not_of_polars(array))
+        {
+            return bad("M1-entries", &format_args!("column `{name}`: {found}, and `coframe.polars` is 1"));
+        }
+        let sorted = metadata.marks.sorted.iter().find(|(column, _)| *column == position);
+        if let Some((_, descending)) = sorted
+            && !is_sorted(&arrays, *descending)
+        {
+            return bad("M1-entries", &format_args!("column `{name}` is not sorted, and `coframe.sorted` lists it"));
+        }
+    }
+    Ok(())
+}
+
+/// What in an array Polars never makes.
+fn not_of_polars(array: &ArrayRef) -> Option<&'static str> {
+    match array.data_type() {
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            let mut times = array.as_primitive::<Time64NanosecondType>().iter().flatten();
+            times.any(|time| !(0..NANOSECONDS_A_DAY).contains(&time)).then_some("a time lies outside of its day")
+        }
+        DataType::Struct(_) => {
+            let fields = array.as_struct().columns();
+            let spread = fields.iter().all(|field| covers(field, array));
+            if spread {
+                fields.iter().find_map(not_of_polars)
+            } else {
+                Some("a null of a struct is none of its fields")
+            }
+        }
+        DataType::LargeList(_) => not_of_polars(array.as_list::<i64>().values()),
+        DataType::FixedSizeList(..) => not_of_polars(array.as_fixed_size_list().values()),
+        other => children(other).next().map(|_| "it has a type that Polars has not"),
+    }
+}
+
+/// Whether each null of a struct is a null of this field.
+fn covers(field: &ArrayRef, parent: &ArrayRef) -> bool {
+    let Some(nulls) = parent.nulls().filter(|_| *field.data_type() != DataType::Null) else { return true };
+    field.nulls().is_some_and(|inner| inner.contains(nulls)) || nulls.null_count() == 0
+}
+
+/// Whether a column is sorted with its nulls at one end. Nested and dictionary columns are not read: Polars orders the
+/// categories of some by text, of others by number.
+fn is_sorted(arrays: &[&ArrayRef], descending: bool) -> bool {
+    let arrays: Vec<&ArrayRef> = arrays.iter().copied().filter(|array| !array.is_empty()).collect();
+    let Some(data_type) = arrays.first().map(Array::data_type) else { return true };
+    if data_type.is_nested() || matches!(data_type, DataType::Dictionary(..) | DataType::Float16 | DataType::Null) {
+        return true;
+    }
+    let nulls = arrays.iter().flat_map(|array| (0..array.len()).map(|row| array.is_null(row)));
+    let mut last = None;
+    let changes = nulls.filter(|null| last.replace(*null).is_some_and(|last| last != *null)).count();
+    let within = |array: &&ArrayRef| in_order(array, array, (0..array.len()).zip(1..array.len()), descending);
+    let between = |pair: &[&ArrayRef; 2]| {
+        let rows = std::iter::once((pair[0].len().saturating_sub(1), 0));
+        in_order(pair[0], pair[1], rows, descending)
+    };
+    changes <= 1 && arrays.iter().all(within) && arrays.array_windows().all(between)
+}
+
+/// Whether for each of these pairs the row of the first array comes before that of the second, or is equal.
+fn in_order(a: &ArrayRef, b: &ArrayRef, rows: impl Iterator<Item = (usize, usize)>, descending: bool) -> bool {
+    let compare: Box<dyn Fn(usize, usize) -> Ordering + '_> = match a.data_type() {
+        DataType::Float32 => floats::<Float32Type>(a, b),
+        DataType::Float64 => floats::<Float64Type>(a, b),
+        _ => match make_comparator(a, b, SortOptions::default()) {
+            Ok(compare) => compare,
+            Err(_) => return true,
+        },
+    };
+    let wrong = if descending { Ordering::Less } else { Ordering::Greater };
+    let mut rows = rows.filter(|(first, second)| a.is_valid(*first) && b.is_valid(*second));
+    rows.all(|(first, second)| compare(first, second) != wrong)
+}
+
+/// As Polars compares floats: both zeros are equal, NaN is the largest.
+fn floats<'a, T: ArrowPrimitiveType<Native: PartialOrd>>(
+    a: &'a ArrayRef,
+    b: &'a ArrayRef,
+) -> Box<dyn Fn(usize, usize) -> Ordering + 'a> {
+    let (a, b) = (a.as_primitive::<T>(), b.as_primitive::<T>());
+    Box::new(move |first, second| {
+        let (first, second) = (a.value(first), b.value(second));
+        let is_nan = |value: T::Native| value.partial_cmp(&value).is_none();
+        first.partial_cmp(&second).unwrap_or_else(|| is_nan(first).cmp(&is_nan(second)))
+    })
+}
