@@ -27,8 +27,8 @@ mod wait;
 mod writer;
 
 use std::{
-    fmt,
-    path::Path,
+    fmt, io,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -43,6 +43,8 @@ pub use session::Session;
 pub use sweep::Swept;
 pub use users::{Pss, User};
 pub use writer::FrameWriter;
+
+use rustix::fs::FileType;
 
 use crate::{
     error::{Error, Kind, Result},
@@ -101,7 +103,7 @@ impl Store {
     /// # Errors
     ///
     /// [`is_untrusted`](Error::is_untrusted) when another user owns the directory or can write to it, or it is a
-    /// symbolic link; [`is_unsupported`](Error::is_unsupported) on another file system, NFS among them;
+    /// symbolic link of another user; [`is_unsupported`](Error::is_unsupported) on another file system, NFS among them;
     /// [`is_invalid`](Error::is_invalid) when the directory holds other things.
     pub fn at(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_root(path.as_ref(), Trust::Checked, true)
@@ -146,7 +148,7 @@ impl Store {
     }
 
     fn open_root(path: &Path, trust: Trust, make: bool) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(|e| Error::os("find", path, e))?;
+        let path = found(path)?;
         let root = if make { Directory::open_or_make(&path, trust) } else { Directory::open(&path, trust) }?;
         let root = Arc::new(root);
         control::ensure(&root, make)?;
@@ -189,6 +191,31 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("path", &self.path()).field("session", &self.shared.session).finish()
+    }
+}
+
+/// The one path of a directory that may be spelled in many ways; of one that is missing, in its parent.
+///
+/// A symbolic link is followed only if this user or root made it: another user's must not choose the store.
+fn found(path: &Path) -> Result<PathBuf> {
+    let error = |e: io::Error| Error::os("find", path, e);
+    if let Ok(link) = rustix::fs::lstat(path)
+        && FileType::from_raw_mode(link.st_mode) == FileType::Symlink
+        && link.st_uid != 0
+        && link.st_uid != rustix::process::geteuid().as_raw()
+    {
+        let (found, next) = ("it is a symbolic link of another user", "set COFRAME_STORE to a directory of this user");
+        return Err(Kind::Untrusted { path: path.to_owned(), found: found.into(), next: next.into() }.into());
+    }
+    match std::fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        found => return found.map_err(error),
+    }
+    let path = std::path::absolute(path).map_err(error)?;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path) };
+    match std::fs::canonicalize(parent) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(path),
+        parent => Ok(parent.map_err(error)?.join(name)),
     }
 }
 

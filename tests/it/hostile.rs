@@ -20,7 +20,7 @@ use coframe::{
             writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter},
         },
     },
-    polars::prelude::*,
+    polars::{datatypes::DataType as PlType, prelude::*},
 };
 
 use crate::common::{Scratch, scratch};
@@ -337,4 +337,55 @@ fn a_handle_opens_in_its_store_whatever_the_path_and_makes_no_store() {
     let text = handle.to_string().replace("/store/", "/empty/");
     assert!(text.parse::<coframe::Handle>().unwrap().open().unwrap_err().is_not_found());
     assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+}
+
+#[test]
+fn verify_compares_what_a_frame_records_of_its_values_with_them() {
+    let scratch = scratch();
+    let categories = PlType::from_categories(Categories::global());
+    let keys = Series::new("e".into(), [Some("a"), None, Some("b")]).cast(&categories).unwrap();
+    let times = Series::new("t".into(), [1_i64, 77_777_777_777, 3]).cast(&PlType::Time).unwrap();
+    let mut numbers = Series::new("i".into(), [1_111_111_i64, 2_222_222, 3_333_333]);
+    numbers.set_sorted_flag(polars::series::IsSorted::Ascending);
+    let mut floats = Series::new("f".into(), [0.0_f64, -0.0, f64::NAN]);
+    floats.set_sorted_flag(polars::series::IsSorted::Ascending);
+    let df = DataFrame::new(3, vec![keys.into(), times.into(), numbers.into(), floats.into()]).unwrap();
+    scratch.store.publish("y", &df).unwrap();
+    scratch.store.verify("y").unwrap();
+    let bytes = fs::read(scratch.path().join("y.arrow")).unwrap();
+    // Buffers begin at multiples of 64.
+    let swap = |at_most: usize, from: &[u8], to: &[u8]| {
+        let at = (0..bytes.len()).rfind(|at| at % 64 <= at_most && bytes[*at..].starts_with(from)).unwrap();
+        let mut bytes = bytes.clone();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        place(&scratch, &bytes, 0o400);
+        scratch.store.verify("x").unwrap_err()
+    };
+    let words = |words: [u32; 3]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    assert_eq!(swap(0, &words([0, 0, 1]), &words([0, 77_777, 1])).rule(), Some("D3-keys"));
+    let error = swap(8, &77_777_777_777_i64.to_le_bytes(), &(i64::MAX / 2).to_le_bytes());
+    assert!(error.to_string().contains("column `t`: a time lies outside of its day"), "{error}");
+    let error = swap(8, &2_222_222_i64.to_le_bytes(), &9_222_222_i64.to_le_bytes());
+    assert!(error.to_string().contains("column `i` is not sorted"), "{error}");
+}
+
+#[test]
+fn a_store_is_one_whatever_its_path_is_spelled_as_and_through_a_link() {
+    let scratch = scratch();
+    let frame = scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap();
+    let link = scratch.path().with_file_name("link");
+    symlink(scratch.path(), &link).unwrap();
+    for path in [scratch.path().join("."), scratch.path().join("../store/"), link] {
+        let other = coframe::Store::at(path).unwrap();
+        assert_eq!(other.open("x").unwrap().handle(), frame.handle());
+    }
+}
+
+#[test]
+fn errors_become_those_of_io_arrow_and_polars() {
+    let scratch = scratch();
+    let error = || scratch.store.open("x").unwrap_err();
+    assert_eq!(std::io::Error::from(error()).kind(), std::io::ErrorKind::NotFound);
+    assert!(coframe::arrow::error::ArrowError::from(error()).to_string().contains("`x`"));
+    assert!(PolarsError::from(error()).to_string().contains("`x`"));
 }

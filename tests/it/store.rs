@@ -253,7 +253,8 @@ fn the_processes_that_map_a_frame_are_listed() {
 fn ten_thousand_opens_keep_no_descriptor_and_no_map() {
     let scratch = scratch();
     scratch.store.publish("x", &numbers(&[1])).unwrap();
-    let mapped = || fs::read_to_string("/proc/self/maps").unwrap().matches("x@1.arrow").count();
+    let segment = scratch.path().join("x@1.arrow").display().to_string();
+    let mapped = || fs::read_to_string("/proc/self/maps").unwrap().matches(&segment).count();
     for _ in 0..10_000 {
         drop(scratch.store.open("x").unwrap());
     }
@@ -323,7 +324,7 @@ fn directories_that_others_own_or_can_write_to_are_refused() {
 
     let link = path.with_file_name("link");
     symlink(&path, &link).unwrap();
-    assert!(Store::at(&link).unwrap_err().is_untrusted());
+    assert_eq!(Store::at(&link).unwrap().path(), path, "a link of this user is followed");
     fs::write(path.with_file_name("file"), "").unwrap();
     assert!(Store::at(path.with_file_name("file")).unwrap_err().is_untrusted());
 
