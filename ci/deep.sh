@@ -9,6 +9,9 @@ PROPTEST_CASES=5000 cargo test --locked --test it any_frame_comes_back
 echo "== tests with every variant of Polars' enums (compiles Polars anew)"
 cargo test --workspace --locked --features _polars-variants
 
+echo "== a million foreign files with damaged bytes"
+COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutation::
+
 echo "== races, twenty times"
 for _ in $(seq 20); do
     cargo test --locked --quiet --test it processes::

@@ -29,8 +29,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Validity bits that validating one file may unfold beyond eight for each byte of its bodies (FORMAT.md, rule S5).
-const SPARE_BITS: usize = 1 << 24;
+/// Items that one file may have unfolded beyond eight for each byte of its bodies (FORMAT.md, rule S5).
+const SPARE_ITEMS: usize = 1 << 24;
 
 /// A copy that could not be avoided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,12 +211,12 @@ impl Decoder {
     fn count(&mut self, outline: &Outline) -> Result<()> {
         self.bytes = self.bytes.saturating_add(outline.bytes);
         self.unfolded = self.unfolded.saturating_add(outline.unfolded);
-        let most = self.bytes.saturating_mul(8).saturating_add(SPARE_BITS);
+        let most = self.bytes.saturating_mul(8).saturating_add(SPARE_ITEMS);
         if self.unfolded <= most {
             return Ok(());
         }
         let detail = format_args!(
-            "fixed-size lists with nulls have {} items without bytes, expected at most {most}",
+            "fixed-size lists with nulls, and list views, have {} items, expected at most {most} in a file so short",
             self.unfolded
         );
         Err(Error::corrupt(&self.what, "S5-buffers", detail))

@@ -26,7 +26,8 @@ pub(super) struct Outline {
     pub(super) rows: usize,
     /// Bytes of the message's body.
     pub(super) bytes: usize,
-    /// Validity bits that validating the message unfolds: those of fixed-size lists, one for each item.
+    /// Items that are unfolded, one for one, where the message is validated or converted: those of fixed-size lists with
+    /// nulls, and of list views.
     pub(super) unfolded: usize,
     /// Depth first: an array before its children.
     nodes: Vec<Node>,
@@ -257,7 +258,12 @@ impl<'a> Reader<'a> {
             if expected.is_some_and(|expected| expected != child.len) {
                 return Err(self.error(path, format_args!("it has {} rows in a parent of {len}", child.len)));
             }
-            if matches!(data_type, DataType::FixedSizeList(..)) && nulls > 0 && !field.is_nullable() {
+            let unfolds = match data_type {
+                DataType::FixedSizeList(..) => nulls > 0 && !field.is_nullable(),
+                DataType::ListView(_) | DataType::LargeListView(_) => true,
+                _ => false,
+            };
+            if unfolds {
                 self.outline.unfolded = self.outline.unfolded.saturating_add(child.len);
             }
             let never_null = match data_type {

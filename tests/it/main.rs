@@ -7,6 +7,7 @@ mod corruption;
 mod dict_failures;
 mod dicts;
 mod hostile;
+mod mutation;
 mod polars_types;
 mod pool;
 mod pool_failures;
