@@ -32,7 +32,8 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
         let arrays: Vec<&ArrayRef> = batches.iter().filter_map(|batch| batch.columns().get(position)).collect();
         let name = field.name();
         let keys = metadata.marks.polars || metadata.keys.contains(&position);
-        if keys && has_dictionary(field.data_type()) && !arrays.iter().all(|array| keys::lie_in_dictionaries(array)) {
+        let in_range = |array: &&ArrayRef| keys::lie_in_dictionaries(array, metadata.marks.polars);
+        if keys && has_dictionary(field.data_type()) && !arrays.iter().all(in_range) {
             let detail = format_args!("column `{name}`: a key below a null lies outside of its dictionary");
             return bad("D3-keys", &detail);
         }

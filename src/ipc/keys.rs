@@ -10,11 +10,16 @@ use arrow::{
 
 use super::dictionary::has_dictionary;
 
-/// Whether every key of every dictionary inside a column lies in it, keys below nulls included.
-pub(super) fn lie_in_dictionaries(column: &ArrayRef) -> bool {
+/// Whether every key of every dictionary inside a column is in range, keys in null slots included.
+///
+/// With `may_be_empty` a dictionary without values is skipped: all its rows are null, and Polars leaves their keys 0.
+pub(super) fn lie_in_dictionaries(column: &ArrayRef, may_be_empty: bool) -> bool {
     let mut all = true;
     let whole = each_keys(column, column.data_type(), &mut |array| {
         let dictionary = array.as_any_dictionary_opt();
+        if may_be_empty && dictionary.is_some_and(|array| array.values().is_empty()) {
+            return;
+        }
         let reach = dictionary.and_then(|array| count(&array.keys().slice(0, array.len())));
         all &= reach.zip(dictionary).is_some_and(|(reach, dictionary)| reach <= dictionary.values().len());
     });
