@@ -1,15 +1,13 @@
 //! Cutting and gathering rows: one record batch per contiguous chunk, small chunks together.
 
-use std::sync::Arc;
-
 use arrow::{
-    array::{Array, ArrayRef, AsArray, GenericByteViewBuilder, RecordBatch, RecordBatchOptions},
+    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions},
     compute::concat,
-    datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType},
+    datatypes::{BinaryViewType, DataType, SchemaRef, StringViewType},
     error::ArrowError,
 };
 
-use super::views::outside;
+use super::views;
 use crate::error::{Error, Result};
 
 /// Chunks below this are gathered: 24 columns in 1 000 batches take 14 ms to open, in 10 batches 0.1 ms.
@@ -28,12 +26,6 @@ pub(super) struct Gather {
     bytes: usize,
 }
 
-/// A record batch to be written; `gathered` when it was copied together from several chunks.
-pub(super) struct Ready {
-    pub(super) batch: RecordBatch,
-    pub(super) gathered: bool,
-}
-
 impl Gather {
     pub(super) fn new(schema: SchemaRef, batch_rows: Option<usize>) -> Self {
         let target = batch_rows.unwrap_or(DEFAULT_ROWS).max(1);
@@ -41,7 +33,7 @@ impl Gather {
     }
 
     /// Takes a chunk, and returns what is ready to be written.
-    pub(super) fn push(&mut self, batch: RecordBatch) -> Result<Vec<Ready>> {
+    pub(super) fn push(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let mut ready = Vec::new();
         let mut rest = batch;
         if self.cut {
@@ -55,14 +47,14 @@ impl Gather {
         Ok(ready)
     }
 
-    fn push_one(&mut self, batch: RecordBatch) -> Result<Vec<Ready>> {
+    fn push_one(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let mut ready = Vec::new();
         if batch.num_rows() == 0 {
             return Ok(ready);
         }
         if batch.num_rows() >= self.target {
             ready.extend(self.flush()?);
-            ready.push(Ready { batch, gathered: false });
+            ready.push(batch);
             return Ok(ready);
         }
         if self.cut && self.rows + batch.num_rows() > self.target {
@@ -78,12 +70,12 @@ impl Gather {
     }
 
     /// What is still pending, as one batch.
-    pub(super) fn flush(&mut self) -> Result<Option<Ready>> {
+    pub(super) fn flush(&mut self) -> Result<Option<RecordBatch>> {
         (self.rows, self.bytes) = (0, 0);
         let mut pending = std::mem::take(&mut self.pending);
         match pending.len() {
             0 => Ok(None),
-            1 => Ok(pending.pop().map(|batch| Ready { batch, gathered: false })),
+            1 => Ok(pending.pop()),
             _ => {
                 let column = |index: usize| {
                     let parts: Vec<&dyn Array> =
@@ -95,7 +87,7 @@ impl Gather {
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
                 columns
                     .and_then(|columns| RecordBatch::try_new_with_options(self.schema.clone(), columns, &options))
-                    .map(|batch| Some(Ready { batch, gathered: true }))
+                    .map(Some)
                     .map_err(|e| Error::arrow("gather small batches", e))
             }
         }
@@ -105,28 +97,10 @@ impl Gather {
 /// Joins the parts of a column. Views are copied with what they refer to, so that no second pass has to compact them.
 fn gather_column(parts: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
     match parts.first().map(|part| part.data_type()) {
-        Some(DataType::Utf8View) => Ok(gather_views::<StringViewType>(parts)),
-        Some(DataType::BinaryView) => Ok(gather_views::<BinaryViewType>(parts)),
+        Some(DataType::Utf8View) => views::gather::<StringViewType>(parts),
+        Some(DataType::BinaryView) => views::gather::<BinaryViewType>(parts),
         _ => concat(parts),
     }
-}
-
-fn gather_views<T: ByteViewType>(parts: &[&dyn Array]) -> ArrayRef {
-    /// No view buffer may be larger than a signed 32-bit offset reaches (FORMAT.md, rule S6).
-    const LARGEST: usize = 1 << 30;
-    let rows = parts.iter().map(|part| part.len()).sum();
-    let bytes: usize = parts.iter().map(|part| outside(part.as_byte_view::<T>().views())).sum();
-    let mut builder = GenericByteViewBuilder::<T>::with_capacity(rows);
-    if let Some(block) = u32::try_from(bytes.min(LARGEST)).ok().filter(|block| *block > 0) {
-        // One block of the right size: blocks that grow would leave the last one half empty.
-        builder = builder.with_fixed_block_size(block);
-    }
-    for part in parts {
-        for value in part.as_byte_view::<T>() {
-            builder.append_option(value);
-        }
-    }
-    Arc::new(builder.finish())
 }
 
 fn sliced_bytes(batch: &RecordBatch) -> usize {
@@ -145,28 +119,28 @@ mod tests {
         RecordBatch::try_from_iter([("x", Arc::new(Int32Array::from_iter_values(0..rows)) as _)]).unwrap()
     }
 
-    fn lengths(rows: &[i32], target: Option<usize>) -> Vec<(usize, bool)> {
+    fn lengths(rows: &[i32], target: Option<usize>) -> Vec<usize> {
         let mut gather = Gather::new(batch(1).schema(), target);
         let mut ready = Vec::new();
         for rows in rows {
             ready.extend(gather.push(batch(*rows)).unwrap());
         }
         ready.extend(gather.flush().unwrap());
-        ready.iter().map(|r| (r.batch.num_rows(), r.gathered)).collect()
+        ready.iter().map(RecordBatch::num_rows).collect()
     }
 
     #[test]
     fn small_chunks_become_one_batch_and_empty_ones_none() {
-        assert_eq!(lengths(&[3, 0, 4, 5], None), [(12, true)]);
+        assert_eq!(lengths(&[3, 0, 4, 5], None), [12]);
     }
 
     #[test]
     fn a_large_chunk_stays_as_it_is_and_ends_what_was_gathered() {
-        assert_eq!(lengths(&[3, 4, 2_000_000, 5], None), [(7, true), (2_000_000, false), (5, false)]);
+        assert_eq!(lengths(&[3, 4, 2_000_000, 5], None), [7, 2_000_000, 5]);
     }
 
     #[test]
     fn a_named_target_is_never_exceeded() {
-        assert_eq!(lengths(&[25, 3, 4, 5], Some(10)), [(10, false), (10, false), (8, true), (9, true)]);
+        assert_eq!(lengths(&[25, 3, 4, 5], Some(10)), [10, 10, 8, 9]);
     }
 }

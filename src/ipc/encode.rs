@@ -12,11 +12,12 @@ use arrow::{
 use crc32fast::Hasher;
 
 use super::{
-    batches::{Gather, Ready},
+    batches::Gather,
+    canonical::written,
     dictionary::{Dictionaries, has_dictionary, keys_type},
     footer::{self, Metadata},
     layout::{Layout, conform},
-    views,
+    readable::check_readable,
 };
 use crate::error::{Error, Result};
 
@@ -69,6 +70,7 @@ impl Encoder {
         let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone()).map_err(unsupported)?;
         // Checks what the keys schema hides, such as a dictionary of dictionaries.
         StreamEncoder::try_new_with_options(&schema, write.clone()).map_err(unsupported)?;
+        check_readable(&schema, &write)?;
         let mut encoder = Self {
             gather: Gather::new(keys_schema.clone(), options.batch_rows),
             schema,
@@ -146,13 +148,12 @@ impl Encoder {
         sink(&[bytes])
     }
 
-    fn write_batch(&mut self, ready: Ready, sink: &mut Sink<'_>) -> Result<()> {
-        let Ready { batch, gathered } = ready;
+    fn write_batch(&mut self, batch: RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
         let (_, columns, rows) = batch.into_parts();
         // By value: each gathered column goes as soon as its compacted form is there, so that no second batch stands
         // beside the first.
-        let compact = |(column, field): (ArrayRef, &FieldRef)| views::compact(field.name(), column, gathered);
-        let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(compact).collect();
+        let form = |(column, field): (ArrayRef, &FieldRef)| written(field.name(), &column);
+        let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(form).collect();
         let batch = keys_batch(&self.keys_schema, columns?, rows)?;
         if self.looks_at_keys {
             for (column, dictionaries) in batch.columns().iter().zip(&mut self.dictionaries) {

@@ -8,6 +8,8 @@
 
 mod assemble;
 mod batches;
+mod canonical;
+mod canonical_parts;
 mod claims;
 mod contents;
 mod decode;
@@ -23,12 +25,14 @@ mod layout;
 mod messages;
 mod outline;
 mod part;
+mod readable;
 mod schema;
 mod table;
 mod tree;
 mod validate;
 #[cfg(feature = "polars")]
 mod values;
+mod view_use;
 mod views;
 mod wide;
 
@@ -43,6 +47,7 @@ pub use messages::IpcReader;
 pub(crate) use messages::read_messages;
 pub(crate) use part::Map;
 pub use table::{Table, TableReader, via};
+pub(crate) use tree::has_same_names;
 pub(crate) use validate::validate;
 #[cfg(feature = "polars")]
 pub(crate) use {

@@ -5,6 +5,7 @@ use std::fmt::{Display, Formatter};
 
 use arrow::{
     array::{ArrayData, ArrayDataBuilder},
+    buffer::{Buffer, NullBuffer},
     datatypes::{DataType, FieldRef},
 };
 
@@ -82,6 +83,30 @@ pub(super) fn with_children(data_type: &DataType, new: Vec<FieldRef>) -> DataTyp
     }
 }
 
+/// Whether fields inside two types of equal structure have the same names, and unions the same ids, in the same order.
+///
+/// [`DataType::equals_datatype`] ignores the names of struct fields and the order of union fields. The names that writers
+/// give the items of a list, the entries of a map and the children of runs have no meaning and may differ.
+pub(crate) fn has_same_names(found: &DataType, expected: &DataType) -> bool {
+    let inner = |found: &FieldRef, expected: &FieldRef| has_same_names(found.data_type(), expected.data_type());
+    match (found, expected) {
+        (DataType::Struct(found), DataType::Struct(expected)) => {
+            let mut fields = found.iter().zip(expected);
+            found.len() == expected.len() && fields.all(|(a, b)| a.name() == b.name() && inner(a, b))
+        }
+        (DataType::Union(found, _), DataType::Union(expected, _)) => {
+            let mut fields = found.iter().zip(expected.iter());
+            let same = |a: &FieldRef, b: &FieldRef| a.name() == b.name() && inner(a, b);
+            found.len() == expected.len() && fields.all(|((id, a), (other, b))| id == other && same(a, b))
+        }
+        (DataType::Map(found, _), DataType::Map(expected, _)) => {
+            children(found.data_type()).zip(children(expected.data_type())).all(|(a, b)| inner(a, b))
+        }
+        (DataType::Dictionary(_, found), DataType::Dictionary(_, expected)) => has_same_names(found, expected),
+        (found, expected) => children(found).zip(children(expected)).all(|(a, b)| inner(a, b)),
+    }
+}
+
 /// Applies `change` to a type and to everything inside it, from the leaves up.
 pub(super) fn map_type(data_type: &DataType, change: &impl Fn(DataType) -> DataType) -> DataType {
     let fields = children(data_type)
@@ -104,12 +129,35 @@ pub(super) fn any_type(data_type: &DataType, test: &impl Fn(&DataType) -> bool) 
 /// The same array under another type and with other children.
 ///
 /// The caller changes only what leaves the buffers' layout as it is: a dictionary becomes its keys or gets other values
-/// of the same number, and a nested type gets children of the same lengths.
+/// of the same number or more, a nested type gets children of the same lengths under other names, and a union keeps its
+/// type ids and their order (the caller compares them).
 pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<ArrayData>) -> ArrayData {
     let builder = ArrayDataBuilder::from(data).data_type(data_type).child_data(child_data);
     // SAFETY: the buffers come from an array that was valid, and stay what they were. `data_type` names the same
-    // buffer layout (arrow defines the layout of a dictionary as that of its key type), and each child has the length
-    // of the child that it replaces, so every offset stays in range. Nothing is unwrapped: with validation skipped
-    // `build_unchecked` has no failing path.
+    // buffer layout (arrow defines the layout of a dictionary as that of its key type). Each child has the length of the
+    // child that it replaces and stands in the same place: callers walk a type and its array together, and types from
+    // outside are compared field by field, in order and with the ids of unions, before (`layout::conform`). So every
+    // offset, key and type id stays in range. Nothing is unwrapped: with validation skipped `build_unchecked` has no
+    // failing path.
+    unsafe { builder.build_unchecked() }
+}
+
+/// A view array of views that were valid and were moved with the bytes that they refer to.
+///
+/// Every view that is not inline lies in one of `buffers`, where it finds the bytes that it had, and `nulls` are of the
+/// same rows.
+pub(super) fn view_array(
+    data_type: DataType,
+    views: Vec<u128>,
+    buffers: Vec<Buffer>,
+    nulls: Option<NullBuffer>,
+) -> ArrayData {
+    let len = views.len();
+    let buffers = std::iter::once(Buffer::from_vec(views)).chain(buffers).collect();
+    let builder = ArrayData::builder(data_type).len(len).buffers(buffers).nulls(nulls);
+    // SAFETY: the only caller (`views::join`) takes length and prefix of each view from a valid array of the same type
+    // and finds its bytes by checked ranges: in a part of the old buffer that reaches from the first to the last byte
+    // that any view refers to, or in a copy. So each view has the bytes it had: UTF-8 where it was UTF-8, with the same
+    // prefix. Null rows have the view of an empty value.
     unsafe { builder.build_unchecked() }
 }

@@ -8,7 +8,7 @@ use super::{PublishOptions, Store, control::Control, publish::checked, random_id
 use crate::{
     error::{Error, Result},
     frame::{Frame, OpenOptions, Origin},
-    ipc::{Encoder, Marks, Metadata},
+    ipc::{Encoder, Marks, Metadata, has_same_names},
     name::Name,
     segment::Draft,
 };
@@ -93,7 +93,9 @@ impl FrameWriter {
             ));
         }
         for (found, expected) in found.iter().zip(expected) {
-            if found.name() != expected.name() || !found.data_type().equals_datatype(expected.data_type()) {
+            let (found_type, expected_type) = (found.data_type(), expected.data_type());
+            let is_same = found_type.equals_datatype(expected_type) && has_same_names(found_type, expected_type);
+            if found.name() != expected.name() || !is_same {
                 let expected = format!("expected column `{}` of type {}", expected.name(), expected.data_type());
                 let found = format!("found `{}` of type {}", found.name(), found.data_type());
                 return Err(Error::invalid(what(), format_args!("{expected}, {found}")));

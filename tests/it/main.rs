@@ -8,6 +8,7 @@ mod dict_failures;
 mod dicts;
 mod hostile;
 mod mutation;
+mod nested_slices;
 mod polars_types;
 mod pool;
 mod pool_failures;

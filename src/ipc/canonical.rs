@@ -1,0 +1,143 @@
+//! The one form in which arrays are written: no slices, and nothing besides what the rows refer to.
+//!
+//! arrow-ipc cuts the buffers of most slices, but not those of every child: it writes the type ids of a union from the
+//! first one of its buffer, the end of a run that no row has, and the whole child of a list view. So every batch takes
+//! this form before arrow-ipc sees it. A column that has the form already is shared; values are never copied for it,
+//! views excepted ([`views`](super::views)).
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, PrimitiveArray,
+        RunArray, StructArray, make_array,
+    },
+    datatypes::{ArrowNativeType, DataType, FieldRef, Int16Type, Int32Type, Int64Type, RunEndIndexType},
+    error::ArrowError,
+};
+
+use super::{
+    canonical_parts::{list_view, union},
+    tree::{any_type, rebuild},
+    views,
+};
+use crate::error::{Error, Result};
+
+/// What an array without children becomes.
+pub(super) type Leaf = fn(&ArrayRef) -> Result<ArrayRef, ArrowError>;
+
+/// A column as it is written. `name` is that of the column, for errors.
+pub(super) fn written(name: &str, column: &ArrayRef) -> Result<ArrayRef> {
+    let column = form(name, column, views::compact)?;
+    if any_type(column.data_type(), &views::is_view) {
+        views::check_limit(name, &column.to_data())?;
+    }
+    Ok(column)
+}
+
+fn form(name: &str, column: &ArrayRef, leaf: Leaf) -> Result<ArrayRef> {
+    canonical(column, leaf).map_err(|e| Error::invalid(format_args!("column `{name}`"), e))
+}
+
+pub(super) fn canonical(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
+    match array.data_type() {
+        DataType::List(item) => list::<i32>(array, item, leaf),
+        DataType::LargeList(item) => list::<i64>(array, item, leaf),
+        DataType::ListView(item) => list_view::<i32>(array, item, leaf),
+        DataType::LargeListView(item) => list_view::<i64>(array, item, leaf),
+        DataType::FixedSizeList(item, size) => fixed_size_list(array, item, *size, leaf),
+        DataType::Map(entries, sorted) => map(array, entries, *sorted, leaf),
+        DataType::Struct(_) => structure(array, leaf),
+        DataType::Union(fields, _) => union(array, fields, leaf),
+        DataType::RunEndEncoded(ends, _) => match ends.data_type() {
+            DataType::Int16 => runs::<Int16Type>(array, leaf),
+            DataType::Int32 => runs::<Int32Type>(array, leaf),
+            _ => runs::<Int64Type>(array, leaf),
+        },
+        // A dictionary is written apart from its keys.
+        DataType::Dictionary(..) => Ok(array.clone()),
+        _ => leaf(array),
+    }
+}
+
+/// A part of an array; the array itself where the part is all of it.
+pub(super) fn cut(array: &ArrayRef, start: usize, len: usize) -> ArrayRef {
+    if start == 0 && len == array.len() { array.clone() } else { array.slice(start, len) }
+}
+
+fn list<O: OffsetSizeTrait>(array: &ArrayRef, item: &FieldRef, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
+    let list = array.as_list::<O>();
+    let (first, items) = span(list.offsets());
+    let values = canonical(&cut(list.values(), first.as_usize(), items), leaf)?;
+    if Arc::ptr_eq(&values, list.values()) {
+        return Ok(array.clone());
+    }
+    let offsets = list.offsets().clone().subtract(first);
+    Ok(Arc::new(GenericListArray::try_new(item.clone(), offsets, values, list.nulls().cloned())?))
+}
+
+fn map(array: &ArrayRef, field: &FieldRef, sorted: bool, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
+    let map = array.as_map();
+    let (first, items) = span(map.offsets());
+    let whole: ArrayRef = Arc::new(map.entries().clone());
+    let entries = canonical(&cut(&whole, first.as_usize(), items), leaf)?;
+    if Arc::ptr_eq(&entries, &whole) {
+        return Ok(array.clone());
+    }
+    let offsets = map.offsets().clone().subtract(first);
+    let (entries, nulls) = (entries.as_struct().clone(), map.nulls().cloned());
+    Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, nulls, sorted)?))
+}
+
+/// The first offset, and how many items lie between the first and the last.
+fn span<O: OffsetSizeTrait>(offsets: &[O]) -> (O, usize) {
+    let first = offsets.first().copied().unwrap_or_default();
+    let last = offsets.last().copied().unwrap_or_default();
+    (first, last.as_usize().saturating_sub(first.as_usize()))
+}
+
+fn fixed_size_list(array: &ArrayRef, item: &FieldRef, size: i32, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
+    let list = array.as_fixed_size_list();
+    let items = list.len().saturating_mul(usize::try_from(size).unwrap_or(0));
+    let values = canonical(&cut(list.values(), 0, items), leaf)?;
+    if Arc::ptr_eq(&values, list.values()) {
+        return Ok(array.clone());
+    }
+    let (item, nulls) = (item.clone(), list.nulls().cloned());
+    Ok(Arc::new(FixedSizeListArray::try_new_with_length(item, size, values, nulls, list.len())?))
+}
+
+fn structure(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
+    let parent = array.as_struct();
+    let columns = parent.columns().iter().map(|column| canonical(column, leaf));
+    let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+    if columns.iter().zip(parent.columns()).all(|(new, old)| Arc::ptr_eq(new, old)) {
+        return Ok(array.clone());
+    }
+    let (fields, nulls) = (parent.fields().clone(), parent.nulls().cloned());
+    Ok(Arc::new(StructArray::try_new_with_length(fields, columns, nulls, parent.len())?))
+}
+
+fn runs<R: RunEndIndexType>(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
+    let runs = array.as_run::<R>();
+    let (ends, rows) = (runs.run_ends(), array.len());
+    // A slice of no rows has no runs either.
+    let (start, count) = match rows {
+        0 => (0, 0),
+        _ => (runs.get_start_physical_index(), runs.get_end_physical_index() + 1 - runs.get_start_physical_index()),
+    };
+    let values = canonical(&cut(runs.values(), start, count), leaf)?;
+    let old = ends.values();
+    let last = old.last().map_or(0, |end| end.as_usize());
+    let is_whole = ends.offset() == 0 && old.len() == count && last == rows;
+    if is_whole && Arc::ptr_eq(&values, runs.values()) {
+        return Ok(array.clone());
+    }
+    let end = |end: &R::Native| R::Native::usize_as(end.as_usize().saturating_sub(ends.offset()).min(rows));
+    let new: Vec<R::Native> = old.iter().skip(start).take(count).map(end).collect();
+    let new = RunArray::try_new(&PrimitiveArray::<R>::new(new.into(), None), &values)?;
+    // `try_new` gives the two children names of its own.
+    let data = new.into_data();
+    let inner = data.child_data().to_vec();
+    Ok(make_array(rebuild(data, array.data_type().clone(), inner)))
+}

@@ -1,0 +1,163 @@
+//! Nested arrays: a slice is written as its rows and no more, and fields are matched by name.
+
+use std::sync::Arc;
+
+use coframe::{
+    PublishOptions,
+    arrow::{
+        array::{
+            Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, ListBuilder, MapArray, RecordBatch, RunArray,
+            StringArray, StringViewBuilder, StructArray, UnionArray,
+        },
+        buffer::{OffsetBuffer, ScalarBuffer},
+        datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
+    },
+};
+
+use crate::common::scratch;
+
+fn list_of(items: ArrayRef, lengths: &[usize]) -> RecordBatch {
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
+    let list = ListArray::new(item, offsets, items, None);
+    RecordBatch::try_from_iter([("l", Arc::new(list) as ArrayRef)]).unwrap()
+}
+
+#[test]
+fn a_slice_of_lists_of_unions_keeps_its_values() {
+    let scratch = scratch();
+    let field = |name: &str, data_type| Arc::new(Field::new(name, data_type, true));
+    let fields: UnionFields =
+        [(0_i8, field("i", DataType::Int64)), (1, field("s", DataType::Utf8))].into_iter().collect();
+    let ids = || ScalarBuffer::from(vec![0_i8, 1, 0, 1]);
+    let dense: [ArrayRef; 2] = [Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(vec!["a", "b"]))];
+    let sparse: [ArrayRef; 2] =
+        [Arc::new(Int64Array::from(vec![1, 0, 2, 0])), Arc::new(StringArray::from(vec!["", "a", "", "b"]))];
+    let offsets = Some(ScalarBuffer::from(vec![0, 0, 1, 1]));
+    for (offsets, children) in [(offsets, dense), (None, sparse)] {
+        let union = UnionArray::try_new(fields.clone(), ids(), offsets, children.to_vec()).unwrap();
+        let batch = list_of(Arc::new(union), &[1, 3]);
+        let frame = scratch.store.publish("u", &batch.slice(1, 1)).unwrap();
+        scratch.store.verify("u").unwrap();
+        let found = frame.batches()[0].column(0).as_list::<i32>().value(0);
+        let found = found.as_union();
+        assert_eq!(found.len(), 3);
+        assert_eq!(found.value(0).as_string::<i32>().value(0), "a");
+        assert_eq!(found.value(1).as_primitive::<Int64Type>().value(0), 2);
+        assert_eq!(found.value(2).as_string::<i32>().value(0), "b");
+    }
+}
+
+#[test]
+fn lists_that_are_all_empty_hold_no_runs() {
+    let scratch = scratch();
+    let ends = Int32Array::from(vec![2, 5]);
+    let runs: RunArray<Int32Type> = RunArray::try_new(&ends, &StringArray::from(vec!["a", "b"])).unwrap();
+    let batch = list_of(Arc::new(runs), &[5, 0, 0]);
+    scratch.store.publish("r", &batch.slice(1, 2)).unwrap();
+    assert_eq!(scratch.store.verify("r").unwrap().rows(), 2);
+}
+
+#[test]
+fn parts_of_lists_of_views_are_as_large_as_their_rows() {
+    let scratch = scratch();
+    let mut builder = ListBuilder::new(StringViewBuilder::new());
+    for row in 0..20_000 {
+        builder.values().append_value(format!("a long text that is not inlined, number {row}"));
+        builder.append(true);
+    }
+    let batch = RecordBatch::try_from_iter([("l", Arc::new(builder.finish()) as ArrayRef)]).unwrap();
+    let full = scratch.store.publish("full", &batch).unwrap().bytes();
+    let ten = scratch.store.publish("ten", &batch.slice(0, 10)).unwrap().bytes();
+    assert!(ten < full / 100, "{ten} of {full}");
+    let options = PublishOptions::new().batch_rows(1000);
+    let cut = scratch.store.publish_with("cut", &batch, options).unwrap().bytes();
+    assert!(cut < full / 4 * 5, "{cut} of {full}");
+}
+
+fn named(name: &str) -> Arc<Field> {
+    Arc::new(Field::new(name, DataType::Int64, true))
+}
+
+#[test]
+fn batches_whose_struct_fields_have_another_order_are_refused() {
+    let scratch = scratch();
+    let column = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+    let batch = |fields: [&str; 2], values: [i64; 2]| {
+        let structs = StructArray::new(fields.map(named).to_vec().into(), values.map(column).to_vec(), None);
+        RecordBatch::try_from_iter([("s", Arc::new(structs) as ArrayRef)]).unwrap()
+    };
+    let parts = [batch(["a", "b"], [1, 100]), batch(["b", "a"], [100, 1])];
+    let error = scratch.store.publish("x", &parts[..]).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("`s`"), "{error}");
+    assert!(scratch.files().is_empty());
+}
+
+#[test]
+fn a_union_whose_fields_have_another_order_is_refused() {
+    let scratch = scratch();
+    let schema_fields: UnionFields = [(0_i8, named("i")), (1, named("j"))].into_iter().collect();
+    let other_fields: UnionFields = [(1_i8, named("j")), (0, named("i"))].into_iter().collect();
+    let children: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![10])), Arc::new(Int64Array::from(vec![1, 2, 3]))];
+    let (ids, offsets) = (ScalarBuffer::from(vec![0_i8, 0, 0, 1]), ScalarBuffer::from(vec![0, 1, 2, 0]));
+    let union = UnionArray::try_new(other_fields, ids, Some(offsets), children).unwrap();
+    let batch = RecordBatch::try_from_iter([("u", Arc::new(union) as ArrayRef)]).unwrap();
+    let field = Field::new("u", DataType::Union(schema_fields, UnionMode::Dense), false);
+    let mut writer = scratch.store.writer("x", Arc::new(Schema::new(vec![field]))).unwrap();
+    let error = writer.write(&batch).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("`u`"), "{error}");
+}
+
+#[test]
+fn lists_and_maps_may_name_their_items_otherwise() {
+    let scratch = scratch();
+    let batch = |item: &str, entries: [&str; 3]| {
+        let items = Arc::new(Field::new(item, DataType::Int64, true));
+        let list = ListArray::new(items, OffsetBuffer::from_lengths([1]), Arc::new(Int64Array::from(vec![1])), None);
+        let fields =
+            vec![Field::new(entries[1], DataType::Int64, false), Field::new(entries[2], DataType::Int64, true)];
+        let pairs: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![7])), Arc::new(Int64Array::from(vec![8]))];
+        let pairs = StructArray::new(fields.into(), pairs, None);
+        let field = Arc::new(Field::new(entries[0], pairs.data_type().clone(), false));
+        let map = MapArray::new(field, OffsetBuffer::from_lengths([1]), pairs, None, false);
+        RecordBatch::try_from_iter([("l", Arc::new(list) as ArrayRef), ("m", Arc::new(map) as ArrayRef)]).unwrap()
+    };
+    let parts = [batch("item", ["entries", "key", "value"]), batch("element", ["key_value", "keys", "values"])];
+    let frame = scratch.store.publish("x", &parts[..]).unwrap();
+    assert_eq!(frame.rows(), 2);
+    let lists = frame.column("l").unwrap();
+    assert_eq!(lists.iter().map(|part| part.len()).sum::<usize>(), 2);
+}
+
+#[test]
+fn a_table_that_no_reader_could_open_changes_nothing() {
+    let scratch = scratch();
+    let numbers = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
+    let good = scratch.store.publish("x", &numbers).unwrap();
+    let mut deep: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    for _ in 0..70 {
+        let item = Arc::new(Field::new("item", deep.data_type().clone(), true));
+        deep = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1]), deep, None));
+    }
+    let deep = RecordBatch::try_from_iter([("deep", deep)]).unwrap();
+    let error = scratch.store.publish("x", &deep).unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("`deep`"), "{error}");
+    let version = good.version();
+    drop(good);
+    assert_eq!(scratch.store.versions("x").unwrap(), [version]);
+    assert_eq!(scratch.store.open("x").unwrap().version(), version);
+}
+
+#[test]
+fn types_that_no_reader_accepts_are_refused_by_their_column() {
+    let scratch = scratch();
+    for data_type in
+        [DataType::Time32(TimeUnit::Nanosecond), DataType::Decimal128(0, 0), DataType::Time64(TimeUnit::Second)]
+    {
+        let bad = Field::new("bad", data_type.clone(), true);
+        let schema = Arc::new(Schema::new(vec![named("good").as_ref().clone(), bad]));
+        let error = scratch.store.writer("x", schema).expect_err(&data_type.to_string());
+        assert!(error.is_unsupported() && error.to_string().contains("`bad`"), "{error}");
+    }
+    assert!(scratch.files().is_empty());
+}
