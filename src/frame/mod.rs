@@ -97,6 +97,9 @@ impl Piece {
     }
 }
 
+/// The version of a frame that was not published yet; versions start at 1.
+pub(crate) const UNPUBLISHED: u64 = 0;
+
 /// Where a frame was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -353,6 +356,15 @@ impl Frame {
     #[cfg(feature = "polars")]
     pub(crate) fn options(&self) -> &OpenOptions {
         &self.shared.options
+    }
+
+    /// Sets the version of a frame that was decoded before it had one. No other frame may share its data yet.
+    pub(crate) fn set_version(&mut self, version: u64) {
+        let shared = Arc::get_mut(&mut self.shared);
+        debug_assert!(shared.is_some(), "a part of a frame without a version");
+        if let Some(shared) = shared {
+            shared.origin.version = version;
+        }
     }
 
     /// Names the frame in errors: "`flights@7`".

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::Schema;
 
-use super::{CopyPolicy, Frame, OpenOptions, Origin, Shared};
+use super::{CopyPolicy, Frame, OpenOptions, Origin, Shared, UNPUBLISHED};
 use crate::{
     error::{Error, Kind, Result},
     ipc::{Footer, Intact, Map, Marks, decode},
@@ -15,7 +15,7 @@ impl Frame {
     /// Decodes a mapped segment. Costs in the order of columns, batches and buffers when coframe wrote the file and
     /// it is still read-only; otherwise every value is validated.
     pub(crate) fn of_mapping(mapping: Arc<Mapping>, origin: Origin, options: &OpenOptions) -> Result<Self> {
-        let what = format!("the frame `{}@{}` in `{}`", origin.name, origin.version, origin.store.display());
+        let what = origin.what();
         let bytes = mapping.bytes();
         // The digest of a sealed segment shows that its metadata is what coframe wrote; values are not read then.
         let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
@@ -45,6 +45,17 @@ impl Frame {
         let shared = Shared { origin, mapping, footer, contents, rows };
         let columns = columns.map(Into::into);
         Ok(Self { shared: Arc::new(shared), schema, columns, rows: 0..rows, batches: Arc::default() })
+    }
+}
+
+impl Origin {
+    /// Names the frame in errors.
+    fn what(&self) -> String {
+        let store = self.store.display();
+        match self.version {
+            UNPUBLISHED => format!("the new frame `{}` for `{store}`", self.name),
+            version => format!("the frame `{}@{version}` in `{store}`", self.name),
+        }
     }
 }
 

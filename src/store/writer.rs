@@ -7,7 +7,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use super::{PublishOptions, Store, control::Control, publish::checked, random_id};
 use crate::{
     error::{Error, Result},
-    frame::{Frame, OpenOptions, Origin},
+    frame::{Frame, OpenOptions, Origin, UNPUBLISHED},
     ipc::{Encoder, Marks, Metadata, has_same_names},
     name::Name,
     segment::Draft,
@@ -40,6 +40,8 @@ pub struct FrameWriter {
     schema: SchemaRef,
     draft: Draft,
     encoder: Encoder,
+    /// Whether a write failed or panicked: rows are missing, and the notes of the encoder are ahead of the file.
+    is_broken: bool,
 }
 
 impl Store {
@@ -72,15 +74,40 @@ impl Store {
         };
         let mut draft = Draft::create(self.frames(), hidden)?;
         let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| draft.write(slices))?;
-        Ok(FrameWriter { store: self.clone(), name, options, marks: Marks::default(), schema, draft, encoder })
+        Ok(FrameWriter {
+            store: self.clone(),
+            name,
+            options,
+            marks: Marks::default(),
+            schema,
+            draft,
+            encoder,
+            is_broken: false,
+        })
     }
 }
 
 impl FrameWriter {
     /// Adds the rows of a batch, whose columns must have the names and types of the schema, in order.
+    ///
+    /// After an error in writing, such as a full store, some rows are lost: every later call on this writer returns
+    /// [`is_invalid`](Error::is_invalid), and the frame must be written again from its first batch. A batch that does not
+    /// fit the schema is refused before anything is written, and the writer stays usable.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.check_usable()?;
         self.check(batch)?;
-        self.encoder.write(batch, &mut |slices| self.draft.write(slices))
+        self.is_broken = true;
+        self.encoder.write(batch, &mut |slices| self.draft.write(slices))?;
+        self.is_broken = false;
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<()> {
+        if self.is_broken {
+            let detail = "an earlier write failed, so rows are missing; start again with a new writer";
+            return Err(Error::invalid(format_args!("the writer of `{}`", self.name), detail));
+        }
+        Ok(())
     }
 
     fn check(&self, batch: &RecordBatch) -> Result<()> {
@@ -113,7 +140,11 @@ impl FrameWriter {
     }
 
     /// Writes what is pending and makes the frame the latest version of its name.
+    ///
+    /// In every case of an error the store is as it was, except when a store on a disk cannot be synchronised after the
+    /// switch: then the new version is visible.
     pub fn publish(mut self) -> Result<Frame> {
+        self.check_usable()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let metadata = Metadata {
             segment: random_id()?,
@@ -127,18 +158,20 @@ impl FrameWriter {
         };
         self.encoder.finish(metadata, &mut |slices| self.draft.write(slices))?;
         let sealed = self.draft.seal()?;
-        // Mapped before it has a name, so that no sweep ever finds it unused.
+        // Mapped before it has a name, so that no sweep ever finds it unused; and decoded, so that no file gets a name
+        // that readers could not open.
         let mapping = sealed.map()?;
-        let version = self.store.commit(&self.name, &sealed, self.options.condition)?;
-        drop(sealed);
-        self.store.sweep_after_publish();
         let origin = Origin {
             store: self.store.path().to_owned(),
             session: self.store.shared.session.clone(),
-            name: self.name,
-            version,
+            name: self.name.clone(),
+            version: UNPUBLISHED,
         };
-        Frame::of_mapping(mapping, origin, &OpenOptions::new())
+        let mut frame = Frame::of_mapping(mapping, origin, &OpenOptions::new())?;
+        frame.set_version(self.store.commit(&self.name, &sealed, self.options.condition)?);
+        drop(sealed);
+        self.store.sweep_after_publish();
+        Ok(frame)
     }
 }
 

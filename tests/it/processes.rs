@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::{Frame, Handle, polars::prelude::*};
+use coframe::{
+    Frame, Handle,
+    arrow::array::{ArrayRef, Float64Array, RecordBatch},
+    polars::prelude::*,
+};
 
 use crate::common::{Reaper, Scratch, child, on_small_file_system, role, scratch, store_of_test};
 
@@ -456,4 +460,25 @@ fn pyarrow_reads_a_frame_by_its_path() {
         assert pa.total_allocated_bytes() < 4096, pa.total_allocated_bytes()\n";
     let output = Command::new(python).args(["-c", script]).arg(scratch.path().join("x.arrow")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_writer_that_failed_refuses_everything_after() {
+    if role().is_some() {
+        let store = store_of_test();
+        store.publish("x", &marked(1)).unwrap();
+        let before = store.versions("x").unwrap();
+        let column = |values: Vec<f64>| std::sync::Arc::new(Float64Array::from(values)) as ArrayRef;
+        let batch = |rows: usize| RecordBatch::try_from_iter([("x", column(vec![1.5; rows]))]).unwrap();
+        let mut writer = store.writer("x", batch(1).schema()).unwrap();
+        writer.write(&batch(3)).unwrap();
+        assert!(writer.write(&batch(1 << 20)).unwrap_err().is_no_space());
+        let late = writer.write(&batch(3)).unwrap_err();
+        assert!(late.is_invalid() && late.to_string().contains("an earlier write failed"), "{late}");
+        assert!(writer.publish().unwrap_err().is_invalid());
+        assert_eq!(store.versions("x").unwrap(), before);
+        assert_eq!(mark(&store.open("x").unwrap()), 1);
+        return;
+    }
+    on_small_file_system("processes::a_writer_that_failed_refuses_everything_after", 2);
 }
