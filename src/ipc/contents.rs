@@ -115,6 +115,12 @@ impl LazyDictionaries {
         self.made(*self.positions.get(&id)?, map)
     }
 
+    /// The number of values in a dictionary, of which no array is made.
+    #[cfg(feature = "polars")]
+    pub(super) fn len(&self, id: i64) -> Option<usize> {
+        self.dictionaries.get(*self.positions.get(&id)?).map(|dictionary| dictionary.outline.len(0))
+    }
+
     fn made(&self, position: usize, map: &Map) -> Option<ArrayData> {
         let Dictionary { values, outline, .. } = self.dictionaries.get(position)?;
         // The values of a dictionary refer to those before it only, so no dictionary waits for itself.

@@ -105,6 +105,14 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// Number of values in its dictionary.
+    pub(crate) fn dictionary_len(&self) -> Option<usize> {
+        match &self.0 {
+            Form::Outline { outline, node, dictionaries, .. } => dictionaries.len(outline.dictionary(*node)?),
+            Form::Array(data) => data.child_data().first().map(ArrayData::len),
+        }
+    }
+
     /// The values of its dictionary.
     pub(crate) fn dictionary(&self) -> Option<ArrayRef> {
         match &self.0 {

@@ -27,8 +27,8 @@ use super::{
     buffers::{
         is_aligned, series, to_polars, to_polars_booleans, to_polars_offsets, to_polars_validity, to_polars_views,
     },
-    categories::{Incoming, Renumbering},
     dtype::{Marked, is_native, marked, native},
+    numbering::Incoming,
     plan,
 };
 use crate::{
@@ -303,9 +303,9 @@ impl Crossing {
         dtype: &DataType,
         rewrite: Rewrite,
     ) -> Result<Option<Box<dyn PlArray>>> {
-        let renumbering = self.categories.renumbering(values, dtype, self.trusted)?;
+        let numbering = self.categories.numbering(values, dtype, self.trusted)?;
         let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
-        if self.keys_in_range && matches!(*renumbering, Renumbering::Same) && plan::same_width(data_type, dtype) {
+        if self.keys_in_range && numbering.is_same() && plan::same_width(data_type, dtype) {
             return Ok(Some(match width {
                 CategoricalPhysical::U8 => numbers::<u8>(values),
                 CategoricalPhysical::U16 => numbers::<u16>(values),
@@ -316,11 +316,8 @@ impl Crossing {
         let keys = array.as_any_dictionary();
         // arrow panics where there are no values; then all keys are null.
         let old = if keys.values().is_empty() { vec![0; keys.len()] } else { keys.normalized_keys() };
-        let new = old.iter().enumerate().map(|(row, old)| match (&*renumbering, keys.keys().is_null(row)) {
-            (_, true) => None,
-            (Renumbering::Same, false) => u32::try_from(*old).ok(),
-            (Renumbering::Table(table), false) => table.get(*old).copied().flatten(),
-        });
+        let is_null = |row| keys.keys().is_null(row);
+        let new = old.iter().enumerate().map(|(row, old)| if is_null(row) { None } else { numbering.key(*old) });
         Ok(Some(match width {
             CategoricalPhysical::U8 => {
                 new.map(|key| key.and_then(|key| u8::try_from(key).ok())).collect::<PrimitiveArray<u8>>().boxed()

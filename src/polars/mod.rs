@@ -9,6 +9,7 @@ mod categories;
 mod dtype;
 mod export;
 mod import;
+mod numbering;
 mod plan;
 mod source;
 

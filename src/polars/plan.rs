@@ -6,7 +6,7 @@ use arrow::{
 };
 use polars::{datatypes::DataType, prelude::CategoricalPhysical};
 
-use super::{buffers::is_aligned, categories::Renumbering, dtype::is_native, import::Crossing};
+use super::{buffers::is_aligned, dtype::is_native, import::Crossing};
 use crate::{
     error::Result,
     frame::{CategoryPolicy, Frame},
@@ -107,8 +107,7 @@ impl<'a> Plan<'a> {
             self.copy(bytes, format!("its keys ({}) are not as wide as Polars'", array.data_type()));
         } else if !self.crossing.keys_in_range {
             self.copy(bytes, "not all of its keys were seen to lie in its dictionary; they are rewritten".to_owned());
-        } else if let Renumbering::Table(_) =
-            &*self.crossing.categories.renumbering(&Values::of_array(array), dtype, self.crossing.trusted)?
+        } else if !self.crossing.categories.numbering(&Values::of_array(array), dtype, self.crossing.trusted)?.is_same()
         {
             let reason = match self.crossing.categories.policy {
                 CategoryPolicy::Shared => {

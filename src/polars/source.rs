@@ -33,7 +33,7 @@ impl IntoSource<via::Polars> for &DataFrame {
         });
         let marks = Marks { polars: true, sorted: sorted.collect() };
         let chunks = columns.iter().flat_map(|s| s.chunks().iter().map(|chunk| (s.dtype(), chunk.as_ref())));
-        let dictionaries = dictionaries(&chunks, self.height());
+        let dictionaries = dictionaries(&chunks, self.height())?;
         let cuts = cuts(&columns, self.height());
         let starts = columns.iter().map(starts).collect();
         let frame = Columns { series: columns, starts, schema: schema.clone(), dictionaries };

@@ -353,6 +353,23 @@ fn two_columns_on_the_same_categories_keep_one_numbering() {
 }
 
 #[test]
+fn a_dtype_whose_mapping_is_not_that_of_its_categories_is_refused() {
+    use std::sync::Arc;
+    let scratch = scratch();
+    let own = Series::new("a".into(), ["x", "y"]).cast(&named("stray")).unwrap();
+    let categories = Categories::new("stray".into(), "tests".into(), CategoricalPhysical::U8);
+    // Safe code can build such a dtype; a reader would look the keys of `b` up among the two categories of `a`.
+    let mapping = Arc::new(CategoricalMapping::with_hasher(255, own.dtype().cat_mapping().unwrap().hasher().clone()));
+    let stray = DataType::Categorical(categories, mapping);
+    let other = Series::new("b".into(), ["p", "q", "r", "s"]).cast(&stray).unwrap().slice(2, 2);
+    assert!(!Arc::ptr_eq(other.dtype().cat_mapping().unwrap(), own.dtype().cat_mapping().unwrap()));
+    let df = DataFrame::new(2, vec![own.into_column(), other.into_column()]).unwrap();
+    let error = scratch.store.publish("x", &df).unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("not that of its categories"), "{error}");
+    assert!(scratch.store.open("x").unwrap_err().is_not_found());
+}
+
+#[test]
 fn a_process_that_numbers_categories_otherwise_rewrites_keys_or_takes_its_own() {
     let scratch = scratch();
     let frame = {
