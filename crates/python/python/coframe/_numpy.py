@@ -180,9 +180,9 @@ def _from_arrow(np: Any, pa: Any, column: Any, metadata: dict[str, str]) -> Any:
     if signed is not None:
         column = column.cast(pa.binary(16)) if hasattr(column.type, "storage_type") else column
         return _objects(np, [None if raw is None else int.from_bytes(raw, "little", signed=signed) for raw in column.to_pylist()])
-    if pa.types.is_dictionary(column.type) and column.null_count == len(column):
-        # There may be no category at all, which numpy's form of a dictionary cannot be made of.
-        return _objects(np, [None] * len(column))
+    if pa.types.is_dictionary(column.type):
+        # pyarrow gives a null the last value of the dictionary: it takes the key -1.
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], type=column.type.value_type)
     if pa.types.is_integer(column.type) and column.type.bit_width == 64 and column.null_count:
         values = column.to_pylist()
         if any(value is not None and abs(value) > 2**53 for value in values):
