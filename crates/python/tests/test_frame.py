@@ -81,6 +81,17 @@ def test_a_store_imports_the_files_of_others(store: coframe.Store, tmp_path: os.
         store.import_file(path, "t")
 
 
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "uncompressed"])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_a_compressed_file_is_imported(kind: str, compression: str, store: coframe.Store, tmp_path: os.PathLike[str]) -> None:
+    path = os.path.join(tmp_path, "x")
+    table = pa.table({"x": range(1000), "s": ["a", None] * 500, "d": pa.array(["a", None] * 500).dictionary_encode()})
+    options = pa.ipc.IpcWriteOptions(compression=None if compression == "uncompressed" else compression)
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(path, table.schema, options=options) as writer:
+        writer.write_table(table)
+    assert store.import_file(path, "t").arrow().equals(table)
+
+
 def test_any_reader_opens_a_frame_by_its_path(store: coframe.Store) -> None:
     store.publish(pl.DataFrame({"x": [1, 2]}), "t")
     with pa.memory_map(f"{store.path}/t.arrow") as file:

@@ -153,7 +153,7 @@ class Store:
     def import_file(
         self, path: str | os.PathLike[str], name: str, *, keep: int = 0, layout: Layout = "source"
     ) -> Frame:
-        """Publishes an Arrow IPC file or stream that anybody wrote, uncompressed. Every value is checked."""
+        """Publishes an Arrow IPC file (Feather 2) or stream of any writer, compressed or not. Every value is checked."""
         return Frame._of(self._open().import_file(name, os.fspath(path), layout, keep))
 
     def open(self, name: str, *, version: int | None = None, columns: list[str] | None = None) -> Frame:
