@@ -20,6 +20,7 @@ mod open;
 #[cfg(any(feature = "cell", feature = "dict"))]
 mod place;
 mod publish;
+mod reap;
 mod session;
 mod sweep;
 mod users;
