@@ -28,6 +28,6 @@ mod _coframe {
         export::Batch,
         frame::{Frame, Values},
         numpy::Columns,
-        store::{Session, Store},
+        store::{Session, Store, end_dead_sessions},
     };
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use coframe::{Layout, PublishOptions};
@@ -187,4 +187,15 @@ impl Session {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
         py.detach(|| drop(session));
     }
+}
+
+/// Removes the sessions of dead processes from the store at a path; returns how many.
+///
+/// With a `timeout` in seconds it gives up when another process has the store locked for longer.
+#[pyfunction]
+#[pyo3(signature = (path, timeout=None))]
+pub(crate) fn end_dead_sessions(py: Python<'_>, path: std::path::PathBuf, timeout: Option<f64>) -> Result<usize> {
+    let deadline = limit(timeout).and_then(|limit| Instant::now().checked_add(limit));
+    let is_late = move || deadline.is_some_and(|deadline| Instant::now() > deadline);
+    detached(py, || coframe::interruptible(is_late, || coframe::Store::end_dead_sessions(path)))
 }

@@ -19,6 +19,7 @@ __all__ = [
     "Session",
     "Store",
     "Values",
+    "end_dead_sessions",
 ]
 
 @final
@@ -70,6 +71,8 @@ class Frame:
     def values(self, position: int) -> tuple[list[Values], str | None]: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
     def __arrow_c_schema__(self) -> object: ...
+
+def end_dead_sessions(path: str | os.PathLike[str], timeout: float | None = None) -> int: ...
 
 @final
 class Store:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import _coframe
+from . import _coframe, _reaper
 from ._errors import Error, NotFoundError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _sessions: dict[tuple[int, int, int], _coframe.Session] = {}
 
 
 def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
-    """A session itself, or this process's own session in a store, begun at the first call."""
+    """A session itself, or this process's own session in a store, which the first call starts."""
     from ._store import Session, native_of
 
     _remove_left()
@@ -38,12 +39,19 @@ def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
         if (found := _living(key)) is not None:
             return found
         session = native.session()
-        # One that a signal handler has begun meanwhile has names already.
+        # A signal handler may have started one meanwhile, which has names already.
         if (found := _living(key)) is None:
             _sessions[key] = session
             found = session.store()
+        guard(native)
     assert found is not None
     return found
+
+
+def guard(store: _coframe.Store) -> None:
+    """Has the sessions of this process in a store end with it, however it ends."""
+    _end_after_children()
+    _reaper.watch(os.fspath(store.path))
 
 
 def _living(key: tuple[int, int, int]) -> _coframe.Store | None:
@@ -68,11 +76,40 @@ def new_name(kind: str) -> str:
     return f"{kind}-{os.getpid()}-{next(_counter)}"
 
 
+#: The finalizer of ``multiprocessing`` that ends the sessions of a process. A forked child finds its parent's.
+_finalizers: dict[int, Any] = {}
+
+
+def _end_after_children() -> None:
+    """Leaves the end of the sessions to ``multiprocessing`` where a program has it.
+
+    At exit it joins the children of the process, which may still open what was shared, and runs finalizers of a low
+    priority after that. In its own forked children nothing else runs at exit.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and os.getpid() not in _finalizers:
+        _finalizers[os.getpid()] = util.Finalize(None, _end_sessions, exitpriority=-100)
+
+
 @atexit.register
+def _at_exit() -> None:
+    finalizer = _finalizers.get(os.getpid())
+    # `multiprocessing` was imported first, so its turn comes later.
+    if finalizer is None or not finalizer.still_active():
+        _end_sessions()
+
+
 def _end_sessions() -> None:
-    for (process, *_), session in list(_sessions.items()):
-        if process == os.getpid():
-            session.end()
+    """Ends the sessions of this process, and those that its workers left when they were killed."""
+    own = [key for key in list(_sessions) if key[0] == os.getpid()]
+    for key in own:
+        session = _sessions.pop(key)
+        store = session.store()
+        session.end()
+        if store is not None:
+            # What cannot be removed now is removed by the reaper, or by the next sweep.
+            with suppress(Error):
+                _coframe.end_dead_sessions(store.path, timeout=0.1)
 
 
 def _after_fork() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from . import _coframe, _tables
 from ._errors import ClosedError, InvalidError
 from ._frame import Frame
+from ._lifetime import guard
 
 Layout = Literal["source", "views", "classic"]
 
@@ -271,8 +272,10 @@ class Session(Store):
     """A part of a store whose frames die with this process, or at the end of a ``with``. Works as a store of its own."""
 
     def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
-        self._session = native_of(store).session()
+        native = native_of(store)
+        self._session = native.session()
         self._native = self._session.store()
+        guard(native)
 
     def close(self) -> None:
         """Ends the session: its names go, and whoever has a frame open keeps it. In a forked child it removes nothing."""
