@@ -121,7 +121,7 @@ impl Frame {
         let directory = Arc::new(Directory::open(Path::new(SHARED_MEMORY), Trust::Promised)?);
         let hidden = || Ok((format!(".coframe-{:032x}", crate::store::random_id()?), ()));
         let mut draft = Draft::create(&directory, hidden)?;
-        let options = EncoderOptions { layout, batch_rows: None };
+        let options = EncoderOptions { layout, batch_rows: None, batch_bytes: None };
         let mut sink = |slices: &[&[u8]]| draft.write(slices);
         let mut encoder = Encoder::begin(self.schema(), &options, &mut sink)?;
         for batch in self.batches() {

@@ -34,6 +34,7 @@ type Sink<'a> = dyn FnMut(&[&[u8]]) -> Result<()> + 'a;
 pub(crate) struct EncoderOptions {
     pub(crate) layout: Layout,
     pub(crate) batch_rows: Option<usize>,
+    pub(crate) batch_bytes: Option<usize>,
 }
 
 /// A segment while it is written, front to back.
@@ -72,7 +73,7 @@ impl Encoder {
         StreamEncoder::try_new_with_options(&schema, write.clone()).map_err(unsupported)?;
         check_readable(&schema, &write)?;
         let mut encoder = Self {
-            gather: Gather::new(keys_schema.clone(), options.batch_rows),
+            gather: Gather::new(keys_schema.clone(), options.batch_rows, options.batch_bytes),
             schema,
             keys_schema,
             dictionaries,

@@ -54,6 +54,11 @@ impl View {
     }
 }
 
+/// Bytes that these views keep outside themselves.
+pub(super) fn outside(views: &[u128]) -> usize {
+    views.iter().map(|view| View::of(*view)).filter(|view| !view.is_inline()).map(View::len).sum()
+}
+
 /// What rows refer to of one buffer.
 #[derive(Clone, Default)]
 pub(super) struct Use {

@@ -92,6 +92,32 @@ impl PublishOptions {
         self
     }
 
+    /// Bytes at which small chunks are no longer gathered, even if they have fewer rows than a batch. Default: 256 MiB.
+    ///
+    /// Bounds what [`FrameWriter`](crate::FrameWriter) keeps in memory: about twice this, while a batch is copied
+    /// together. A single chunk that is larger is written as it is.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use coframe::{PublishOptions, Store, arrow::array::{Int64Array, RecordBatch}};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = Store::at(dir.path().join("store"))?;
+    /// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1; 100])) as _)])?;
+    /// let mut writer = store.writer_with("x", batch.schema(), PublishOptions::new().batch_bytes(1600))?;
+    /// for _ in 0..4 {
+    ///     writer.write(&batch)?;
+    /// }
+    /// let rows: Vec<usize> = writer.publish()?.batches().iter().map(RecordBatch::num_rows).collect();
+    /// assert_eq!(rows, [200, 200]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.encoder.batch_bytes = Some(bytes);
+        self
+    }
+
     /// Attaches a text to the version, under a key; see [`Frame::metadata`].
     #[must_use]
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
