@@ -41,7 +41,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    Publish(publish::Publish),
+    Publish(Box<publish::Publish>),
     #[command(visible_alias = "list")]
     Ls(list::Ls),
     Show(show::Show),

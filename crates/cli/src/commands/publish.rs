@@ -131,13 +131,18 @@ impl Published {
 impl Publish {
     pub(crate) fn run(self, context: &Context) -> Result {
         let begun = Instant::now();
-        let source = Source::open(&self.files, self.read.clone())?;
+        let mut source = Source::open(&self.files, self.read.clone())?;
+        let notes = std::mem::take(&mut source.notes);
         let name = self.name_of(&source)?;
         let store = context.store_or_new()?;
         let bar = bar(source.bytes(), context.json);
         let published = self.publish(&store, &name, source, &bar);
         bar.finish_and_clear();
-        Published::new(&published?, begun).print(context)
+        Published::new(&published?, begun).print(context)?;
+        for note in notes {
+            output::note(&format!("coframe: {note}"));
+        }
+        Ok(())
     }
 
     fn name_of(&self, source: &Source) -> Result<String> {
@@ -156,7 +161,11 @@ impl Publish {
         let first = first(&mut batches, if self.categories.auto_categorical { LOOK } else { 1 })?;
         let layout = self.layout.unwrap_or(if arrow { LayoutName::Source } else { LayoutName::Views });
         let keep = arrow || matches!(layout, LayoutName::Source);
-        let mut categorical = Categorical::choose(&schema, &self.categories, &first, keep)?;
+        let mut categories = self.categories.clone();
+        // Columns that were left out have no categories.
+        let named = self.read.text.categories().filter(|name| schema.field_with_name(name).is_ok());
+        categories.categorical.extend(named.cloned());
+        let mut categorical = Categorical::choose(&schema, &categories, &first, keep)?;
         let options = self.options(layout, &first);
         let mut writer = store.writer_with(name, categorical.schema.clone(), options)?;
         for batch in first.into_iter().map(Ok).chain(batches) {
@@ -166,7 +175,11 @@ impl Publish {
     }
 
     fn options(&self, layout: LayoutName, first: &[RecordBatch]) -> PublishOptions {
-        let mut options = PublishOptions::new().layout(layout.into()).keep(self.keep).batch_rows(batch_rows(first));
+        let mut options = PublishOptions::new()
+            .layout(layout.into())
+            .keep(self.keep)
+            .batch_rows(batch_rows(first))
+            .batch_bytes(BATCH);
         for (key, value) in &self.metadata {
             options = options.metadata(key, value);
         }

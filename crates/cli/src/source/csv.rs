@@ -1,14 +1,11 @@
 //! CSV: types inferred from the first rows, then read row by row.
 
-use std::io::BufRead;
+use std::{io::BufRead, sync::Arc};
 
 use coframe::arrow::{
-    array::{AsArray, RecordBatch},
-    csv::{
-        ReaderBuilder,
-        reader::{BufReader as CsvReader, Format as CsvFormat},
-    },
-    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+    array::{ArrayRef, AsArray, RecordBatch, StringArray},
+    csv::reader::Format as CsvFormat,
+    datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
 };
 use regex::Regex;
@@ -16,158 +13,223 @@ use regex::Regex;
 use super::{
     Batches, MORE, ReadOptions, brief,
     input::{Input, Progress, damaged},
-    quotes::{OPEN_QUOTE, OneColumn, Quotes},
-    text::{self, Seen},
+    lines::{self, Changes},
+    options::TextOptions,
+    quotes::OPEN_QUOTE,
+    records::{Records, TOO_LARGE},
+    text::{self, Numbers, Seen},
 };
 use crate::failure::{Failure, Result};
 
-/// Rows of a batch at most, and its bytes at about.
-const ROWS: usize = 8192;
-const BYTES: usize = 16 << 20;
-/// Rows that are looked at in one go, before it is known how long they are.
+/// Rows that are inspected at a time.
 const LOOK: usize = 256;
 
-pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema> {
-    let (format, delimiter) = (format(input, options)?, delimiter(input, options));
-    // All rows of a pipe are looked at in a temporary file, not in memory.
-    if options.limit().is_none() {
-        input.file()?;
-    }
-    let label = input.label.clone();
-    let names = input.look(|text| format.infer_schema(text, Some(0)))?;
-    let (names, _) = names.map_err(|error| explain(&label, &error))?;
-    if names.fields().is_empty() {
-        return Err(Failure::failed(format_args!("{label} is empty: there is no line that names columns")));
-    }
-    let limit = options.limit().unwrap_or(usize::MAX);
-    let looked = input.look(|text| look(text, &names, &format, delimiter, limit))?;
-    let (seen, bytes) = looked.map_err(|error| explain(&label, &error))?;
-    input.row_bytes = bytes;
-    let field = |(field, seen): (&FieldRef, Seen)| field.as_ref().clone().with_data_type(seen.data_type());
-    Ok(Schema::new(names.fields().iter().zip(seen).map(field).collect::<Vec<_>>()))
+/// How one file is read.
+struct Dialect<'o> {
+    options: &'o TextOptions,
+    delimiter: u8,
+    format: CsvFormat,
 }
 
-/// What the values of each column are in the first rows, and the bytes of a row in memory, on average.
-fn look(
-    text: &mut dyn BufRead,
-    names: &Schema,
-    format: &CsvFormat,
-    delimiter: u8,
-    limit: usize,
-) -> std::result::Result<(Vec<Seen>, usize), ArrowError> {
-    let builder = ReaderBuilder::new(all_text(names)).with_format(format.clone()).with_batch_size(limit.min(LOOK));
-    let mut seen = vec![Seen::default(); names.fields().len()];
-    let (mut rows, mut bytes) = (0, 0);
-    for batch in builder.build_buffered(followed(text, names, delimiter))? {
-        let batch = batch?;
-        let batch = batch.slice(0, batch.num_rows().min(limit - rows));
-        rows += batch.num_rows();
-        for (column, seen) in batch.columns().iter().zip(&mut seen) {
-            bytes += 16 * column.len();
-            for value in column.as_string::<i32>().iter().flatten() {
-                bytes += value.len();
-                seen.add(value);
+impl<'o> Dialect<'o> {
+    fn of(input: &Input, options: &'o ReadOptions) -> Result<Self> {
+        let options = &options.text;
+        let tabs = input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
+        let delimiter = options.delimiter.unwrap_or(if tabs { b'\t' } else { b',' });
+        let format = CsvFormat::default().with_header(!options.no_header).with_delimiter(delimiter);
+        Ok(Self { options, delimiter, format: with_nulls(format, &options.null)? })
+    }
+
+    /// The text with its first lines skipped and its lines changed as asked.
+    fn lines<'a>(&self, mut text: Box<dyn BufRead + 'a>, one_column: bool) -> std::io::Result<Box<dyn BufRead + 'a>> {
+        lines::skip(&mut text, self.options.skip_rows.unwrap_or(0))?;
+        let (comment, trim) = (self.options.comment, self.options.trim);
+        Ok(Changes { delimiter: self.delimiter, one_column, comment, trim }.of(text))
+    }
+
+    fn records<'a>(
+        &self,
+        text: Box<dyn BufRead + 'a>,
+        schema: &Schema,
+        rows: usize,
+    ) -> std::result::Result<Records<'a>, ArrowError> {
+        let text = self.lines(text, schema.fields().len() == 1)?;
+        Ok(Records::new(text, schema, &self.format, self.delimiter, rows, !self.options.no_header))
+    }
+
+    fn names(&self, text: Box<dyn BufRead + '_>) -> std::result::Result<Schema, ArrowError> {
+        let (names, _) = self.format.infer_schema(self.lines(text, false)?, Some(0))?;
+        if !self.options.trim {
+            return Ok(names);
+        }
+        let trimmed = |field: &Arc<Field>| field.as_ref().clone().with_name(field.name().trim());
+        Ok(Schema::new(names.fields().iter().map(trimmed).collect::<Vec<_>>()))
+    }
+
+    /// What the values of each column are in the first rows.
+    fn look(&self, text: Box<dyn BufRead + '_>, names: &Schema) -> std::result::Result<Vec<Seen>, ArrowError> {
+        let limit = self.options.limit().unwrap_or(usize::MAX);
+        let mut seen = vec![Seen::default(); names.fields().len()];
+        let mut rows = 0;
+        for batch in self.records(text, names, limit.min(LOOK))? {
+            let batch = batch?;
+            let batch = batch.slice(0, batch.num_rows().min(limit - rows));
+            rows += batch.num_rows();
+            for (column, seen) in batch.columns().iter().zip(&mut seen) {
+                for value in texts(column, self.options).iter().flatten() {
+                    seen.add(value, self.options.decimal_comma);
+                }
+            }
+            if rows >= limit {
+                break;
             }
         }
-        if rows >= limit {
-            break;
-        }
+        Ok(seen)
     }
-    Ok((seen, bytes / rows.max(1)))
+
+    /// Another character that seems to separate the fields of the first line.
+    fn other_delimiter(&self, names: &Schema) -> Option<char> {
+        let counts =
+            [';', '\t', '|', ','].into_iter().filter(|other| *other != char::from(self.delimiter)).map(|other| {
+                let found = names.fields().iter().map(|field| field.name().matches(other).count()).sum::<usize>();
+                (found, other)
+            });
+        let most = counts.max_by_key(|(found, _)| *found);
+        most.filter(|(found, _)| *found >= names.fields().len()).map(|(_, other)| other)
+    }
 }
 
-/// The text with its quotes followed, and with all rows where there is one column.
-fn followed<'a>(text: impl BufRead + 'a, schema: &Schema, delimiter: u8) -> Box<dyn BufRead + 'a> {
-    let text = Quotes::new(text, delimiter);
-    if schema.fields().len() == 1 { Box::new(OneColumn::new(text)) } else { Box::new(text) }
-}
-
-/// The schema with every column as text, as which all are read first.
-fn all_text(schema: &Schema) -> SchemaRef {
-    let field = |field: &FieldRef| field.as_ref().clone().with_data_type(DataType::Utf8);
-    SchemaRef::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
-}
-
-fn delimiter(input: &Input, options: &ReadOptions) -> u8 {
-    let tabs = input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
-    options.delimiter.unwrap_or(if tabs { b'\t' } else { b',' })
-}
-
-fn format(input: &Input, options: &ReadOptions) -> Result<CsvFormat> {
-    let format = CsvFormat::default().with_header(!options.no_header).with_delimiter(delimiter(input, options));
-    if options.null.is_empty() {
+fn with_nulls(format: CsvFormat, nulls: &[String]) -> Result<CsvFormat> {
+    if nulls.is_empty() {
         return Ok(format);
     }
-    let texts: Vec<String> = options.null.iter().map(|text| regex::escape(text)).collect();
+    let texts: Vec<String> = nulls.iter().map(|text| regex::escape(text)).collect();
     let regex = Regex::new(&format!("^(?:|{})$", texts.join("|"))).map_err(Failure::usage)?;
     Ok(format.with_null_regex(regex))
 }
 
+/// The texts of a column, without white space around them where that was asked for.
+fn texts(column: &ArrayRef, options: &TextOptions) -> StringArray {
+    let texts = column.as_string::<i32>();
+    if !options.trim {
+        return texts.clone();
+    }
+    let is_null = |text: &str| text.is_empty() || options.null.iter().any(|null| null == text);
+    texts.iter().map(|text| text.map(str::trim).filter(|text| !is_null(text))).collect()
+}
+
+/// The columns of a file. `notes` gets what the user should know once the file is published.
+pub(super) fn schema(input: &mut Input, options: &ReadOptions, notes: &mut Vec<String>) -> Result<Schema> {
+    let dialect = Dialect::of(input, options)?;
+    // All rows of a pipe are inspected in a temporary file, not in memory.
+    if options.text.limit().is_none() {
+        input.file()?;
+    }
+    let label = input.label.clone();
+    let names = input.look(|text| dialect.names(Box::new(text)))?.map_err(|error| explain(&label, &error, None))?;
+    if names.fields().is_empty() {
+        return Err(Failure::failed(format_args!("{label} is empty: it has no line that names columns")));
+    }
+    let other = dialect.other_delimiter(&names);
+    let seen = input.look(|text| dialect.look(Box::new(text), &names))?;
+    let seen = seen.map_err(|error| explain(&label, &error, other))?;
+    if let (Some(other), [only]) = (other, &names.fields()[..]) {
+        let next = "if that is not intended, publish it again with the delimiter";
+        notes.push(format!("{label} has one column, `{}`; {next}: --delimiter '{}'", only.name(), shown(other)));
+    }
+    let typed = |(field, seen): (&Arc<Field>, Seen)| field.as_ref().clone().with_data_type(seen.data_type());
+    Ok(Schema::new(names.fields().iter().zip(seen).map(typed).collect::<Vec<_>>()))
+}
+
 pub(super) fn batches<'a>(
-    input: Input,
+    mut input: Input,
     schema: &SchemaRef,
     options: &ReadOptions,
     progress: &Progress,
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
-    let (format, delimiter) = (format(&input, options)?, delimiter(&input, options));
-    let rows = (BYTES / input.row_bytes.max(1)).clamp(16, ROWS);
-    let reader = ReaderBuilder::new(all_text(schema)).with_format(format).with_batch_size(rows);
-    let text = followed(input.text(progress)?, schema, delimiter);
-    let reader = reader.build_buffered(text).map_err(|error| explain(&label, &error))?;
-    let line = if options.no_header { 1 } else { 2 };
-    let more = options.limit().is_some();
-    Ok(Box::new(Rows { reader, schema: schema.clone(), label, line, more }))
+    let dialect = Dialect::of(&input, options)?;
+    let names = input.look(|text| dialect.names(Box::new(text)))?.map_err(|error| explain(&label, &error, None))?;
+    let other = dialect.other_delimiter(&names);
+    let records = dialect.records(input.text(progress)?, schema, usize::MAX);
+    let records = records.map_err(|error| explain(&label, &error, other))?;
+    let skipped = options.text.skip_rows.unwrap_or(0);
+    let line = skipped + if options.text.no_header { 1 } else { 2 };
+    Ok(Box::new(Rows { records, schema: schema.clone(), label, line, other, options: options.text.clone() }))
 }
 
 struct Rows {
-    reader: CsvReader<Box<dyn BufRead>>,
+    records: Records<'static>,
     schema: SchemaRef,
     label: String,
     /// Of the next row.
     line: usize,
-    /// Whether there are rows that were not looked at for the types.
-    more: bool,
+    other: Option<char>,
+    options: TextOptions,
 }
 
 impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?.map_err(|error| explain(&self.label, &error));
-        let batch = batch.and_then(|batch| self.typed(&batch));
-        Some(batch)
+        let batch = self.records.next()?.map_err(|error| explain(&self.label, &error, self.other));
+        Some(batch.and_then(|batch| self.typed(&batch)))
     }
 }
 
 impl Rows {
     fn typed(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = batch.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
-            let texts = column.as_string::<i32>();
-            text::column(texts, field.data_type()).map_err(|row| self.wrong(field, self.line + row, texts.value(row)))
+            let texts = texts(column, &self.options);
+            let named = self.options.type_of(field.name()).is_some();
+            let numbers = Numbers { comma: self.options.decimal_comma, rounded: named };
+            text::column(&texts, field.data_type(), numbers)
+                .map_err(|row| self.wrong(field, self.line + row, texts.value(row)))
         });
         let columns = columns.collect::<Result<_>>()?;
         self.line += batch.num_rows();
-        RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| explain(&self.label, &error))
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| explain(&self.label, &error, None))
     }
 
     fn wrong(&self, field: &Field, line: usize, value: &str) -> Failure {
         let (label, name, data_type) = (&self.label, field.name(), field.data_type());
-        let (value, more) = (brief(value), if self.more { MORE } else { "" });
+        let value = brief(value);
+        if self.options.type_of(name).is_some() {
+            return not_of_type(label, line, name, &value, data_type);
+        }
+        let more = if self.options.limit().is_some() { MORE } else { "" };
         Failure::failed(format_args!(
-            "{label}, line {line}, column `{name}`: `{value}` is no {data_type} without a loss, which the rows before it \
-             were; read {more}the column as text (--string {name})"
+            "{label}, line {line}, column `{name}`: `{value}` cannot be read as {data_type}, the type of the rows before; \
+             read {more}the column as text (--string {name})"
         ))
     }
 }
 
-/// Puts the reader's message in the terms of the file: its name, the line, what to do.
-fn explain(label: &str, error: &ArrowError) -> Failure {
+/// A value that is not of the type that the user named.
+pub(super) fn not_of_type(label: &str, line: usize, column: &str, value: &str, data_type: &DataType) -> Failure {
+    Failure::failed(format_args!(
+        "{label}, line {line}, column `{column}`: `{value}` cannot be {data_type}; correct it, or name another type \
+         (--type {column}=...)"
+    ))
+}
+
+fn shown(delimiter: char) -> String {
+    if delimiter == '\t' { "\\t".to_owned() } else { delimiter.to_string() }
+}
+
+/// Puts the reader's message in the terms of the file: its name, the line, what to do. `other` is a character that seems
+/// to separate fields.
+fn explain(label: &str, error: &ArrowError, other: Option<char>) -> Failure {
     let message = error.to_string();
     let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
     if let Some((_, line)) = text.split_once(OPEN_QUOTE) {
         return Failure::failed(format_args!(
-            "{label}, line {line}: a quote opens here that is never closed; mend the line"
+            "{label}, line {line}: a quote opens here that is never closed; correct the line"
+        ));
+    }
+    if let Some((_, line)) = text.split_once(TOO_LARGE) {
+        return Failure::failed(format_args!(
+            "{label}, near line {line}: one row has more than 2 GB of text; check its quotes"
         ));
     }
     if matches!(error, ArrowError::IoError(..)) && !text.contains("UTF-8") {
@@ -185,12 +247,14 @@ fn explain(label: &str, error: &ArrowError) -> Failure {
         [_, expected, found] if text.starts_with("incorrect number of fields") => (expected, found),
         // `Encountered unequal lengths between records on CSV file. Expected 2 records, found 1 records at line 3`
         [expected, found, _] if text.starts_with("Encountered unequal lengths") => (expected, found),
-        _ => return Failure::failed(format_args!("{label}{line} is no CSV: {text}; mend the line")),
+        _ => return Failure::failed(format_args!("{label}{line} is not CSV: {text}; correct the line")),
     };
     let more = if text.contains("got more than") { "more than " } else { "" };
-    Failure::failed(format_args!(
-        "{label}{line}: expected {expected} fields, found {more}{found}; mend or remove the line"
-    ))
+    let next = match other {
+        Some(other) => format!("name the delimiter (--delimiter '{}'), or correct the line", shown(other)),
+        None => "correct or remove the line, or name the delimiter (--delimiter)".to_owned(),
+    };
+    Failure::failed(format_args!("{label}{line}: expected {expected} fields, found {more}{found}; {next}"))
 }
 
 /// The number after the last `line ` of a message.

@@ -11,10 +11,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Digits that a float always holds.
-const EXACT: usize = 15;
-/// A number of fewer characters, written without an exponent, is a finite float.
-const FINITE: usize = 300;
+/// Significant digits that a float always holds, and the exponents of ten with which it does.
+const DIGITS: usize = 15;
+const EXPONENTS: std::ops::RangeInclusive<i64> = -300..=300;
+/// Digits of a number that are compared; a float never needs more.
+const LONGEST: usize = 800;
 
 /// Calls a function with each member of the one object that a text is.
 pub(super) fn members<'a>(text: &'a [u8], member: impl FnMut(Cow<'a, str>, &'a RawValue)) -> serde_json::Result<()> {
@@ -65,7 +66,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
             return found;
         }
         (DataType::Int64 | DataType::UInt64 | DataType::Float64, b'"') | (DataType::Utf8, b'[' | b'{') => false,
-        (DataType::Int64, b'-' | b'0'..=b'9') => text.parse::<i64>().is_ok(),
+        (DataType::Int64, b'-' | b'0'..=b'9') => text != "-0" && text.parse::<i64>().is_ok(),
         (DataType::UInt64, b'-' | b'0'..=b'9') => text.parse::<u64>().is_ok(),
         (DataType::Float64, b'-' | b'0'..=b'9') => is_exact(text),
         (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
@@ -75,14 +76,38 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
     (!fits).then_some(text)
 }
 
-/// Whether a float holds the number: all digits of an integer, and of others as many as floats have.
+/// Whether a float holds the number: written with as many digits, it has the same ones.
 pub(super) fn is_exact(text: &str) -> bool {
-    let is_integer = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-    if is_integer && text.len() > EXACT {
-        return text.parse::<f64>().is_ok_and(|float| format!("{float:.0}") == text);
+    if text.len() <= DIGITS && !text.bytes().any(|byte| byte == b'e' || byte == b'E') {
+        return true;
     }
-    let is_short = text.len() < FINITE && !text.bytes().any(|byte| byte == b'e' || byte == b'E');
-    is_short || text.parse().is_ok_and(f64::is_finite)
+    let Some((digits, exponent)) = significant(text) else { return false };
+    if digits.len() <= DIGITS && EXPONENTS.contains(&exponent) || digits.is_empty() {
+        return true;
+    }
+    let Ok(float) = text.parse::<f64>() else { return false };
+    if !float.is_finite() || digits.len() > LONGEST {
+        return false;
+    }
+    let written = format!("{float:.*e}", digits.len() - 1);
+    significant(&written).is_some_and(|found| found == (digits, exponent))
+}
+
+/// The digits of a number without zeros around them, and the exponent of ten of the first one.
+fn significant(text: &str) -> Option<(String, i64)> {
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.bytes().chain(fraction.bytes()).any(|byte| !byte.is_ascii_digit()) {
+        return None;
+    }
+    let all = format!("{whole}{fraction}");
+    let first = all.len() - all.trim_start_matches('0').len();
+    let before_first = i64::try_from(whole.len()).ok()? - 1 - i64::try_from(first).ok()?;
+    Some((all.trim_matches('0').to_owned(), exponent.checked_add(before_first)?))
 }
 
 #[cfg(test)]
@@ -90,15 +115,49 @@ mod tests {
     use super::is_exact;
 
     #[test]
-    fn integers_are_exact_where_a_float_has_all_their_digits() {
-        for text in ["0", "-0", "9007199254740992", "-9007199254740994", "100000000000000000000", "1.1", "1e300"] {
+    fn numbers_are_exact_where_a_float_has_all_their_digits() {
+        let exact = [
+            "0",
+            "-0",
+            "0.0",
+            "0e5",
+            "9007199254740992",
+            "-9007199254740994",
+            "100000000000000000000",
+            "1.1",
+            "1e300",
+            "0.1",
+            "0.10000000000000001",
+            "0.30000000000000004",
+            "123456789.12345678",
+            "1.7976931348623157e308",
+            "5e-324",
+            "0.1000000000000000055511151231257827021181583404541015625",
+            "0.000100",
+            "1.50",
+            "2.2250738585072014e-308",
+        ];
+        for text in exact {
             assert!(is_exact(text), "{text}");
         }
-        for text in ["9007199254740993", "18446744073709551615", "18446744073709551617", "1e400", "-1E999"] {
+        let rounded = [
+            "9007199254740993",
+            "9007199254740993.0",
+            "18446744073709551615",
+            "18446744073709551617",
+            "1e400",
+            "-1E999",
+            "12345678901234567.89",
+            "3.14159265358979323846",
+            "0.12345678901234567891",
+            "1e-400",
+            "3e-324",
+        ];
+        for text in rounded {
             assert!(!is_exact(text), "{text}");
         }
         let tiny = format!("0.{}1", "0".repeat(400));
         let huge = format!("1{}.5", "0".repeat(400));
-        assert!(is_exact(&tiny) && !is_exact(&huge));
+        assert!(!is_exact(&tiny) && !is_exact(&huge));
     }
 }

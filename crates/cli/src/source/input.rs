@@ -1,14 +1,15 @@
-//! One file, or standard input: opened once, looked at, then read.
+//! One file, pipe or standard input: its start is inspected, then it is read from its first byte.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use flate2::read::MultiGzDecoder;
 use indicatif::ProgressBar;
 
+use super::gzip::Unpacked;
 use crate::failure::{Failure, Result};
 
 pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
@@ -16,61 +17,111 @@ pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
 const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 const BUFFER: usize = 1 << 18;
 
-/// How far reading has come: bytes of files, as they lie on disk. Drawn only where somebody watches.
+/// How many bytes of the files were read. Drawn only on a terminal.
 pub(crate) type Progress = ProgressBar;
 
 pub(super) struct Input {
     /// Names it in errors.
     pub(super) label: String,
     path: Option<PathBuf>,
-    /// Bytes of a row in memory, where rows were looked at.
-    pub(super) row_bytes: usize,
+    /// Whether it is a pipe that was copied to a temporary file, which cannot be opened again by its path.
+    is_spooled: bool,
     from: From,
 }
 
 enum From {
     File(File),
-    /// A pipe, and what was read of it ahead.
+    /// A file that was closed until it is read, so that any number of files needs one descriptor.
+    Closed(Identity),
+    /// What can be read only once (standard input, a named pipe, `<(...)`), and what was read of it ahead.
     Pipe {
         ahead: Vec<u8>,
+        rest: Box<dyn Read>,
     },
+}
+
+/// What tells that a file was changed or replaced between two openings.
+#[derive(PartialEq)]
+struct Identity {
+    file: (u64, u64),
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
 }
 
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self {
-                label: "standard input".to_owned(),
-                path: None,
-                row_bytes: 0,
-                from: From::Pipe { ahead: Vec::new() },
-            });
+            let from = From::Pipe { ahead: Vec::new(), rest: Box::new(io::stdin()) };
+            return Ok(Self { label: "standard input".to_owned(), path: None, is_spooled: false, from });
         }
         let label = format!("`{}`", path.display());
-        let file =
-            File::open(path).map_err(|error| Failure::failed(format_args!("could not open {label}: {error}")))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let could_not = |error| Failure::failed(format_args!("could not open {label}: {error}"));
+        let file = File::open(path).map_err(could_not)?;
+        let metadata = file.metadata().map_err(could_not)?;
+        if metadata.is_dir() {
             let next = "name its files, for example with a pattern in quotes: 'DIR/*.parquet'";
             return Err(Failure::failed(format_args!("{label} is a directory; {next}")));
         }
-        Ok(Self { label, path: Some(path.to_owned()), row_bytes: 0, from: From::File(file) })
+        if metadata.is_file() {
+            return Ok(Self { label, path: Some(path.to_owned()), is_spooled: false, from: From::File(file) });
+        }
+        // The name of a pipe names neither its format nor the frame, unless it has an extension.
+        let path = path.extension().map(|_| path.to_owned());
+        Ok(Self { label, path, is_spooled: false, from: From::Pipe { ahead: Vec::new(), rest: Box::new(file) } })
     }
 
     pub(super) fn error(&self, action: &str, error: impl std::fmt::Display) -> Failure {
         Failure::failed(format_args!("could not {action} {}: {error}", self.label))
     }
 
+    /// Closes the file until it is needed again.
+    pub(super) fn close(&mut self) -> Result {
+        if let From::File(file) = &self.from
+            && !self.is_spooled
+        {
+            let metadata = file.metadata().map_err(|error| self.error("read", error))?;
+            self.from = From::Closed(Identity::of(&metadata));
+        }
+        Ok(())
+    }
+
+    /// Opens the file again where it was closed.
+    fn reopen(&mut self) -> Result {
+        let (From::Closed(before), Some(path)) = (&self.from, &self.path) else { return Ok(()) };
+        let opened = File::open(path).and_then(|file| Ok((Identity::of(&file.metadata()?), file)));
+        let (now, file) = opened.map_err(|error| self.error("open", error))?;
+        if now != *before {
+            return Err(Failure::failed(format_args!(
+                "{} changed while it was read; publish it again once it is complete",
+                self.label
+            )));
+        }
+        self.from = From::File(file);
+        Ok(())
+    }
+
     pub(super) fn len(&self) -> Option<u64> {
         match &self.from {
-            From::File(file) => file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()),
+            From::File(file) => file.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len()),
+            From::Closed(identity) => Some(identity.len),
             From::Pipe { .. } => None,
         }
     }
 
-    /// The extension of the file's name; that before `.gz` where there is one.
+    /// The extension of the file's name; the one before `.gz` if it has both.
     pub(super) fn extension(&self) -> Option<String> {
         let path = self.path.as_deref()?;
-        let inner = path.extension().filter(|extension| *extension == "gz").and_then(|_| path.file_stem());
+        let inner = path.extension().filter(|last| last.eq_ignore_ascii_case("gz")).and_then(|_| path.file_stem());
         let extension = Path::new(inner.unwrap_or(path.as_os_str())).extension()?;
         Some(extension.to_string_lossy().into_owned())
     }
@@ -78,16 +129,20 @@ impl Input {
     /// The file's name without its extensions.
     pub(super) fn stem(&self) -> Option<String> {
         let name = self.path.as_deref()?.file_name()?.to_string_lossy().into_owned();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let packed = name
+            .len()
+            .checked_sub(3)
+            .filter(|at| name.is_char_boundary(*at) && name[*at..].eq_ignore_ascii_case(".gz"));
+        let name = packed.map_or(name.as_str(), |at| &name[..at]);
         Some(name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned())
     }
 
-    /// The first bytes, which stay to be read.
+    /// The first bytes, which are read again later.
     pub(super) fn peek(&mut self, bytes: usize) -> Result<Vec<u8>> {
+        self.reopen()?;
         let read = match &mut self.from {
             From::File(file) => {
-                // Before and after, since readers that were made of it before share its position. A pipe that has a path
-                // (`<(...)`, a FIFO) cannot be read twice.
+                // Before and after, since readers that were made of it before share its position.
                 let mut start = Vec::new();
                 let mut read = |file: &mut File| {
                     file.rewind()?;
@@ -96,36 +151,36 @@ impl Input {
                 };
                 read(file).map(|()| start)
             }
-            From::Pipe { ahead } => {
+            From::Pipe { ahead, rest } => {
                 let missing = bytes.saturating_sub(ahead.len()) as u64;
-                io::stdin().lock().take(missing).read_to_end(ahead).map(|_| ahead[..bytes.min(ahead.len())].to_vec())
+                rest.take(missing).read_to_end(ahead).map(|_| ahead[..bytes.min(ahead.len())].to_vec())
             }
+            From::Closed(_) => Ok(Vec::new()),
         };
-        read.map_err(|error| match error.raw_os_error() {
-            Some(29) => self.error("read", "it is a pipe; pass it on standard input, as `-`"),
-            _ => self.error("read", error),
-        })
+        read.map_err(|error| self.error("read", error))
     }
 
     /// A file that can be sought in: a pipe is copied to an unnamed temporary file first.
     pub(super) fn file(&mut self) -> Result<File> {
-        if let From::Pipe { ahead } = &mut self.from {
-            let mut spool = || -> io::Result<File> {
+        self.reopen()?;
+        if let From::Pipe { ahead, rest } = &mut self.from {
+            let spool = || -> io::Result<File> {
                 let mut file = tempfile::tempfile()?;
-                io::copy(&mut Cursor::new(std::mem::take(ahead)).chain(io::stdin().lock()), &mut file)?;
+                io::copy(&mut Cursor::new(std::mem::take(ahead)).chain(rest), &mut file)?;
                 file.rewind()?;
                 Ok(file)
             };
             let file = spool().map_err(|error| self.error("copy to a temporary file", error))?;
+            self.is_spooled = true;
             self.from = From::File(file);
         }
         match &self.from {
             From::File(file) => file.try_clone().map_err(|error| self.error("open", error)),
-            From::Pipe { .. } => Err(self.error("read", "it is a pipe")),
+            From::Closed(_) | From::Pipe { .. } => Err(self.error("read", "it cannot be opened twice")),
         }
     }
 
-    /// Runs a look at the first part of the text; afterwards the input is as before.
+    /// Calls a function with the text from its start; afterwards the input is as before.
     pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut dyn BufRead) -> T) -> Result<T> {
         let gzip = self.peek(2)? == GZIP;
         let found = match &mut self.from {
@@ -133,11 +188,11 @@ impl Input {
                 let found = look(&mut text);
                 (&*file).rewind().map(|()| found)
             }),
-            From::Pipe { ahead } => {
-                let mut stdin = io::stdin().lock();
-                let mut tee = Tee { ahead, at: 0, rest: &mut stdin };
+            From::Pipe { ahead, rest } => {
+                let mut tee = Tee { ahead, at: 0, rest };
                 buffered(&mut tee, gzip).map(|mut text| look(&mut text))
             }
+            From::Closed(_) => Err(io::Error::other("it is closed")),
         };
         found.map_err(|error| damaged(&self.label, &error))
     }
@@ -146,15 +201,19 @@ impl Input {
     pub(super) fn text(mut self, progress: &Progress) -> Result<Box<dyn BufRead>> {
         let gzip = self.peek(2)? == GZIP;
         let label = self.label.clone();
-        buffered(self.bytes(progress), gzip).map_err(|error| damaged(&label, &error))
+        buffered(self.bytes(progress)?, gzip).map_err(|error| damaged(&label, &error))
     }
 
     /// All bytes from the first; counted.
-    pub(super) fn bytes(self, progress: &Progress) -> Box<dyn Read> {
-        match self.from {
+    pub(super) fn bytes(mut self, progress: &Progress) -> Result<Box<dyn Read>> {
+        self.reopen()?;
+        Ok(match self.from {
             From::File(file) => Box::new(progress.wrap_read(file)),
-            From::Pipe { ahead } => Box::new(progress.wrap_read(Cursor::new(ahead).chain(io::stdin().lock()))),
-        }
+            From::Pipe { ahead, rest } => Box::new(progress.wrap_read(Cursor::new(ahead).chain(rest))),
+            From::Closed(_) => {
+                return Err(Failure::failed(format_args!("could not read {}: it is closed", self.label)));
+            }
+        })
     }
 }
 
@@ -163,10 +222,10 @@ pub(super) fn damaged(label: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::failed(format_args!("could not read {label}: {error}; get an undamaged copy of it"))
 }
 
-/// The bytes unpacked, and behind a byte order mark where there is one.
+/// The bytes unpacked, without the byte order mark that they may begin with.
 fn buffered<'a>(reader: impl Read + 'a, gzip: bool) -> io::Result<Box<dyn BufRead + 'a>> {
     if gzip {
-        return unmarked(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)));
+        return unmarked(BufReader::with_capacity(BUFFER, Unpacked::new(reader)));
     }
     unmarked(BufReader::with_capacity(BUFFER, reader))
 }
@@ -204,7 +263,7 @@ impl Read for Tee<'_> {
     }
 }
 
-/// A file that tells how far it was read, for readers that seek.
+/// A file that counts how far it was read, for readers that seek.
 pub(super) struct Counted {
     pub(super) file: File,
     pub(super) progress: Progress,

@@ -25,7 +25,7 @@ pub(super) fn batches(mut input: Input, progress: &Progress) -> Result<Batches<'
         let counted = Counted { file: input.file()?, progress: progress.clone() };
         IpcReader::file(counted, &label)?
     } else {
-        IpcReader::stream(std::io::BufReader::with_capacity(1 << 18, input.bytes(progress)), &label)?
+        IpcReader::stream(std::io::BufReader::with_capacity(1 << 18, input.bytes(progress)?), &label)?
     };
     Ok(Box::new(reader.map(|batch| Ok(batch?))))
 }

@@ -8,17 +8,21 @@ use std::{
 };
 
 use coframe::arrow::{
-    array::RecordBatch,
+    array::{Array, AsArray, RecordBatch, RecordBatchOptions},
     datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
 
 use super::{
-    Batches, MORE, ReadOptions, brief, exact,
+    Batches, MORE, ReadOptions, brief,
+    csv::not_of_type,
+    exact,
     exact::members,
     infer::infer,
     input::{Input, Progress},
+    options::TextOptions,
+    text::{self, Numbers},
 };
 use crate::failure::{Failure, Result};
 
@@ -36,11 +40,11 @@ pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema>
         )));
     }
     // All rows of a pipe are looked at in a temporary file, not in memory.
-    if options.limit().is_none() {
+    if options.text.limit().is_none() {
         input.file()?;
     }
-    let rows = options.limit().unwrap_or(usize::MAX);
-    input.look(|text| infer(text, rows, &options.string, &label))?
+    let rows = options.text.limit().unwrap_or(usize::MAX);
+    input.look(|text| infer(text, rows, &options.text.read_as_text(), &label))?
 }
 
 fn first_byte(text: &mut dyn BufRead) -> Option<u8> {
@@ -88,11 +92,13 @@ pub(super) fn batches<'a>(
     progress: &Progress,
 ) -> Result<Batches<'a>> {
     let label = input.label.clone();
-    let (as_text, more) = (options.string.clone(), options.limit().is_some());
-    let reading = Reading { schema: schema.clone(), as_text, more, label };
+    let (as_text, more) = (options.text.read_as_text(), options.text.limit().is_some());
+    let typed = schema.clone();
+    let schema = texts(schema, &options.text);
+    let reading = Reading { schema, typed, as_text, more, label };
     let decoder = reading.decoder(&reading.schema, true).map_err(|error| no_json(&reading.label, &error))?;
     let text = input.text(progress)?;
-    let most = (BYTES / (VALUE * leaves(schema.fields())).max(1)).clamp(16, ROWS);
+    let most = (BYTES / (VALUE * leaves(reading.schema.fields())).max(1)).clamp(16, ROWS);
     Ok(Box::new(Rows { reading, decoder, text, most, lines: Vec::new(), bytes: Vec::new(), first: 1, failed: false }))
 }
 
@@ -105,8 +111,20 @@ fn leaves(fields: &Fields) -> usize {
     fields.iter().map(leaf).sum()
 }
 
+/// The schema with the columns as text that get their type from texts.
+fn texts(schema: &SchemaRef, options: &TextOptions) -> SchemaRef {
+    let field = |field: &FieldRef| match options.type_of(field.name()) {
+        Some(_) => field.as_ref().clone().with_data_type(DataType::Utf8),
+        None => field.as_ref().clone(),
+    };
+    SchemaRef::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
 struct Reading {
+    /// As it is decoded.
     schema: SchemaRef,
+    /// As it is given out: columns whose type the user named are not text any more.
+    typed: SchemaRef,
     /// Columns whose numbers become text, since the user asked for it.
     as_text: Vec<String>,
     /// Whether there are rows that were not looked at for the types.
@@ -246,7 +264,28 @@ impl Rows {
                 self.bytes.clear();
             }
         }
-        self.decoder.flush().map_err(|error| self.wrong(&error))
+        let batch = self.decoder.flush().map_err(|error| self.wrong(&error))?;
+        batch.map(|batch| self.typed(&batch)).transpose()
+    }
+
+    /// The batch with the types that the user named.
+    fn typed(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = batch.columns().iter().zip(self.reading.typed.fields()).map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                return Ok(column.clone());
+            }
+            let texts = column.as_string::<i32>();
+            text::column(texts, field.data_type(), Numbers { comma: false, rounded: true }).map_err(|row| {
+                let rows = self.lines.iter().enumerate();
+                let mut rows = rows.filter(|(_, line)| !self.bytes[(*line).clone()].trim_ascii().is_empty());
+                let line = self.first + rows.nth(row).map_or(0, |(line, _)| line);
+                not_of_type(&self.reading.label, line, field.name(), &brief(texts.value(row)), field.data_type())
+            })
+        });
+        let columns = columns.collect::<Result<_>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(self.reading.typed.clone(), columns, &options)
+            .map_err(|error| no_json(&self.reading.label, &error))
     }
 
     fn wrong(&self, error: &ArrowError) -> Failure {

@@ -4,12 +4,17 @@ mod categorical;
 mod csv;
 mod exact;
 mod format;
+mod gzip;
 mod infer;
 mod input;
+mod int96;
 mod ipc;
 mod json;
+mod lines;
+mod options;
 mod parquet;
 mod quotes;
+mod records;
 mod schema;
 mod text;
 
@@ -20,6 +25,7 @@ use coframe::arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub(crate) use categorical::{Categorical, Categories, LOOK};
 pub(crate) use format::Format;
 pub(crate) use input::Progress;
+pub(crate) use options::ReadOptions;
 
 use crate::failure::{Failure, Result};
 use input::Input;
@@ -36,69 +42,17 @@ fn brief(value: &str) -> String {
 /// Batches of one file.
 type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
 
-/// How text becomes columns, and how a file is read at all.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ReadOptions {
-    /// Format of the files; otherwise their content or extension tells
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(crate) format: Option<Format>,
-
-    /// Rows of CSV and NDJSON from which types are inferred; 0 reads the whole file twice [default: 10000]
-    #[arg(long, value_name = "ROWS")]
-    pub(crate) infer_rows: Option<usize>,
-
-    /// Read this column of CSV or NDJSON as text; may be repeated
-    #[arg(long, value_name = "COL")]
-    pub(crate) string: Vec<String>,
-
-    /// A text that means null in CSV, besides nothing at all; may be repeated
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) null: Vec<String>,
-
-    /// What separates the fields of CSV [default: a comma, in .tsv files a tab]
-    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
-    pub(crate) delimiter: Option<u8>,
-
-    /// The first line of CSV is data; columns get numbers for names
-    #[arg(long)]
-    pub(crate) no_header: bool,
-}
-
-fn delimiter(text: &str) -> std::result::Result<u8, String> {
-    match text.as_bytes() {
-        [byte] => Ok(*byte),
-        b"\\t" | b"tab" => Ok(b'\t'),
-        _ => Err("expected one ASCII character, or \\t".to_owned()),
-    }
-}
-
-impl ReadOptions {
-    /// How many rows to look at; `None` for all of them.
-    fn limit(&self) -> Option<usize> {
-        Some(self.infer_rows.unwrap_or(10_000)).filter(|rows| *rows > 0)
-    }
-
-    /// Refuses what would change nothing, since no file is of the format that it is for.
-    fn check(&self, formats: &[Format]) -> Result {
-        let text = ("CSV or NDJSON", formats.iter().any(|format| format.is_text()));
-        let csv = ("CSV", formats.contains(&Format::Csv));
-        let given = [
-            ("--infer-rows", self.infer_rows.is_some(), text),
-            ("--null", !self.null.is_empty(), csv),
-            ("--delimiter", self.delimiter.is_some(), csv),
-            ("--no-header", self.no_header, csv),
-        ];
-        let useless = given.iter().find(|(_, is_given, (_, is_there))| *is_given && !is_there);
-        let Some((option, _, (expected, _))) = useless else { return Ok(()) };
-        Err(Failure::usage(format_args!("{option} is for {expected}, and no file is; leave it out, or check --format")))
-    }
-}
-
 /// Files that make one table, opened and of one schema.
 pub(crate) struct Source {
     parts: Vec<(Input, Format)>,
+    /// Of the columns that were chosen.
     pub(crate) schema: SchemaRef,
+    /// Of all columns of the files.
+    all: SchemaRef,
+    chosen: Vec<usize>,
     options: ReadOptions,
+    /// What the user should know once the files are published.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Source {
@@ -106,21 +60,25 @@ impl Source {
     pub(crate) fn open(files: &[String], options: ReadOptions) -> Result<Self> {
         let mut parts = Vec::new();
         let mut schemas = schema::Merge::new();
+        let mut notes = Vec::new();
         for path in expand(files)? {
             let mut input = Input::open(&path)?;
             let format = format::of(&mut input, options.format)?;
             let schema = match format {
                 Format::Parquet => parquet::schema(&mut input)?,
                 Format::Arrow => ipc::schema(&mut input)?,
-                Format::Csv => csv::schema(&mut input, &options)?,
+                Format::Csv => csv::schema(&mut input, &options, &mut notes)?,
                 Format::Ndjson => json::schema(&mut input, &options)?,
             };
             schemas.add(&input.label, schema, format)?;
+            input.close()?;
             parts.push((input, format));
         }
         options.check(&parts.iter().map(|(_, format)| *format).collect::<Vec<_>>())?;
-        let schema = schemas.finish(&options.string)?;
-        Ok(Self { parts, schema, options })
+        let all = schemas.finish(&options.text)?;
+        let chosen = choose(&all, &options)?;
+        let schema = all.project(&chosen).map_err(Failure::failed)?.into();
+        Ok(Self { parts, schema, all, chosen, options, notes })
     }
 
     /// Whether every file is Arrow IPC, whose layout somebody chose.
@@ -143,19 +101,39 @@ impl Source {
 
     /// Reads everything, file after file. The first error ends it.
     pub(crate) fn batches(self, progress: &Progress) -> impl Iterator<Item = Result<RecordBatch>> {
-        let Self { parts, schema, options } = self;
+        let Self { parts, all, chosen, options, .. } = self;
         parts.into_iter().flat_map(move |(input, format)| {
             let opened = match format {
-                Format::Parquet => parquet::batches(input, progress),
+                Format::Parquet => parquet::batches(input, &all, progress),
                 Format::Arrow => ipc::batches(input, progress),
-                Format::Csv => csv::batches(input, &schema, &options, progress),
-                Format::Ndjson => json::batches(input, &schema, &options, progress),
+                Format::Csv => csv::batches(input, &all, &options, progress),
+                Format::Ndjson => json::batches(input, &all, &options, progress),
             };
-            let schema = schema.clone();
+            let (all, chosen) = (all.clone(), chosen.clone());
             let batches = opened.unwrap_or_else(|failure| Box::new(std::iter::once(Err(failure))));
-            batches.map(move |batch| schema::conform(&batch?, &schema))
+            batches.map(move |batch| schema::conform(&batch?, &all)?.project(&chosen).map_err(Failure::failed))
         })
     }
+}
+
+/// Positions of the columns that the user chose.
+fn choose(all: &SchemaRef, options: &ReadOptions) -> Result<Vec<usize>> {
+    let position = |option: &str, name: &String| {
+        all.index_of(name).map_err(|_| {
+            let names: Vec<&str> = all.fields().iter().take(30).map(|field| field.name().as_str()).collect();
+            let names = names.join("`, `");
+            Failure::usage(format_args!("{option} `{name}`: there is no such column; the files have `{names}`"))
+        })
+    };
+    if !options.columns.is_empty() {
+        return options.columns.iter().map(|name| position("--columns", name)).collect();
+    }
+    let left_out = options.exclude.iter().map(|name| position("--exclude", name)).collect::<Result<Vec<_>>>()?;
+    let chosen: Vec<usize> = (0..all.fields().len()).filter(|column| !left_out.contains(column)).collect();
+    if chosen.is_empty() && !left_out.is_empty() {
+        return Err(Failure::usage("--exclude leaves no column; leave fewer out"));
+    }
+    Ok(chosen)
 }
 
 /// Paths, with patterns replaced by what they match, in order.

@@ -8,7 +8,7 @@ use std::{
 
 use coframe::arrow::{
     array::{Array, RecordBatch},
-    datatypes::Schema,
+    datatypes::{Schema, SchemaRef},
 };
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::{
 use super::{
     Batches,
     input::{Input, Progress},
+    int96,
 };
 use crate::failure::{Failure, Result, chain, panic_text};
 
@@ -45,13 +46,27 @@ fn builder(input: &mut Input) -> Result<Builder> {
 }
 
 pub(super) fn schema(input: &mut Input) -> Result<Schema> {
-    Ok(builder(input)?.schema().as_ref().clone())
+    let builder = builder(input)?;
+    let schema = builder.schema().as_ref().clone();
+    if int96::leaves(builder.metadata()).is_empty() {
+        return Ok(schema);
+    }
+    let (file, label) = (input.file()?, &input.label);
+    let marked = catch_unwind(AssertUnwindSafe(|| int96::mark(&schema, file)));
+    let marked = marked.unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).to_owned()));
+    marked.map_err(|why| Failure::failed(format_args!("{label}: {why}")))
 }
 
-pub(super) fn batches(mut input: Input, progress: &Progress) -> Result<Batches<'_>> {
+pub(super) fn batches<'a>(mut input: Input, schema: &SchemaRef, progress: &'a Progress) -> Result<Batches<'a>> {
     let file = input.file()?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-    let metadata = metadata.map_err(|error| damaged(&input.label, None, &chain(&error)))?;
+    let broken = |error| damaged(&input.label, None, &chain(&error));
+    let mut metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken)?;
+    let leaves = int96::leaves(metadata.metadata());
+    if !leaves.is_empty() {
+        let hint = int96::hint(metadata.schema(), &leaves, schema);
+        let options = ArrowReaderOptions::new().with_schema(hint.into());
+        metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(broken)?;
+    }
     let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
     let share = input.len().unwrap_or(0) as f64 / rows.max(1) as f64;
     let groups = 0..metadata.metadata().num_row_groups();

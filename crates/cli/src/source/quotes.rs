@@ -1,5 +1,4 @@
-//! The text of CSV on its way to the reader, which would take an open quote for one long field, and would leave out empty
-//! lines.
+//! The text of CSV on its way to the reader, which would take an open quote for one long field.
 
 use std::io::{self, BufRead, Read};
 
@@ -13,10 +12,12 @@ pub(super) struct Quotes<R> {
     line: usize,
     opened: usize,
     state: State,
+    is_record_start: bool,
 }
 
+/// Where in a record a byte is.
 #[derive(Clone, Copy, PartialEq)]
-enum State {
+pub(super) enum State {
     FieldStart,
     Plain,
     Quoted,
@@ -24,7 +25,7 @@ enum State {
 }
 
 impl State {
-    fn after(self, byte: u8, delimiter: u8) -> Self {
+    pub(super) fn after(self, byte: u8, delimiter: u8) -> Self {
         match (self, byte) {
             (Self::Quoted, b'"') => Self::AfterQuote,
             (Self::FieldStart | Self::AfterQuote, b'"') | (Self::Quoted, _) => Self::Quoted,
@@ -33,11 +34,33 @@ impl State {
             _ => Self::Plain,
         }
     }
+
+    /// Whether the byte ends the record.
+    pub(super) fn ends_record(self, byte: u8) -> bool {
+        self != Self::Quoted && matches!(byte, b'\n' | b'\r')
+    }
 }
 
 impl<R> Quotes<R> {
     pub(super) fn new(inner: R, delimiter: u8) -> Self {
-        Self { inner, line: 1, opened: 0, delimiter, state: State::FieldStart }
+        Self { inner, line: 1, opened: 0, delimiter, state: State::FieldStart, is_record_start: true }
+    }
+
+    /// Whether what was consumed so far ends with a record.
+    pub(super) fn is_record_start(&self) -> bool {
+        self.is_record_start
+    }
+
+    /// The bytes up to the end of the record in which the next byte is; all if none of them ends it.
+    pub(super) fn to_record_end<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let mut state = self.state;
+        for (position, byte) in bytes.iter().enumerate() {
+            if state.ends_record(*byte) {
+                return &bytes[..=position];
+            }
+            state = state.after(*byte, self.delimiter);
+        }
+        bytes
     }
 }
 
@@ -55,6 +78,7 @@ impl<R: BufRead> BufRead for Quotes<R> {
         if let Ok(bytes) = self.inner.fill_buf() {
             for &byte in &bytes[..amount.min(bytes.len())] {
                 self.line += usize::from(byte == b'\n');
+                self.is_record_start = self.state.ends_record(byte);
                 let next = self.state.after(byte, self.delimiter);
                 if self.state == State::FieldStart && next == State::Quoted {
                     self.opened = self.line;
@@ -68,77 +92,11 @@ impl<R: BufRead> BufRead for Quotes<R> {
 
 impl<R: BufRead> Read for Quotes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_buffered(self, buffer)
-    }
-}
-
-fn read_buffered(reader: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
-    let bytes = reader.fill_buf()?;
-    let len = bytes.len().min(buffer.len());
-    buffer[..len].copy_from_slice(&bytes[..len]);
-    reader.consume(len);
-    Ok(len)
-}
-
-/// The text of one column, with an empty field in quotes for each empty line below the first: there it is a row.
-pub(super) struct OneColumn<R> {
-    inner: R,
-    state: State,
-    /// Whether the line has nothing so far, and whether it is the first.
-    is_empty: bool,
-    is_first: bool,
-    last: u8,
-    ready: Vec<u8>,
-    given: usize,
-}
-
-impl<R> OneColumn<R> {
-    pub(super) fn new(inner: R) -> Self {
-        let (ready, state) = (Vec::new(), State::FieldStart);
-        Self { inner, state, is_empty: true, is_first: true, last: 0, ready, given: 0 }
-    }
-
-    fn take(&mut self, byte: u8) {
-        let ends_line = self.state != State::Quoted && matches!(byte, b'\n' | b'\r');
-        // The second half of a line end of two bytes ends no line.
-        let is_rest = byte == b'\n' && self.last == b'\r';
-        if ends_line && self.is_empty && !self.is_first && !is_rest {
-            self.ready.extend_from_slice(b"\"\"");
-        }
-        self.ready.push(byte);
-        if ends_line {
-            (self.is_empty, self.is_first) = (true, false);
-        } else {
-            self.is_empty = false;
-        }
-        // No byte separates fields.
-        self.state = self.state.after(byte, b'\n');
-        self.last = byte;
-    }
-}
-
-impl<R: BufRead> BufRead for OneColumn<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.given == self.ready.len() {
-            self.ready.clear();
-            self.given = 0;
-            let bytes = self.inner.fill_buf()?.to_vec();
-            for byte in &bytes {
-                self.take(*byte);
-            }
-            self.inner.consume(bytes.len());
-        }
-        Ok(&self.ready[self.given..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.given = (self.given + amount).min(self.ready.len());
-    }
-}
-
-impl<R: BufRead> Read for OneColumn<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_buffered(self, buffer)
+        let bytes = self.fill_buf()?;
+        let len = bytes.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&bytes[..len]);
+        self.consume(len);
+        Ok(len)
     }
 }
 
@@ -147,17 +105,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_empty_line_of_one_column_is_a_field_but_the_first_and_those_in_quotes() {
-        let cases = [
-            ("a\n1\n\n3\n", "a\n1\n\"\"\n3\n"),
-            ("a\r\n\r\n\r\n3", "a\r\n\"\"\r\n\"\"\r\n3"),
-            ("\na\n\n", "\na\n\"\"\n"),
-            ("a\n\"x\n\ny\"\n\n", "a\n\"x\n\ny\"\n\"\"\n"),
-        ];
-        for (text, expected) in cases {
-            let mut found = String::new();
-            OneColumn::new(io::BufReader::with_capacity(3, text.as_bytes())).read_to_string(&mut found).unwrap();
-            assert_eq!(found, expected, "{text:?}");
-        }
+    fn records_end_at_line_breaks_outside_of_quotes() {
+        let text = b"a,\"b\nc\"\r\nd\n";
+        let mut quotes = Quotes::new(&text[..], b',');
+        assert!(quotes.is_record_start());
+        assert_eq!(quotes.to_record_end(text), b"a,\"b\nc\"\r");
+        quotes.consume(5);
+        assert!(!quotes.is_record_start());
+        assert_eq!(quotes.to_record_end(&text[5..]), b"c\"\r");
+        quotes.consume(2);
+        assert!(!quotes.is_record_start());
+        // Of a line end of two bytes, the first ends the record.
+        quotes.consume(1);
+        assert!(quotes.is_record_start());
+        quotes.consume(1);
+        assert!(quotes.is_record_start());
     }
 }

@@ -7,7 +7,7 @@ use coframe::arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 
-use super::Format;
+use super::{Format, int96, options::TextOptions};
 use crate::failure::{Failure, Result};
 
 /// Schemas of files, while they are compared.
@@ -82,23 +82,35 @@ impl Merge {
                     found.name()
                 )));
             }
+            *known = int96::merge(known, &found);
             known.set_nullable(nullable);
         }
         Ok(())
     }
 
     /// The schema for all, with some columns made text.
-    pub(super) fn finish(self, text: &[String]) -> Result<SchemaRef> {
-        if let (Some(typed), [column, ..]) = (&self.typed, text) {
+    pub(super) fn finish(self, options: &TextOptions) -> Result<SchemaRef> {
+        if let (Some(typed), Some((option, column))) = (&self.typed, options.named().next()) {
             let next = "it is for CSV and NDJSON alone; cast the column with `coframe sql` once it is published";
-            return Err(Failure::usage(format_args!("--string `{column}`: {typed} says its types itself; {next}")));
+            return Err(Failure::usage(format_args!("{option} `{column}`: {typed} records its types itself; {next}")));
         }
         let (first, mut fields) = self.fields.unwrap_or_default();
-        for name in text {
+        for (option, name) in options.named() {
             let field = fields.iter_mut().find(|field| field.name() == name);
             let field =
-                field.ok_or_else(|| Failure::usage(format_args!("--string `{name}`: there is no such column")))?;
-            field.set_data_type(DataType::Utf8);
+                field.ok_or_else(|| Failure::usage(format_args!("{option} `{name}`: there is no such column")))?;
+            if let Some(data_type) = options.type_of(name) {
+                field.set_data_type(data_type);
+            }
+        }
+        for field in &mut fields {
+            *field = int96::settle(field).ok_or_else(|| {
+                Failure::failed(format_args!(
+                    "column `{}` has INT96 timestamps with nanoseconds and others outside of the years 1677 to 2262, or \
+                     other timestamps, which no one unit holds; write the column in one unit",
+                    field.name()
+                ))
+            })?;
         }
         let twice =
             fields.iter().enumerate().find(|(at, field)| fields[..*at].iter().any(|f| f.name() == field.name()));

@@ -1,12 +1,17 @@
-//! Values of CSV: what a text is, and columns of texts as their types. A text is taken whole or refused, never cut.
+//! Values of CSV: the type that a text has, and columns of texts in their types. A text is read exactly or refused.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use coframe::arrow::{
-    array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, PrimitiveArray, StringArray},
+    array::{
+        ArrayRef, ArrowPrimitiveType, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+        Int64Array, PrimitiveArray, StringArray,
+    },
     compute::kernels::cast_utils::{Parser, string_to_datetime},
     datatypes::{
-        ArrowTimestampType, DataType, Date32Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
+        ArrowTimestampType, DataType, Date32Type, Int8Type, Int16Type, Int32Type, TimeUnit, TimestampMicrosecondType,
+        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+        UInt64Type,
     },
 };
 
@@ -30,10 +35,11 @@ const ZONED: u16 = 256;
 const TEXT: u16 = 512;
 
 impl Seen {
-    pub(super) fn add(&mut self, text: &str) {
+    /// Adds a value. `comma`: whether a comma is before the fraction of a number.
+    pub(super) fn add(&mut self, text: &str, comma: bool) {
         // Nothing makes text a number again.
         if self.0 & TEXT == 0 {
-            self.0 |= kind(text);
+            self.0 |= kind(text, comma);
         }
     }
 
@@ -53,14 +59,15 @@ impl Seen {
     }
 }
 
-fn kind(text: &str) -> u16 {
+fn kind(text: &str, comma: bool) -> u16 {
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
         BOOLEAN
     } else if integer(text).is_some() {
         if is_exact(text) { INTEGER } else { LONG }
-    } else if float(text).is_some() {
+    } else if float(text, Numbers { comma, rounded: false }).is_some() {
         // A float that is written as an integer was too large for one.
-        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { TEXT } else { FLOAT }
+        // (-0 is one, which integers do not have.)
+        if text != "-0" && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { TEXT } else { FLOAT }
     } else if date(text).is_some() {
         DATE | far(text)
     } else {
@@ -84,14 +91,74 @@ fn has_leading_zero(text: &str) -> bool {
 }
 
 fn integer(text: &str) -> Option<i64> {
-    if text.starts_with('+') || has_leading_zero(text) { None } else { text.parse().ok() }
+    if is_plain(text) { text.parse().ok() } else { None }
 }
 
-fn float(text: &str) -> Option<f64> {
+/// Whether an integer can be a number: a plus, zeros in front and -0 would not come back.
+fn is_plain(text: &str) -> bool {
+    !text.starts_with('+') && !has_leading_zero(text) && text != "-0"
+}
+
+/// How numbers are read.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers {
+    /// Whether a comma, and not a point, is before the fraction.
+    pub(super) comma: bool,
+    /// Whether floats may be rounded, since the user named the type.
+    pub(super) rounded: bool,
+}
+
+impl Numbers {
+    /// The number with a point before its fraction; `None` for what is written with the other character.
+    fn pointed(self, text: &str) -> Option<Cow<'_, str>> {
+        match self.comma {
+            false => Some(Cow::Borrowed(text)),
+            true if text.contains('.') => None,
+            true => Some(Cow::Owned(text.replace(',', "."))),
+        }
+    }
+}
+
+const NOT_NUMBERS: [&str; 4] = ["NaN", "nan", "inf", "-inf"];
+
+fn float(text: &str, numbers: Numbers) -> Option<f64> {
+    if NOT_NUMBERS.contains(&text) {
+        return text.parse().ok();
+    }
+    let text = &*numbers.pointed(text)?;
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !has_leading_zero(text);
-    let is_exact = is_number && is_exact(text);
-    if is_exact || ["NaN", "nan", "inf", "-inf"].contains(&text) { text.parse().ok() } else { None }
+    if !is_number || !(numbers.rounded || is_exact(text)) {
+        return None;
+    }
+    text.parse().ok().filter(|float: &f64| float.is_finite())
+}
+
+fn float32(text: &str, numbers: Numbers) -> Option<f32> {
+    let wide = float(text, numbers)?;
+    let narrow: f32 = numbers.pointed(text)?.parse().ok()?;
+    (narrow.is_finite() || !wide.is_finite()).then_some(narrow)
+}
+
+/// A decimal number without its point, with `scale` digits after it; `None` where digits would be lost.
+fn decimal(text: &str, precision: u8, scale: i8, numbers: Numbers) -> Option<i128> {
+    let text = &*numbers.pointed(text)?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let is_number =
+        !digits.is_empty() && digits != "." && whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
+    let missing = usize::try_from(scale).ok()?.checked_sub(fraction.len())?;
+    if !is_number {
+        return None;
+    }
+    let all = format!("{whole}{fraction}{}", "0".repeat(missing));
+    let all = all.trim_start_matches('0');
+    if all.len() > usize::from(precision) {
+        return None;
+    }
+    let value: i128 = if all.is_empty() { 0 } else { all.parse().ok()? };
+    Some(if text.starts_with('-') { -value } else { value })
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -160,18 +227,49 @@ fn utc(text: &str) -> Option<chrono::DateTime<chrono::Utc>> {
     string_to_datetime(&chrono::Utc, text).ok()
 }
 
-/// The column in a type that was inferred; else the first row that does not fit.
-pub(super) fn column(texts: &StringArray, data_type: &DataType) -> Result<ArrayRef, usize> {
+/// The column in a type; else the first row that does not fit.
+pub(super) fn column(texts: &StringArray, data_type: &DataType, numbers: Numbers) -> Result<ArrayRef, usize> {
     Ok(match data_type {
         DataType::Boolean => Arc::new(all(texts, boolean)?.into_iter().collect::<BooleanArray>()),
+        DataType::Int8 => integers::<Int8Type>(texts)?,
+        DataType::Int16 => integers::<Int16Type>(texts)?,
+        DataType::Int32 => integers::<Int32Type>(texts)?,
         DataType::Int64 => Arc::new(Int64Array::from(all(texts, integer)?)),
-        DataType::Float64 => Arc::new(Float64Array::from(all(texts, float)?)),
+        DataType::UInt8 => integers::<UInt8Type>(texts)?,
+        DataType::UInt16 => integers::<UInt16Type>(texts)?,
+        DataType::UInt32 => integers::<UInt32Type>(texts)?,
+        DataType::UInt64 => integers::<UInt64Type>(texts)?,
+        DataType::Float32 => Arc::new(Float32Array::from(all(texts, |text| float32(text, numbers))?)),
+        DataType::Float64 => Arc::new(Float64Array::from(all(texts, |text| float(text, numbers))?)),
+        DataType::Decimal128(precision, scale) => {
+            let values = all(texts, |text| decimal(text, *precision, *scale, numbers))?;
+            Arc::new(Decimal128Array::from(values).with_data_type(data_type.clone()))
+        }
         DataType::Date32 => Arc::new(Date32Array::from(all(texts, date)?)),
+        DataType::Timestamp(TimeUnit::Second, None) => {
+            stamps::<TimestampSecondType>(all(texts, |text| whole(text, 1_000_000))?, None)
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, None) => {
+            stamps::<TimestampMillisecondType>(all(texts, |text| whole(text, 1_000))?, None)
+        }
         DataType::Timestamp(TimeUnit::Nanosecond, None) => stamps::<TimestampNanosecondType>(all(texts, nanos)?, None),
         DataType::Timestamp(_, None) => stamps::<TimestampMicrosecondType>(all(texts, micros)?, None),
         DataType::Timestamp(_, zone) => stamps::<TimestampMicrosecondType>(all(texts, zoned)?, zone.clone()),
         _ => Arc::new(texts.clone()),
     })
+}
+
+fn integers<T>(texts: &StringArray) -> Result<ArrayRef, usize>
+where
+    T: ArrowPrimitiveType<Native: std::str::FromStr>,
+{
+    let parse = |text: &str| if is_plain(text) { text.parse().ok() } else { None };
+    Ok(Arc::new(all(texts, parse)?.into_iter().collect::<PrimitiveArray<T>>()))
+}
+
+/// Units of this many microseconds since 1970; `None` for a time between two of them.
+fn whole(text: &str, unit: i64) -> Option<i64> {
+    micros(text).filter(|micros| micros % unit == 0).map(|micros| micros / unit)
 }
 
 fn stamps<T>(values: Vec<Option<i64>>, zone: Option<Arc<str>>) -> ArrayRef
@@ -184,4 +282,48 @@ where
 fn all<T>(texts: &StringArray, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<Option<T>>, usize> {
     let value = |(row, text): (usize, Option<&str>)| text.map(|text| parse(text).ok_or(row)).transpose();
     texts.iter().enumerate().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Numbers = Numbers { comma: false, rounded: false };
+
+    #[test]
+    fn decimals_are_read_whole_or_not_at_all() {
+        let read = |text| decimal(text, 20, 2, PLAIN);
+        assert_eq!(read("123456789012345678.90"), Some(12_345_678_901_234_567_890));
+        assert_eq!([read("-0.5"), read("7"), read(".25"), read("1.1000")], [Some(-50), Some(700), Some(25), Some(110)]);
+        for wrong in ["1.125", "1234567890123456789", "", ".", "-", "1e3", "1,5", "x", "1.2.3"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(decimal("1,5", 5, 1, Numbers { comma: true, rounded: false }), Some(15));
+    }
+
+    #[test]
+    fn a_comma_before_the_fraction_makes_points_no_numbers() {
+        let comma = Numbers { comma: true, rounded: false };
+        assert_eq!((float("1,5", comma), float("1.5", comma), float("1.234,5", comma)), (Some(1.5), None, None));
+        assert_eq!((kind("1,5", true), kind("1,5", false), kind("1.5", true)), (FLOAT, TEXT, TEXT));
+    }
+
+    #[test]
+    fn minus_zero_is_a_float() {
+        let mut seen = Seen::default();
+        seen.add("1", false);
+        assert_eq!(seen.data_type(), DataType::Int64);
+        seen.add("-0", false);
+        assert_eq!(seen.data_type(), DataType::Float64);
+        assert!(float("-0", PLAIN).is_some_and(f64::is_sign_negative));
+        assert_eq!(integer("-0"), None);
+    }
+
+    #[test]
+    fn floats_are_rounded_only_where_the_type_was_named() {
+        let long = "3.14159265358979323846";
+        assert_eq!(float(long, PLAIN), None);
+        assert_eq!(float(long, Numbers { comma: false, rounded: true }), Some(std::f64::consts::PI));
+        assert_eq!(float32("1e39", Numbers { comma: false, rounded: true }), None);
+    }
 }

@@ -33,7 +33,12 @@ fn a_broken_csv_row_is_named_by_file_and_line() {
         // Found while types are inferred, and found later.
         for rows in ["10", "1"] {
             let line = scratch.fails(1, &["publish", &file, "--name", "t", "--infer-rows", rows]);
-            assert_eq!(line, format!("`{file}`, line 3: expected 2 fields, {found}; mend or remove the line"));
+            assert_eq!(
+                line,
+                format!(
+                    "`{file}`, line 3: expected 2 fields, {found}; correct or remove the line, or name the delimiter (--delimiter)"
+                )
+            );
         }
     }
     let file = scratch.file("twice.csv", "a,b,a\n1,2,3\n");
@@ -58,7 +63,7 @@ fn a_type_that_changes_half_way_is_named_by_line_and_column() {
     let rows = lines(|n| format!("{n},{n}"));
     let file = scratch.file("change.csv", format!("a,b\n{rows}1,oh\n"));
     let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
-    assert!(line.starts_with(&format!("`{file}`, line 20002, column `b`: `oh` is no Int64")), "{line}");
+    assert!(line.starts_with(&format!("`{file}`, line 20002, column `b`: `oh` cannot be read as Int64")), "{line}");
     assert!(line.ends_with("(--infer-rows 0), or the column as text (--string b)"), "{line}");
     assert_as_it_was(&scratch);
     scratch.ok(&["publish", &file, "--name", "text", "--string", "b"]);
@@ -313,7 +318,7 @@ fn values_of_csv_are_never_cut_to_the_type_of_the_rows_before() {
     for (early, late) in cases {
         let file = scratch.file("late.csv", format!("a\n{}{late}\n", lines(|_| early.to_owned())));
         let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
-        assert!(line.starts_with(&format!("`{file}`, line 20002, column `a`: `{late}` is no ")), "{line}");
+        assert!(line.starts_with(&format!("`{file}`, line 20002, column `a`: `{late}` cannot be read as ")), "{line}");
         assert!(line.ends_with("(--string a)"), "{line}");
     }
     assert_as_it_was(&scratch);
@@ -325,7 +330,7 @@ fn a_quote_that_is_never_closed_is_named_by_its_line() {
     for rows in ["1", "0"] {
         let file = scratch.file("open.csv", "a,b\n1,\"x\"\"y\"\n2,\"oh\n3,z\n");
         let line = scratch.fails(1, &["publish", &file, "--name", "t", "--infer-rows", rows]);
-        assert_eq!(line, format!("`{file}`, line 3: a quote opens here that is never closed; mend the line"));
+        assert_eq!(line, format!("`{file}`, line 3: a quote opens here that is never closed; correct the line"));
     }
     assert_as_it_was(&scratch);
 }

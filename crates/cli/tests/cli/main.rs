@@ -4,6 +4,7 @@ mod commands;
 mod common;
 mod failures;
 mod formats;
+mod reading;
 mod terminal;
 mod types;
 mod values;

@@ -126,9 +126,9 @@ const NO_FORM: &str = "
 /// What comes back otherwise. CSV has no empty text beside null; texts have no decimals and no zones, but floats and UTC;
 /// JSON has no NaN and no maps; Polars has maps as lists and no rows without columns.
 const OTHERWISE: &str = "
-    csv differs: binary, binary_view, decimal128, decimal256, float16, large_binary, large_utf8, string_view,
+    csv differs: binary, binary_view, float16, large_binary, large_utf8, string_view,
         timestamp_zone, utf8
-    ndjson differs: decimal128, decimal256, float16, float32, float64, map
+    ndjson differs: float16, float32, float64, map
     sql refused: decimal256
     sql differs: map, no_columns";
 
@@ -153,8 +153,9 @@ fn lines(lists: &[&str]) -> Vec<String> {
 #[test]
 fn filled_columns_of_every_type_come_back_or_are_named() {
     let found = through_all_commands(&FORMATS, |_, batches| batches.to_vec());
-    // One case is empty, of which NDJSON keeps no keys.
-    assert_eq!(found, lines(&[NO_FORM, OTHERWISE, "publish ndjson refused: empty"]));
+    // One case is empty, of which NDJSON keeps no keys. Decimals have more digits than floats, and no type of their own.
+    let refused = "publish ndjson refused: decimal128, decimal256, empty";
+    assert_eq!(found, lines(&[NO_FORM, OTHERWISE, refused]));
 }
 
 #[test]
