@@ -126,7 +126,7 @@ fn lists_and_maps_may_name_their_items_otherwise() {
     let frame = scratch.store.publish("x", &parts[..]).unwrap();
     assert_eq!(frame.rows(), 2);
     let lists = frame.column("l").unwrap();
-    assert_eq!(lists.iter().map(|part| part.len()).sum::<usize>(), 2);
+    assert_eq!(lists.iter().map(coframe::arrow::array::Array::len).sum::<usize>(), 2);
 }
 
 #[test]
