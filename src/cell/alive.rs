@@ -2,7 +2,8 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -24,35 +25,80 @@ impl Mark {
         let pid = process();
         let now = u64::from(generation());
         if OF.load(Ordering::Acquire) != now {
-            STARTED.store(started(pid).unwrap_or(0), Ordering::Relaxed);
+            // A start that could not be read is not kept: the next mark tries again.
+            let Start::At(start) = start_of(pid) else { return Self { pid, started: UNKNOWN } };
+            STARTED.store(start, Ordering::Relaxed);
             OF.store(now, Ordering::Release);
         }
         Self { pid, started: STARTED.load(Ordering::Relaxed) }
     }
 
-    /// Whether it lives, as far as this pid namespace can see.
+    /// Whether it lives, as far as this pid namespace can see. A process that cannot be looked at counts as alive.
     pub(super) fn is_alive(self) -> bool {
-        started(self.pid) == Some(self.started)
+        match start_of(self.pid) {
+            Start::At(start) => self.started == UNKNOWN || start == self.started,
+            Start::Gone => false,
+            Start::Unknown => true,
+        }
     }
 }
 
-/// When a process started, in ticks since boot; `None` when it is gone, or waits to be reaped.
-fn started(pid: u32) -> Option<u64> {
+/// The start in the mark of a process that could not read its own.
+const UNKNOWN: u64 = 0;
+
+/// When a process started, in ticks since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    At(u64),
+    /// It ended, or waits to be reaped.
+    Gone,
+    /// It could not be looked at: there are too many open files, no memory, or no `/proc`.
+    Unknown,
+}
+
+fn start_of(pid: u32) -> Start {
     // One read gives all of it, which is shorter.
     let mut stat = [0; 1024];
-    let len = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let len = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut stat));
+    match len {
+        Ok(len) => stat.get(..len).and_then(parse).unwrap_or(Start::Unknown),
+        Err(error) => after_error(&error, Path::new("/proc/self/stat").exists()),
+    }
+}
+
+/// What an error in reading the file of a process means.
+fn after_error(error: &io::Error, has_proc: bool) -> Start {
+    let is_gone = error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH);
+    if is_gone && has_proc { Start::Gone } else { Start::Unknown }
+}
+
+fn parse(stat: &[u8]) -> Option<Start> {
     // The command in parentheses may hold any bytes.
-    let after = stat.get(..len)?.rsplit(|byte| *byte == b')').next()?;
+    let after = stat.rsplit(|byte| *byte == b')').next()?;
     let mut words = std::str::from_utf8(after).ok()?.split_ascii_whitespace();
     if matches!(words.next()?, "Z" | "X") {
-        return None;
+        return Some(Start::Gone);
     }
-    words.nth(18)?.parse().ok()
+    words.nth(18)?.parse().ok().map(Start::At)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Mark;
+    use std::io::Error;
+
+    use super::{Mark, Start, UNKNOWN, after_error};
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_counts_as_alive() {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES] {
+            assert_eq!(after_error(&Error::from_raw_os_error(code), true), Start::Unknown);
+        }
+        assert_eq!(after_error(&Error::from_raw_os_error(libc::ENOENT), false), Start::Unknown);
+        for code in [libc::ENOENT, libc::ESRCH] {
+            assert_eq!(after_error(&Error::from_raw_os_error(code), true), Start::Gone);
+        }
+        assert!(Mark { started: UNKNOWN, ..Mark::own() }.is_alive());
+    }
 
     #[test]
     fn this_process_lives_and_one_with_its_id_and_another_start_does_not() {
