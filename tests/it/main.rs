@@ -9,6 +9,7 @@ mod dicts;
 mod hostile;
 mod mutation;
 mod nested_slices;
+mod polars_categories;
 mod polars_types;
 mod pool;
 mod pool_failures;
