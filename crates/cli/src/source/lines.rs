@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::quotes::State;
+use super::quotes::{State, read_buffered};
 
 /// What is changed in the text.
 #[derive(Clone, Copy)]
@@ -100,11 +100,7 @@ impl<R: BufRead> BufRead for Lines<R> {
 
 impl<R: BufRead> Read for Lines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let len = bytes.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&bytes[..len]);
-        self.consume(len);
-        Ok(len)
+        read_buffered(self, buffer)
     }
 }
 

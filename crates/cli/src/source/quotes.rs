@@ -92,12 +92,17 @@ impl<R: BufRead> BufRead for Quotes<R> {
 
 impl<R: BufRead> Read for Quotes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let len = bytes.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&bytes[..len]);
-        self.consume(len);
-        Ok(len)
+        read_buffered(self, buffer)
     }
+}
+
+/// `Read::read` for a reader that has a buffer.
+pub(super) fn read_buffered(reader: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let bytes = reader.fill_buf()?;
+    let len = bytes.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&bytes[..len]);
+    reader.consume(len);
+    Ok(len)
 }
 
 #[cfg(test)]
