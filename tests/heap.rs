@@ -4,10 +4,17 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use coframe::{Layout as StringLayout, PublishOptions, Store, polars::prelude::*};
+use coframe::{
+    Layout as StringLayout, PublishOptions, Store,
+    arrow::array::{BinaryViewArray, RecordBatch},
+    polars::prelude::*,
+};
 
 struct Counting;
 
@@ -97,4 +104,15 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
         store.publish_with("z", reader, classic.batch_rows(100_000)).unwrap()
     });
     assert!(peak < batch, "another layout had {peak} on the heap, a batch is {batch}");
+
+    // Views count with the bytes that they refer to: 600 MB in batches of one value do not all wait to be gathered.
+    let batch = || {
+        let value = vec![b'x'; 1_000_000];
+        let column = BinaryViewArray::from_iter_values([&value]);
+        RecordBatch::try_from_iter([("v", Arc::new(column) as _)]).unwrap()
+    };
+    let mut writer = store.writer("v", batch().schema()).unwrap();
+    let ((), _, peak) = measure(|| (0..600).for_each(|_| writer.write(&batch()).unwrap()));
+    assert!(peak < 300_000_000, "a writer of large values had {peak} on the heap");
+    assert_eq!(writer.publish().unwrap().rows(), 600);
 }
