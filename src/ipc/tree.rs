@@ -135,7 +135,7 @@ pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<Arra
     let builder = ArrayDataBuilder::from(data).data_type(data_type).child_data(child_data);
     // SAFETY: the buffers come from an array that was valid, and stay what they were. `data_type` names the same
     // buffer layout (arrow defines the layout of a dictionary as that of its key type). Each child has the length of the
-    // child that it replaces and stands in the same place: callers walk a type and its array together, and types from
+    // child that it replaces and is in the same place: callers walk a type and its array together, and types from
     // outside are compared field by field, in order and with the ids of unions, before (`layout::conform`). So every
     // offset, key and type id stays in range. Nothing is unwrapped: with validation skipped `build_unchecked` has no
     // failing path.
@@ -144,7 +144,7 @@ pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<Arra
 
 /// A view array of views that were valid and were moved with the bytes that they refer to.
 ///
-/// Every view that is not inline lies in one of `buffers`, where it finds the bytes that it had, and `nulls` are of the
+/// Every view that is not inline refers to one of `buffers`, where it finds the bytes that it had, and `nulls` are of the
 /// same rows.
 pub(super) fn view_array(
     data_type: DataType,

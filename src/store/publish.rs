@@ -85,14 +85,14 @@ impl PublishOptions {
 
     /// Rows per record batch: smaller chunks are gathered up to this, larger ones are cut. At least 1.
     ///
-    /// Default: one batch per contiguous chunk, chunks below 1 048 576 rows gathered up to that or 256 MiB.
+    /// Default: one batch per contiguous chunk, chunks below 1 048 576 rows gathered up to that or 128 MiB.
     #[must_use]
     pub fn batch_rows(mut self, rows: usize) -> Self {
         self.encoder.batch_rows = Some(rows);
         self
     }
 
-    /// Bytes at which small chunks are no longer gathered, even if they have fewer rows than a batch. Default: 256 MiB.
+    /// Bytes at which small chunks are no longer gathered, even if they have fewer rows than a batch. Default: 128 MiB.
     ///
     /// Bounds what [`FrameWriter`](crate::FrameWriter) keeps in memory: about twice this, while a batch is copied
     /// together. A single chunk that is larger is written as it is.
