@@ -42,7 +42,7 @@ before=$(ls -A /dev/shm | sort)
 cargo test --workspace --locked
 
 step "the order of a snapshot's steps, under loom"
-RUSTFLAGS="--cfg coframe_loom" cargo test -p coframe --lib --no-default-features --features cell --locked slots
+(cd ci/loom && CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/../../target}/loom" cargo test --quiet --locked)
 
 step "readers that have no coframe"
 # The command was built for its tests; `cargo build` would compile Polars anew, without the features of the tests.
