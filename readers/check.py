@@ -5,6 +5,7 @@ COFRAME_BIN is the command; COFRAME_READERS_NODE the directory where `npm ci` ha
 """
 
 import json
+import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -107,10 +108,20 @@ def check(store, readers):
     return problems + snippets.run_all(store, readers)
 
 
+def skip(what):
+    """As `skip` of ci/skip.sh."""
+    if os.environ.get("CI") == "true":
+        sys.exit(f"cannot run here, and with CI=true nothing is skipped: {what}")
+    print(f"skipped: {what}")
+    if listed := os.environ.get("COFRAME_SKIPPED"):
+        with open(listed, "a") as file:
+            print(what, file=file)
+
+
 def available():
     whys = {reader: missing(reader) for reader in READERS}
     for why in filter(None, whys.values()):
-        print(f"passed over: {why}")
+        skip(why)
     return [reader for reader in READERS if not whys[reader]]
 
 

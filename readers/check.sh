@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Readers without coframe on every type: see check.py. COFRAME_BIN is the command; `--write` commits what is found.
 #
-# The readers live under the target directory, and stay there as long as their pinned versions do. What is not to be had
-# here (no Python, no Node, no package index) is passed over, and said so.
+# The readers are installed under the target directory and kept until a pinned version changes.
 set -euo pipefail
+. "$(dirname "$0")/../ci/skip.sh"
 
 target="${CARGO_TARGET_DIR:-$(dirname "$0")/../target}"
 mkdir -p "$target"
@@ -29,7 +29,7 @@ if ! filled "$python" requirements.txt; then
         if "$python/bin/pip" install --quiet --requirement requirements.txt; then
             hash_of requirements.txt >"$python/filled-from"
         else
-            echo "not every reader can be installed here"
+            skip "some readers of readers/requirements.txt: they cannot be installed here"
             while read -r package; do "$python/bin/pip" install --quiet "$package" || true; done <requirements.txt
         fi
     fi
@@ -41,11 +41,11 @@ if ! filled "$node" node/package.json node/package-lock.json; then
     if (cd "$node" && npm ci --silent --no-audit --no-fund --ignore-scripts); then
         hash_of node/package.json node/package-lock.json >"$node/filled-from"
     else
-        echo "apache-arrow for Node cannot be installed here"
+        skip "apache-arrow for Node: it cannot be installed here"
     fi
 fi
 if [ ! -x "$python/bin/python" ]; then
-    echo "no Python here: passed over"
+    skip "all readers: there is no Python 3 with venv here"
     exit 0
 fi
 exec "$python/bin/python" -B check.py "$@"

@@ -32,7 +32,7 @@ def expected():
 def read_back(store, readers):
     """Writer, then layout, then file: `ok`, or why it is not published or not equal."""
     if "pyarrow" not in readers:
-        print("passed over: what others write, because pyarrow reads it back")
+        print("skipped: what others write, because pyarrow reads it back")
         return {}
     return {f"by {writer}": of_writer(store, writer) for writer in WRITERS if writer in readers}
 

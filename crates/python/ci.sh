@@ -6,6 +6,7 @@
 # requirements change.
 set -euo pipefail
 cd "$(dirname "$0")"
+. ../../ci/skip.sh
 
 target="${CARGO_TARGET_DIR:-../../target}"
 mkdir -p "$target"
@@ -16,7 +17,7 @@ if ! cmp -s requirements-test.txt "$venv/requirements-test.txt"; then
     rm -rf "$venv"
     if ! python3 -m venv "$venv" || ! "$venv/bin/pip" install --quiet --requirement requirements-test.txt; then
         rm -rf "$venv"
-        echo "no Python 3 with a package index here: the Python package is passed over"
+        skip "the Python package: there is no Python 3 with a package index here"
         exit 0
     fi
     cp requirements-test.txt "$venv/"

@@ -52,6 +52,18 @@ pub(crate) fn child(test: &str, role: &str) -> Command {
     command
 }
 
+/// The Python that has pyarrow, which `ci/check.sh` installs; `None` where there is none. With `CI=true` that is a failure.
+pub(crate) fn python_with_pyarrow() -> Option<Command> {
+    let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Some(Command::new(python));
+    }
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "`{python}` has no pyarrow");
+    eprintln!("skipped: `{python}` has no pyarrow; ci/check.sh installs it and sets COFRAME_PYTHON");
+    None
+}
+
 /// What this process was started for; `None` in the test itself.
 pub(crate) fn role() -> Option<String> {
     std::env::var("COFRAME_TEST_ROLE").ok()

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Command, ExitStatus, Stdio},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use coframe::{
     polars::prelude::*,
 };
 
-use crate::common::{Reaper, Scratch, child, on_small_file_system, role, scratch, store_of_test};
+use crate::common::{Reaper, Scratch, child, on_small_file_system, python_with_pyarrow, role, scratch, store_of_test};
 
 /// Enough rows that a torn frame would show.
 const ROWS: usize = 10_000;
@@ -431,12 +431,7 @@ fn waiting_polls_where_the_inotify_instances_are_spent() {
 
 #[test]
 fn pyarrow_reads_a_frame_by_its_path() {
-    let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
-    if !found.is_ok_and(|status| status.success()) {
-        eprintln!("passed over: `{python}` has no pyarrow; ci/check.sh installs it and sets COFRAME_PYTHON");
-        return;
-    }
+    let Some(mut python) = python_with_pyarrow() else { return };
     let scratch = scratch();
     let enumeration = DataType::from_frozen_categories(FrozenCategories::new(["lo", "hi"]).unwrap());
     let mut df = df!(
@@ -458,7 +453,7 @@ fn pyarrow_reads_a_frame_by_its_path() {
         assert table['s'].to_pylist() == ['a', 'a text beyond twelve bytes', 'ü'] * 2, table\n\
         assert table['e'].to_pylist() == ['hi', 'lo', 'hi'] * 2, table\n\
         assert pa.total_allocated_bytes() < 4096, pa.total_allocated_bytes()\n";
-    let output = Command::new(python).args(["-c", script]).arg(scratch.path().join("x.arrow")).output().unwrap();
+    let output = python.args(["-c", script]).arg(scratch.path().join("x.arrow")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -20,7 +20,7 @@ use coframe::{
 };
 use polars::prelude::*;
 
-use crate::common::{alone, fork, random, scratch, wait};
+use crate::common::{alone, fork, python_with_pyarrow, random, scratch, wait};
 
 /// A name that no other test has, and the file behind it, removed at the end.
 struct Named {
@@ -59,17 +59,6 @@ fn stream() -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch().schema()).unwrap();
     writer.write(&batch()).unwrap();
     writer.into_inner().unwrap()
-}
-
-/// The Python of the tests, and the code that begins each script. `None` without pyarrow.
-fn python() -> Option<Command> {
-    let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
-        return Some(Command::new(python));
-    }
-    eprintln!("passed over: `{python}` has no pyarrow; ci/check.sh installs it and sets COFRAME_PYTHON");
-    None
 }
 
 #[test]
@@ -191,7 +180,7 @@ fn a_forked_child_does_not_take_its_parents_shared_memory_away() {
 
 #[test]
 fn a_table_of_pythons_shared_memory_is_imported_and_stays_pythons() {
-    let Some(mut python) = python() else { return };
+    let Some(mut python) = python_with_pyarrow() else { return };
     let scratch = scratch();
     let script = "import sys, pyarrow as pa\n\
         from multiprocessing.shared_memory import SharedMemory\n\
@@ -229,7 +218,7 @@ fn a_table_of_pythons_shared_memory_is_imported_and_stays_pythons() {
 
 #[test]
 fn python_reads_an_exported_frame_and_its_resource_tracker_leaves_it() {
-    let Some(mut python) = python() else { return };
+    let Some(mut python) = python_with_pyarrow() else { return };
     let scratch = scratch();
     let named = Named::new("python");
     let df = df!("i" => [Some(1i64), None], "s" => ["a text beyond twelve bytes", "ü"]).unwrap();
