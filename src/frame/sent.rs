@@ -26,7 +26,7 @@ pub(crate) enum Sent {
     /// A frame that whoever reads it will own, and the mark to set once it has left.
     Given(super::Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
     /// Whatever else must live as long.
-    Other(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Box<dyn Any + Send>),
+    Other(Box<dyn Any + Send>),
 }
 
 #[cfg(feature = "pool")]
@@ -38,9 +38,18 @@ thread_local! {
 /// Calls, and returns what was serialised meanwhile in this thread.
 #[cfg(feature = "pool")]
 pub(crate) fn collect_sent<T>(call: impl FnOnce() -> T) -> (T, Vec<Sent>) {
-    let outer = SENT.replace(Some(Vec::new()));
+    /// Restores what was set before, also after a panic of the caller's own code.
+    struct Restore(Option<Vec<Sent>>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            drop(SENT.replace(self.0.take()));
+        }
+    }
+
+    let _restore = Restore(SENT.replace(Some(Vec::new())));
     let result = call();
-    (result, SENT.replace(outer).unwrap_or_default())
+    (result, SENT.take().unwrap_or_default())
 }
 
 /// Remembers something that is being serialised, if anybody collects it.

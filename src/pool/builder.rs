@@ -224,6 +224,7 @@ impl Builder {
         let setup = Setup {
             store: session.path().to_owned(),
             session: session.id().to_owned(),
+            worker: 0,
             memory_limit: self.memory_limit,
             initializer,
         };

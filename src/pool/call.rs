@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt::Debug,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     function::{Function, describe, encode},
-    published::Unclaimed,
+    published::{Owner, Owners},
 };
 use crate::{
     error::{Error, Kind, Result, TaskFailure},
@@ -27,7 +27,7 @@ pub(super) struct Queued {
     pub(super) index: usize,
     pub(super) argument: Vec<u8>,
     /// Frames of the argument, which stay openable for as long as the task is not finished.
-    _held: Vec<Held>,
+    held: Vec<Held>,
     /// How often its worker may still die.
     pub(super) retries: u32,
     /// Workers in a row that died before they began it.
@@ -36,8 +36,18 @@ pub(super) struct Queued {
 
 /// Keeps a frame from being swept.
 enum Held {
-    Sent(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Sent),
+    Sent(Sent),
     Mapped(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Arc<Mapping>),
+}
+
+impl Queued {
+    /// Owners of the results of other tasks that are in the argument.
+    pub(super) fn owners(&self) -> impl Iterator<Item = &Arc<Owner>> {
+        self.held.iter().filter_map(|held| match held {
+            Held::Sent(Sent::Other(other)) => other.downcast_ref(),
+            _ => None,
+        })
+    }
 }
 
 /// A task that has ended.
@@ -54,14 +64,16 @@ pub(super) struct Value {
     pub(super) bytes: Vec<u8>,
     /// Keeps frames in it from being swept until it is read.
     pub(super) held: Vec<Arc<Mapping>>,
-    /// Frames that go to whoever reads it, and with it if nobody does.
-    pub(super) unclaimed: Vec<Unclaimed>,
+    /// Owners of frames in it. What the caller does not take goes with the value.
+    pub(super) owners: Owners,
 }
 
 /// One call. Callers and the supervisor share it.
 pub(super) struct Call {
     pub(super) function: Function,
     describe: fn(&[u8]) -> Option<String>,
+    /// Whether the call is in the pool's queue. Changed under the lock of the orders alone.
+    pub(super) in_queue: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -80,7 +92,13 @@ struct State {
 
 impl Call {
     pub(super) fn new<A: DeserializeOwned + Debug>(function: Function) -> Arc<Self> {
-        Arc::new(Self { function, describe: describe::<A>, state: Mutex::default(), changed: Condvar::new() })
+        Arc::new(Self {
+            function,
+            describe: describe::<A>,
+            in_queue: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,7 +116,7 @@ impl Call {
             Sent::Handle(handle) => handle.hold().ok().flatten().map(Held::Mapped),
             sent => Some(Held::Sent(sent)),
         };
-        Ok(Queued { index, argument: bytes, _held: sent.into_iter().filter_map(hold).collect(), retries, deaths: 0 })
+        Ok(Queued { index, argument: bytes, held: sent.into_iter().filter_map(hold).collect(), retries, deaths: 0 })
     }
 
     /// Adds tasks at the end.

@@ -91,7 +91,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(start: &Start) -> Result<Self> {
+    /// Starts a worker with a number that no other one of its pool has or had.
+    pub(super) fn start(start: &Start, number: u64) -> Result<Self> {
         let os = |action, e: std::io::Error| Error::os(action, "/proc/self/exe", e);
         let (socket, theirs) = UnixStream::pair().map_err(|e| os("make a socket for", e))?;
         let (board, descriptor) = Board::make()?;
@@ -139,7 +140,7 @@ impl Process {
                 board: Some(board),
                 outputs: [stdout, stderr],
                 phase: Phase::Started(Instant::now()),
-                setup: start.setup.clone(),
+                setup: Setup { worker: number, ..start.setup.clone() },
                 running: VecDeque::new(),
                 done: 0,
                 given: 0,
@@ -156,6 +157,11 @@ impl Process {
 
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its number in the life of its pool.
+    pub(super) fn number(&self) -> u64 {
+        self.setup.worker
     }
 
     /// Readable when the process has ended.

@@ -2,10 +2,11 @@
 
 use std::{
     cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -26,7 +27,8 @@ use crate::{
 /// The worker publishes it into the pool's session (one copy, into shared memory), its handle goes through the pipe,
 /// and the caller gets a frame on the same bytes. It is freed when the caller drops it; frames, batches and columns
 /// made from it keep their memory. As an argument of another task it travels as its handle, and lives until that
-/// task is finished.
+/// task is finished. A task can return what it received: argument and result then share the frame, which is freed when
+/// the caller has dropped both.
 ///
 /// ```no_run
 /// use coframe::{Frame, Pool, polars::prelude::*, pool::Published};
@@ -51,41 +53,109 @@ pub struct Published {
     owner: Option<Arc<Owner>>,
 }
 
-/// Takes the name away when the last one goes.
-struct Owner {
+/// Removes the name of a result when its last owner is dropped.
+pub(super) struct Owner {
     session: Store,
     name: String,
+    segment: u128,
     process: Pid,
-    /// Another process has it now.
+    /// Another process owns it now.
     left: Arc<AtomicBool>,
+    /// Where the name is recorded: in the pool's process.
+    recorded: Option<Arc<Owned>>,
 }
 
 impl Owner {
-    fn new(session: &Store, name: String) -> Self {
-        Self { session: session.clone(), name, process: getpid(), left: Arc::default() }
+    fn new(session: &Store, frame: &Handle, recorded: Option<Arc<Owned>>) -> Arc<Self> {
+        let name = frame.name().to_string();
+        if let Some(owned) = &recorded {
+            owned.names().insert(name.clone());
+        }
+        let (session, segment) = (session.clone(), frame.segment);
+        Arc::new(Self { session, name, segment, process: getpid(), left: Arc::default(), recorded })
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if getpid() == self.process && !self.left.load(Ordering::Relaxed) {
-            // What cannot be removed goes with the session.
-            let _ = self.session.remove(&self.name);
+        if getpid() != self.process || self.left.load(Ordering::Relaxed) {
+            return;
+        }
+        // What cannot be removed goes with the session.
+        let _ = self.session.remove(&self.name);
+        if let Some(owned) = &self.recorded {
+            owned.names().remove(&self.name);
         }
     }
 }
 
-thread_local! {
-    /// The session of the pool whose results are just being read.
-    static TAKES_OVER: RefCell<Option<Store>> = const { RefCell::new(None) };
+/// Names of the results that the pool's process owns. What else a dead worker published has no owner.
+#[derive(Default)]
+pub(super) struct Owned(Mutex<BTreeSet<String>>);
+
+impl Owned {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // Every change is one call, so a panic leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what a worker that is dead published and did not give away.
+    pub(super) fn remove_orphans(&self, session: &Store, worker: u64) {
+        let prefix = prefix(worker);
+        // What cannot be listed or removed goes with the session.
+        for name in session.names().unwrap_or_default() {
+            if name.as_str().starts_with(&prefix) && !self.names().contains(name.as_str()) {
+                let _ = session.remove(name.as_str());
+            }
+        }
+    }
 }
 
-/// Calls with results read in the name of their new owner, the caller of the pool with this session.
-pub(super) fn taking_over<T>(session: &Store, call: impl FnOnce() -> T) -> T {
-    let outer = TAKES_OVER.replace(Some(session.clone()));
-    let result = call();
-    TAKES_OVER.set(outer);
-    result
+/// How the names of the frames that a worker publishes begin.
+fn prefix(worker: u64) -> String {
+    format!("result-{worker}-")
+}
+
+/// The owners of the frames in one result, by the ids of their segments. Dropped, those that nobody shares remove their
+/// frames.
+#[derive(Default)]
+pub(super) struct Owners(BTreeMap<u128, Arc<Owner>>);
+
+impl Owners {
+    /// Takes over the frames that a worker gave away, and shares those of the task's argument.
+    pub(super) fn of<'a>(
+        given: impl Iterator<Item = Handle>,
+        argument: impl Iterator<Item = &'a Arc<Owner>>,
+        session: &Store,
+        owned: &Arc<Owned>,
+    ) -> Self {
+        let mut owners: BTreeMap<_, _> = argument.map(|owner| (owner.segment, owner.clone())).collect();
+        for frame in given {
+            owners.entry(frame.segment).or_insert_with(|| Owner::new(session, &frame, Some(owned.clone())));
+        }
+        Self(owners)
+    }
+
+    /// Calls with the frames of a result read for these owners.
+    pub(super) fn reading<T>(self, call: impl FnOnce() -> T) -> T {
+        /// Restores what was set before, also after a panic of the reader's own code.
+        struct Restore(Option<Owners>);
+
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                // Dropped outside the cell: owners remove frames.
+                drop(OWNERS.replace(self.0.take()));
+            }
+        }
+
+        let _restore = Restore(OWNERS.replace(Some(self)));
+        call()
+    }
+}
+
+thread_local! {
+    /// The owners of the frames in the result that this thread is reading.
+    static OWNERS: RefCell<Option<Owners>> = const { RefCell::new(None) };
 }
 
 impl Published {
@@ -97,12 +167,12 @@ impl Published {
     /// [`is_no_space`](Error::is_no_space) when the store is full.
     pub fn new<Via>(table: impl Table<Via>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let session = worker::session()
+        let (session, number) = worker::session()
             .ok_or_else(|| Error::invalid("`Published::new` outside a worker", "publish into `Pool::session` there"))?;
-        let name = format!("result-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{}{}", prefix(*number), NEXT.fetch_add(1, Ordering::Relaxed));
         let frame = session.publish(&name, table)?;
-        let owner = Owner::new(session, name);
-        Ok(Self { frame, owner: Some(Arc::new(owner)) })
+        let owner = Owner::new(session, &frame.handle(), None);
+        Ok(Self { frame, owner: Some(owner) })
     }
 
     /// The frame.
@@ -122,14 +192,12 @@ impl Deref for Published {
 
 impl Serialize for Published {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        if let Some(owner) = &self.owner {
-            if worker::session().is_some() {
-                note(|| Sent::Given(self.frame.handle(), owner.left.clone()));
-            } else {
-                let owner = owner.clone();
-                note(|| Sent::Other(Box::new(owner)));
-            }
-        }
+        note(|| match &self.owner {
+            Some(owner) if worker::session().is_some() => Sent::Given(self.frame.handle(), owner.left.clone()),
+            Some(owner) => Sent::Other(Box::new(owner.clone())),
+            // An argument of this task, or one that was read outside of a pool: somebody else owns it.
+            None => Sent::Frame(self.frame.clone()),
+        });
         serializer.collect_str(&self.frame.handle())
     }
 }
@@ -137,23 +205,9 @@ impl Serialize for Published {
 impl<'de> Deserialize<'de> for Published {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let frame = Frame::deserialize(deserializer)?;
-        let own = |session: &Store| Arc::new(Owner::new(session, frame.name().to_string()));
-        let owner = TAKES_OVER.with_borrow(|session| session.as_ref().map(own));
+        let segment = frame.handle().segment;
+        let owner = OWNERS.with_borrow(|owners| owners.as_ref()?.0.get(&segment).cloned());
         Ok(Self { frame, owner })
-    }
-}
-
-/// A frame that a worker has given away and nobody has taken yet.
-pub(super) struct Unclaimed(Owner);
-
-impl Unclaimed {
-    pub(super) fn of(session: &Store, handle: &Handle) -> Self {
-        Self(Owner::new(session, handle.name().to_string()))
-    }
-
-    /// Somebody else owns it now.
-    pub(super) fn claimed(self) {
-        self.0.left.store(true, Ordering::Relaxed);
     }
 }
 

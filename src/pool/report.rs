@@ -2,13 +2,13 @@
 
 use super::{
     call::{Finished, Queued, Value},
-    published::Unclaimed,
+    published::Owners,
+    shared::Shared,
     wire::{Body, garbled, put_bytes},
 };
 use crate::{
     error::{Remote, Result, TaskFailure},
     frame::Handle,
-    store::Store,
 };
 
 /// Handles of the frames in a result.
@@ -92,14 +92,14 @@ pub(super) fn failure(report: Report) -> TaskFailure {
 }
 
 /// What a report means for its task. Frames in it are mapped before the worker lets them go.
-pub(super) fn finished(session: &Store, task: Queued, report: Report, handles: &Handles) -> Finished {
+pub(super) fn finished(shared: &Shared, task: Queued, report: Report, handles: &Handles) -> Finished {
     match report {
         Report::Value(bytes) => {
-            let hold = |text: &String| text.parse::<Handle>().ok()?.hold().ok().flatten();
-            let held = handles.frames.iter().filter_map(hold).collect();
-            let claim = |text: &String| Some(Unclaimed::of(session, &text.parse::<Handle>().ok()?));
-            let unclaimed = handles.given.iter().filter_map(claim).collect();
-            Finished { index: task.index, result: Ok(Value { bytes, held, unclaimed }), argument: None }
+            let parse = |text: &String| text.parse::<Handle>().ok();
+            let held = handles.frames.iter().filter_map(|text| parse(text)?.hold().ok().flatten()).collect();
+            let given = handles.given.iter().filter_map(parse);
+            let owners = Owners::of(given, task.owners(), shared.session(), shared.owned());
+            Finished { index: task.index, result: Ok(Value { bytes, held, owners }), argument: None }
         }
         failed => Finished { index: task.index, result: Err(failure(failed)), argument: Some(task.argument) },
     }

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::{
@@ -11,7 +14,10 @@ use rustix::{
     process::{Pid, getpid},
 };
 
-use super::call::{Call, Queued};
+use super::{
+    call::{Call, Queued},
+    published::Owned,
+};
 use crate::{
     error::{Error, Result},
     store::Store,
@@ -22,8 +28,12 @@ pub(super) struct Shared {
     orders: Mutex<Orders>,
     changed: Condvar,
     wake: OwnedFd,
+    /// The supervisor was woken and has not read its orders since.
+    is_woken: AtomicBool,
     /// The pool's session, in which workers publish results.
     session: Store,
+    /// Results that are frames of this process.
+    owned: Arc<Owned>,
     /// The process that the supervisor runs in.
     process: Pid,
 }
@@ -54,7 +64,9 @@ impl Shared {
             orders: Mutex::default(),
             changed: Condvar::new(),
             wake,
+            is_woken: AtomicBool::new(false),
             session: session.clone(),
+            owned: Arc::default(),
             process: getpid(),
         }))
     }
@@ -65,12 +77,20 @@ impl Shared {
     }
 
     fn wake(&self) {
+        // One system call for all orders that the supervisor reads at once.
+        if self.is_woken.swap(true, Ordering::SeqCst) {
+            return;
+        }
         // The counter is full only when it was not read for long; then the supervisor is awake anyway.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
     pub(super) fn session(&self) -> &Store {
         &self.session
+    }
+
+    pub(super) fn owned(&self) -> &Arc<Owned> {
+        &self.owned
     }
 
     /// Begins to add tasks; `end_adding` must follow.
@@ -148,10 +168,10 @@ impl Shared {
         tasks: &mut Vec<Queued>,
     ) -> Option<Arc<Call>> {
         let mut orders = self.orders();
-        let call = orders.calls.pop_front()?;
+        let call = orders.next()?;
         call.take(size, tasks);
         if call.has_waiting() {
-            orders.calls.push_back(call.clone());
+            orders.enlist(&call);
         }
         Some(call)
     }
@@ -167,6 +187,8 @@ impl Shared {
 
     pub(super) fn clear_wake(&self) {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        // Before the orders are read: an order that comes later wakes again.
+        self.is_woken.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn set_worker_ids(&self, ids: Vec<u32>) {
@@ -203,9 +225,17 @@ impl Shared {
 }
 
 impl Orders {
+    /// Adds a call to the queue, unless it is in it. Takes as long for many calls as for few.
     fn enlist(&mut self, call: &Arc<Call>) {
-        if !self.calls.iter().any(|other| Arc::ptr_eq(other, call)) {
+        if !call.in_queue.swap(true, Ordering::Relaxed) {
             self.calls.push_back(call.clone());
         }
+    }
+
+    /// Takes the first call off the queue.
+    fn next(&mut self) -> Option<Arc<Call>> {
+        let call = self.calls.pop_front()?;
+        call.in_queue.store(false, Ordering::Relaxed);
+        Some(call)
     }
 }

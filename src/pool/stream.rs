@@ -14,7 +14,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     call::{Call, Finished, Value},
     function::{Function, read},
-    published::{Unclaimed, taking_over},
     shared::Shared,
 };
 use crate::error::{Error, Result, TaskFailure};
@@ -153,7 +152,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
 
     /// The value of a task of this call, or its error.
     fn value<R: DeserializeOwned>(&self, finished: Finished) -> Result<R> {
-        value(self.shared, &self.call, finished)
+        value(&self.call, finished)
     }
 
     /// One result was handed on.
@@ -200,15 +199,12 @@ impl<I> Drop for Stream<'_, I> {
 }
 
 /// The value of a task, or its error.
-fn value<R: DeserializeOwned>(shared: &Shared, call: &Call, finished: Finished) -> Result<R> {
+fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Result<R> {
     let Finished { index, result, argument } = finished;
     let failure = match result {
         // The frames in it stay mapped until they are opened here.
-        Ok(Value { bytes, held: _held, unclaimed }) => match taking_over(shared.session(), || read(&bytes)) {
-            Ok(value) => {
-                unclaimed.into_iter().for_each(Unclaimed::claimed);
-                return Ok(value);
-            }
+        Ok(Value { bytes, held: _held, owners }) => match owners.reading(|| read(&bytes)) {
+            Ok(value) => return Ok(value),
             Err(detail) => TaskFailure::NotSent { what: "result", detail },
         },
         Err(failure) => failure,
@@ -356,7 +352,7 @@ impl<R: DeserializeOwned> Task<R> {
         let mut finished = VecDeque::new();
         self.call.wait(&mut finished, limit);
         match finished.pop_front() {
-            Some(finished) => Ok(value(&self.shared, &self.call, finished)),
+            Some(finished) => Ok(value(&self.call, finished)),
             None => Err(self),
         }
     }

@@ -57,6 +57,8 @@ pub(super) struct Supervisor {
     pub(super) start: Start,
     pub(super) rules: Rules,
     workers: Vec<Process>,
+    /// The number of the next worker in the life of this pool.
+    next: u64,
     cancelled: Vec<Arc<Call>>,
     /// Workers in a row that died before they finished anything, or could not be started.
     vain: u32,
@@ -67,7 +69,8 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn new(shared: Arc<Shared>, start: Start, rules: Rules) -> Self {
-        Self { shared, start, rules, workers: Vec::new(), cancelled: Vec::new(), vain: 0, paused: None, started: false }
+        let (workers, cancelled) = (Vec::new(), Vec::new());
+        Self { shared, start, rules, workers, next: 0, cancelled, vain: 0, paused: None, started: false }
     }
 
     pub(super) fn run(mut self) {
@@ -130,8 +133,11 @@ impl Supervisor {
         }
         self.paused = None;
         while self.workers.len() < self.rules.workers {
-            match Process::start(&self.start) {
-                Ok(worker) => self.workers.push(worker),
+            match Process::start(&self.start, self.next) {
+                Ok(worker) => {
+                    self.next += 1;
+                    self.workers.push(worker);
+                }
                 Err(error) => {
                     // Descriptors or processes may be wanting for a moment.
                     self.vain += 1;
@@ -317,7 +323,7 @@ impl Supervisor {
                         other.finish(ends.drain(..));
                     }
                     held_any |= !handles.frames.is_empty();
-                    ends.push((finished(self.shared.session(), task, report, &handles), Some(took)));
+                    ends.push((finished(&self.shared, task, report, &handles), Some(took)));
                 }
             }
         }
@@ -333,7 +339,11 @@ impl Supervisor {
             let process = self.workers.swap_remove(index);
             // Off the list before it is waited for and its id may be given away again.
             self.publish_ids();
-            self.settle(process.pid(), process.bury())?;
+            let (pid, number) = (process.pid(), process.number());
+            let settled = self.settle(pid, process.bury());
+            // After all its reports were taken: what it gave away has an owner now.
+            self.shared.owned().remove_orphans(self.shared.session(), number);
+            settled?;
         }
         Ok(())
     }
@@ -391,7 +401,7 @@ impl Supervisor {
             }
             for event in buried.finished {
                 if let Event::Done { running: Running { call, task }, report, handles, .. } = event {
-                    call.finish([(finished(self.shared.session(), task, report, &handles), None)]);
+                    call.finish([(finished(&self.shared, task, report, &handles), None)]);
                     calls.push(call);
                 }
             }

@@ -78,11 +78,11 @@ pub(super) fn parent() -> Option<Pid> {
     arguments.filter_map(marked).find_map(Pid::from_raw)
 }
 
-/// The session that this worker publishes results into.
-static SESSION: OnceLock<Store> = OnceLock::new();
+/// The session that this worker publishes results into, and the number of this worker in its pool.
+static SESSION: OnceLock<(Store, u64)> = OnceLock::new();
 
-/// The session of the pool that this process works for.
-pub(super) fn session() -> Option<&'static Store> {
+/// The session of the pool that this process works for, and the number that this process has there.
+pub(super) fn session() -> Option<&'static (Store, u64)> {
     SESSION.get()
 }
 
@@ -119,7 +119,7 @@ fn serve(parent: Pid) -> Result<()> {
         }
     };
     let session = Store::of_session(&setup.store, &setup.session)?;
-    SESSION.get_or_init(|| session);
+    SESSION.get_or_init(|| (session, setup.worker));
     if let Some(bytes) = setup.memory_limit {
         let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
         rustix::process::setrlimit(Resource::Data, limit)

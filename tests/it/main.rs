@@ -14,6 +14,8 @@ mod polars_types;
 mod pool;
 mod pool_failures;
 mod pool_lifetime;
+mod pool_published;
+mod pool_tasks;
 mod processes;
 mod shm;
 mod store;
