@@ -132,6 +132,19 @@ fn every_rule_that_an_error_names_stands_in_the_format() {
 }
 
 #[test]
+fn every_rule_of_the_format_has_a_letter_and_number_of_its_own() {
+    let format = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md")).unwrap();
+    let mut rules = BTreeMap::new();
+    for definition in format.lines().filter_map(|line| line.strip_prefix("**")) {
+        let Some((id, _)) = definition.split_once("**") else { continue };
+        let Some((number, word)) = id.split_once('-') else { continue };
+        let earlier = rules.insert(number, word);
+        assert_eq!(earlier, None, "{number} is the number of two rules: the other one is {number}-{word}");
+    }
+    assert!(rules.len() > 20, "only {} rules found: the search is broken", rules.len());
+}
+
+#[test]
 fn tests_that_the_hazard_list_names_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let safety = fs::read_to_string(root.join("docs/SAFETY.md")).unwrap();

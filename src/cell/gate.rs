@@ -1,5 +1,5 @@
 //! A gate: a lock in a small file of its own, before something whose own lock cannot be waited for with an end
-//! (FORMAT.md, rule D5).
+//! (FORMAT.md, rule B5).
 
 use std::{fs::File, marker::PhantomData, sync::atomic::Ordering};
 
@@ -37,7 +37,7 @@ impl Gate {
 
     /// Opens a gate of so many bytes. `label` names in errors what it stands before.
     pub(crate) fn open(file: &File, len: usize, label: impl Fn() -> String) -> Result<Self> {
-        let broken = |detail: &str| Error::corrupt(format_args!("the gate of {}", label()), "D5-gate", detail);
+        let broken = |detail: &str| Error::corrupt(format_args!("the gate of {}", label()), "B5-gate", detail);
         if len < GATE_BYTES {
             return Err(broken("it was cut short"));
         }

@@ -12,7 +12,7 @@ use crate::{
 
 const FORMAT: u32 = 1;
 
-/// What a dict says of itself: rule D2.
+/// What a dict says of itself: rule B2.
 #[derive(Serialize, Deserialize)]
 struct Meta {
     format: u32,
@@ -36,7 +36,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
     pub(super) fn check(label: &str, meta: Option<&[u8]>) -> Result<()> {
         let meta: Option<Meta> = meta.and_then(|bytes| postcard::from_bytes(bytes).ok());
         let Some(meta) = meta else {
-            return Err(Error::corrupt(label, "D2-meta", "it does not say what its types are"));
+            return Err(Error::corrupt(label, "B2-meta", "it does not say what its types are"));
         };
         if meta.format != FORMAT {
             let found = format_args!("{label}, which has dict format {} where this build reads {FORMAT},", meta.format);
@@ -103,7 +103,7 @@ fn undecodable<T>(label: &str, which: &str, why: &dyn std::fmt::Display) -> Erro
     let detail = format!(
         "a {which} is no `{name}` ({why}): it was written with another definition of that type; `delete` removes it"
     );
-    Error::corrupt(label, "D3-entries", detail)
+    Error::corrupt(label, "B3-entries", detail)
 }
 
 fn type_name<T>() -> String {

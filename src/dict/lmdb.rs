@@ -60,7 +60,7 @@ impl Lmdb {
         let len = std::fs::metadata(&path).map_err(|e| Error::os("read the size of", &path, e))?.len();
         if len < LEAST_BYTES {
             let detail = format_args!("it has {len} bytes, a dict has at least {LEAST_BYTES}: it was cut short");
-            return Err(Error::corrupt(label(store, files), "D1-file", detail));
+            return Err(Error::corrupt(label(store, files), "B1-file", detail));
         }
         let env = environment(store, files)?;
         fill_up(&env, &path, len).map_err(|e| io_error(store, "restore the length of a dict in", e))?;
@@ -75,7 +75,7 @@ impl Lmdb {
             .map_err(failed)?;
         let CommitOrAbort::Commit(Some((entries, meta))) = opened else {
             let detail = format_args!("it has no databases `{ENTRIES}` and `{META}`");
-            return Err(Error::corrupt(label(store, files), "D2-meta", detail));
+            return Err(Error::corrupt(label(store, files), "B2-meta", detail));
         };
         Ok(Self { env, entries, meta })
     }
@@ -170,7 +170,7 @@ pub(super) fn error(store: &Store, files: &DictFiles, action: &'static str, erro
             | MdbError::Corrupted
             | MdbError::PageNotFound
             | MdbError::Incompatible),
-        ) => Error::corrupt(label, "D1-file", format_args!("LMDB says: {e}")),
+        ) => Error::corrupt(label, "B1-file", format_args!("LMDB says: {e}")),
         heed::Error::EnvAlreadyOpened => {
             let what = format!("{label}, in a forked child");
             Error::invalid(

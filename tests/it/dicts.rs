@@ -200,7 +200,7 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
     };
     let open = |name: &str| Dict::<u8, u8>::open(&scratch.store, name).unwrap_err();
     fs::write(make("cut"), [0; 100]).unwrap();
-    assert!(open("cut").to_string().contains("breaks rule D1-file of docs/FORMAT.md: it has 100 bytes"));
+    assert!(open("cut").to_string().contains("breaks rule B1-file of docs/FORMAT.md: it has 100 bytes"));
     for len in [8192, 16_384, 20_000] {
         let dict: Dict<u32, u64> = Dict::create(&scratch.store, "shorter").unwrap();
         dict.transaction(|t| (0..5000).try_for_each(|key| t.insert(&key, &1).map(drop))).unwrap();
@@ -233,7 +233,7 @@ fn a_dict_without_a_gate_gets_one_and_what_is_no_gate_is_refused() {
     for (bytes, why) in [(vec![7; 4096], "as a gate does"), (vec![], "cut short")] {
         std::fs::write(&gate, bytes).unwrap();
         let error = open().unwrap_err();
-        assert!(error.rule() == Some("D5-gate") && error.to_string().contains(why), "{error}");
+        assert!(error.rule() == Some("B5-gate") && error.to_string().contains(why), "{error}");
     }
     // Nothing but a lock was in it.
     std::fs::remove_file(&gate).unwrap();
