@@ -1,15 +1,14 @@
-//! The memory of a cell, shared by whoever has it open: every line of `unsafe` that touches it is here.
+//! The memory of a cell, shared by every process that has it open. All `unsafe` code that touches it is in this file.
 #![expect(unsafe_code, reason = "cells are memory that several processes write to")]
 
 use std::{
     fs::File,
-    marker::PhantomData,
     ptr::NonNull,
     sync::{
         OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytemuck::Pod;
@@ -21,11 +20,26 @@ use crate::error::{Error, Result};
 ///
 /// It was given its size by `fallocate` before it had a name, and is never cut: touching it is no SIGBUS (SAFETY.md, T1
 /// says who is trusted to leave it so).
+///
+/// A map whose mutex a thread of this process holds is never unmapped: the C library and the kernel keep a list of the
+/// robust mutexes of each thread, which runs through this memory. A guard that safe code leaked leaves its mutex in there.
 #[derive(Debug)]
 pub(super) struct Memory {
-    _map: MmapRaw,
+    /// `None` only while it is dropped.
+    map: Option<MmapRaw>,
     base: NonNull<u8>,
     len: usize,
+    /// One more than the generation of the process whose thread holds the mutex through this map, or 0.
+    holder: AtomicU32,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // A forked child has no part in its parent's locks, and its own list was emptied by the fork.
+        if *self.holder.get_mut() == generation().wrapping_add(1) {
+            std::mem::forget(self.map.take());
+        }
+    }
 }
 
 // SAFETY: the map is owned and never moves. All access goes through atomics, through a slice that a held robust mutex or
@@ -41,7 +55,7 @@ pub(super) enum Acquired {
     Clean,
     /// Its owner died while it held it.
     AfterDeath,
-    /// Somebody held it for all the time that was given.
+    /// Another thread held it until the time limit.
     Busy,
     /// This thread holds it.
     Own,
@@ -54,7 +68,7 @@ impl Memory {
         let map = MmapOptions::new().len(len).map_raw(file).map_err(os)?;
         let base = NonNull::new(map.as_mut_ptr())
             .ok_or_else(|| Error::invalid("the memory of a cell", "it was mapped at address 0"))?;
-        Ok(Self { _map: map, base, len })
+        Ok(Self { map: Some(map), base, len, holder: AtomicU32::new(0) })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -140,7 +154,7 @@ impl Memory {
     #[inline]
     pub(super) fn mutex(&self, offset: usize) -> Mutex<'_> {
         let place = self.at(offset, size_of::<libc::pthread_mutex_t>(), align_of::<libc::pthread_mutex_t>());
-        Mutex { raw: place.unwrap_or(self.base).cast(), memory: PhantomData }
+        Mutex { raw: place.unwrap_or(self.base).cast(), memory: self }
     }
 }
 
@@ -149,7 +163,7 @@ impl Memory {
 #[derive(Clone, Copy)]
 pub(super) struct Mutex<'a> {
     raw: NonNull<libc::pthread_mutex_t>,
-    memory: PhantomData<&'a Memory>,
+    memory: &'a Memory,
 }
 
 impl Mutex<'_> {
@@ -178,8 +192,8 @@ impl Mutex<'_> {
         }
     }
 
-    /// Takes the mutex. `None` waits for ever. `on_death` runs before the mutex counts as sound again, so that a death in
-    /// between is not forgotten.
+    /// Takes the mutex. `None` waits without a limit; a limit counts `CLOCK_MONOTONIC`. `on_death` runs before the mutex
+    /// counts as sound again, so that a death in between is not forgotten.
     #[inline]
     pub(super) fn lock(self, limit: Option<Duration>, on_death: impl FnOnce()) -> Result<Acquired> {
         let raw = self.raw.as_ptr();
@@ -189,19 +203,15 @@ impl Mutex<'_> {
             None => unsafe { libc::pthread_mutex_lock(raw) },
             // SAFETY: as above.
             Some(Duration::ZERO) => unsafe { libc::pthread_mutex_trylock(raw) },
-            Some(limit) => {
-                let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(limit);
-                let until = libc::timespec {
-                    tv_sec: libc::time_t::try_from(until.as_secs()).unwrap_or(libc::time_t::MAX),
-                    tv_nsec: until.subsec_nanos().into(),
-                };
-                // SAFETY: as above; `until` is a valid time.
-                unsafe { libc::pthread_mutex_timedlock(raw, &raw const until) }
-            }
+            Some(limit) => self.lock_within(limit),
         };
         match result {
-            0 => Ok(Acquired::Clean),
+            0 => {
+                self.note_holder();
+                Ok(Acquired::Clean)
+            }
             libc::EOWNERDEAD => {
+                self.note_holder();
                 on_death();
                 // SAFETY: this thread has the mutex, whose last owner died.
                 unsafe { libc::pthread_mutex_consistent(raw) };
@@ -213,12 +223,71 @@ impl Mutex<'_> {
         }
     }
 
-    /// Gives the mutex back. In a thread that does not hold it this does nothing: the mutex checks.
+    /// Notes that this map must stay.
+    #[inline]
+    fn note_holder(self) {
+        self.memory.holder.store(generation().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Locks with a time limit that a change of the system's clock does not move.
+    fn lock_within(self, limit: Duration) -> libc::c_int {
+        let raw = self.raw.as_ptr();
+        let Some(clocklock) = clocklock() else { return self.try_lock_until(limit) };
+        let until = monotonic().saturating_add(limit);
+        let until = libc::timespec {
+            tv_sec: libc::time_t::try_from(until.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: until.subsec_nanos().into(),
+        };
+        // SAFETY: the C library's function; the mutex as in `lock`; `until` is a valid time.
+        unsafe { clocklock(raw, libc::CLOCK_MONOTONIC, &raw const until) }
+    }
+
+    /// Does the same where the C library can only count the system's clock: tries again and again.
+    fn try_lock_until(self, limit: Duration) -> libc::c_int {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let start = Instant::now();
+        loop {
+            // SAFETY: as in `lock`.
+            let result = unsafe { libc::pthread_mutex_trylock(self.raw.as_ptr()) };
+            let Some(rest) = limit.checked_sub(start.elapsed()).filter(|_| result == libc::EBUSY) else {
+                return result;
+            };
+            std::thread::sleep(rest.min(PAUSE));
+        }
+    }
+
+    /// Gives the mutex back. Does nothing in a thread that does not hold it: the mutex checks.
     #[inline]
     pub(super) fn unlock(self) {
-        // SAFETY: an error-checking mutex may be "unlocked" by anybody; only its owner's call has an effect.
-        unsafe { libc::pthread_mutex_unlock(self.raw.as_ptr()) };
+        // Before the mutex is free, since another thread may take it through this map right after.
+        let holder = self.memory.holder.swap(0, Ordering::Relaxed);
+        // SAFETY: any thread may call this on an error-checking mutex; it has an effect only in the owner.
+        if unsafe { libc::pthread_mutex_unlock(self.raw.as_ptr()) } != 0 {
+            self.memory.holder.store(holder, Ordering::Relaxed);
+        }
     }
+}
+
+type Clocklock =
+    unsafe extern "C" fn(*mut libc::pthread_mutex_t, libc::clockid_t, *const libc::timespec) -> libc::c_int;
+
+/// `pthread_mutex_clocklock`, which glibc has since 2.30 and other C libraries may not have.
+fn clocklock() -> Option<Clocklock> {
+    static FOUND: OnceLock<Option<Clocklock>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: looks up a name, which ends with a zero.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_mutex_clocklock".as_ptr()) };
+        // SAFETY: a function of this name has this type (POSIX.1-2024); null is `None`.
+        unsafe { std::mem::transmute::<*mut libc::c_void, Option<Clocklock>>(found) }
+    })
+}
+
+/// What `CLOCK_MONOTONIC` reads.
+fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to the local variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// How many forks lie between this process and the first.

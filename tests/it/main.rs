@@ -1,6 +1,8 @@
 //! The library through its public API, with real files and real processes.
 
 mod arrow_types;
+mod cell_leaks;
+mod cell_waits;
 mod cells;
 mod common;
 mod corruption;
