@@ -49,9 +49,9 @@ cargo test --workspace --locked
 step "the order of a snapshot's steps, under loom"
 (cd ci/loom && CARGO_TARGET_DIR="$target/loom" cargo test --quiet --locked)
 
-step "readers that have no coframe"
-# The command was built for its tests; `cargo build` would compile Polars anew, without the features of the tests.
-COFRAME_BIN="$target/debug/coframe" readers/check.sh
+step "programs without coframe"
+# Uses the command that was built for its tests: `cargo build` would compile Polars again, without their features.
+COFRAME_BIN="$target/debug/coframe" interop/check.sh
 
 step "the Python package"
 crates/python/ci.sh

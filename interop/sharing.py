@@ -1,11 +1,11 @@
-"""Which ways of opening a frame share its memory: the columns of the flights that lie in the mapping."""
+"""Counts, for each way to open a frame, the columns whose buffers are part of the mapping."""
 
 import json
 import subprocess
 
-from ask import program
-from scratch import LAYOUTS
+from runner import program
 from snippets import FLIGHTS
+from store import LAYOUTS
 
 
 def count_all(store, readers):

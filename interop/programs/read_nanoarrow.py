@@ -1,6 +1,6 @@
-"""nanoarrow reads streams only: the one in a frame begins after the magic, which fills 64 bytes (8 in files by pyarrow).
+"""nanoarrow reads streams only. The stream in a frame starts after the magic: at byte 64, or 8 in files by pyarrow.
 
-It has no kernels, so nothing is computed.
+nanoarrow has no kernels, so no operation is tried.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Frames by DuckDB, as programs/write_pyarrow.py. Its own `format arrow` is an extension; pyarrow writes its batches."""
+"""Writes the columns of DuckDB with pyarrow, as write_pyarrow.py does: DuckDB's `format arrow` is an extension."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Frames by pyarrow: the folder comes as the argument, the columns as JSON on standard input (written.py)."""
+"""Writes the columns with pyarrow: JSON on standard input (see writers.py), into the folder in `argv`."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def table(columns):
 
 def main(folder):
     t = table(json.load(sys.stdin))
-    # Two batches each, and in the stream the second has a dictionary of its own.
+    # Two batches each; in the stream, the second has another dictionary.
     with pa.ipc.new_file(folder / "file.arrow", t.schema) as writer:
         writer.write_table(t, max_chunksize=3)
     with pa.ipc.new_stream(folder / "stream.arrows", t.schema) as writer:

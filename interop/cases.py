@@ -1,6 +1,6 @@
-"""The conformance set as Python literals: a type, values of it, and how they are cut into batches.
+"""The conformance set as Python literals: a type, its values, and how they are split into batches.
 
-Temporal values are whole numbers of their unit, because Python's own types end at microseconds.
+Temporal values are integers in their unit, because Python's types have a resolution of microseconds.
 """
 
 import math
@@ -18,7 +18,7 @@ CUT = [5, None, -3, 7, None, 5, 2, 9, 4, 6]
 
 @dataclass
 class Column:
-    """Values of one type. `chunks` are Arrow arrays made of them, where pyarrow must not choose how."""
+    """Values of one type. `chunks` are the same values as Arrow arrays, where pyarrow must not choose the encoding."""
 
     type: pa.DataType
     values: list
@@ -111,7 +111,7 @@ def unions_and_runs():
 
 
 def encode(values, entries, keys):
-    """A dictionary array: pyarrow would choose the order of the entries itself."""
+    """A dictionary array with `entries` in the given order; pyarrow would choose another."""
     positions = [None if value is None else entries.index(value) for value in values]
     return pa.DictionaryArray.from_arrays(pa.array(positions, keys), pa.array(entries, pa.utf8()))
 
@@ -136,7 +136,7 @@ def dictionaries():
 
 
 def shapes():
-    """What is odd in the table, not in the types."""
+    """Unusual tables, as opposed to unusual types."""
     yield Case("empty", {
         "number": Column(pa.int64(), []),
         "text": Column(pa.utf8(), []),
@@ -151,7 +151,7 @@ def shapes():
 def many_batches():
     words = ["b", SHORT, LONG, None]
     parts = [[words[(n + m) % 4] for n in range(3)] for m in range(5)]
-    # Each batch has its own dictionary, in another order: coframe must make one of them.
+    # Each batch has a different dictionary: coframe must merge them into one.
     categories = [encode(part, [w for w in reversed(part) if w is not None], pa.int8()) for part in parts]
     values = [value for part in parts for value in part]
     numbers = [None if n % 5 == 1 else n for n in range(15)]
@@ -163,7 +163,7 @@ def many_batches():
 
 
 def cut(type_, values):
-    """Rows 3 to 7 of an array of ten, so that offsets and bits begin in the middle of something."""
+    """Rows 3 to 7 of an array of ten, so that offsets and bits start in the middle of a buffer."""
     return Column(type_, values[3:8], [pa.array(values, type_).slice(3, 5)])
 
 

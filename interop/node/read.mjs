@@ -1,6 +1,6 @@
-// Node's part of what programs/serve.py describes. It runs in the directory that has node_modules.
+// The reading program for Node, with the protocol of programs/serve.py. Runs in the directory that has node_modules.
 //
-// The library has no kernels; what stands for computing here is a slice and a search.
+// The library has no kernels, so the operations tried are a slice and a search.
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -16,7 +16,7 @@ function values(vector) {
 
 const isTime = (type) => DataType.isTimestamp(type) || DataType.isTime(type) || DataType.isDuration(type);
 
-// `get` gives timestamps as milliseconds, whatever their unit: the numbers themselves are in the data.
+// `get` converts timestamps to milliseconds, so the exact numbers are read from the data.
 function timesOf(data) {
   const unit = NANOSECONDS[data.type.unit];
   const time = (row) => (data.getValid(row) ? String(BigInt(data.values[row]) * unit) : null);
@@ -53,12 +53,12 @@ function float(value) {
   return Object.is(value, -0) ? "-0" : value;
 }
 
-// Months, days and the two halves of the nanoseconds.
+// The value has months, days and the two halves of the nanoseconds.
 function interval([months, days, low, high]) {
   return [months, days, (BigInt(high) << 32n) + BigInt(low >>> 0)].map(String);
 }
 
-// Decimals come as 32-bit words, the lowest first.
+// Decimals are 32-bit words, lowest first.
 function decimal(words, type) {
   const bits = 32 * words.length;
   const raw = Array.from(words).reduce((sum, word, n) => sum + (BigInt(word) << BigInt(32 * n)), 0n);

@@ -1,16 +1,16 @@
-"""The other way: tables that other programs write are published, and come back equal in each layout."""
+"""Publishes files that other programs wrote in each layout, and checks that the values come back equal."""
 
 import json
 import subprocess
 
-from ask import ask, program
-from judge import difference, same, short
+from runner import ask, program
+from verdict import difference, same, short
 
 WRITERS = ("pyarrow", "polars", "pandas", "duckdb", "node")
 LONG = "a string beyond twelve bytes: größer"
 LAYOUTS = ("source", "views", "classic")
 
-# What the writers are given, and what must come back. Times are milliseconds since 1970.
+# The input of the writers, and the values that must come back. Times are milliseconds since 1970.
 COLUMNS = {
     "number": [1, None, -(2**53), 4, 5],
     "ratio": [1.5, None, -2.25, 1e300, 0.5],
@@ -23,16 +23,16 @@ COLUMNS = {
 
 
 def expected():
-    """The canonical form: integers as text, times in nanoseconds."""
+    """The canonical form: integers as strings, times in nanoseconds."""
     number = [None if value is None else str(value) for value in COLUMNS["number"]]
     when = [None if value is None else str(value * 10**6) for value in COLUMNS["when"]]
     return COLUMNS | {"number": number, "when": when}
 
 
 def read_back(store, readers):
-    """Writer, then layout, then file: `ok`, or why it is not published or not equal."""
+    """By writer, layout and file: `ok`, or why coframe refused the file or which values differ."""
     if "pyarrow" not in readers:
-        print("skipped: what others write, because pyarrow reads it back")
+        print("skipped: files of other writers, because pyarrow reads them back")
         return {}
     return {f"by {writer}": of_writer(store, writer) for writer in WRITERS if writer in readers}
 

@@ -25,7 +25,7 @@ def group(t, _):
 
 
 def values(x):
-    """A column that was read counts as what DuckDB makes of it, not as what pyarrow read."""
+    """The values as DuckDB reads them: a column that pyarrow opened goes through a query first."""
     return canonical(ask(x, "select x from t")["x"] if isinstance(x, pa.Table) else x)
 
 

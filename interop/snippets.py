@@ -1,11 +1,11 @@
-"""Runs the code of docs/READERS.md as it stands there, on frames: only their paths are others."""
+"""Runs the code of docs/READERS.md unchanged, except for the path of the store."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from ask import NODE
+from runner import NODE
 from table import PAGE, TITLES
 
 FLIGHTS = Path(__file__).parent.parent / "testdata" / "flights.parquet"
@@ -14,9 +14,9 @@ PRINTED_STORE = "/dev/shm/coframe-1000"
 
 
 def run_all(store, readers):
-    """What is wrong with the lines of the page, in the layout that its first table names."""
+    """The snippets that fail, each run on frames in the layout that the page's first table recommends."""
     text, problems = PAGE.read_text(), []
-    stores = {layout: publish(store.beside(layout), layout) for layout in ("views", "classic")}
+    stores = {layout: publish(store.another(layout), layout) for layout in ("views", "classic")}
     for reader in readers:
         row = re.search(rf"^\| {TITLES[reader]} \| `(views|classic)`", text, re.MULTILINE)
         blocks = blocks_of(text, TITLES[reader])
@@ -42,7 +42,7 @@ def blocks_of(text, title):
 
 
 def run(reader, code, store):
-    """The comment at the end of the last line says what it prints."""
+    """Compares the output with the comment at the end of the last line."""
     wanted = re.search(r"(?:#|//) (.*)\n$", code)
     script = NODE / "snippet.mjs" if reader == "node" else store.folder / "snippet.py"
     script.write_text(code.replace(PRINTED_STORE, str(store.store)))

@@ -1,4 +1,4 @@
-"""Writes the frames whose paths come as lines on standard input into the folder in the argument: files by pyarrow."""
+"""Reads paths of frames from standard input, a line each, and copies them with pyarrow into the folder in `argv`."""
 
 import sys
 from pathlib import Path

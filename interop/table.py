@@ -1,10 +1,10 @@
-"""The tables of docs/READERS.md, made from found.json."""
+"""Generates the tables of docs/READERS.md from results.json."""
 
 import re
 from pathlib import Path
 
-from ask import READERS
-from scratch import LAYOUTS
+from runner import READERS
+from store import LAYOUTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "READERS.md"
 TITLES = {"pyarrow": "pyarrow", "polars": "Polars", "pandas": "pandas", "duckdb": "DuckDB",
@@ -19,20 +19,20 @@ def write(found):
 
 
 def outdated(found):
-    """What the page says otherwise than found.json."""
+    """The tables of the page that differ from results.json."""
     text = PAGE.read_text()
     shown = {name: re.search(between(name), text, re.DOTALL) for name in tables(found)}
-    return [f"docs/READERS.md: the table `{name}` is not the one of readers/found.json"
+    return [f"docs/READERS.md: the table `{name}` differs from interop/results.json"
             for name, table in tables(found).items() if not shown[name] or shown[name][2] != table]
 
 
 def between(name):
-    return rf"(<!-- {name}: made by readers/check.sh --write -->\n)(.*?)(<!-- end -->)"
+    return rf"(<!-- {name}: made by interop/check.sh --write -->\n)(.*?)(<!-- end -->)"
 
 
 def tables(found):
     notes = Notes()
-    # The notes are numbered by the table of types.
+    # Building the table of types numbers the notes, so it comes before them.
     parts = {
         "shared": shared_table(found), "types": types_table(found, notes),
         "notes": notes.text(), "written": written_table(found),
@@ -41,7 +41,7 @@ def tables(found):
 
 
 class Notes:
-    """Errors, each said once: a cell has a number."""
+    """The errors of all cells: each is printed once, and cells refer to it by number."""
 
     def __init__(self):
         self.numbers = {}
@@ -69,13 +69,13 @@ def table_of(heads, lines):
 
 
 def cell(reader, of_layouts, notes):
-    said = [said_of(reader, of_layouts[layout], notes) for layout in LAYOUTS]
-    if said[0] == said[1]:
-        return said[0]
-    return "<br>".join(f"{layout}: {text}" for layout, text in zip(LAYOUTS, said, strict=True))
+    texts = [text_of(reader, of_layouts[layout], notes) for layout in LAYOUTS]
+    if texts[0] == texts[1]:
+        return texts[0]
+    return "<br>".join(f"{layout}: {text}" for layout, text in zip(LAYOUTS, texts, strict=True))
 
 
-def said_of(reader, judgement, notes):
+def text_of(reader, judgement, notes):
     if judgement == "ok":
         return "yes"
     if "opens" in judgement:

@@ -1,6 +1,6 @@
 """Writes testdata/conformance from the literals in cases.py: `<case>.arrow` and `<case>.json`.
 
-The expected values are computed from the literals, never read back from a file: no reader decides what is right.
+The expected values are computed from the literals, not read back from a file, so they depend on no reader.
 """
 
 import json
@@ -56,7 +56,7 @@ def number(value):
 
 
 def order(values, type_):
-    """Rows in ascending order, or nothing where a type has no order. Nulls and NaN stand wherever a reader likes."""
+    """Rows in ascending order, or `None` if the type has no order. Nulls and NaN are left out: their place varies."""
     if kind(type_) in ("nested", "map", "interval", "null"):
         return None
     rows = [row for row, value in enumerate(values) if value is not None and value == value]
@@ -78,7 +78,7 @@ def expected(case):
 
 
 def kind(type_):
-    """What can be asked of a column: readers choose their operations by it."""
+    """The kind of a type: readers choose their operations by it."""
     if pa.types.is_dictionary(type_):
         return "dictionary"
     if pa.types.is_map(type_):
@@ -102,7 +102,7 @@ def batches(case):
 
 
 def write(case, folder):
-    # A stream: only there may each batch have a dictionary of its own.
+    # A stream, because in a file all batches share one dictionary.
     schema, parts = batches(case)
     with pa.ipc.new_stream(folder / f"{case.name}.arrow", schema) as writer:
         for part in parts:
@@ -111,7 +111,7 @@ def write(case, folder):
 
 
 def text_of(case):
-    """JSON with a line for each part of a column: short, and changes can be read."""
+    """JSON with a line for each part of a column, so that diffs are readable."""
     columns = [
         f'  {json.dumps(name)}: {{\n' + ",\n".join(
             f"   {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in column.items()
@@ -128,11 +128,11 @@ def write_all(folder):
 
 
 def outdated(scratch):
-    """The files of the set that the literals would make otherwise."""
+    """The files of the set that differ from what the literals produce."""
     write_all(scratch)
     made = {path.name: path.read_bytes() for path in scratch.iterdir()}
     kept = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.name != "README.md"}
-    return [f"testdata/conformance/{name} is not what readers/make.py makes"
+    return [f"testdata/conformance/{name} is not what interop/make.py writes"
             for name in sorted(made.keys() | kept.keys()) if made.get(name) != kept.get(name)]
 
 

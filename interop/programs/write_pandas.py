@@ -1,4 +1,4 @@
-"""Frames by pandas, as programs/write_pyarrow.py. Its default is a compressed file."""
+"""Writes the columns with pandas, as write_pyarrow.py does. By default pandas compresses."""
 
 import json
 import sys

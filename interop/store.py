@@ -1,4 +1,4 @@
-"""A store of our own, and the command that publishes into it."""
+"""A temporary store, and the command that publishes into it."""
 
 import os
 import subprocess
@@ -9,18 +9,18 @@ from pathlib import Path
 LAYOUTS = ("views", "classic")
 
 
-class Scratch:
+class Store:
     def __init__(self, folder):
         self.folder, self.store = folder, folder / "store"
         self.command = os.environ["COFRAME_BIN"]
 
-    def beside(self, name):
+    def another(self, name):
         """Another store in the same folder."""
         (self.folder / name).mkdir()
-        return Scratch(self.folder / name)
+        return Store(self.folder / name)
 
     def publish(self, source, name, layout):
-        """The path of the frame; or what the command said, as a `ValueError`."""
+        """Publishes `source` and returns the frame's path. A failure is a `ValueError` with the command's message."""
         options = ["--name", name, "--layout", layout, "--store", str(self.store)]
         done = subprocess.run([self.command, "publish", str(source), *options], capture_output=True, text=True)
         if done.returncode != 0:
@@ -29,6 +29,6 @@ class Scratch:
 
 
 @contextmanager
-def scratch():
+def temporary_store():
     with tempfile.TemporaryDirectory(prefix="coframe-test-", dir="/dev/shm") as folder:
-        yield Scratch(Path(folder))
+        yield Store(Path(folder))

@@ -1,4 +1,4 @@
-"""Arrow arrays of pyarrow in the canonical form (testdata/conformance/README.md)."""
+"""Converts pyarrow's arrays to the canonical form (testdata/conformance/README.md)."""
 
 import math
 from datetime import date, timedelta
@@ -38,7 +38,7 @@ def of_leaf(scalar, type_):
         return (date(1970, 1, 1) + timedelta(milliseconds=scalar.value)).isoformat()
     if pa.types.is_interval(type_):
         return [str(part) for part in scalar.as_py()]
-    # Not `as_py`: Python's own types end at microseconds.
+    # Not `as_py`: Python's types have a resolution of microseconds.
     if pa.types.is_temporal(type_):
         return str(scalar.value * NANOSECONDS[type_.unit])
     return of_python(scalar.as_py())

@@ -1,15 +1,15 @@
-"""What a program's answer is worth: does it open the frame, are the values equal, does it compute right?"""
+"""Judges a program's answer: does it open the frame, are the values equal, are its computations right?"""
 
 import re
 from collections import Counter
 from datetime import date, timedelta
 
-# The text of an error says more than its first hundred characters only where it repeats itself.
+# Longer messages only repeat themselves.
 LONGEST = 130
 
 
 def judge(case, answer):
-    """`ok`, or what is not: {"opens": why} or {"equal": why} or {"as": other type, "cannot": {operation: why}}."""
+    """Returns `ok`, {"opens": why}, {"equal": why}, or {"as": other type, "cannot": {operation: why}}."""
     if "error" in answer:
         return {"opens": short(answer["error"])}
     if answer["rows"] != case["rows"]:
@@ -23,13 +23,13 @@ def judge(case, answer):
 
 
 def simplest(found):
-    """`as` and `cannot` where there is something to say."""
-    said = {}
+    """The entries of `found` that are not empty, or `ok`."""
+    verdict = {}
     if found["as"]:
-        said["as"] = ", ".join(sorted(found["as"]))
+        verdict["as"] = ", ".join(sorted(found["as"]))
     if found["cannot"]:
-        said["cannot"] = found["cannot"]
-    return said or "ok"
+        verdict["cannot"] = found["cannot"]
+    return verdict or "ok"
 
 
 def judge_column(name, column, answer, found):
@@ -48,7 +48,7 @@ def judge_column(name, column, answer, found):
 
 
 def closest(column, found):
-    """The expected values in the type that the reader gives them, and what that type is if it is another one."""
+    """The expected values in the type that the reader returned, and the name of that type if it differs."""
     expected = column["values"]
     if same(expected, found):
         return expected, None
@@ -71,7 +71,7 @@ OTHER_TYPES = {
 
 
 def same(expected, found):
-    """Equal in type too: to Python, `True` is 1 and 1 is 1.0."""
+    """Compares types too: in Python, `True == 1` and `1 == 1.0`."""
     if isinstance(expected, list) and isinstance(found, list):
         return len(expected) == len(found) and all(map(same, expected, found))
     if isinstance(expected, dict) and isinstance(found, dict):
@@ -127,7 +127,7 @@ def difference(expected, found):
 
 
 def short(reason):
-    """One line without what differs from run to run."""
+    """The reason on one line, without addresses, paths and ids that change from run to run."""
     reason = reason.replace("called `Result::unwrap()` on an `Err` value: ", "")
     reason = re.sub(r"/\S*/", "", reason)
     reason = re.sub(r"0x[0-9a-f]+", "ADDRESS", reason)

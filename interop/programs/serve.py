@@ -1,8 +1,8 @@
-"""What the programs have in common: answer each job on a line of standard input with a line of standard output.
+"""The loop that all reading programs share: one job per line of standard input, one answer per line of standard output.
 
-A job names a frame's path and, for each column, its kind and a row whose value is to be looked for. An answer has the
-values of each column in the canonical form, and what each operation gave; or the error that came instead. One line
-per job, at once: when a program dies, check.py knows of which frame.
+A job has the path of a frame and, for each column, its kind and a row to search for. An answer has the values of each
+column in the canonical form and the result of each operation, or the error instead. Each answer is flushed, so that
+check.py knows which frame crashed a program.
 """
 
 import json
@@ -20,7 +20,7 @@ def serve(read, column_of, operations, canonical):
 def answer(job, read, column_of, operations, canonical):
     try:
         table, rows = read(job["path"])
-    # Polars' panics are no `Exception`.
+    # Polars' panics are a `BaseException`, not an `Exception`.
     except BaseException as error:
         return {"error": reason(error)}
     return {"rows": rows, "columns": {
@@ -43,7 +43,7 @@ def about(column, question, operations, canonical):
 
 
 def asked(operation, question):
-    """Sorting a list or comparing a map is left out: few readers claim it."""
+    """Whether to try an operation on a column. Few readers sort lists or compare maps, so those are left out."""
     if operation in ("filter", "take"):
         return True
     if operation == "cast":

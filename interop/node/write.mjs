@@ -1,4 +1,4 @@
-// Frames by Node, as programs/write_pyarrow.py.
+// Writes the columns with Node, as programs/write_pyarrow.py does.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import {

@@ -1,4 +1,4 @@
-"""Frames by Polars, as programs/write_pyarrow.py."""
+"""Writes the columns with Polars, as write_pyarrow.py does."""
 
 import json
 import sys

@@ -1,14 +1,14 @@
-"""Is it the frame or the reader that falls short? Readers get the same tables in files by pyarrow as well."""
+"""Separates faults of frames from faults of readers, which also open the same tables in files written by pyarrow."""
 
 import subprocess
 from pathlib import Path
 
-from ask import program
+from runner import program
 
 
 def copies(store, jobs):
-    """The same jobs on files by pyarrow: their tables, layouts included, were read from the frames."""
-    folder = store.beside("copies").folder
+    """The same jobs on files that pyarrow wrote from the frames, with the same layouts."""
+    folder = store.another("copies").folder
     command, where = program("copy_frames")
     paths = "".join(job["path"] + "\n" for of_layout in jobs.values() for job in of_layout)
     subprocess.run([*command, str(folder)], cwd=where, input=paths, text=True, check=True)
@@ -17,7 +17,7 @@ def copies(store, jobs):
 
 
 def unlike(found, of_copies):
-    """Where a frame gave something else than pyarrow's file: reader, layout and case, with what the file gave."""
+    """The verdicts on pyarrow's files that differ from those on the frames, by reader, layout and case."""
     return {
         f"{reader} on pyarrow's file": {layout: other(of_cases, of_copies[reader][layout])
                                         for layout, of_cases in layouts.items()}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Readers without coframe on every type: see check.py. COFRAME_BIN is the command; `--write` commits what is found.
+# Opens frames of every type in programs that do not use coframe: see check.py. COFRAME_BIN is the command to publish
+# with; `--write` replaces the expected results with the new ones.
 #
-# The readers are installed under the target directory and kept until a pinned version changes.
+# Installs the programs under the target directory and keeps them until a pinned version changes.
 set -euo pipefail
 . "$(dirname "$0")/../ci/skip.sh"
 
@@ -11,25 +12,25 @@ target="$(cd "$target" && pwd)"
 python="$target/readers-python"
 node="$target/readers-node"
 : "${COFRAME_BIN:=$target/debug/coframe}"
-export COFRAME_BIN COFRAME_READERS_NODE="$node"
+export COFRAME_BIN COFRAME_INTEROP_NODE="$node"
 if [ ! -x "$COFRAME_BIN" ]; then
-    echo "no command at $COFRAME_BIN: cargo build --workspace makes it" >&2
+    echo "$COFRAME_BIN not found: build it with cargo build --workspace" >&2
     exit 1
 fi
 cd "$(dirname "$0")"
 
-# The directory $1 was filled from the files that follow: their hash lies in it.
+# Whether the directory $1 was installed from the files that follow: it holds their hash.
 filled() { [ "$(cat "$1/filled-from" 2>/dev/null)" = "$(hash_of "${@:2}")" ]; }
 hash_of() { cat "$@" | sha256sum; }
 
 if ! filled "$python" requirements.txt; then
     rm -rf "$python"
-    # One package at a time, so that one that is not to be had does not take the others with it.
     if python3 -m venv "$python"; then
         if "$python/bin/pip" install --quiet --requirement requirements.txt; then
             hash_of requirements.txt >"$python/filled-from"
         else
-            skip "some readers of readers/requirements.txt: they cannot be installed here"
+            skip "some readers of interop/requirements.txt: pip cannot install them here"
+            # One at a time, so that one missing package does not prevent the others.
             while read -r package; do "$python/bin/pip" install --quiet "$package" || true; done <requirements.txt
         fi
     fi
@@ -41,11 +42,11 @@ if ! filled "$node" node/package.json node/package-lock.json; then
     if (cd "$node" && npm ci --silent --no-audit --no-fund --ignore-scripts); then
         hash_of node/package.json node/package-lock.json >"$node/filled-from"
     else
-        skip "apache-arrow for Node: it cannot be installed here"
+        skip "apache-arrow for Node: npm cannot install it here"
     fi
 fi
 if [ ! -x "$python/bin/python" ]; then
-    skip "all readers: there is no Python 3 with venv here"
+    skip "all readers: Python 3 with venv not found"
     exit 0
 fi
 exec "$python/bin/python" -B check.py "$@"

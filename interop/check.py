@@ -1,7 +1,7 @@
-"""Do readers that have no coframe open its frames, and does coframe read theirs? Compared with found.json.
+"""Checks that programs without coframe open its frames, and that coframe publishes theirs.
 
-`check.py` fails if anything differs from what is committed, for better or worse; `check.py --write` commits it.
-COFRAME_BIN is the command; COFRAME_READERS_NODE the directory where `npm ci` has put node_modules.
+`check.py` fails if any result differs from results.json, for better or worse; `check.py --write` replaces the file.
+COFRAME_BIN is the command to publish with; COFRAME_INTEROP_NODE is the directory where `npm ci` put node_modules.
 """
 
 import json
@@ -11,17 +11,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import beside
-import shared
+import baseline
+import sharing
 import snippets
 import table
-import written
-from ask import READERS, ask, missing
-from judge import judge, row_to_find
-from scratch import LAYOUTS, scratch
+import writers
+from runner import READERS, ask, missing
+from store import LAYOUTS, temporary_store
+from verdict import judge, row_to_find
 
 HERE = Path(__file__).parent
-FOUND = HERE / "found.json"
+RESULTS = HERE / "results.json"
 CONFORMANCE = HERE.parent / "testdata" / "conformance"
 
 
@@ -41,12 +41,12 @@ def jobs_for(store, layout):
 
 
 def read_all(store, readers):
-    """Reader, then layout, then case: what `judge` says of frames, and where it says otherwise of files by pyarrow."""
+    """The verdict by reader, layout and case; for files written by pyarrow, only where it differs from the frame's."""
     jobs = {layout: jobs_for(store, layout) for layout in LAYOUTS}
     found = judge_all(readers, jobs)
     if "pyarrow" not in readers:
         return found
-    return found | beside.unlike(found, judge_all(readers, beside.copies(store, jobs)))
+    return found | baseline.unlike(found, judge_all(readers, baseline.copies(store, jobs)))
 
 
 def judge_all(readers, jobs):
@@ -62,7 +62,7 @@ def judge_all(readers, jobs):
 
 
 def flat(found):
-    """{"polars, views, int8": ...}: what can be compared and printed line by line."""
+    """{"polars, views, int8": ...}: one entry for each line that can differ."""
     return {
         f"{reader}, {layout}, {case}": judgement
         for reader, layouts in found.items() for layout, of_cases in layouts.items()
@@ -93,23 +93,23 @@ def text_of(found):
 
 
 def find_out(store, readers):
-    return read_all(store, readers) | shared.count_all(store, readers) | written.read_back(store, readers)
+    return read_all(store, readers) | sharing.count_all(store, readers) | writers.read_back(store, readers)
 
 
 def check(store, readers):
-    """What differs from what is committed."""
-    committed = json.loads(FOUND.read_text())
+    """The differences from results.json and docs/READERS.md."""
+    committed = json.loads(RESULTS.read_text())
     problems = differences(committed, find_out(store, readers)) + table.outdated(committed)
     if "pyarrow" in readers:
-        # Not at the top: Node can be asked where there is no pyarrow.
+        # Imported here, because Node can be checked without pyarrow.
         import make
 
-        problems += make.outdated(store.beside("made").folder)
+        problems += make.outdated(store.another("made").folder)
     return problems + snippets.run_all(store, readers)
 
 
 def skip(what):
-    """As `skip` of ci/skip.sh."""
+    """Does the same as `skip` in ci/skip.sh."""
     if os.environ.get("CI") == "true":
         sys.exit(f"cannot run here, and with CI=true nothing is skipped: {what}")
     print(f"skipped: {what}")
@@ -119,30 +119,30 @@ def skip(what):
 
 
 def available():
-    whys = {reader: missing(reader) for reader in READERS}
-    for why in filter(None, whys.values()):
-        skip(why)
-    return [reader for reader in READERS if not whys[reader]]
+    reasons = {reader: missing(reader) for reader in READERS}
+    for reason in filter(None, reasons.values()):
+        skip(reason)
+    return [reader for reader in READERS if not reasons[reader]]
 
 
 def main():
-    # Killed by a signal, Python would leave the store behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
+    # The default action of SIGTERM would leave the store in /dev/shm.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated by a signal"))
     readers = available()
     if "--write" in sys.argv[1:]:
         if len(readers) < len(READERS):
-            sys.exit("nothing is written: readers are missing")
-        with scratch() as store:
+            sys.exit("results.json is unchanged: --write needs every reader")
+        with temporary_store() as store:
             found = find_out(store, readers)
-        FOUND.write_text(text_of(found))
+        RESULTS.write_text(text_of(found))
         table.write(found)
-    with scratch() as store:
+    with temporary_store() as store:
         problems = check(store, readers)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        sys.exit(f"{len(problems)} differ from what is committed; if that is right: readers/check.sh --write")
-    print(f"as committed: {', '.join(readers) or 'nothing was asked'}")
+        sys.exit(f"{len(problems)} differences from interop/results.json; accept them with interop/check.sh --write")
+    print(f"no differences: {', '.join(readers) or 'no reader was run'}")
 
 
 if __name__ == "__main__":

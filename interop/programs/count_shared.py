@@ -1,4 +1,4 @@
-"""For each way to open the frame at the path in the argument: how many columns have all their buffers in a mapping of it."""
+"""Opens the frame at the path in `argv` in several ways, and prints how many columns each shares with the mapping."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ def count(columns, ranges):
 
 
 def data_of(chunk):
-    """Buffers that hold something; those of a dictionary too."""
+    """The buffers that are not empty, those of a dictionary included."""
     own = [buffer for buffer in chunk.buffers() if buffer is not None and buffer.size]
     return own + (data_of(chunk.dictionary) if pa.types.is_dictionary(chunk.type) else [])
 

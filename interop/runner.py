@@ -1,4 +1,4 @@
-"""The readers, each in a process of its own: a frame that kills one is one found entry, and the next gets another."""
+"""Runs each reader in a separate process, so that a frame that crashes it costs one result and not the whole run."""
 
 import json
 import os
@@ -10,24 +10,24 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NODE = Path(os.environ.get("COFRAME_READERS_NODE", "no-such-directory"))
+NODE = Path(os.environ.get("COFRAME_INTEROP_NODE", "no-such-directory"))
 READERS = ("pyarrow", "polars", "pandas", "duckdb", "nanoarrow", "node")
 SECONDS = 300
 
 
 def missing(reader):
-    """Why a reader cannot be asked here, or nothing."""
+    """The reason why a reader cannot run here, or `None`."""
     if reader == "node":
         modules = NODE / "node_modules" / "apache-arrow"
-        return None if shutil.which("node") and modules.is_dir() else "no apache-arrow for Node here"
+        return None if shutil.which("node") and modules.is_dir() else "Node with apache-arrow: not installed here"
     found = subprocess.run([sys.executable, "-c", f"import pyarrow, {reader}"], capture_output=True)
-    return f"{reader} (it cannot be imported, or pyarrow cannot)" if found.returncode else None
+    return f"{reader}: it or pyarrow cannot be imported" if found.returncode else None
 
 
 def program(name):
-    """The command line of a program of this folder, and where it must run."""
+    """The command line of a program in this folder, and its working directory."""
     if name.endswith("node"):
-        # Modules are looked for beside the file that imports them.
+        # Node resolves modules relative to the importing file.
         script = NODE / f"{name.split('_')[0]}.mjs"
         script.write_text((HERE / "node" / script.name).read_text())
         return ["node", str(script)], NODE
@@ -35,7 +35,7 @@ def program(name):
 
 
 def ask(reader, jobs):
-    """An answer for each job, in order."""
+    """One answer for each job, in order."""
     answers = []
     while len(answers) < len(jobs):
         lines, ended = run(*program(f"read_{reader}"), jobs[len(answers):])
@@ -49,7 +49,7 @@ def run(command, folder, jobs):
     with tempfile.TemporaryFile("w+") as questions:
         questions.writelines(json.dumps(job) + "\n" for job in jobs)
         questions.seek(0)
-        # What a reader prints on its way down is no answer.
+        # Only lines on stdout are answers; stderr is dropped.
         done = subprocess.run(command, cwd=folder, stdin=questions, capture_output=True, text=True, timeout=SECONDS)
     return [json.loads(line) for line in done.stdout.splitlines()], end_of(done)
 
