@@ -105,9 +105,9 @@ pub use crate::pool::Pool;
 pub use crate::{
     error::{Error, Result},
     explain::{ColumnExplain, Explain},
-    frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, OpenOptions},
+    frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions},
     interrupt::interruptible,
-    ipc::{IpcReader, Layout, Table, TableReader, via},
+    ipc::{IpcReader, Layout, MessageKind, Table, TableReader, via},
     name::Name,
     store::{FrameInfo, FrameWriter, Pss, PublishOptions, Session, Store, Swept, Usage, User},
 };

@@ -3,10 +3,12 @@
 //! Knows segments and IPC; does not know where files come from or who opens them (that is `store`).
 
 mod handle;
+mod messages;
 mod open;
 mod options;
 mod reader;
 mod sent;
+mod source;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +28,7 @@ pub use handle::Handle;
 pub(crate) use handle::is_session;
 #[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) use handle::{escape, unescape_path};
+pub use messages::Message;
 pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
 pub use reader::FrameReader;
 #[cfg(feature = "pool")]

@@ -27,6 +27,7 @@ mod outline;
 mod part;
 mod readable;
 mod schema;
+mod stream_order;
 mod table;
 mod tree;
 mod validate;
@@ -45,14 +46,15 @@ pub(crate) use footer::{Footer, Marks, Metadata};
 pub use layout::Layout;
 pub use messages::IpcReader;
 pub(crate) use messages::read_messages;
-pub(crate) use part::Map;
+pub(crate) use part::{Map, Part};
+pub use stream_order::MessageKind;
+pub(crate) use stream_order::{MessagePlace, stream_order};
+pub(crate) use table::sealed::{IntoSource, Source};
 pub use table::{Table, TableReader, via};
 pub(crate) use tree::has_same_names;
 pub(crate) use validate::validate;
 #[cfg(feature = "polars")]
 pub(crate) use {
-    part::Part,
-    table::sealed::{IntoSource, Source},
     tree::{Place, children, step},
     values::Values,
     wide::{EXTENSION, INT128, UINT128, mark},

@@ -16,13 +16,16 @@ pub mod via {
     /// A reader of record batches.
     #[derive(Debug)]
     pub struct Reader;
+    /// A frame of a store.
+    #[derive(Debug)]
+    pub struct Frame;
     /// A Polars frame.
     #[derive(Debug)]
     pub struct Polars;
 }
 
 /// Anything that [`Store::publish`](crate::Store::publish) takes: a `&polars::DataFrame`, a `&RecordBatch`, a
-/// `&[RecordBatch]` (at least one), or any [`RecordBatchReader`] by value.
+/// `&[RecordBatch]` (at least one), a `&Frame`, or any [`RecordBatchReader`] by value.
 ///
 /// `Via` is inferred. The trait is sealed.
 ///
@@ -138,6 +141,16 @@ impl IntoSource<via::Batches> for &Vec<RecordBatch> {
         Self: 'a,
     {
         self.as_slice().into_source()
+    }
+}
+
+impl IntoSource<via::Batches> for Vec<RecordBatch> {
+    fn into_source<'a>(self) -> Result<Source<'a>>
+    where
+        Self: 'a,
+    {
+        let Source { schema, marks, .. } = self.as_slice().into_source()?;
+        Ok(Source { schema, rows: Box::new(self.into_iter().map(Ok)), marks })
     }
 }
 

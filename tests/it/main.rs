@@ -19,6 +19,7 @@ mod pool_lifetime;
 mod pool_published;
 mod pool_tasks;
 mod processes;
+mod seam;
 mod shm;
 mod store;
 mod waits;

@@ -141,12 +141,14 @@ fn everything_that_a_table_can_be_is_published() {
     let (one, two) = (numbers(&[1, 2]), numbers(&[3]));
     assert_eq!(values(&scratch.store.publish("a", &one).unwrap()), [1, 2]);
     assert_eq!(values(&scratch.store.publish("b", &[one.clone(), two.clone()][..]).unwrap()), [1, 2, 3]);
-    assert_eq!(values(&scratch.store.publish("c", &vec![two.clone(), one.clone()]).unwrap()), [3, 1, 2]);
+    let both = vec![two.clone(), one.clone()];
+    assert_eq!(values(&scratch.store.publish("c", &both).unwrap()), [3, 1, 2]);
+    assert_eq!(values(&scratch.store.publish("c", both).unwrap()), [3, 1, 2]);
     let reader = RecordBatchIterator::new([Ok(one.clone()), Ok(two.clone())], one.schema());
     assert_eq!(values(&scratch.store.publish("d", reader).unwrap()), [1, 2, 3]);
     let frame = scratch.store.open("d").unwrap();
     assert_eq!(values(&scratch.store.publish("e", frame.reader()).unwrap()), [1, 2, 3]);
-    assert!(scratch.store.publish("f", &Vec::<RecordBatch>::new()).unwrap_err().is_invalid());
+    assert!(scratch.store.publish("f", Vec::<RecordBatch>::new()).unwrap_err().is_invalid());
     let mut writer = scratch.store.writer("g", one.schema()).unwrap();
     for _ in 0..3 {
         writer.write(&two).unwrap();
