@@ -1,13 +1,17 @@
 //! `coframe sql`: a query over the frames of the store.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+mod query;
+mod tables;
+
+use std::{fs, io, path::PathBuf, time::Instant};
 
 use coframe::{
-    Frame, Store, TableReader,
+    TableReader,
     arrow::array::{RecordBatch, RecordBatchReader},
 };
-use polars::{prelude::*, sql::SQLContext};
+use polars::prelude::DataFrame;
 
+use self::query::Query;
 use super::publish::Published;
 use crate::{
     context::Context,
@@ -30,7 +34,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Sql {
     /// The query
-    query: String,
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    query: Option<String>,
+
+    /// Read the query from a file; `-` for standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    file: Option<PathBuf>,
 
     /// Print CSV
     #[arg(long, group = "result", conflicts_with = "json")]
@@ -60,9 +69,10 @@ pub(crate) struct Sql {
 impl Sql {
     pub(crate) fn run(self, context: &Context) -> Result {
         let begun = Instant::now();
-        only_asks(&self.query)?;
+        let query = self.query()?;
+        only_asks(&query)?;
         let store = context.store()?;
-        let df = Tables::of(&store, &self.query)?.run(&self.query)?;
+        let df = tables::run(&store, &Query::parse(&query)?)?;
         if let Some(name) = &self.publish {
             let frame = store.publish(name.as_str(), &df)?;
             return Published::new(&frame, begun).print(context);
@@ -81,6 +91,18 @@ impl Sql {
             _ if context.json => sink::rows_json(reader, output::stdout()),
             _ => self.table(&df),
         }
+    }
+
+    fn query(&self) -> Result<String> {
+        let path = match (&self.query, &self.file) {
+            (Some(query), _) => return Ok(query.clone()),
+            (None, Some(path)) => path,
+            (None, None) => return Ok(String::new()),
+        };
+        let read = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+        read.map_err(|error| {
+            Failure::failed(format_args!("could not read the query from `{}`: {error}", path.display()))
+        })
     }
 
     fn table(&self, df: &DataFrame) -> Result {
@@ -125,68 +147,4 @@ fn wrote(path: &std::path::Path, rows: usize, bytes: u64, context: &Context) -> 
         return output::print_json(&written);
     }
     output::print(&format!("{path}: {}, {}", output::plural(rows, "row"), output::size(bytes)))
-}
-
-/// The frames that a query may mean, as tables.
-struct Tables {
-    context: SQLContext,
-    /// Why a frame is no table: an error only for queries that use it.
-    refused: BTreeMap<String, Failure>,
-    names: Vec<String>,
-}
-
-impl Tables {
-    /// Registers every frame whose name occurs in the text; one too many costs microseconds.
-    fn of(store: &Store, query: &str) -> Result<Self> {
-        let names: Vec<String> = store.names()?.iter().map(ToString::to_string).collect();
-        let mut tables = Self { context: SQLContext::new(), refused: BTreeMap::new(), names };
-        let lower = query.to_lowercase();
-        let all = lower.contains("show") && lower.contains("tables");
-        for name in tables.names.clone() {
-            if !all && !lower.contains(&name.to_lowercase()) {
-                continue;
-            }
-            tables.register(&name, store.open(&name).map_err(Failure::from));
-            for version in versions(query, &name) {
-                let frame = store.open_version(&name, version).map_err(Failure::from);
-                tables.register(&format!("{name}@{version}"), frame);
-            }
-        }
-        Ok(tables)
-    }
-
-    fn register(&mut self, table: &str, frame: Result<Frame>) {
-        match frame.and_then(|frame| Ok(frame.to_polars()?)) {
-            Ok(df) => self.context.register(table, df.lazy()),
-            Err(failure) => drop(self.refused.insert(table.to_owned(), failure)),
-        }
-    }
-
-    fn run(mut self, query: &str) -> Result<DataFrame> {
-        let result = self.context.execute(query).and_then(LazyFrame::collect);
-        result.map_err(|error| self.explain(&error))
-    }
-
-    fn explain(mut self, error: &PolarsError) -> Failure {
-        let message = error.to_string();
-        let unknown = message.split_once("relation '").and_then(|(_, rest)| rest.split_once("' was not found"));
-        let Some((table, _)) = unknown else {
-            return Failure::failed(format_args!("the query failed: {message}"));
-        };
-        if let Some(failure) = self.refused.remove(table) {
-            return failure;
-        }
-        let some: Vec<&str> = self.names.iter().take(8).map(String::as_str).collect();
-        let more = if self.names.len() > some.len() { " and others" } else { "" };
-        let listed = if some.is_empty() { "nothing".to_owned() } else { some.join(", ") };
-        Failure::missing(format_args!("there is no frame `{table}` for the query; the store has {listed}{more}"))
-    }
-}
-
-/// The versions of a name that a query mentions as `name@version`.
-fn versions(query: &str, name: &str) -> Vec<u64> {
-    let mention = format!("{name}@");
-    let mentions = query.match_indices(&mention).map(|(start, found)| &query[start + found.len()..]);
-    let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
-    mentions.filter_map(|rest| digits(rest).parse().ok()).collect()
 }

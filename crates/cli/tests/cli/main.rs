@@ -5,6 +5,7 @@ mod common;
 mod failures;
 mod formats;
 mod reading;
+mod sql;
 mod terminal;
 mod types;
 mod values;
