@@ -12,7 +12,7 @@ use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
-    file::properties::WriterProperties,
+    file::{metadata::KeyValue, properties::WriterProperties},
 };
 
 use super::{check, has_columns, parts};
@@ -37,9 +37,16 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
         Codec::None => Compression::UNCOMPRESSED,
     };
     let properties = WriterProperties::builder().set_compression(compression);
+    let given = batches.schema();
+    let fields: Vec<FieldRef> = given.fields().iter().map(writable).collect();
+    // Arrow's readers find it in Arrow's schema; others, such as those of GeoParquet, among the entries of the file.
+    let metadata = given.metadata().clone();
+    let mut entries: Vec<KeyValue> =
+        metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    let properties = properties.set_key_value_metadata(Some(entries));
     let properties = properties.set_max_row_group_row_count(Some(GROUP_ROWS)).build();
-    let fields: Vec<FieldRef> = batches.schema().fields().iter().map(writable).collect();
-    let schema = Arc::new(Schema::new(fields));
+    let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     has_columns(&schema, "Parquet")?;
     check(&schema, "Parquet", |row| {
         let trial = ArrowWriter::try_new(std::io::sink(), row.schema(), None);

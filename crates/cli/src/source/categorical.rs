@@ -67,7 +67,8 @@ impl Categorical {
         let field =
             |(field, pooled): (&Arc<Field>, &bool)| if *pooled { Arc::new(categories(field)) } else { field.clone() };
         let fields: Vec<_> = schema.fields().iter().zip(&pooled).map(field).collect();
-        Ok(Self { schema: Arc::new(Schema::new(fields)), pooled, pool: Pool::default() })
+        let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+        Ok(Self { schema: Arc::new(schema), pooled, pool: Pool::default() })
     }
 
     pub(crate) fn apply(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {

@@ -11,6 +11,7 @@ mod int96;
 mod ipc;
 mod json;
 mod lines;
+mod metadata;
 mod options;
 mod parquet;
 mod quotes;
@@ -75,7 +76,7 @@ impl Source {
             parts.push((input, format));
         }
         options.check(&parts.iter().map(|(_, format)| *format).collect::<Vec<_>>())?;
-        let all = schemas.finish(&options.text)?;
+        let all = schemas.finish(&options.text, &mut notes)?;
         let chosen = choose(&all, &options)?;
         let schema = all.project(&chosen).map_err(Failure::failed)?.into();
         Ok(Self { parts, schema, all, chosen, options, notes })

@@ -7,7 +7,7 @@ use coframe::arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 
-use super::{Format, int96, options::TextOptions};
+use super::{Format, int96, metadata::Common, options::TextOptions};
 use crate::failure::{Failure, Result};
 
 /// Schemas of files, while they are compared.
@@ -19,15 +19,17 @@ pub(super) struct Merge {
     is_csv: bool,
     /// A file that says its types itself.
     typed: Option<String>,
+    metadata: Common,
 }
 
 impl Merge {
     pub(super) fn new() -> Self {
-        Self { fields: None, inferred: false, is_csv: true, typed: None }
+        Self { fields: None, inferred: false, is_csv: true, typed: None, metadata: Common::default() }
     }
 
     /// Adds a file. Types inferred from text are widened to hold both; others must be the same.
     pub(super) fn add(&mut self, label: &str, schema: Schema, format: Format) -> Result {
+        self.metadata.add(schema.metadata());
         let inferred = format.is_text();
         self.inferred |= inferred;
         self.is_csv &= format == Format::Csv;
@@ -88,8 +90,8 @@ impl Merge {
         Ok(())
     }
 
-    /// The schema for all, with some columns made text.
-    pub(super) fn finish(self, options: &TextOptions) -> Result<SchemaRef> {
+    /// The schema for all, with some columns made text. A note is added for metadata that they do not share.
+    pub(super) fn finish(self, options: &TextOptions, notes: &mut Vec<String>) -> Result<SchemaRef> {
         if let (Some(typed), Some((option, column))) = (&self.typed, options.named().next()) {
             let next = "it is for CSV and NDJSON alone; cast the column with `coframe sql` once it is published";
             return Err(Failure::usage(format_args!("{option} `{column}`: {typed} records its types itself; {next}")));
@@ -123,7 +125,9 @@ impl Merge {
         for field in fields.iter_mut().filter(|field| self.inferred && field.data_type().is_null()) {
             field.set_data_type(DataType::Utf8);
         }
-        Ok(Arc::new(Schema::new(fields)))
+        let (metadata, note) = self.metadata.finish();
+        notes.extend(note);
+        Ok(Arc::new(Schema::new_with_metadata(fields, metadata)))
     }
 }
 

@@ -4,6 +4,7 @@ mod commands;
 mod common;
 mod failures;
 mod formats;
+mod metadata;
 mod reading;
 mod sql;
 mod terminal;

@@ -1,0 +1,88 @@
+//! Metadata of schemas on its way through the command.
+
+use std::{collections::HashMap, fs::File, sync::Arc};
+
+use coframe::arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema},
+    ipc::writer::{FileWriter, StreamWriter},
+};
+use parquet::{
+    arrow::ArrowWriter,
+    file::reader::{FileReader, SerializedFileReader},
+};
+
+use crate::common::{Scratch, scratch};
+
+const PANDAS: &str = r#"{"index_columns":["key"],"columns":[{"name":"key"},{"name":"n"}]}"#;
+const GEO: &str = r#"{"version":"1.1.0","primary_column":"n"}"#;
+
+fn metadata(entries: &[(&str, &str)]) -> HashMap<String, String> {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn batch(metadata: HashMap<String, String>) -> RecordBatch {
+    let fields = vec![Field::new("key", DataType::Utf8, true), Field::new("n", DataType::Int64, true)];
+    let columns: [ArrayRef; 2] = [Arc::new(StringArray::from(vec!["a", "b"])), Arc::new(Int64Array::from(vec![1, 2]))];
+    RecordBatch::try_new(Arc::new(Schema::new_with_metadata(fields, metadata)), columns.to_vec()).unwrap()
+}
+
+fn parquet(scratch: &Scratch, name: &str, entries: &[(&str, &str)]) -> String {
+    let (path, batch) = (scratch.path(name), batch(metadata(entries)));
+    let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn found(scratch: &Scratch, name: &str) -> HashMap<String, String> {
+    scratch.store().open(name).unwrap().schema().metadata().clone()
+}
+
+#[test]
+fn metadata_of_a_schema_survives_publish_cp_and_export() {
+    let scratch = scratch();
+    let expected = metadata(&[("pandas", PANDAS), ("geo", GEO)]);
+    let batch = batch(expected.clone());
+    let [file, stream] = ["f.arrow", "s.arrows"].map(|name| scratch.path(name));
+    let mut writer = FileWriter::try_new(File::create(&file).unwrap(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let mut writer = StreamWriter::try_new(File::create(&stream).unwrap(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let parquet = parquet(&scratch, "p.parquet", &[("pandas", PANDAS), ("geo", GEO)]);
+    for path in [file.to_str().unwrap(), stream.to_str().unwrap(), &parquet] {
+        for more in [&[][..], &["--columns", "n"], &["--categorical", "key"], &["--layout", "classic"]] {
+            scratch.ok(&[&["publish", path, "--name", "t"][..], more].concat());
+            assert_eq!(found(&scratch, "t"), expected, "{path} {more:?}");
+        }
+        scratch.ok(&["cp", "t", "copy"]);
+        assert_eq!(found(&scratch, "copy"), expected, "{path}");
+        for out in ["out.parquet", "out.arrow"] {
+            let out = scratch.path(out);
+            let out = out.to_str().unwrap();
+            scratch.ok(&["export", "copy", out, "--force"]);
+            scratch.ok(&["publish", out, "--name", "back"]);
+            assert_eq!(found(&scratch, "back"), expected, "{path} {out}");
+        }
+    }
+    // For readers that do not know Arrow's schema.
+    let reader = SerializedFileReader::new(File::open(scratch.path("out.parquet")).unwrap()).unwrap();
+    let entries = reader.metadata().file_metadata().key_value_metadata().unwrap();
+    assert!(entries.iter().any(|entry| entry.key == "geo" && entry.value.as_deref() == Some(GEO)), "{entries:?}");
+}
+
+#[test]
+fn files_that_differ_in_metadata_keep_what_they_share_and_a_note_names_the_rest() {
+    let scratch = scratch();
+    let first = parquet(&scratch, "1.parquet", &[("pandas", PANDAS), ("geo", "{\"bbox\":[1]}")]);
+    let second = parquet(&scratch, "2.parquet", &[("pandas", PANDAS), ("geo", "{\"bbox\":[2]}")]);
+    let ran = scratch.run(&["publish", &first, &second, "--name", "t"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("metadata `geo`"), "{}", ran.err);
+    assert_eq!(found(&scratch, "t"), metadata(&[("pandas", PANDAS)]));
+    let ran = scratch.run(&["publish", &first, &first, "--name", "t"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(found(&scratch, "t").len(), 2);
+}
