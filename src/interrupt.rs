@@ -30,8 +30,8 @@ thread_local! {
 /// behind a writer that was stopped, a dict's `insert` would wait for ever.
 ///
 /// These ask: waits for the store's lock, for other writers of a dict, for the lock of a cell or a claim on it, at a
-/// barrier (which breaks, as when time is over), for a permit, and [`Store::wait`](crate::Store::wait). An event's wait
-/// has no error to end with: wait for it with a time limit. Waits for a pool's results do not ask either.
+/// barrier (which breaks, as when time is over), for a permit, for a pool's workers and results, and
+/// [`Store::wait`](crate::Store::wait). An event's wait has no error to end with: wait for it with a time limit.
 ///
 /// Calls inside each other are all asked. What `stop` does may use this crate; waits in there do not ask.
 ///

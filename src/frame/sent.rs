@@ -26,7 +26,7 @@ pub(crate) enum Sent {
     /// A frame that whoever reads it will own, and the mark to set once it has left.
     Given(super::Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
     /// Whatever else must live as long.
-    Other(Box<dyn Any + Send>),
+    Other(Box<dyn Any + Send + Sync>),
 }
 
 #[cfg(feature = "pool")]

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::error::{Error, Result};
@@ -72,6 +72,8 @@ impl Board {
         }
         let map = MmapOptions::new().len(WORDS + TRAY).map_raw(&file);
         let map = map.map_err(|e| Error::os("map", "memfd:coframe-board", e))?;
+        // A child that either side forks is no side of this memory.
+        map.advise(Advice::DontFork).map_err(|e| Error::os("keep a forked child out of", "memfd:coframe-board", e))?;
         let base = NonNull::new(map.as_mut_ptr())
             .ok_or_else(|| Error::invalid("the memory that a worker was given", "it was mapped at address 0"))?;
         Ok(Self { _map: map, base, tray: Mutex::new(()) })

@@ -47,6 +47,7 @@ pub struct Builder {
     initializer: Option<Result<Initializer, Arc<Error>>>,
     max_tasks_per_worker: Option<u64>,
     task_timeout: Option<Duration>,
+    initializer_timeout: Option<Duration>,
     chunk_size: Option<usize>,
     memory_limit: Option<u64>,
     environment: Vec<(OsString, OsString)>,
@@ -63,6 +64,7 @@ impl Builder {
             initializer: None,
             max_tasks_per_worker: None,
             task_timeout: None,
+            initializer_timeout: None,
             chunk_size: None,
             memory_limit: None,
             environment: Vec::new(),
@@ -96,6 +98,13 @@ impl Builder {
             encode(argument, &mut bytes).map_err(|detail| Error::invalid("the argument of an initializer", detail));
         let made = encoded.and_then(|()| Ok((Function::of(f)?, bytes)));
         self.initializer = Some(made.map_err(Arc::new));
+        self
+    }
+
+    /// How long the [`initializer`](Self::initializer) may run in a worker. Then [`build`](Self::build) fails, or, later,
+    /// the worker is killed and replaced, up to ten times in a row. Default: no limit.
+    pub fn initializer_timeout(mut self, limit: Duration) -> Self {
+        self.initializer_timeout = Some(limit);
         self
     }
 
@@ -196,12 +205,12 @@ impl Builder {
         self
     }
 
-    /// Starts the workers. Blocks until all have run their initializer: some milliseconds.
+    /// Starts the workers. Blocks until all have run their initializer: some milliseconds without one.
     ///
     /// # Errors
     ///
     /// When a worker cannot start, with what it lacks (most often the call of [`init`](super::init)); inside a
-    /// worker, always; when the store cannot be opened.
+    /// worker, always; when the store cannot be opened; when [`interruptible`](crate::interruptible) ends the wait.
     pub fn build(self) -> Result<Pool> {
         if worker::parent().is_some() {
             return Err(Error::invalid(
@@ -234,6 +243,7 @@ impl Builder {
         let rules = Rules {
             workers,
             task_timeout: self.task_timeout,
+            initializer_timeout: self.initializer_timeout,
             chunk_size: self.chunk_size,
             max_tasks_per_worker: self.max_tasks_per_worker,
         };

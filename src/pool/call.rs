@@ -4,18 +4,21 @@ use std::{
     collections::VecDeque,
     fmt::Debug,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    task::Waker,
     time::{Duration, Instant},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    common::Common,
     function::{Function, describe, encode},
     published::{Owner, Owners},
 };
 use crate::{
     error::{Error, Kind, Result, TaskFailure},
     frame::{Sent, collect_sent},
+    interrupt,
     segment::Mapping,
 };
 
@@ -35,9 +38,22 @@ pub(super) struct Queued {
 }
 
 /// Keeps a frame from being swept.
-enum Held {
+pub(super) enum Held {
     Sent(Sent),
     Mapped(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Arc<Mapping>),
+}
+
+/// Encodes an argument; returns it with the frames in it, kept openable.
+pub(super) fn encode_held<A: Serialize>(argument: &A) -> Result<(Vec<u8>, Vec<Held>), String> {
+    let mut bytes = Vec::new();
+    let (encoded, sent) = collect_sent(|| encode(argument, &mut bytes));
+    encoded?;
+    // A frame that is sent is open here. What a handle names may not be: if it is gone already, the task says so.
+    let hold = |sent| match sent {
+        Sent::Handle(handle) => handle.hold().ok().flatten().map(Held::Mapped),
+        sent => Some(Held::Sent(sent)),
+    };
+    Ok((bytes, sent.into_iter().filter_map(hold).collect()))
 }
 
 impl Queued {
@@ -71,6 +87,8 @@ pub(super) struct Value {
 /// One call. Callers and the supervisor share it.
 pub(super) struct Call {
     pub(super) function: Function,
+    /// What all tasks get beside their own arguments.
+    pub(super) common: Option<Common>,
     describe: fn(&[u8]) -> Option<String>,
     /// Whether the call is in the pool's queue. Changed under the lock of the orders alone.
     pub(super) in_queue: AtomicBool,
@@ -88,12 +106,15 @@ struct State {
     mean: Option<u64>,
     /// Why nothing will come any more: the pool's workers are gone.
     ended: Option<String>,
+    /// Who awaits the call's one task.
+    waker: Option<Waker>,
 }
 
 impl Call {
-    pub(super) fn new<A: DeserializeOwned + Debug>(function: Function) -> Arc<Self> {
+    pub(super) fn new<A: DeserializeOwned + Debug>(function: Function, common: Option<Common>) -> Arc<Self> {
         Arc::new(Self {
             function,
+            common,
             describe: describe::<A>,
             in_queue: AtomicBool::new(false),
             state: Mutex::default(),
@@ -108,15 +129,9 @@ impl Call {
 
     /// Encodes an item as a task.
     pub(super) fn encode<A: Serialize>(index: usize, argument: &A, retries: u32) -> Result<Queued, TaskFailure> {
-        let mut bytes = Vec::new();
-        let (encoded, sent) = collect_sent(|| encode(argument, &mut bytes));
-        encoded.map_err(|detail| TaskFailure::NotSent { what: "argument", detail })?;
-        // A frame that is sent is open here. What a handle names may not be: if it is gone already, the task says so.
-        let hold = |sent| match sent {
-            Sent::Handle(handle) => handle.hold().ok().flatten().map(Held::Mapped),
-            sent => Some(Held::Sent(sent)),
-        };
-        Ok(Queued { index, argument: bytes, held: sent.into_iter().filter_map(hold).collect(), retries, deaths: 0 })
+        let encoded = encode_held(argument);
+        let (argument, held) = encoded.map_err(|detail| TaskFailure::NotSent { what: "argument", detail })?;
+        Ok(Queued { index, argument, held, retries, deaths: 0 })
     }
 
     /// Adds tasks at the end.
@@ -177,10 +192,24 @@ impl Call {
                 state.finished.push_back(finished);
             }
         }
+        let waker = state.waker.take();
         drop(state);
         // Outside the lock: what nobody takes is removed from the store.
         drop(unwanted);
+        self.notify(waker);
+    }
+
+    /// Wakes all who wait. Not under the lock: a waker is the code of an executor.
+    fn notify(&self, waker: Option<Waker>) {
         self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether its caller wants no more results.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state().abandoned
     }
 
     /// Forgets the tasks that wait, and the results of those that run.
@@ -202,31 +231,52 @@ impl Call {
             let result = Err(TaskFailure::Cancelled(why.to_owned()));
             state.finished.push_back(Finished { index, result, argument });
         }
+        let waker = state.waker.take();
         drop(state);
-        self.changed.notify_all();
+        self.notify(waker);
     }
 
     /// Waits for the ends of tasks and takes them all. Empty when the time is over, or the pool ended.
-    pub(super) fn wait(&self, into: &mut VecDeque<Finished>, limit: Option<Duration>) {
+    ///
+    /// # Errors
+    ///
+    /// When the caller of [`interruptible`](crate::interruptible) ends the wait: nothing was taken.
+    pub(super) fn wait(&self, into: &mut VecDeque<Finished>, limit: Option<Duration>) -> Result<()> {
         let start = Instant::now();
         let mut state = self.state();
         loop {
             if !state.finished.is_empty() {
                 std::mem::swap(&mut state.finished, into);
-                return;
-            }
-            if state.ended.is_some() {
-                return;
+                return Ok(());
             }
             let rest = limit.map(|limit| limit.saturating_sub(start.elapsed()));
-            if rest.is_some_and(|rest| rest.is_zero()) {
-                return;
+            if state.ended.is_some() || rest.is_some_and(|rest| rest.is_zero()) {
+                return Ok(());
             }
-            state = match rest {
+            state = match interrupt::slice(rest) {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(rest) => self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
             };
+            if interrupt::is_possible() && state.finished.is_empty() {
+                // The caller's code runs without the lock, which the supervisor needs.
+                drop(state);
+                interrupt::check(|| "a result of a pool".to_owned())?;
+                state = self.state();
+            }
         }
+    }
+
+    /// Takes the ends of tasks. False when there are none yet: then the waker is called once there are, or the pool ended.
+    pub(super) fn poll(&self, into: &mut VecDeque<Finished>, waker: &Waker) -> bool {
+        let mut state = self.state();
+        if state.finished.is_empty() && state.ended.is_none() {
+            let replaced = state.waker.replace(waker.clone());
+            drop(state);
+            drop(replaced);
+            return false;
+        }
+        std::mem::swap(&mut state.finished, into);
+        true
     }
 
     /// Why nothing will come any more.

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::wire::LIMIT;
+use super::{common, wire::LIMIT};
 use crate::{
     error::{Error, Result},
     frame::{Sent, collect_sent, take_opening_error},
@@ -69,6 +69,25 @@ impl Function {
 
     pub(super) fn of_two<A: DeserializeOwned, B: DeserializeOwned, R: Serialize>(f: fn(A, B) -> R) -> Result<Self> {
         Self::at(run_two::<A, B, R>, address!(f))
+    }
+
+    pub(super) fn of_common<S, A, R>(f: fn(&S, A) -> R) -> Result<Self>
+    where
+        S: DeserializeOwned + 'static,
+        A: DeserializeOwned,
+        R: Serialize,
+    {
+        Self::at(run_common::<S, A, R>, address!(f))
+    }
+
+    pub(super) fn of_common_fallible<S, A, R, E>(f: fn(&S, A) -> Result<R, E>) -> Result<Self>
+    where
+        S: DeserializeOwned + 'static,
+        A: DeserializeOwned,
+        R: Serialize,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Self::at(run_common_fallible::<S, A, R, E>, address!(f))
     }
 
     fn at(run: Run, target: usize) -> Result<Self> {
@@ -134,6 +153,44 @@ where
         Ok((a, b)) => finish(&f(a, b), result),
         Err(outcome) => outcome,
     }
+}
+
+fn run_common<S, A, R>(target: usize, argument: &[u8], result: &mut Vec<u8>) -> Outcome
+where
+    S: DeserializeOwned + 'static,
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: `Function::of_common` is the only one that pairs this code with a target, and there it has this type.
+    let f = unsafe { pointer::<fn(&S, A) -> R>(target) };
+    match decode_common::<S, A>(argument) {
+        Ok((common, argument)) => finish(&f(&common, argument), result),
+        Err(outcome) => outcome,
+    }
+}
+
+fn run_common_fallible<S, A, R, E>(target: usize, argument: &[u8], result: &mut Vec<u8>) -> Outcome
+where
+    S: DeserializeOwned + 'static,
+    A: DeserializeOwned,
+    R: Serialize,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
+    // SAFETY: `Function::of_common_fallible` is the only one that pairs this code with a target, and there it has this
+    // type.
+    let f = unsafe { pointer::<fn(&S, A) -> Result<R, E>>(target) };
+    match decode_common::<S, A>(argument).map(|(common, argument)| f(&common, argument)) {
+        Ok(Ok(value)) => finish(&value, result),
+        Ok(Err(error)) => Outcome::Failed(chain(&*error.into())),
+        Err(outcome) => outcome,
+    }
+}
+
+fn decode_common<S: DeserializeOwned + 'static, A: DeserializeOwned>(
+    argument: &[u8],
+) -> Result<(std::rc::Rc<S>, A), Outcome> {
+    let common = common::current().map_err(|detail| Outcome::NotSent { what: "argument", detail })?;
+    Ok((common, decode(argument)?))
 }
 
 fn decode<A: DeserializeOwned>(argument: &[u8]) -> Result<A, Outcome> {

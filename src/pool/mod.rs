@@ -45,6 +45,10 @@
 //! No task runs twice unless [`retries`](Builder::retries) allows it, and what a worker had finished before it died
 //! is kept.
 //!
+//! Waits for results, and those of [`Builder::build`] and [`Pool::join`], end when
+//! [`interruptible`](crate::interruptible) wants them to. In a forked child each call fails: the pool belongs to the
+//! process that built it.
+//!
 //! When the process of the pool dies, its workers end within a second, and remove its session. Ctrl-C reaches the
 //! whole process group; workers leave it to the pool's process.
 //!
@@ -56,6 +60,7 @@
 mod board;
 mod builder;
 mod call;
+mod common;
 mod function;
 mod lines;
 mod process;
@@ -67,6 +72,7 @@ mod setup;
 mod shared;
 mod stream;
 mod supervisor;
+mod task;
 mod watch;
 mod wire;
 mod worker;
@@ -75,9 +81,11 @@ use std::{error::Error as StdError, fmt, fmt::Debug, sync::Arc, thread::JoinHand
 
 pub use builder::Builder;
 pub use published::Published;
-pub use stream::{Imap, OnFailure, Progress, Task, Unordered};
+pub use stream::{Imap, OnFailure, Progress, Unordered};
+pub use task::Task;
 pub use worker::init;
 
+use common::Common;
 use function::Function;
 use rustix::process::{Pid, getpid};
 use serde::{Serialize, de::DeserializeOwned};
@@ -136,8 +144,15 @@ impl Pool {
     where
         I: IntoIterator<Item: Argument>,
     {
+        self.stream_with(function, None, items)
+    }
+
+    fn stream_with<I>(&self, function: Function, common: Option<Common>, items: I) -> Result<Stream<'_, I::IntoIter>>
+    where
+        I: IntoIterator<Item: Argument>,
+    {
         let limit = self.terms.in_flight.unwrap_or(4096.max(64 * self.workers));
-        Stream::new(&self.shared, function, items.into_iter(), limit, self.terms.clone())
+        Stream::new(&self.shared, (function, common), items.into_iter(), limit, self.terms.clone())
     }
 
     /// Calls a function with each item; results in the order of items. Blocks until all are there.
@@ -179,6 +194,57 @@ impl Pool {
         R: Output,
     {
         self.stream(Function::of_two(f)?, items)?.collect()
+    }
+
+    /// As [`map`](Self::map), for a function that also gets a value which all its tasks share: a frame, a model, a
+    /// configuration.
+    ///
+    /// The value is encoded once, sent to each worker once, and decoded (a frame: opened) once in each, where
+    /// [`map`](Self::map) would do all of it for each item. A worker drops it after the call.
+    ///
+    /// ```no_run
+    /// use coframe::{Frame, Pool, polars::prelude::*};
+    ///
+    /// fn above(prices: &Frame, limit: f64) -> PolarsResult<usize> {
+    ///     let prices = prices.to_polars()?;
+    ///     Ok(prices.column("x")?.f64()?.gt(limit).sum().unwrap_or(0) as usize)
+    /// }
+    ///
+    /// fn main() -> coframe::Result<()> {
+    ///     coframe::pool::init();
+    ///     let pool = Pool::builder().build()?;
+    ///     let prices = pool.session().publish("prices", &df!("x" => [1.0, 2.5]).unwrap())?;
+    ///     assert_eq!(pool.try_map_with(above, &prices, [0.0, 2.0])?, [2, 1]);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map`](Self::map), and [`is_invalid`](crate::Error::is_invalid) when the value cannot be serialised.
+    pub fn map_with<S, A, R>(&self, f: fn(&S, A) -> R, shared: &S, items: impl IntoIterator<Item = A>) -> Result<Vec<R>>
+    where
+        S: Serialize + DeserializeOwned + 'static,
+        A: Argument,
+        R: Output,
+    {
+        self.stream_with(Function::of_common(f)?, Some(Common::new(shared)?), items)?.collect()
+    }
+
+    /// As [`map_with`](Self::map_with), for a function that may fail.
+    pub fn try_map_with<S, A, R, E>(
+        &self,
+        f: fn(&S, A) -> Result<R, E>,
+        shared: &S,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<R>>
+    where
+        S: Serialize + DeserializeOwned + 'static,
+        A: Argument,
+        R: Output,
+        E: Failure,
+    {
+        self.stream_with(Function::of_common_fallible(f)?, Some(Common::new(shared)?), items)?.collect()
     }
 
     /// Cuts a frame into `n` row ranges and calls a function with each; results in the order of rows.
@@ -283,15 +349,30 @@ impl Pool {
     }
 
     /// Closes the pool and blocks until all tasks are done and the workers have ended.
-    pub fn join(mut self) {
+    ///
+    /// # Errors
+    ///
+    /// [`is_interrupted`](crate::Error::is_interrupted) when [`interruptible`](crate::interruptible) ends the wait: the workers
+    /// are killed then, as by [`terminate`](Self::terminate). [`is_invalid`](crate::Error::is_invalid) in a forked child, which
+    /// has none of the pool's threads.
+    pub fn join(mut self) -> Result<()> {
+        self.shared.check_process("`join` of a pool")?;
         self.shared.close();
+        self.shared.wait_until_over()?;
         self.join_thread();
+        Ok(())
     }
 
-    /// Kills the workers. Tasks that are not finished are errors for whoever waits for them.
-    pub fn terminate(mut self) {
+    /// Kills the workers. Tasks that are not finished are errors for their callers.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](crate::Error::is_invalid) in a forked child: the workers are its parent's.
+    pub fn terminate(mut self) -> Result<()> {
+        self.shared.check_process("`terminate` of a pool")?;
         self.shared.terminate();
         self.join_thread();
+        Ok(())
     }
 
     fn join_thread(&mut self) {

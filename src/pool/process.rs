@@ -6,16 +6,18 @@ use std::{
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{net::UnixStream, process::ExitStatusExt},
+        unix::net::UnixStream,
     },
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
 
 use super::{
@@ -46,7 +48,7 @@ pub(super) enum Phase {
     /// It has not said hello yet.
     Started(Instant),
     /// It runs its initializer.
-    Preparing,
+    Preparing(Instant),
     Ready,
     /// It gets no more tasks, and is to end by itself soon after this.
     Leaving(Instant),
@@ -67,7 +69,9 @@ pub(super) enum Event {
 
 /// A worker process.
 pub(super) struct Process {
-    child: Child,
+    pid: u32,
+    /// Kills and waits go through it: an id may be given to another process once somebody else has waited for this one,
+    /// as the kernel does where SIGCHLD is ignored.
     pidfd: OwnedFd,
     socket: UnixStream,
     out: Unsent,
@@ -77,6 +81,8 @@ pub(super) struct Process {
     pub(super) outputs: [Lines; 2],
     pub(super) phase: Phase,
     setup: Setup,
+    /// Common arguments that it has, by their ids, with their calls.
+    commons: Vec<(u64, Weak<Call>)>,
     /// Tasks that it has, in order; the first has the number `done`.
     pub(super) running: VecDeque<Running>,
     done: u64,
@@ -109,30 +115,26 @@ impl Process {
         command.arg(marker).envs(start.environment.iter().cloned());
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|e| os("start a worker from", e))?;
+        let pidfd = open_child(&mut child)?;
         // From here on the child must not be left behind.
-        let reap = |child: &mut Child| {
-            let _ = child.kill();
-            let _ = child.wait();
+        let reap = || {
+            kill(&pidfd);
+            wait(&pidfd);
         };
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            reap(&mut child);
+            reap();
             return Err(Error::invalid("a worker", "it has no outputs"));
         };
         let connect = || -> std::io::Result<_> {
             send_descriptor(&socket, &descriptor)?;
             socket.set_nonblocking(true)?;
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
-            let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
             let in_test = start.test.is_some();
-            Ok((
-                pidfd,
-                Lines::new(stdout.into(), Output::Stdout, in_test)?,
-                Lines::new(stderr.into(), Output::Stderr, in_test)?,
-            ))
+            let stdout = Lines::new(stdout.into(), Output::Stdout, in_test)?;
+            Ok((stdout, Lines::new(stderr.into(), Output::Stderr, in_test)?))
         };
         match connect() {
-            Ok((pidfd, stdout, stderr)) => Ok(Self {
-                child,
+            Ok((stdout, stderr)) => Ok(Self {
+                pid: child.id(),
                 pidfd,
                 socket,
                 out: Unsent::default(),
@@ -141,6 +143,7 @@ impl Process {
                 outputs: [stdout, stderr],
                 phase: Phase::Started(Instant::now()),
                 setup: Setup { worker: number, ..start.setup.clone() },
+                commons: Vec::new(),
                 running: VecDeque::new(),
                 done: 0,
                 given: 0,
@@ -149,14 +152,14 @@ impl Process {
                 killed: None,
             }),
             Err(e) => {
-                reap(&mut child);
+                reap();
                 Err(os("connect to a worker of", e))
             }
         }
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Its number in the life of its pool.
@@ -181,9 +184,19 @@ impl Process {
 
     /// Gives it a chunk of tasks of one call.
     pub(super) fn give(&mut self, call: &Arc<Call>, tasks: &mut Vec<Queued>) {
+        if let Some(common) = &call.common
+            && !self.commons.iter().any(|(id, _)| *id == common.id)
+        {
+            self.commons.push((common.id, Arc::downgrade(call)));
+            self.out.put(Message::Common, |out| {
+                out.extend_from_slice(&common.id.to_le_bytes());
+                put_bytes(out, &common.bytes);
+            });
+        }
         self.out.put(Message::Work, |out| {
             out.extend_from_slice(&call.function.run.to_le_bytes());
             out.extend_from_slice(&call.function.target.to_le_bytes());
+            out.extend_from_slice(&call.common.as_ref().map_or(0, |common| common.id).to_le_bytes());
             out.extend_from_slice(&u32::try_from(tasks.len()).unwrap_or(0).to_le_bytes());
             for task in tasks.iter() {
                 put_bytes(out, &task.argument);
@@ -192,6 +205,18 @@ impl Process {
         self.given += u64::try_from(tasks.len()).unwrap_or(0);
         self.running.extend(tasks.drain(..).map(|task| Running { call: call.clone(), task }));
         self.send();
+    }
+
+    /// Has the worker drop the common arguments of calls that are over.
+    pub(super) fn forget_commons(&mut self) {
+        let is_over = |call: &Weak<Call>| call.upgrade().is_none_or(|call| call.is_abandoned());
+        let over: Vec<u64> = self.commons.extract_if(.., |(_, call)| is_over(call)).map(|(id, _)| id).collect();
+        for id in &over {
+            self.out.put(Message::Forget, |out| out.extend_from_slice(&id.to_le_bytes()));
+        }
+        if !over.is_empty() {
+            self.send();
+        }
     }
 
     /// The pool holds the frames of all results so far.
@@ -216,7 +241,7 @@ impl Process {
                     // It is ending; one that only closed its socket is of no use any more.
                     self.hung_up = true;
                     if !matches!(self.phase, Phase::Leaving(_)) {
-                        let _ = self.child.kill();
+                        kill(&self.pidfd);
                     }
                     return Ok(());
                 }
@@ -236,7 +261,7 @@ impl Process {
                     }
                     self.outputs.iter_mut().for_each(Lines::discard_so_far);
                     if !matches!(self.phase, Phase::Leaving(_)) {
-                        self.phase = Phase::Preparing;
+                        self.phase = Phase::Preparing(Instant::now());
                     }
                     let setup = &self.setup;
                     self.out.put(Message::Setup, |out| setup.write(out));
@@ -286,13 +311,13 @@ impl Process {
         if self.killed.is_none() && self.board.as_ref().is_some_and(|board| board.condemn(number)) {
             self.killed = Some((failure, number));
             // It may have ended by itself just now, which its pidfd tells.
-            let _ = self.child.kill();
+            kill(&self.pidfd);
         }
     }
 
     /// Ends one that does not do what it should, whatever it runs.
     pub(super) fn kill_stuck(&mut self) {
-        let _ = self.child.kill();
+        kill(&self.pidfd);
     }
 
     /// Asks it to end.
@@ -303,14 +328,14 @@ impl Process {
     }
 
     /// Ends it now.
-    pub(super) fn kill_and_bury(mut self) -> Buried {
-        let _ = self.child.kill();
+    pub(super) fn kill_and_bury(self) -> Buried {
+        kill(&self.pidfd);
         self.bury()
     }
 
     /// After the process has ended: what it had finished, the task that it was running, and those that it never began.
     pub(super) fn bury(mut self) -> Buried {
-        let status = self.child.wait();
+        let how = wait(&self.pidfd);
         let mut finished = Vec::new();
         let _ = self.receive(&mut finished);
         // What came in part is on the board in whole.
@@ -325,10 +350,9 @@ impl Process {
         let for_earlier = killed.as_ref().is_some_and(|(_, number)| *number < self.done);
         let was_running = begun == Some(self.done) && !for_earlier;
         let interrupted = if was_running { self.running.pop_front() } else { None };
-        let how = status.map_or_else(|e| e.to_string(), how);
         let failure = match killed {
             Some((failure, number)) if number == self.done => failure,
-            _ => TaskFailure::Lost { pid: self.child.id(), how: how.clone() },
+            _ => TaskFailure::Lost { pid: self.pid, how: how.clone() },
         };
         let unbegun = std::mem::take(&mut self.running);
         Buried { finished, interrupted, failure, unbegun, phase: self.phase, how }
@@ -337,8 +361,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        kill(&self.pidfd);
+        wait(&self.pidfd);
     }
 }
 
@@ -354,8 +378,40 @@ pub(super) struct Buried {
     pub(super) how: String,
 }
 
-fn how(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
+/// Opens a process that was just started, which is then waited for through the descriptor alone.
+fn open_child(child: &mut Child) -> Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let opened = pid.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    let here = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Where SIGCHLD is ignored, one that has ended already is gone, and its id may be another process's.
+    let ours = opened.and_then(|pidfd| waitid(WaitId::PidFd(pidfd.as_fd()), here).map(|_| pidfd));
+    ours.map_err(|e| {
+        if !matches!(e, Errno::SRCH | Errno::CHILD) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        Error::os("open a worker that was started from", "/proc/self/exe", e)
+    })
+}
+
+fn kill(pidfd: &OwnedFd) {
+    // It may have ended by itself, which the descriptor tells.
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// Waits until a process has ended; says how.
+fn wait(pidfd: &OwnedFd) -> String {
+    while poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
+    let status = loop {
+        match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            status => break status.ok().flatten(),
+        }
+    };
+    let Some(status) = status else {
+        return "ended (how is not known: this program ignores SIGCHLD, or waits for all its children)".to_owned();
+    };
+    match (status.terminating_signal(), status.exit_status()) {
         (Some(signal), _) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("no name");
             let memory = if signal == 9 { ", by somebody or for want of memory" } else { "" };

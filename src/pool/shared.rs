@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    interrupt,
     store::Store,
 };
 
@@ -93,12 +94,24 @@ impl Shared {
         &self.owned
     }
 
+    /// Whether this process built the pool. In a forked child its locks may belong to threads that do not exist there.
+    pub(super) fn is_here(&self) -> bool {
+        getpid() == self.process
+    }
+
+    /// Refuses what needs the pool's thread in a process that was forked after the pool was built.
+    pub(super) fn check_process(&self, what: &str) -> Result<()> {
+        if self.is_here() {
+            return Ok(());
+        }
+        let parent = self.process;
+        let expected = format_args!("process {parent} built it and has its thread; build a pool here, after the fork");
+        Err(Error::invalid(format_args!("{what} of the parent process, in a forked child,"), expected))
+    }
+
     /// Begins to add tasks; `end_adding` must follow.
     pub(super) fn begin_adding(&self) -> Result<()> {
-        if getpid() != self.process {
-            let expected = "its thread is not in this one: build a pool here, after the fork";
-            return Err(Error::invalid("a call of a pool of the parent process", expected));
-        }
+        self.check_process("a call of a pool")?;
         let mut orders = self.orders();
         if let Some(why) = &orders.over {
             return Err(Error::invalid("a call of a pool that has ended", why));
@@ -133,16 +146,26 @@ impl Shared {
 
     /// Ends the running task of an abandoned call.
     pub(super) fn cancel(&self, call: &Arc<Call>) {
+        if !self.is_here() {
+            return;
+        }
+        call.abandon();
         self.orders().cancelled.push(call.clone());
         self.wake();
     }
 
     pub(super) fn close(&self) {
+        if !self.is_here() {
+            return;
+        }
         self.orders().closed = true;
         self.wake();
     }
 
     pub(super) fn terminate(&self) {
+        if !self.is_here() {
+            return;
+        }
         self.orders().terminated = true;
         self.wake();
     }
@@ -205,21 +228,43 @@ impl Shared {
         let mut orders = self.orders();
         orders.over = Some(why.to_owned());
         orders.workers.clear();
+        self.changed.notify_all();
         std::mem::take(&mut orders.calls)
     }
 
     pub(super) fn worker_ids(&self) -> Vec<u32> {
+        if !self.is_here() {
+            return Vec::new();
+        }
         self.orders().workers.clone()
     }
 
     /// Waits until all workers are ready, or one cannot be.
     pub(super) fn started(&self) -> Result<()> {
+        self.wait_for("the workers of a pool to start", |orders| orders.started.take())?
+    }
+
+    /// Waits until the workers have ended.
+    pub(super) fn wait_until_over(&self) -> Result<()> {
+        self.wait_for("the tasks of a pool that is joined", |orders| orders.over.as_ref().map(drop))
+    }
+
+    fn wait_for<R>(&self, what: &str, look: impl Fn(&mut Orders) -> Option<R>) -> Result<R> {
         let mut orders = self.orders();
         loop {
-            if let Some(started) = orders.started.take() {
-                return started;
+            if let Some(found) = look(&mut orders) {
+                return Ok(found);
             }
-            orders = self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
+            orders = match interrupt::slice(None) {
+                None => self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner),
+                Some(slice) => {
+                    let waited = self.changed.wait_timeout(orders, slice);
+                    // The caller's code runs without the lock, which the supervisor needs.
+                    drop(waited.unwrap_or_else(PoisonError::into_inner));
+                    interrupt::check(|| what.to_owned())?;
+                    self.orders()
+                }
+            };
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     call::{Call, Finished, Value},
+    common::Common,
     function::{Function, read},
     shared::Shared,
 };
@@ -66,7 +67,13 @@ pub(super) struct Stream<'p, I> {
 }
 
 impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> {
-    pub(super) fn new(shared: &'p Shared, function: Function, items: I, limit: usize, terms: Terms) -> Result<Self> {
+    pub(super) fn new(
+        shared: &'p Shared,
+        (function, common): (Function, Option<Common>),
+        items: I,
+        limit: usize,
+        terms: Terms,
+    ) -> Result<Self> {
         shared.begin_adding()?;
         let total = match items.size_hint() {
             (least, Some(most)) if least == most => Some(most),
@@ -74,7 +81,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         };
         Ok(Self {
             shared,
-            call: Call::new::<I::Item>(function),
+            call: Call::new::<I::Item>(function, common),
             items: items.fuse(),
             limit,
             next: 0,
@@ -121,6 +128,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
 
     /// The next task that has ended, in no order. `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Finished>> {
+        self.shared.check_process("a wait for results of a pool")?;
         loop {
             if let Some(finished) = self.arrived.pop_front() {
                 self.count(&finished);
@@ -133,7 +141,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
             if self.under_way == 0 {
                 return Ok(None);
             }
-            self.call.wait(&mut self.arrived, None);
+            self.call.wait(&mut self.arrived, None)?;
             if self.arrived.is_empty() {
                 let why = self.call.why_ended().unwrap_or_default();
                 return Err(Error::invalid("a call of a pool that has ended", why));
@@ -193,13 +201,16 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
 
 impl<I> Drop for Stream<'_, I> {
     fn drop(&mut self) {
+        if !self.shared.is_here() {
+            return;
+        }
         self.call.abandon();
         self.shared.end_adding();
     }
 }
 
 /// The value of a task, or its error.
-fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Result<R> {
+pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Result<R> {
     let Finished { index, result, argument } = finished;
     let failure = match result {
         // The frames in it stay mapped until they are opened here.
@@ -213,6 +224,9 @@ fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Result<R> {
 }
 
 /// Results in the order of items, as they come; made by [`Pool::imap`](super::Pool::imap).
+///
+/// An error of a task is in its place. One that ends the call, of a pool that has ended, is the last item; after one of
+/// an interrupted wait ([`is_interrupted`](Error::is_interrupted)) the next call waits on.
 ///
 /// Memory is bounded: no more than [`in_flight`](super::Builder::in_flight) tasks are under way, those included whose
 /// results wait for an earlier one. Dropped, it takes back what no worker has been given yet.
@@ -259,7 +273,7 @@ where
                     }
                 }
                 Err(error) => {
-                    self.is_over = true;
+                    self.is_over = !error.is_interrupted();
                     return Some(Err(error));
                 }
             }
@@ -304,63 +318,9 @@ where
                 None
             }
             Err(error) => {
-                self.is_over = true;
+                self.is_over = !error.is_interrupted();
                 Some(Err(error))
             }
         }
-    }
-}
-
-/// One task that runs by itself; made by [`Pool::submit`](super::Pool::submit).
-///
-/// Dropped, it still runs, and its result is lost. It does not keep the pool alive.
-#[must_use = "a task that is dropped loses its result"]
-pub struct Task<R> {
-    shared: Arc<Shared>,
-    call: Arc<Call>,
-    result: PhantomData<fn() -> R>,
-}
-
-impl<R: DeserializeOwned> Task<R> {
-    pub(super) fn start<A>(shared: &Arc<Shared>, function: Function, argument: &A, retries: u32) -> Result<Self>
-    where
-        A: Serialize + DeserializeOwned + Debug,
-    {
-        let call = Call::new::<A>(function);
-        let task = Call::encode(0, argument, retries).map_err(|failure| call.error(0, None, failure))?;
-        shared.begin_adding()?;
-        let submitted = shared.submit(&call, &mut vec![task]);
-        shared.end_adding();
-        submitted?;
-        Ok(Self { shared: shared.clone(), call, result: PhantomData })
-    }
-
-    /// Blocks until the result is there.
-    pub fn wait(self) -> Result<R> {
-        self.take(None).unwrap_or_else(|task| {
-            let why = task.call.why_ended().unwrap_or_default();
-            Err(Error::invalid("a task of a pool that has ended", why))
-        })
-    }
-
-    /// Blocks until the result is there, or the time is over: then the task is given back.
-    pub fn wait_timeout(self, limit: Duration) -> std::result::Result<Result<R>, Self> {
-        self.take(Some(limit))
-    }
-
-    fn take(self, limit: Option<Duration>) -> std::result::Result<Result<R>, Self> {
-        let mut finished = VecDeque::new();
-        self.call.wait(&mut finished, limit);
-        match finished.pop_front() {
-            Some(finished) => Ok(value(&self.call, finished)),
-            None => Err(self),
-        }
-    }
-
-    /// Takes the task back. One that waits never runs; one that runs is ended with its worker, which is replaced. One that
-    /// a worker was given and has not begun may begin before it is ended.
-    pub fn cancel(self) {
-        self.call.abandon();
-        self.shared.cancel(&self.call);
     }
 }

@@ -39,6 +39,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Rules {
     pub(super) workers: usize,
     pub(super) task_timeout: Option<Duration>,
+    pub(super) initializer_timeout: Option<Duration>,
     pub(super) chunk_size: Option<usize>,
     pub(super) max_tasks_per_worker: Option<u64>,
 }
@@ -95,6 +96,7 @@ impl Supervisor {
                 return Ok("the pool was terminated");
             }
             self.kill_cancelled();
+            self.workers.iter_mut().for_each(Process::forget_commons);
             self.kill_late()?;
             self.retire();
             if closed && self.is_idle() {
@@ -200,6 +202,16 @@ impl Supervisor {
             if matches!(worker.phase, Phase::Leaving(since) if since.elapsed() > FAREWELL) {
                 worker.kill_stuck();
             }
+            if let (Phase::Preparing(since), Some(limit)) = (worker.phase, self.rules.initializer_timeout)
+                && since.elapsed() > limit
+            {
+                if !self.started {
+                    let found = format!("the initializer of process {} ran for longer than {limit:?}", worker.pid());
+                    let next = "repair it, or raise Builder::initializer_timeout";
+                    return Err(Kind::Worker { found, next }.into());
+                }
+                worker.kill_stuck();
+            }
             let Some(limit) = self.rules.task_timeout else { continue };
             if let Some((_, number)) = worker.busy_for().filter(|(time, _)| *time > limit) {
                 worker.kill(TaskFailure::TimedOut(limit), number);
@@ -256,9 +268,13 @@ impl Supervisor {
 
     /// When a time-out may be due.
     fn next_check(&self) -> Option<Duration> {
+        let left = |limit: Duration, since: Instant| {
+            Some(limit.saturating_sub(since.elapsed()).saturating_add(Duration::from_millis(1)))
+        };
         let due = |worker: &Process| match (worker.phase, self.rules.task_timeout) {
-            (Phase::Started(since), _) => Some(HELLO.saturating_sub(since.elapsed()) + Duration::from_millis(1)),
-            (Phase::Leaving(since), _) => Some(FAREWELL.saturating_sub(since.elapsed()) + Duration::from_millis(1)),
+            (Phase::Started(since), _) => left(HELLO, since),
+            (Phase::Preparing(since), _) => left(self.rules.initializer_timeout?, since),
+            (Phase::Leaving(since), _) => left(FAREWELL, since),
             (_, Some(limit)) if !worker.running.is_empty() => {
                 let busy = worker.busy_for().map_or(Duration::ZERO, |(time, _)| time);
                 Some(limit.saturating_sub(busy).saturating_add(Duration::from_millis(1)))

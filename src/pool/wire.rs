@@ -17,6 +17,10 @@ pub(super) enum Message {
     Setup,
     /// To the worker: a function and a chunk of arguments.
     Work,
+    /// To the worker: the argument that all tasks of a call have in common.
+    Common,
+    /// To the worker: the call of a common argument is over.
+    Forget,
     /// To the worker: the pool holds the frames of all results before this number.
     Release,
     /// To the worker: there is nothing more to do.
@@ -32,8 +36,18 @@ pub(super) enum Message {
 }
 
 impl Message {
-    const ALL: [Self; 8] =
-        [Self::Setup, Self::Work, Self::Release, Self::Leave, Self::Hello, Self::Ready, Self::Unready, Self::Done];
+    const ALL: [Self; 10] = [
+        Self::Setup,
+        Self::Work,
+        Self::Common,
+        Self::Forget,
+        Self::Release,
+        Self::Leave,
+        Self::Hello,
+        Self::Ready,
+        Self::Unready,
+        Self::Done,
+    ];
 
     fn code(self) -> u8 {
         Self::ALL.iter().position(|kind| *kind == self).and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)

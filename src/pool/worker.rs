@@ -16,11 +16,12 @@ use std::{
 
 use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
-    process::{Pid, Resource, Rlimit},
+    process::{Pid, Resource, Rlimit, Signal, getpid, kill_process},
 };
 
 use super::{
     board::Board,
+    common,
     function::{Function, Outcome, identity},
     report::{Handles, Report},
     setup::Setup,
@@ -130,7 +131,7 @@ fn serve(parent: Pid) -> Result<()> {
     watch::start(pidfd, outbox.clone(), setup.store, setup.session)?;
     record_panics();
 
-    let mut worker = Worker { outbox, held: VecDeque::new(), next: 0, sent_at: 0 };
+    let mut worker = Worker { process: getpid(), outbox, held: VecDeque::new(), next: 0, sent_at: 0 };
     let ready = setup.initializer.map_or(Ok(Report::Value(Vec::new())), |(function, argument)| {
         Worker::call(function, &argument).map(|(report, _)| report)
     })?;
@@ -144,6 +145,8 @@ fn serve(parent: Pid) -> Result<()> {
         while let Some((message, mut body)) = inbox.next()? {
             match message {
                 Message::Work => worker.chunk(&mut body)?,
+                Message::Common => common::receive(body.u64()?, body.bytes()?.to_vec()),
+                Message::Forget => common::forget(body.u64()?),
                 Message::Release => worker.release(body.u64()?),
                 Message::Leave => return Ok(()),
                 _ => return Err(garbled()),
@@ -256,7 +259,18 @@ impl Outbox {
     }
 }
 
+/// Ends a child that a task forked and that returned from the task, or panicked in it. It has copies of the worker's
+/// socket and none of its threads: the report is the worker's to send.
+fn end_forked_child() -> ! {
+    let text = "coframe: a forked child returned from the task that forked it; leave the child with _exit or exec";
+    let _ = writeln!(std::io::stderr(), "{text}");
+    // Not `exit`: the exit handlers are the worker's.
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
+}
+
 struct Worker {
+    process: Pid,
     outbox: Arc<Outbox>,
     /// Frames in results, by the number of their task, until the pool holds them too.
     held: VecDeque<(u64, Vec<Sent>)>,
@@ -270,6 +284,7 @@ impl Worker {
     /// Runs the tasks of one message.
     fn chunk(&mut self, body: &mut Body<'_>) -> Result<()> {
         let function = Function { run: body.u64()?, target: body.u64()? };
+        common::set_current(body.u64()?);
         let count = body.u32()?;
         for _ in 0..count {
             self.task(function, body.bytes()?)?;
@@ -287,7 +302,11 @@ impl Worker {
                 std::thread::sleep(Duration::from_micros(100));
             }
         }
-        let (report, sent) = Self::call(function, argument)?;
+        let called = Self::call(function, argument);
+        if getpid() != self.process {
+            end_forked_child();
+        }
+        let (report, sent) = called?;
         let mut handles = Handles::default();
         for sent in &sent {
             match sent {

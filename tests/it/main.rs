@@ -14,6 +14,7 @@ mod nested_slices;
 mod polars_categories;
 mod polars_types;
 mod pool;
+mod pool_common;
 mod pool_failures;
 mod pool_lifetime;
 mod pool_published;

@@ -268,7 +268,8 @@ fn a_pool_leaves_no_process_and_no_file_behind() {
     type End = fn(Pool);
     let scratch = scratch();
     let sessions = || std::fs::read_dir(scratch.path().join("sessions")).unwrap().count();
-    let ends: [(End, &str); 3] = [(drop, "drop"), (Pool::terminate, "terminate"), (Pool::join, "join")];
+    let ends: [(End, &str); 3] =
+        [(drop, "drop"), (|p| p.terminate().unwrap(), "terminate"), (|p| p.join().unwrap(), "join")];
     for (end, name) in ends {
         let pool = builder(&scratch).build().unwrap();
         pool.session().publish("x", &numbers(3)).unwrap();
@@ -318,7 +319,7 @@ fn printing_pool() {
     let scratch = scratch();
     let pool = builder(&scratch).workers(4).chunk_size(1).build().unwrap();
     pool.for_each(print, 0..8).unwrap();
-    pool.join();
+    pool.join().unwrap();
 }
 
 #[test]

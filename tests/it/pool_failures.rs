@@ -192,7 +192,7 @@ fn the_caller_chooses_whether_other_tasks_finish() {
         let log = tempfile::tempdir().unwrap();
         let error = pool.map(note, (0..200).map(|task| (task, log.path().to_owned()))).unwrap_err();
         assert_eq!((error.is_panic(), error.task()), (true, Some(3)));
-        pool.join();
+        pool.join().unwrap();
         let ran = std::fs::read_dir(log.path()).unwrap().count();
         assert_eq!(ran == 200, all, "{choice:?}: {ran} tasks ran");
     }

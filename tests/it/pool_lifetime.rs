@@ -9,7 +9,7 @@ use std::{
 use coframe::Pool;
 
 use crate::{
-    common::{Reaper, child, is_alive, role, scratch},
+    common::{Reaper, alone, child, is_alive, role, scratch},
     pool::builder,
     pool_failures::{items, misbehave, wait_until},
 };
@@ -56,6 +56,67 @@ fn an_initializer_that_fails_is_said() {
 }
 
 #[test]
+fn an_initializer_that_hangs_ends_with_its_time_limit() {
+    fn hang(seconds: u64) {
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+    fn hang_later(marker: std::path::PathBuf) {
+        if marker.exists() {
+            hang(600);
+        }
+    }
+    let scratch = scratch();
+    let limit = Duration::from_millis(300);
+    let error = builder(&scratch).initializer(hang, &600).initializer_timeout(limit).build().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the initializer of process ") && text.contains(" ran for longer than 300ms"), "{text}");
+    // Later, the worker is replaced.
+    let marker = scratch.path().join("marker");
+    let builder = builder(&scratch).workers(1).initializer(hang_later, &marker);
+    let pool = builder.initializer_timeout(Duration::from_secs(5)).build().unwrap();
+    std::fs::write(&marker, "").unwrap();
+    assert!(pool.map(misbehave, items(&["kill"])).is_err());
+    std::thread::sleep(Duration::from_millis(200));
+    std::fs::remove_file(&marker).unwrap();
+    pool.map(misbehave, items(&[""])).unwrap();
+}
+
+#[test]
+fn workers_are_killed_and_replaced_where_the_program_ignores_its_children() {
+    alone("pool_lifetime::workers_are_killed_and_replaced_where_the_program_ignores_its_children", |scratch| {
+        // SAFETY: this process was started for this test.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let pool = builder(scratch).workers(1).task_timeout(Duration::from_millis(300)).build().unwrap();
+        let workers = pool.worker_ids();
+        assert!(pool.map(misbehave, items(&["sleep"])).unwrap_err().is_timed_out());
+        let error = pool.map(misbehave, items(&["kill"])).unwrap_err();
+        assert!(error.is_worker_lost() && error.to_string().contains("this program ignores SIGCHLD"), "{error}");
+        pool.map(misbehave, items(&[""])).unwrap();
+        assert!(workers.iter().all(|pid| !is_alive(*pid)));
+        pool.join().unwrap();
+    });
+}
+
+#[test]
+fn a_child_that_a_task_forks_does_not_report_for_its_worker() {
+    fn fork(x: u32) -> i32 {
+        // SAFETY: the child returns into the code of its worker, which ends it.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 && x == 1 {
+            panic!("in the child");
+        }
+        pid
+    }
+    let scratch = scratch();
+    let pool = builder(&scratch).workers(1).build().unwrap();
+    let worker = pool.worker_ids();
+    let children = pool.map(fork, [0, 1, 2]).unwrap();
+    assert!(children.iter().all(|pid| *pid > 0), "{children:?}");
+    assert_eq!(pool.worker_ids(), worker);
+    pool.join().unwrap();
+}
+
+#[test]
 fn a_pool_of_one_worker_is_joined_after_a_failed_call_and_a_cancelled_task() {
     let scratch = scratch();
     for replaced in [None, Some(1)] {
@@ -71,7 +132,7 @@ fn a_pool_of_one_worker_is_joined_after_a_failed_call_and_a_cancelled_task() {
         waiting.cancel();
         running.cancel();
         let start = Instant::now();
-        pool.join();
+        pool.join().unwrap();
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 }
