@@ -144,6 +144,50 @@ fn every_rule_of_the_format_has_a_letter_and_number_of_its_own() {
     assert!(rules.len() > 20, "only {} rules found: the search is broken", rules.len());
 }
 
+/// Whether a quoted word is a path.
+fn is_path(word: &str) -> bool {
+    let extensions = [".rs", ".py", ".sh", ".md", ".toml", ".json"];
+    word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
+        && (word.contains('/') || extensions.iter().any(|extension| word.ends_with(extension)))
+}
+
+/// Whether `folder` contains this path, or at any depth an entry of this name, with or without its extension.
+fn contains(folder: &Path, word: &str) -> bool {
+    let is_named = |path: &Path| [path.file_name(), path.file_stem()].iter().flatten().any(|name| *name == word);
+    let mut entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    folder.join(word).exists() || entries.any(|path| is_named(&path) || contains(&path, word))
+}
+
+#[test]
+fn every_path_in_the_architecture_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let is_entry = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let (mut section, mut found) = ("", 0);
+    for line in page.lines() {
+        section = line.strip_prefix("## ").unwrap_or(section);
+        // In a row of the code map, the first cell has folders, and the others have entries of them.
+        let (mut folders, mut words) = (Vec::new(), quoted(line));
+        if let ("Code map", Some((first, _))) = (section, line.trim_start_matches("| ").split_once(" | ")) {
+            folders = words.drain(..quoted(first).len()).map(|folder| root.join(folder)).collect();
+            words.retain(|word| is_path(word) || (is_entry(word) && folders.iter().any(|folder| folder.is_dir())));
+        } else {
+            words.retain(|word| is_path(word));
+        }
+        let missing = folders.iter().find(|folder| !folder.exists());
+        assert_eq!(missing, None, "ARCHITECTURE.md: a path in the first column does not exist");
+        for word in &words {
+            let in_folders = folders.iter().any(|folder| contains(folder, word));
+            let in_root =
+                is_path(word) && [root.join(word), root.join("src").join(word)].iter().any(|path| path.exists());
+            assert!(in_folders || in_root, "ARCHITECTURE.md: `{word}` does not exist");
+        }
+        found += folders.len() + words.len();
+    }
+    assert!(found > 100, "only {found} paths found: the search is broken");
+}
+
 #[test]
 fn tests_that_the_hazard_list_names_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
