@@ -57,6 +57,7 @@
 //! * `cell` (default): counters, values, arrays, locks, events and the like.
 //! * `dict` (default): a shared map; brings `cell` with it.
 //! * `shm` (default): the bridge to plain named shared memory.
+//! * `shared_memory`: frames from and into segments of the crate of that name.
 //! * `compression`: compressed Arrow IPC of other writers is unpacked by [`Store::import`] and [`IpcReader`].
 //! * `indicatif`: a ready-made progress bar for the pool.
 

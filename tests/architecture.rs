@@ -47,7 +47,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("store", with(&["store", "frame", "segment", "ipc"])),
         ("cell", with(&["cell", "store", "frame"])),
         ("dict", with(&["dict", "cell", "store", "frame"])),
-        ("shm", with(&["store", "frame", "ipc", "segment"])),
+        ("shm", with(&["shm", "store", "frame", "ipc", "segment"])),
         ("pool", with(&["pool", "store", "frame", "segment", "ipc"])),
     ])
 }

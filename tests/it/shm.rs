@@ -19,6 +19,7 @@ use coframe::{
     },
 };
 use polars::prelude::*;
+use shared_memory::ShmemConf;
 
 use crate::common::{alone, fork, python_with_pyarrow, random, scratch, wait};
 
@@ -150,7 +151,7 @@ fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
     let error = frame.export_shared_memory(&named.os_id).unwrap_err();
     assert!(error.to_string().ends_with("it is taken; use another one, or remove what is there"), "{error}");
     // Another library of Rust attaches to it by its name.
-    let other = shared_memory::ShmemConf::new().os_id(&named.os_id).open().unwrap();
+    let other = ShmemConf::new().os_id(&named.os_id).open().unwrap();
     assert!(other.len() as u64 >= exported.bytes());
     let back = scratch.store.import_shared_memory(exported.os_id(), "y").unwrap();
     assert!(back.to_polars().unwrap().equals(&part.to_polars().unwrap()));
@@ -242,4 +243,50 @@ fn python_reads_an_exported_frame_and_its_resource_tracker_leaves_it() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "the resource tracker has nothing to say");
     assert!(named.path().exists(), "Python took what is not its own");
+}
+
+#[test]
+fn a_part_of_a_frame_goes_through_a_segment_of_another_crate() {
+    let scratch = scratch();
+    let df = df!("i" => [Some(1), None, Some(3)], "s" => ["a", "", "a string beyond twelve bytes"]).unwrap();
+    let part = scratch.store.publish("x", &df).unwrap().slice(1..).unwrap();
+    let segment = part.to_shmem(ShmemConf::new()).unwrap();
+    let back = scratch.store.import_shmem("y", &segment).unwrap();
+    assert!(back.to_polars().unwrap().equals_missing(&df.slice(1, 2)));
+
+    // What the segment held before is gone, and its rest is zeros.
+    let larger = scratch.store.publish("z", &df!("i" => (0..10_000).collect::<Vec<_>>()).unwrap()).unwrap();
+    let segment = larger.to_shmem(ShmemConf::new()).unwrap();
+    let written = part.write_shmem(&segment).unwrap();
+    assert!(written < segment.len() / 10);
+    let back = scratch.store.import_shmem("y", &segment).unwrap();
+    assert!(back.to_polars().unwrap().equals_missing(&df.slice(1, 2)));
+    let bytes = std::fs::read(PathBuf::from("/dev/shm").join(segment.get_os_id().trim_start_matches('/'))).unwrap();
+    assert!(bytes[written..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_segment_of_another_crate_that_is_too_small_or_damaged_or_gone_changes_nothing() {
+    let scratch = scratch();
+    let frame = scratch.store.publish("x", &df!("i" => [1, 2]).unwrap()).unwrap();
+    let small = ShmemConf::new().size(100).create().unwrap();
+    let error = frame.write_shmem(&small).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("has 100 bytes, and the frame needs "), "{error}");
+    let error = scratch.store.import_shmem("y", &small).unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("nothing but zeros"), "{error}");
+
+    let segment = frame.to_shmem(ShmemConf::new()).unwrap();
+    let path = PathBuf::from("/dev/shm").join(segment.get_os_id().trim_start_matches('/'));
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xEE; 200], 64).unwrap();
+    assert!(scratch.store.import_shmem("y", &segment).unwrap_err().is_corrupt());
+    std::fs::remove_file(&path).unwrap();
+    assert!(scratch.store.import_shmem("y", &segment).unwrap_err().is_not_found());
+    assert!(frame.write_shmem(&segment).unwrap_err().is_not_found());
+    assert_eq!(scratch.store.names().unwrap().len(), 1);
+
+    let named = Named::new("taken");
+    let _taken = ShmemConf::new().os_id(&named.os_id).size(1).create().unwrap();
+    let error = frame.to_shmem(ShmemConf::new().os_id(&named.os_id)).err().unwrap();
+    assert!(error.is_invalid(), "{error}");
 }

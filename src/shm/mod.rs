@@ -6,6 +6,9 @@
 //! copy; a frame is *copied* out. A store needs neither: its frames are plain Arrow IPC files, which any program can
 //! map by path.
 
+#[cfg(feature = "shared_memory")]
+mod shmem;
+
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
@@ -121,13 +124,7 @@ impl Frame {
         let directory = Arc::new(Directory::open(Path::new(SHARED_MEMORY), Trust::Promised)?);
         let hidden = || Ok((format!(".coframe-{:032x}", crate::store::random_id()?), ()));
         let mut draft = Draft::create(&directory, hidden)?;
-        let options = EncoderOptions { layout, batch_rows: None, batch_bytes: None };
-        let mut sink = |slices: &[&[u8]]| draft.write(slices);
-        let mut encoder = Encoder::begin(self.schema(), &options, &mut sink)?;
-        for batch in self.batches() {
-            encoder.write(batch, &mut sink)?;
-        }
-        encoder.finish(Metadata::default(), &mut sink)?;
+        encode(self, layout, &mut |slices| draft.write(slices))?;
         let (bytes, file) = (draft.len(), draft.file().try_clone());
         let stat = file.and_then(|file| file.metadata()).map_err(|e| Error::os("look up", path_of(os_id), e))?;
         if !draft.link(os_id)? {
@@ -183,6 +180,16 @@ impl Drop for SharedMemory {
             let _ = shm::unlink(format!("/{}", self.os_id));
         }
     }
+}
+
+/// The frame as the bytes of an Arrow IPC file.
+fn encode(frame: &Frame, layout: Layout, sink: &mut dyn FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
+    let options = EncoderOptions { layout, batch_rows: None, batch_bytes: None };
+    let mut encoder = Encoder::begin(frame.schema(), &options, sink)?;
+    for batch in frame.batches() {
+        encoder.write(batch, sink)?;
+    }
+    encoder.finish(Metadata::default(), sink)
 }
 
 fn path_of(os_id: &str) -> PathBuf {
