@@ -1,4 +1,4 @@
-//! Cells against what a single process has: atomics, and a bare robust mutex.
+//! Compares cells with atomics of a single process and with a bare robust mutex.
 //!
 //! ```text
 //! cargo bench --bench cell
@@ -34,7 +34,7 @@ fn alone(store: &Store) {
 
     let lock = Lock::create(store, "lock", ()).expect("a lock");
     let time = ns(5_000_000, || drop(lock.lock().expect("it is free")));
-    verdict("lock and unlock, nobody else", time, " ns", "under 50 ns", time < 50.0);
+    verdict("lock and unlock without contention", time, " ns", "under 50 ns", time < 50.0);
     let value = Value::create(store, "value", 0_u64).expect("a value");
     println!("     update of a value: {:.1} ns", ns(5_000_000, || value.update(|x| *x += 1).expect("it is free")));
 
@@ -50,14 +50,14 @@ fn alone(store: &Store) {
     println!("     claim and release of a part: {:.0} ns", ns(100_000, || drop(array.claim_part(0, 4))));
 }
 
-/// A robust mutex and a number, as a program in C would have them.
+/// A robust mutex and a number, as in a C program.
 #[repr(C)]
 struct Bare {
     mutex: libc::pthread_mutex_t,
     number: u64,
 }
 
-/// Runs `add` in this process and in a forked child for a while; returns how often a second it ran in both.
+/// Runs `add` in this process and in a forked child, and returns its calls per second in both.
 fn rate(total: &AtomicU64, mut add: impl FnMut()) -> f64 {
     const TIME: Duration = Duration::from_millis(700);
     let mut run = || {
@@ -69,7 +69,7 @@ fn rate(total: &AtomicU64, mut add: impl FnMut()) -> f64 {
         total.fetch_add(count, Ordering::Relaxed);
     };
     total.store(0, Ordering::Relaxed);
-    // SAFETY: the process has one thread; the child works on shared memory alone and leaves by `_exit`.
+    // SAFETY: the process has one thread; the child uses only shared memory and ends with `_exit`.
     let child = unsafe { libc::fork() };
     run();
     if child == 0 {
@@ -102,9 +102,9 @@ fn contended(store: &Store) {
     unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) };
     // SAFETY: as above.
     unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) };
-    // The mutex stands first.
+    // The mutex is the first field.
     let mutex = bare.cast::<libc::pthread_mutex_t>();
-    // SAFETY: `mutex` is valid and nobody else has it.
+    // SAFETY: `mutex` is valid and no other process has it yet.
     unsafe { libc::pthread_mutex_init(mutex, attributes) };
     let mut lock_bare = || {
         // SAFETY: initialised above.
@@ -114,7 +114,7 @@ fn contended(store: &Store) {
         // SAFETY: held.
         unsafe { libc::pthread_mutex_unlock(mutex) };
     };
-    println!("     lock + add + unlock of a bare mutex, nobody else: {:.1} ns", ns(5_000_000, &mut lock_bare));
+    println!("     lock + add + unlock of a bare mutex without contention: {:.1} ns", ns(5_000_000, &mut lock_bare));
     let plain = rate(total, lock_bare);
     let value = Value::create(store, "contended", 0_u64).expect("a value");
     let ours = rate(total, || value.update(|x| *x += 1).expect("sound"));

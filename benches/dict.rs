@@ -1,4 +1,4 @@
-//! A dict against a tree in memory under a lock, and against Python's `Manager().dict()`.
+//! Compares a dict with a tree in memory under a lock and with Python's `Manager().dict()`.
 //!
 //! ```text
 //! cargo bench --bench dict
@@ -57,7 +57,7 @@ fn main() {
     python(1e9 / rate, dict);
 }
 
-/// Inserts of two processes at once: they take turns.
+/// Concurrent inserts of two processes, which take turns.
 fn two_writers(store: &Store) {
     const TIME: Duration = Duration::from_millis(500);
     let dict: Dict<String, u64> = Dict::create(store, "writers").expect("a dict");
@@ -68,7 +68,7 @@ fn two_writers(store: &Store) {
             dict.insert(name, &count).expect("room");
         }
     };
-    // SAFETY: the process has one thread; the child leaves by `_exit`.
+    // SAFETY: the process has one thread; the child ends with `_exit`.
     let child = unsafe { libc::fork() };
     run(if child == 0 { "child" } else { "parent" });
     if child == 0 {
@@ -79,7 +79,7 @@ fn two_writers(store: &Store) {
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     let all = dict.transaction(|t| Ok::<_, Error>(t.get("child")?.unwrap_or(0) + t.get("parent")?.unwrap_or(0)));
     let rate = all.expect("a read") as f64 / TIME.as_secs_f64();
-    println!("     inserts of two processes at once: {rate:.0} a second in all");
+    println!("     inserts of two concurrent processes: {rate:.0} a second in total");
 }
 
 fn python(insert: f64, dict: Dict<u64, u64>) {

@@ -1,4 +1,4 @@
-//! Opening a frame: `store.open(name)?.to_polars()?`, against Polars' own map and arrow-rs.
+//! Compares `store.open(name)?.to_polars()?` with Polars' memory map and with arrow-rs.
 //!
 //! ```text
 //! cargo bench --bench open
@@ -12,8 +12,7 @@ use coframe::{CopyPolicy, OpenOptions, Store, arrow::ipc::reader::FileReader, po
 use common::{median, mixed, scratch, us, verdict};
 
 fn main() {
-    // The categories of this process must not be those of a process that made the data, so each measurement runs in a
-    // process of its own.
+    // The process that creates the data has the categories already, so each measurement runs in a new process.
     let arguments: Vec<String> = std::env::args().collect();
     if let [_, role, store, name] = arguments.as_slice() {
         return print!("{}", measure(role, Path::new(store), name));
@@ -24,7 +23,7 @@ fn main() {
         let frame = store.publish(&format!("mixed-{rows}"), &df).expect("publish");
         println!("{rows} rows: {} columns, {:.0} MB", frame.columns(), frame.bytes() as f64 / 1e6);
         if rows == 5_000_000 {
-            // Without the types that Polars' writer cannot give to arrow-rs: 128-bit integers.
+            // Without 128-bit integers, which arrow-rs cannot read from a file by Polars.
             let mut plain = df.drop("i128").expect("a column");
             let file = File::create(directory.path().join("peer.arrow")).expect("a file");
             IpcWriter::new(file).with_compat_level(CompatLevel::newest()).finish(&mut plain).expect("a file");
@@ -36,7 +35,7 @@ fn main() {
         assert!(output.status.success(), "{role} failed: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim().parse().expect("a number")
     };
-    // In turn, and the best median of each: on a shared machine the same median comes out twice as long a second later.
+    // Alternates and takes the best median of each, because on a shared machine a median can double within a second.
     let (mut small, mut large) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..7 {
         small = small.min(run("coframe", "mixed-1000"));
@@ -57,7 +56,7 @@ fn main() {
     verdict("arrow-rs FileReader against coframe", arrow / ours, "x", "ahead", arrow / ours > 1.0);
 }
 
-/// Microseconds that one way to open takes, in a process that has no categories of its own.
+/// Microseconds that one way to open takes, in a process without categories.
 fn measure(role: &str, path: &Path, name: &str) -> f64 {
     let store = Store::at(path).expect("the store");
     let peer = path.with_file_name("peer.arrow");
@@ -67,7 +66,7 @@ fn measure(role: &str, path: &Path, name: &str) -> f64 {
         "open" => median(2001, || store.open(name).expect("open")),
         "polars" => median(11, || {
             let reader = IpcReader::new(File::open(&peer).expect("the file"));
-            // SAFETY: the file was written by Polars, and nobody changes it while this runs.
+            // SAFETY: Polars wrote the file, and no process changes it while this runs.
             unsafe { reader.memory_mapped(Some(peer.clone())) }.finish().expect("a frame")
         }),
         _ => median(5, || {

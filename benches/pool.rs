@@ -1,4 +1,4 @@
-//! Pools: what a task costs, and what frames in many processes cost.
+//! Measures the cost of a task and of frames in many processes.
 //!
 //! ```text
 //! cargo bench --bench pool
@@ -32,7 +32,7 @@ fn builder(store: &Store, workers: usize) -> Builder {
 
 fn nothing(_: u64) {}
 
-/// Time of a call, the best of five.
+/// The best time of five calls.
 fn best(mut call: impl FnMut()) -> Duration {
     let time = |()| {
         let start = Instant::now();
@@ -58,7 +58,7 @@ fn overhead(store: &Store) {
     for i in 0..2000 {
         pool.submit(nothing, &i).and_then(coframe::pool::Task::wait).expect("a result");
     }
-    println!("     the same, each waited for before the next: {:.1} us", us(start.elapsed()) / 2000.0);
+    println!("     the same, waiting for each before the next: {:.1} us", us(start.elapsed()) / 2000.0);
 
     let pool = builder(store, 1).build().expect("a pool");
     let many = us(best(|| pool.for_each(nothing, 0..MANY).expect("results"))) / MANY as f64;
@@ -72,7 +72,7 @@ fn overhead(store: &Store) {
     }
 }
 
-/// The same with Python's pool: microseconds a task one by one, and in chunks of a hundred.
+/// The same with Python's pool: microseconds a task, one by one and in chunks of a hundred.
 fn python() -> Option<(f64, f64)> {
     let script = "
 import multiprocessing as m, time
@@ -118,7 +118,7 @@ fn question(store: &Store) {
     }
 }
 
-/// Milliseconds that a task takes in Python's pool of two that is sent 1.07 GB of bytes.
+/// Milliseconds a task in a Python pool of two processes, with 1.07 GB of bytes as an argument.
 fn python_copies() -> Option<f64> {
     let script = "
 import functools, multiprocessing as m, time
@@ -136,7 +136,7 @@ if __name__ == '__main__':
 
 static HELD: OnceLock<(Frame, f64)> = OnceLock::new();
 
-/// Reads the whole frame, and keeps it.
+/// Reads the whole frame and keeps it open.
 fn hold(frame: Frame) {
     let df = frame.to_polars().expect("polars");
     let total = df.columns().iter().map(|column| column.f64().expect("floats").sum().unwrap_or(0.0)).sum();

@@ -1,4 +1,4 @@
-//! Publishing 1 GB of mixed columns, against one write(2) of the same bytes and against Polars' writer.
+//! Compares publishing 1 GB of mixed columns with one write(2) of the same bytes and with Polars' writer.
 //!
 //! ```text
 //! cargo bench --bench publish
@@ -20,7 +20,7 @@ fn main() {
     assert_eq!(same.len(), bytes);
     println!("{} rows, {:.0} MB", df.height(), bytes as f64 / 1e6);
 
-    // Interleaved, so that all three see the same machine.
+    // Interleaved, so that all three run under the same load.
     let (mut ours, mut write, mut polars) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..7 {
         store.remove("frame").expect("remove");

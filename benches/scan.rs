@@ -1,4 +1,4 @@
-//! Computing on a mapped frame against the same frame on the heap, second touch; and what engines think it weighs.
+//! Compares computations on a mapped frame and on the heap after the first touch, and the memory that engines account.
 //!
 //! ```text
 //! cargo bench --bench scan
@@ -30,7 +30,7 @@ fn main() {
                 let result = job(frame);
                 let time = start.elapsed().as_secs_f64();
                 assert!(result.height() > 0);
-                // The first touch maps pages; what counts is every one after it.
+                // The first run maps the pages and is not measured.
                 if round > 0 {
                     times.push(time);
                 }

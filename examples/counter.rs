@@ -1,4 +1,4 @@
-//! Four processes count into one total; one of them is killed.
+//! Four processes add to one total, and one of them is killed.
 //!
 //! ```text
 //! cargo run --example counter
@@ -11,12 +11,12 @@ use coframe::{
     cell::{Counter, Value},
 };
 
-/// Counts, and keeps a sum and its number of parts together under a lock.
+/// Counts, and updates a sum and its number of parts under a lock.
 fn count((worker, total, mean): (u32, Counter, Value<[u64; 2]>)) -> u64 {
     let mut added = 0;
     for i in 0..100_000_u64 {
         total.add(1);
-        // Two numbers that must change together need the lock, and whoever finds it poisoned mends them.
+        // Two numbers that change together need a lock. The process that finds it poisoned repairs them.
         let mut sums = mean.lock_poisoned().expect("a lock");
         if sums.is_poisoned() {
             sums[1] = sums[0] / 3;

@@ -1,4 +1,4 @@
-//! A task that kills its worker, one that panics, one that hangs: what the caller sees.
+//! What the caller sees of a task that kills its worker, one that panics and one that hangs.
 //!
 //! ```text
 //! cargo run --example crash
@@ -8,7 +8,7 @@ use std::{error::Error, time::Duration};
 
 use coframe::Pool;
 
-/// Squares a number, unless it is an unlucky one.
+/// Squares a number, and fails on some.
 fn square(x: u64) -> Result<u64, String> {
     match x {
         3 => std::process::abort(),
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("workers: {:?}", pool.worker_ids());
 
-    // Whoever wants all or nothing uses `map`: the first failure is the error of the call.
+    // `try_map` returns all results or the first error.
     let error = pool.try_map(square, [1, 8, 2]).expect_err("eight is no good");
     println!("\nall or nothing: {error:?} (item {:?})", error.task());
     Ok(())

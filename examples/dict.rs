@@ -1,4 +1,4 @@
-//! Processes keep accounts in one dict: each transfer is there as a whole or not at all, whoever is killed.
+//! Processes keep accounts in one dict: each transfer is atomic, even if a process is killed during one.
 //!
 //! ```text
 //! cargo run --example dict
@@ -12,7 +12,7 @@ type Accounts = Dict<String, i64>;
 
 const NAMES: [&str; 5] = ["Amsterdam", "Berlin", "Cairo", "Delhi", "Essen"];
 
-/// Moves money to and fro, as one change each time.
+/// Moves money between accounts, each time in one transaction.
 fn transfer((worker, accounts): (usize, Accounts)) -> coframe::Result<usize> {
     for i in 0..5_000 {
         let (from, to) = (NAMES[(i * 7 + worker) % 5], NAMES[(i * 3 + 1) % 5]);
@@ -20,7 +20,7 @@ fn transfer((worker, accounts): (usize, Accounts)) -> coframe::Result<usize> {
             let amount = t.get(from)?.unwrap_or(0).min(10);
             t.insert(from, &(t.get(from)?.unwrap_or(0) - amount))?;
             if worker == 3 && i == 2_500 {
-                std::process::abort(); // the money has left one account and not come to the other
+                std::process::abort(); // the money has left one account and not reached the other
             }
             t.insert(to, &(t.get(to)?.unwrap_or(0) + amount))?;
             Ok::<_, coframe::Error>(())
@@ -38,11 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pool = Pool::builder().workers(4).task_timeout(Duration::from_mins(1)).build()?;
     let calls: Vec<_> = (0..4).map(|worker| pool.try_submit(transfer, &(worker, accounts.clone()))).collect();
-    // While they write, a snapshot is one state: its sum never differs.
+    // A snapshot is one consistent state while others write, so its sum never changes.
     for _ in 0..3 {
         let snapshot = accounts.snapshot()?;
         let sum = snapshot.entries()?.try_fold(0, |sum, entry| Ok::<_, coframe::Error>(sum + entry?.1))?;
-        println!("meanwhile {sum} in all, {} in Cairo", snapshot.get("Cairo")?.unwrap_or(0));
+        println!("meanwhile {sum} in total, {} in Cairo", snapshot.get("Cairo")?.unwrap_or(0));
         std::thread::sleep(Duration::from_millis(20));
     }
     for call in calls {
@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let range = accounts.range("C".to_owned()..)?.collect::<coframe::Result<Vec<_>>>()?;
-    println!("from C on: {range:?}");
+    println!("from C: {range:?}");
     let sum: i64 = accounts.entries()?.map(|entry| entry.map(|(_, amount)| amount)).sum::<coframe::Result<i64>>()?;
-    println!("in the end {sum} in all");
+    println!("at the end {sum} in total");
     Ok(())
 }

@@ -4,9 +4,8 @@
 //! cargo run --release --example flights -- [--workers N] [--repeat K]
 //! ```
 //!
-//! The parent publishes the table once and gives each worker, in its arguments, a handle of its own range of rows.
-//! Beside it, the same job with a copy of those rows sent to each worker through a pipe. `--repeat 50` makes about
-//! 1 GB of it.
+//! The parent publishes the table once and passes each worker a handle of a range of rows as an argument. For
+//! comparison, it then sends each worker a copy of those rows through a pipe. `--repeat 50` makes the table 1.2 GB.
 
 use std::{
     error::Error,
@@ -32,7 +31,7 @@ fn main() -> Result<()> {
 
 fn option(options: &[&str], name: &str) -> Result<Option<usize>> {
     let Some(position) = options.iter().position(|option| *option == name) else { return Ok(None) };
-    let value = options.get(position + 1).ok_or_else(|| format!("{name} needs a number after it"))?;
+    let value = options.get(position + 1).ok_or_else(|| format!("{name} needs a number, as in `{name} 2`"))?;
     match value.parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
         _ => Err(format!("{name} needs a number above 0, found `{value}`").into()),
@@ -86,10 +85,7 @@ fn parent(options: &[&str]) -> Result<()> {
     for (what, job) in [("shared frame", &shared), ("own copies", &copied)] {
         let found = merge(&job.parts)?;
         if !found.equals_missing(&expected) {
-            return Err(format!(
-                "the workers with {what} computed something else than one process: {found} {expected}"
-            )
-            .into());
+            return Err(format!("the workers with {what} computed {found}; one process computed {expected}").into());
         }
     }
     println!("\nboth agree with one process:\n{}", expected.head(Some(5)));
@@ -100,7 +96,7 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// What a job with several workers took and gave.
+/// Times, memory and results of a job with several workers.
 struct Job {
     handed_over: Duration,
     whole: Duration,
@@ -155,7 +151,7 @@ fn finish_job(start: Instant, mut workers: Vec<Worker>) -> Result<Job> {
         job.parts.push(part_of(&rows)?);
     }
     (job.handed_over, job.whole) = (handed_over, start.elapsed());
-    // All workers still hold their rows.
+    // All workers still have their rows in memory.
     job.pss = workers.iter().map(|worker| pss(worker.child.id())).sum();
     for worker in workers {
         worker.end()?;
@@ -163,7 +159,7 @@ fn finish_job(start: Instant, mut workers: Vec<Worker>) -> Result<Job> {
     Ok(job)
 }
 
-/// A worker process: this program again, with other arguments.
+/// A worker process: the same program with other arguments.
 struct Worker {
     child: Child,
     input: ChildStdin,
@@ -221,7 +217,7 @@ fn copy_worker() -> Result<()> {
     answer(start.elapsed(), IpcReader::new(Cursor::new(bytes)).finish()?)
 }
 
-/// Prints how long opening took and the statistics; keeps the rows until the parent has looked.
+/// Prints the time of opening and the statistics, and keeps the rows until the parent has measured the memory.
 fn answer(opened: Duration, part: DataFrame) -> Result<()> {
     println!("{:.1}", opened.as_secs_f64() * 1e6);
     let statistics = statistics(part.clone())?;
@@ -248,11 +244,11 @@ fn part_of(rows: &[String]) -> Result<DataFrame> {
         }
     }
     let [flights, known, late, worst] =
-        <[Vec<i64>; 4]>::try_from(numbers).map_err(|_| "a worker sent other columns")?;
+        <[Vec<i64>; 4]>::try_from(numbers).map_err(|_| "a worker sent an unexpected number of columns")?;
     Ok(df!("carrier" => carriers, "flights" => flights, "known" => known, "late" => late, "worst" => worst)?)
 }
 
-/// Per carrier: flights, flights whose delay is known, sum of delays, worst delay.
+/// For each carrier: flights, flights with a known delay, sum of delays, worst delay.
 fn statistics(flights: DataFrame) -> Result<DataFrame> {
     let delay = || col("dep_delay").cast(DataType::Int64);
     let grouped = flights.lazy().group_by([col("carrier")]).agg([
@@ -275,7 +271,7 @@ fn merge(parts: &[DataFrame]) -> Result<DataFrame> {
     finish(merged.collect()?)
 }
 
-/// Mean delay and order.
+/// Adds the mean delay and sorts by carrier.
 fn finish(statistics: DataFrame) -> Result<DataFrame> {
     let mean = (col("late").cast(DataType::Float64) / col("known").cast(DataType::Float64)).alias("mean delay (min)");
     let order = SortMultipleOptions::default();

@@ -1,4 +1,4 @@
-//! Two steps over a frame: workers publish their results as frames, and a second map reduces those without a copy.
+//! Two steps over a frame: workers publish their results as frames, and a second map reduces them without a copy.
 //!
 //! ```text
 //! cargo run --release --example pipeline
@@ -12,15 +12,15 @@ const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/flights.parque
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// First step: of some rows, the flights that made up time in the air.
+/// First step: selects the flights of a part that made up time in the air.
 fn caught_up(part: Frame) -> Result<Published, Failure> {
     let made_up = (col("dep_delay") - col("arr_delay")).alias("made_up");
     let df = part.to_polars()?.lazy().with_column(made_up).filter(col("made_up").gt(lit(15))).collect()?;
-    // One copy, into shared memory; through the pipe goes the handle.
+    // Copies once, into shared memory; only the handle goes through the socket.
     Ok(Published::new(&df)?)
 }
 
-/// Second step: of two results, how many flights there are and the most that one made up.
+/// Second step: counts the flights of two results, and finds the most time that one of them made up.
 fn best((left, right): (Published, Option<Published>)) -> Result<(usize, f64), Failure> {
     let (mut flights, mut most) = (0, f64::MIN);
     for part in [Some(left), right].into_iter().flatten() {
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parts = pool.try_map_rows(caught_up, &frame, 6)?;
     let bytes: usize = parts.iter().map(|part| part.bytes()).sum();
     println!(
-        "{} frames came back, {:.1} MB in all, on the bytes that the workers wrote",
+        "{} frames returned, {:.1} MB in total, on the bytes that the workers wrote",
         parts.len(),
         bytes as f64 / 1e6
     );
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let results = pool.try_map(best, pairs)?;
     let total: usize = results.iter().map(|(flights, _)| flights).sum();
     let most = results.iter().map(|(_, most)| *most).fold(f64::MIN, f64::max);
-    println!("{total} of {} flights made up more than 15 minutes, one of them {most}", frame.rows());
+    println!("{total} of {} flights made up more than 15 minutes, and one made up {most}", frame.rows());
     println!("{} frames are left in the session", pool.session().list()?.len());
     Ok(())
 }

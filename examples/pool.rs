@@ -5,8 +5,8 @@
 //! cargo run --release --example pool --features indicatif -- 20    # with a bar
 //! ```
 //!
-//! The frame is published once; each task gets a range of its rows, as a handle of a hundred bytes, and returns a few
-//! numbers. `examples/flights.rs` does the same by hand, with processes and pipes.
+//! The program publishes the frame once. Each task receives a range of its rows, as a handle of a hundred bytes, and
+//! returns a few numbers. `examples/flights.rs` does the same by hand, with processes and pipes.
 
 use std::{collections::BTreeMap, error::Error, fs::File, time::Instant};
 
@@ -14,10 +14,10 @@ use coframe::{Frame, Pool, Store, polars::prelude::*};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/flights.parquet");
 
-/// Of each carrier: flights whose delay is known, and the sum of their delays in minutes.
+/// For each carrier, the flights with a known delay and the sum of their delays in minutes.
 type Delays = Vec<(String, i64, i64)>;
 
-/// What a worker does with its rows.
+/// The task: statistics of some rows.
 fn delays(part: Frame) -> Result<Delays, Box<dyn Error + Send + Sync>> {
     let delay = || col("dep_delay").cast(DataType::Int64);
     let grouped = part.to_polars()?.lazy().group_by([col("carrier").cast(DataType::String)]);
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers = pool.worker_ids().len();
     println!("{} flights in {workers} workers: {:.1} ms", frame.rows(), took.as_secs_f64() * 1e3);
     for (carrier, (known, sum)) in carriers {
-        println!("{carrier}: {:5.1} min late on the average of {known} flights", sum as f64 / known as f64);
+        println!("{carrier}: {:5.1} min late on average over {known} flights", sum as f64 / known as f64);
     }
     Ok(())
 }

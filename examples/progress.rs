@@ -1,4 +1,4 @@
-//! Workers report how far they are through shared numbers while their parent draws.
+//! Workers report their progress through shared numbers, and their parent draws it.
 //!
 //! ```text
 //! cargo run --example progress
@@ -10,7 +10,7 @@ use coframe::{Pool, Store, cell::AtomicArray};
 
 const PARTS: usize = 6;
 
-/// Works through some steps and says how far it is: one store to shared memory, no message.
+/// Works through some steps, and reports each by a store to shared memory instead of a message.
 fn work((part, done): (usize, AtomicArray<f32>)) {
     for step in 1..=100 {
         std::thread::sleep(Duration::from_millis(5 + 7 * part as u64 % 11));

@@ -1,4 +1,4 @@
-//! What opening a frame shared and copied: `Frame::explain`.
+//! `Frame::explain`: what opening a frame shared and what it copied.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -8,7 +8,7 @@ use crate::{error::Result, frame::Frame};
 
 /// What a frame shares with its segment and what it copied or would copy, column by column.
 ///
-/// Printed, it is a table for people.
+/// `Display` prints a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explain {
@@ -24,22 +24,22 @@ pub struct ColumnExplain {
     pub name: String,
     /// Its Arrow type.
     pub data_type: String,
-    /// Bytes of its buffers that lie in the mapping.
+    /// Bytes of its buffers that are part of the mapping.
     pub shared: usize,
-    /// Bytes that opening copied, and that going to Polars would copy.
+    /// Bytes that opening copied, and that converting to Polars would copy.
     pub copied: usize,
-    /// Why, where something is copied.
+    /// The reason, if anything is copied.
     pub reason: Option<String>,
 }
 
 impl Frame {
-    /// Tells for each column how many bytes are shared with the segment, how many are copied, and why.
+    /// Reports for each column how many bytes it shares with the segment, how many are copied, and why.
     ///
-    /// Reads the dictionaries, no rows. Dictionaries count for each column that uses them.
+    /// Reads the dictionaries, but no rows. A dictionary counts for each column that uses it.
     ///
     /// # Errors
     ///
-    /// As [`Frame::to_polars`], for a column that Polars cannot take.
+    /// Those of [`Frame::to_polars`], for a column that Polars does not support.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -91,7 +91,7 @@ fn collect(data: &ArrayData, buffers: &mut BTreeSet<(usize, usize)>) {
 }
 
 impl Explain {
-    /// Bytes copied in all columns; zero means that everything is shared.
+    /// Bytes copied in all columns. Zero means that every buffer is shared.
     #[must_use]
     pub fn copied(&self) -> usize {
         self.columns.iter().map(|column| column.copied).sum()

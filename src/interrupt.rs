@@ -1,7 +1,7 @@
-//! Waits that end when their caller wants them to.
+//! Waits that their caller can end.
 //!
-//! Who may end a wait stands in the storage of its thread, and not in each call: locks are taken deep inside of calls
-//! that have nothing else to do with waiting.
+//! The interrupt callback is thread-local rather than an argument of every call, because locks are taken deep inside
+//! calls that do not otherwise wait.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,29 +11,31 @@ use std::{
 
 use crate::error::{Kind, Result};
 
-/// How long a wait goes on before it asks.
+/// How long a wait blocks between two calls of the callback.
 const SLICE: Duration = Duration::from_millis(50);
 
 type Stop = Rc<dyn Fn() -> bool>;
 
 thread_local! {
     static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) };
-    /// Whether there is one: a look that costs nothing on the way to a free lock.
+    /// Whether `STOP` is set: a cheap test before a lock is taken.
     static IS_POSSIBLE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `call`, and ends its waits for others once `stop` says so.
+/// Runs `call`, and ends its waits once `stop` returns true.
 ///
-/// Each wait of this thread asks `stop` about twenty times a second, while it is blocked and never before, and ends with
-/// an error ([`is_interrupted`](crate::Error::is_interrupted)) when it says true: nothing has changed then, and the call
-/// may be made again. For language bindings, whose users press Ctrl-C, and for a time limit on calls that take none:
-/// behind a writer that was stopped, a dict's `insert` would wait for ever.
+/// While it is blocked, each wait of this thread calls `stop` about twenty times a second. If `stop` returns true, the
+/// wait returns an error ([`is_interrupted`](crate::Error::is_interrupted)). The call has then changed nothing and can
+/// be repeated. Language bindings use this for Ctrl-C, and Rust callers to give a timeout to calls that take none: the
+/// `insert` of a dict, for example, waits as long as another writer is stopped.
 ///
-/// These ask: waits for the store's lock, for other writers of a dict, for the lock of a cell or a claim on it, at a
-/// barrier (which breaks, as when time is over), for a permit, for a pool's workers and results, and
-/// [`Store::wait`](crate::Store::wait). An event's wait has no error to end with: wait for it with a time limit.
+/// These waits call `stop`: for the store's lock, for other writers of a dict, for the lock of a cell or a claim on it,
+/// at a barrier (which breaks, as after a timeout), for a permit, for a pool's workers and results, and
+/// [`Store::wait`](crate::Store::wait). The wait for an event returns no error and does not call `stop`; give it a
+/// timeout.
 ///
-/// Calls inside each other are all asked. What `stop` does may use this crate; waits in there do not ask.
+/// Nested calls of `interruptible` check every callback. `stop` may use this crate; waits inside `stop` cannot be
+/// interrupted.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -55,14 +57,14 @@ pub fn interruptible<R>(stop: impl Fn() -> bool + 'static, call: impl FnOnce() -
     with(Some(stop), call)
 }
 
-/// Runs `call`, whose waits nobody ends: in a drop, what is not done is lost.
+/// Runs `call` without interrupts: a drop that ended early would not release what it must.
 #[cfg(feature = "cell")]
 pub(crate) fn uninterrupted<R>(call: impl FnOnce() -> R) -> R {
     with(None, call)
 }
 
 fn with<R>(stop: Option<Stop>, call: impl FnOnce() -> R) -> R {
-    /// Puts back what was there, also after a panic.
+    /// Restores the previous callback, also after a panic.
     struct Restore(Option<Stop>);
 
     impl Drop for Restore {
@@ -75,7 +77,7 @@ fn with<R>(stop: Option<Stop>, call: impl FnOnce() -> R) -> R {
     call()
 }
 
-// In a thread that is ending, its storage may be gone: then nobody is asked.
+// While a thread ends, its storage may be destroyed already: then no callback is called.
 fn swap(stop: Option<Stop>) -> Option<Stop> {
     IS_POSSIBLE.set(stop.is_some());
     STOP.try_with(|place| place.replace(stop)).ok().flatten()
@@ -85,18 +87,18 @@ fn current() -> Option<Stop> {
     STOP.try_with(|place| place.borrow().clone()).ok().flatten()
 }
 
-/// Whether somebody may want to end the waits of this thread.
+/// Whether the waits of this thread have a callback.
 #[inline]
 pub(crate) fn is_possible() -> bool {
     IS_POSSIBLE.get()
 }
 
-/// How long to block before the next [`check`], of what is left of a time limit.
+/// How long to block before the next [`check`], at most `left`.
 pub(crate) fn slice(left: Option<Duration>) -> Option<Duration> {
     if is_possible() { Some(left.map_or(SLICE, |left| left.min(SLICE))) } else { left }
 }
 
-/// An error when the caller wants this wait to end. `what` names what is waited for.
+/// Returns an error if the callback ends this wait. `what` describes the wait.
 pub(crate) fn check(what: impl FnOnce() -> String) -> Result<()> {
     let Some(stop) = current() else { return Ok(()) };
     if with(None, || stop()) {
@@ -105,7 +107,7 @@ pub(crate) fn check(what: impl FnOnce() -> String) -> Result<()> {
     Ok(())
 }
 
-/// For a wait that looks again and again, with pauses of its own.
+/// Rate limit for a wait that polls.
 pub(crate) struct Looks {
     next: Instant,
 }
@@ -115,7 +117,7 @@ impl Looks {
         Self { next: Instant::now() + SLICE }
     }
 
-    /// As [`check`], when the last time was long enough ago.
+    /// Calls [`check`] if the last call was long enough ago.
     pub(crate) fn check(&mut self, what: impl FnOnce() -> String) -> Result<()> {
         if Instant::now() < self.next {
             return Ok(());
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_end_when_any_of_the_calls_around_them_says_so_and_never_outside() {
+    fn the_callbacks_of_all_outer_calls_end_a_wait_and_no_others() {
         let (outer, inner) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
         let (ends_outer, ends_inner) = (outer.clone(), inner.clone());
         interruptible(
@@ -155,19 +157,19 @@ mod tests {
                     },
                 );
                 inner.set(true);
-                assert!(!is_stopped(), "an inner call goes on after its end");
+                assert!(!is_stopped(), "the callback of a finished call is still used");
             },
         );
         assert!(!is_possible() && !is_stopped());
     }
 
     #[test]
-    fn a_panic_leaves_nothing_behind_and_what_is_asked_is_not_asked_again_inside() {
+    fn a_panic_restores_the_callback_and_a_callback_does_not_call_itself() {
         let asked = Rc::new(Cell::new(0));
         let count = asked.clone();
         let stop = move || {
             count.set(count.get() + 1);
-            assert!(!is_stopped(), "waits inside of the question ask");
+            assert!(!is_stopped(), "a wait inside the callback calls it");
             true
         };
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -13,52 +13,55 @@
 //! let df = df!("carrier" => ["UA", "DL", "UA"], "delay" => [Some(2), Some(-3), None])?;
 //! let flights = store.publish("flights", &df)?;
 //!
-//! // In any process of this user, in microseconds whatever the size:
+//! // In any process of this user, in microseconds for any size:
 //! let flights = Store::at(&path)?.open("flights")?;
 //! assert!(flights.to_polars()?.equals_missing(&df));
 //!
-//! // Or by a text that goes through arguments, queues and serializers:
+//! // Or by a string that passes through arguments, queues and serializers:
 //! let part = flights.select(["delay"])?.slice(0..2)?.handle().to_string();
 //! assert_eq!(part.parse::<Handle>()?.open()?.rows(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The nouns
+//! # Concepts
 //!
 //! * A [`Store`] is a directory, in memory by default, that holds frames under [`Name`]s.
 //! * A [`Frame`] is an immutable table, or a part of one: [`batches`](Frame::batches) for Arrow,
 //!   [`to_polars`](Frame::to_polars) for Polars, [`explain`](Frame::explain) for what was shared and what was not.
-//! * A version: publishing a name again makes a new, higher one. Whoever has an older one open keeps it.
-//! * A [`Handle`] names one version, or a part of it, and opens it in another process.
-//! * A [`Session`] is a part of a store whose frames die with the process that owns it.
-//! * A [cell](mod@cell) is a small mutable shared thing: a counter, a value under a lock, an event.
+//! * Publishing a name again creates a new, higher version. Processes that have an older version open keep it.
+//! * A [`Handle`] identifies one version, or a part of it, and opens it in another process.
+//! * A [`Session`] is a part of a store whose frames are removed when the process that owns it dies.
+//! * A [cell](mod@cell) is a small mutable shared object: a counter, a value under a lock, an event.
 //! * A [`Dict`] is a shared map from keys to values.
-//! * A [`Pool`] is worker processes that run functions on frames.
+//! * A [`Pool`] is a set of worker processes that run functions on frames.
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! Opening costs in the order of columns and batches, never of rows. Publishing copies once. Nothing half-written is
-//! ever visible, nothing in use disappears, and nothing dead stays, whatever process is killed, stopped or forked.
-//! There is no daemon: the kernel's files and locks are the only shared state. Any Arrow reader in any language opens
-//! a frame by its path.
+//! * Opening takes time in the order of columns and batches, never of rows. Publishing copies once.
+//! * Readers never see a half-written frame. A frame in use stays readable, and the frames of dead processes are
+//!   removed, whichever process is killed, stopped or forked.
+//! * There is no daemon: files and locks of the kernel are the only shared state.
+//! * Any Arrow reader in any language opens a frame by its path.
 //!
 //! # What it does not do
 //!
-//! Frames never change, and there is no compression inside them. Nothing goes to disk unless the store is there.
-//! Nothing is evicted. No thread is started, but for those that a [pool](mod@pool) documents. Memory is trusted to
-//! processes of the same user: docs/SAFETY.md in the repository says what that means, for root in particular.
+//! * Frames are immutable and not compressed.
+//! * A store writes to disk only if its directory is on a disk. It evicts nothing.
+//! * The library starts no thread except those that a [pool](mod@pool) documents.
+//! * Processes of the same user are trusted not to change a published frame. docs/SAFETY.md in the repository explains
+//!   the trust model, for root in particular.
 //!
-//! Linux on x86-64 is supported. Linux on aarch64 should work and is untested.
+//! Linux on x86-64 is supported. Linux on aarch64 should work but is untested.
 //!
 //! # Features
 //!
-//! * `polars` (default): `DataFrame`s in and out. Without it the crate has Arrow alone.
+//! * `polars` (default): `DataFrame`s in and out. Without it the crate supports Arrow only.
 //! * `pool` (default): functions on frames, in many processes.
-//! * `cell` (default): counters, values, arrays, locks, events and the like.
-//! * `dict` (default): a shared map; brings `cell` with it.
+//! * `cell` (default): counters, values, arrays, locks and events.
+//! * `dict` (default): a shared map; enables `cell`.
 //! * `shm` (default): the bridge to plain named shared memory.
-//! * `shared_memory`: frames from and into segments of the crate of that name.
-//! * `compression`: compressed Arrow IPC of other writers is unpacked by [`Store::import`] and [`IpcReader`].
+//! * `shared_memory`: copies frames from and into segments of the crate `shared_memory`.
+//! * `compression`: [`Store::import`] and [`IpcReader`] decompress Arrow IPC of other writers.
 //! * `indicatif`: a ready-made progress bar for the pool.
 
 #![deny(unsafe_code)]
@@ -73,7 +76,7 @@ compile_error!(
 );
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!(
-    "coframe maps whole little-endian segments; it is tested on x86-64, should work on aarch64, and no more"
+    "coframe maps little-endian segments as a whole; it supports x86-64 (tested) and aarch64 (untested) only"
 );
 
 #[cfg(feature = "cell")]
@@ -113,7 +116,7 @@ pub use crate::{
     store::{FrameInfo, FrameWriter, Pss, PublishOptions, Session, Store, Swept, Usage, User},
 };
 
-/// Compiles and runs the README's examples, so that they cannot rot.
+/// Compiles the README's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;

@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md and docs/SAFETY.md, checked against the source.
+//! Checks ARCHITECTURE.md, docs/FORMAT.md and docs/SAFETY.md against the source.
 
 use std::{
     collections::BTreeMap,
@@ -89,7 +89,7 @@ fn imports_go_in_one_direction() {
             continue;
         }
         let may =
-            allowed.get(module.as_str()).unwrap_or_else(|| panic!("{} is in no line of the code map", path.display()));
+            allowed.get(module.as_str()).unwrap_or_else(|| panic!("{} is missing in the code map", path.display()));
         for import in imports(&text) {
             assert!(may.contains(&import.as_str()), "{} imports {import}", path.display());
         }
@@ -110,7 +110,7 @@ fn only_the_files_of_the_inventory_lift_the_ban_on_unsafe_code() {
 }
 
 #[test]
-fn every_rule_that_an_error_names_stands_in_the_format() {
+fn every_rule_that_an_error_cites_is_in_the_format() {
     let format = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md")).unwrap();
     let mut rules = 0;
     for (path, text) in sources() {
@@ -123,7 +123,7 @@ fn every_rule_that_an_error_names_stands_in_the_format() {
                     && word.bytes().all(|b| b.is_ascii_lowercase())
             });
             if is_rule {
-                assert!(format.contains(&format!("**{literal}**")), "{} names {literal}", path.display());
+                assert!(format.contains(&format!("**{literal}**")), "{} cites {literal}", path.display());
                 rules += 1;
             }
         }
@@ -132,14 +132,14 @@ fn every_rule_that_an_error_names_stands_in_the_format() {
 }
 
 #[test]
-fn every_rule_of_the_format_has_a_letter_and_number_of_its_own() {
+fn every_rule_of_the_format_has_a_unique_letter_and_number() {
     let format = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md")).unwrap();
     let mut rules = BTreeMap::new();
     for definition in format.lines().filter_map(|line| line.strip_prefix("**")) {
         let Some((id, _)) = definition.split_once("**") else { continue };
         let Some((number, word)) = id.split_once('-') else { continue };
         let earlier = rules.insert(number, word);
-        assert_eq!(earlier, None, "{number} is the number of two rules: the other one is {number}-{word}");
+        assert_eq!(earlier, None, "two rules are numbered {number}; one of them is {number}-{word}");
     }
     assert!(rules.len() > 20, "only {} rules found: the search is broken", rules.len());
 }

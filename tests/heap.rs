@@ -1,6 +1,6 @@
-//! One copy, and not one more: measured with an allocator that counts.
+//! Counts allocations, to show that publishing copies once and opening copies nothing.
 //!
-//! A binary of its own, with one test, because every allocation of the process counts.
+//! This is a separate binary with one test, because every allocation of the process counts.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -22,18 +22,18 @@ static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is passed on to the system allocator with the same arguments; counting touches no memory of it.
+// SAFETY: every call is passed on to the system allocator with the same arguments; counting does not touch the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.fetch_add(layout.size(), Relaxed);
         PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc::dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes allocated in all, and the most that were live beyond what was live before.
+/// Bytes allocated in total, and the peak of live bytes above those at the start.
 fn measure<T>(call: impl FnOnce() -> T) -> (T, usize, usize) {
     let (before, live) = (ALLOCATED.load(Relaxed), LIVE.load(Relaxed));
     PEAK.store(live, Relaxed);
@@ -81,7 +81,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     let (_parts, split, _) = measure(|| frame.split(64));
     assert!(split < bytes / 1000, "split allocated {split}");
 
-    // Rearranged: small chunks gathered, and another layout, each with a batch on the heap and what describes it.
+    // Coalescing small chunks and converting the layout each need one batch on the heap, and its metadata.
     let mut chunks = contiguous(1_000);
     let one = chunks.clone();
     for _ in 0..999 {
@@ -91,7 +91,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     let options = PublishOptions::new().batch_rows(100_000);
     let (gathered, _, peak) = measure(|| store.publish_with("y", &chunks, options.clone()).unwrap());
     assert_eq!(gathered.batches().len(), 10);
-    assert!(peak < batch + batch / 20, "gathering had {peak} on the heap, a batch is {batch}");
+    assert!(peak < batch + batch / 20, "coalescing had a peak of {peak} on the heap; a batch is {batch}");
     let tens: Vec<DataFrame> = (0..10).map(|i| df.slice(i * 100_000, 100_000)).collect();
     let mut batches = Vec::new();
     for ten in &tens {
@@ -103,9 +103,9 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
             coframe::arrow::array::RecordBatchIterator::new(batches.iter().cloned().map(Ok), batches[0].schema());
         store.publish_with("z", reader, classic.batch_rows(100_000)).unwrap()
     });
-    assert!(peak < batch, "another layout had {peak} on the heap, a batch is {batch}");
+    assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 
-    // Views count with the bytes that they refer to: 600 MB in batches of one value do not all wait to be gathered.
+    // The size of views includes the bytes that they refer to, so 600 MB in batches of one value are not all kept.
     let batch = || {
         let value = vec![b'x'; 1_000_000];
         let column = BinaryViewArray::from_iter_values([&value]);
@@ -113,6 +113,6 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     };
     let mut writer = store.writer("v", batch().schema()).unwrap();
     let ((), _, peak) = measure(|| (0..600).for_each(|_| writer.write(&batch()).unwrap()));
-    assert!(peak < 300_000_000, "a writer of large values had {peak} on the heap");
+    assert!(peak < 300_000_000, "a writer of large values had a peak of {peak} on the heap");
     assert_eq!(writer.publish().unwrap().rows(), 600);
 }

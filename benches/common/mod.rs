@@ -1,4 +1,4 @@
-//! The frame that the benchmarks measure, and how they measure.
+//! The frame that the benchmarks measure, and the clock.
 #![allow(dead_code, clippy::allow_attributes, reason = "each benchmark uses a part of this")]
 
 use std::{
@@ -9,13 +9,13 @@ use std::{
 use coframe::{Store, polars::prelude::*};
 use tempfile::TempDir;
 
-/// A store in memory of its own, removed at the end.
+/// A temporary store in memory.
 pub(crate) fn scratch() -> (Store, TempDir) {
     let directory = tempfile::Builder::new().prefix("coframe-bench-").tempdir_in("/dev/shm").expect("/dev/shm");
     (Store::at(directory.path().join("store")).expect("a store"), directory)
 }
 
-/// The median time of `runs` calls, after a tenth as many (one at least) that are not counted.
+/// The median time of `runs` calls, after a warm-up of a tenth as many (at least one).
 pub(crate) fn median<T>(runs: usize, mut call: impl FnMut() -> T) -> Duration {
     for _ in 0..=runs / 10 {
         drop(call());
@@ -33,7 +33,7 @@ pub(crate) fn median<T>(runs: usize, mut call: impl FnMut() -> T) -> Duration {
     times[runs / 2]
 }
 
-/// Nanoseconds of one call, the best of five rounds.
+/// Nanoseconds a call, the best of five rounds.
 pub(crate) fn ns<T>(times: u32, mut call: impl FnMut() -> T) -> f64 {
     let round = |()| {
         let start = Instant::now();
@@ -49,9 +49,9 @@ pub(crate) fn us(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// A line that says what was asked for and what came out.
+/// Prints a figure, its target, and whether it meets the target.
 pub(crate) fn verdict(what: &str, found: f64, unit: &str, wanted: &str, holds: bool) {
-    println!("{:4} {what}: {found:.2}{unit} (wanted: {wanted})", if holds { "ok" } else { "MISS" });
+    println!("{:4} {what}: {found:.2}{unit} (target: {wanted})", if holds { "ok" } else { "MISS" });
 }
 
 fn texts(rows: usize, of: &[&str]) -> Series {

@@ -1,9 +1,9 @@
-//! The bridge to plain named shared memory: tables that other programs put there, and frames for programs that know
-//! nothing else.
+//! A bridge to named shared memory: imports tables that other programs wrote there, and exports frames to programs that
+//! read nothing else.
 //!
-//! POSIX shared memory (`shm_open(3)`, Python's `multiprocessing.shared_memory`) has names and bytes, and no more: no
-//! versions, no locks, no sweep, and anybody of this user may write. So a table is *copied* in, and validated as a
-//! copy; a frame is *copied* out. A store needs neither: its frames are plain Arrow IPC files, which any program can
+//! POSIX shared memory (`shm_open(3)`, Python's `multiprocessing.shared_memory`) has names and bytes, but no versions,
+//! locks or sweep, and every process of this user can write to it. An import therefore *copies* a table and validates
+//! the copy, and an export *copies* a frame. A store needs neither: its frames are Arrow IPC files that any program can
 //! map by path.
 
 #[cfg(feature = "shared_memory")]
@@ -31,24 +31,24 @@ use crate::{
     store::{PublishOptions, Store},
 };
 
-/// Where Linux keeps named shared memory: `shm_open(3)`.
+/// The directory of named shared memory on Linux: `shm_open(3)`.
 const SHARED_MEMORY: &str = "/dev/shm";
-/// How an Arrow IPC file begins and ends.
+/// The first and the last bytes of an Arrow IPC file.
 const FILE_MAGIC: &[u8; 6] = b"ARROW1";
 
 impl Store {
-    /// Publishes the Arrow IPC file or stream that another program put into a named segment of shared memory.
+    /// Publishes the Arrow IPC file or stream that another program wrote into a named segment of shared memory.
     ///
-    /// Each batch is copied into this process, validated in full there and written to the store, so the other program
-    /// may go on writing, and remove its segment afterwards; that is its affair, and never done here. A segment may be
-    /// longer than what is in it, by zeros. Costs two copies of the bytes and a look at every value.
+    /// Each batch is copied into this process, validated in full and written to the store, so the other program may
+    /// continue to write. This method does not remove the segment. Zeros after the table are ignored. Costs two copies
+    /// of the bytes and reads every value.
     ///
-    /// `os_id` is the name as `shm_open` and Python's `SharedMemory` have it, with or without a slash before it.
+    /// `os_id` is the name that `shm_open` and Python's `SharedMemory` take, with or without a leading slash.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) when there is no such segment; otherwise those of [`Store::import`]. The
-    /// store is as it was.
+    /// [`is_not_found`](Error::is_not_found) if the segment does not exist; otherwise those of [`Store::import`]. The
+    /// store is unchanged.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -68,7 +68,7 @@ impl Store {
     pub fn import_shared_memory_with(&self, os_id: &str, name: &str, options: PublishOptions) -> Result<Frame> {
         let os_id = checked(os_id)?;
         let path = path_of(os_id);
-        // As `shm_open(3)` of the C library does: a link is not followed, and a pipe of that name not waited for.
+        // The flags of `shm_open(3)` in the C library: it follows no link and does not block on a FIFO.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
@@ -85,11 +85,11 @@ impl Store {
         let content = Content::of(file).map_err(|e| Error::os("read the shared memory", &path, e))?;
         if content.len == 0 {
             let what = format!("the shared memory `{os_id}`");
-            return Err(Error::invalid(what, "it holds nothing but zeros; expected an Arrow IPC file or stream"));
+            return Err(Error::invalid(what, "it contains only zeros; expected an Arrow IPC file or stream"));
         }
         let (schema, batches) = read_messages(BufReader::new(content), &format!("the shared memory `{os_id}`"))?;
         let mut writer = self.writer_with(name, schema, options)?;
-        // Shared memory has whole pages.
+        // Shared memory consists of whole pages, so zeros may follow.
         for batch in batches.with_tail() {
             writer.write(&batch?)?;
         }
@@ -100,27 +100,27 @@ impl Store {
 impl Frame {
     /// Copies this frame, or part of one, into a named segment of shared memory, as an Arrow IPC file.
     ///
-    /// For programs that know shared memory and nothing else; others can map the frame's own file, without a copy. The
-    /// segment is as long as the file, complete before it has its name, readable and writable by this user alone
-    /// (Python attaches for writing), and removed when the returned guard is dropped, unless it is
-    /// [kept](SharedMemory::keep). A killed process leaves it behind: nobody else knows that it is not wanted any more.
+    /// For programs that read only shared memory; other programs can map the frame's own file without a copy. The
+    /// segment is as long as the file and complete before it gets its name. This user alone can read and write it
+    /// (Python attaches for writing). Dropping the returned guard removes the segment, unless it is
+    /// [kept](SharedMemory::keep). If this process is killed, the segment remains: no sweep removes it.
     ///
-    /// Python before 3.13 removes every segment that it has attached to when it ends, with a warning, unless
-    /// `multiprocessing.resource_tracker.unregister(segment._name, "shared_memory")` is called; from 3.13 on
-    /// `SharedMemory(name, track=False)` says so. The guard takes no harm from it.
+    /// At its end, Python before 3.13 removes every segment that it attached to, with a warning. Call
+    /// `multiprocessing.resource_tracker.unregister(segment._name, "shared_memory")` there to prevent that; from 3.13
+    /// on, open it with `SharedMemory(name, track=False)`. The guard tolerates a segment that was removed.
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) when the name is taken or cannot be one; [`is_no_space`](Error::is_no_space).
+    /// [`is_invalid`](Error::is_invalid) if the name exists or is not valid; [`is_no_space`](Error::is_no_space).
     pub fn export_shared_memory(&self, os_id: &str) -> Result<SharedMemory> {
         self.export_shared_memory_with(os_id, Layout::Source)
     }
 
-    /// Copies this frame into a named segment of shared memory, in a layout that its reader knows. See
+    /// Copies this frame into a named segment of shared memory, in a layout that its reader supports. See
     /// [`Frame::export_shared_memory`].
     pub fn export_shared_memory_with(&self, os_id: &str, layout: Layout) -> Result<SharedMemory> {
         let os_id = checked(os_id)?;
-        // Everybody may make files there; these bytes are copied in, and never trusted again.
+        // Every user can create files in this directory; coframe never trusts the bytes that it exports.
         let directory = Arc::new(Directory::open(Path::new(SHARED_MEMORY), Trust::Promised)?);
         let hidden = || Ok((format!(".coframe-{:032x}", crate::store::random_id()?), ()));
         let mut draft = Draft::create(&directory, hidden)?;
@@ -129,16 +129,16 @@ impl Frame {
         let stat = file.and_then(|file| file.metadata()).map_err(|e| Error::os("look up", path_of(os_id), e))?;
         if !draft.link(os_id)? {
             let what = format!("the name `{os_id}` for shared memory");
-            return Err(Error::invalid(what, "it is taken; use another one, or remove what is there"));
+            return Err(Error::invalid(what, "it exists already; use another name, or remove the existing segment"));
         }
         let inode = (stat.dev(), stat.ino());
         Ok(SharedMemory { os_id: os_id.to_owned(), bytes, inode, process: getpid(), is_kept: false })
     }
 }
 
-/// A named segment of shared memory with a frame in it; made by [`Frame::export_shared_memory`].
+/// A named segment of shared memory that contains a frame. [`Frame::export_shared_memory`] creates it.
 ///
-/// Dropped, it takes the name away; whoever has attached keeps the bytes. In a forked child, dropping the copy does
+/// Dropping it removes the name; processes that have attached keep the bytes. In a forked child, dropping the copy does
 /// nothing.
 #[derive(Debug)]
 #[must_use = "the shared memory is removed when this is dropped"]
@@ -151,19 +151,19 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// The name, as `shm_open` and Python's `SharedMemory` take it.
+    /// The name that `shm_open` and Python's `SharedMemory` take.
     #[must_use]
     pub fn os_id(&self) -> &str {
         &self.os_id
     }
 
-    /// Bytes of the Arrow IPC file, which is all that is in it.
+    /// Size of the segment in bytes: that of the Arrow IPC file.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Leaves the segment where it is; whoever knows its name may remove it.
+    /// Keeps the segment after this guard is gone. Any process of this user can remove it by its name.
     pub fn keep(mut self) {
         self.is_kept = true;
     }
@@ -174,7 +174,7 @@ impl Drop for SharedMemory {
         if self.is_kept || self.process != getpid() {
             return;
         }
-        // Somebody may have removed it, and somebody else have taken the name.
+        // Another process may have removed the segment, and a third may have reused the name.
         let is_ours = |found: std::fs::Metadata| (found.dev(), found.ino()) == self.inode;
         if std::fs::symlink_metadata(path_of(&self.os_id)).is_ok_and(is_ours) {
             let _ = shm::unlink(format!("/{}", self.os_id));
@@ -196,18 +196,18 @@ fn path_of(os_id: &str) -> PathBuf {
     Path::new(SHARED_MEMORY).join(os_id)
 }
 
-/// The name without the slash that `shm_open(3)` wants before it.
+/// The name without the leading slash that `shm_open(3)` takes.
 fn checked(os_id: &str) -> Result<&str> {
     let name = os_id.strip_prefix('/').unwrap_or(os_id);
     if name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']) {
-        let what = format!("`{}` is no name of shared memory", os_id.escape_debug());
+        let what = format!("`{}` is not a name of shared memory", os_id.escape_debug());
         return Err(Error::invalid(what, "expected 1 to 255 bytes without a slash, as Python's `SharedMemory.name`"));
     }
     Ok(name)
 }
 
-/// What is in a segment, which may be longer: a file ends at its last byte that is not zero (its magic), and a stream
-/// says itself where it ends.
+/// The content of a segment, which may be shorter than the segment: a file ends at its last byte that is not zero (its
+/// magic), and a stream contains its end.
 struct Content {
     file: File,
     len: u64,

@@ -87,7 +87,7 @@ fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
     assert!(error.is_not_found());
     assert!(error.to_string().starts_with("there is no shared memory `coframe-test-none` in the store `/dev/shm`"));
     for bad in ["", "/", "..", "a/b", "/a/b"] {
-        assert!(import(bad).to_string().contains("is no name of shared memory: expected 1 to 255 bytes"), "{bad}");
+        assert!(import(bad).to_string().contains("is not a name of shared memory: expected 1 to 255 bytes"), "{bad}");
     }
     let named = Named::new("pipe");
     assert!(Command::new("mkfifo").arg(named.path()).status().unwrap().success());
@@ -98,8 +98,8 @@ fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
     let mut wrong = file();
     wrong.truncate(wrong.len() - 100);
     for (bytes, expected) in [
-        (vec![], "it holds nothing but zeros; expected an Arrow IPC file or stream"),
-        (vec![0; 100_000], "it holds nothing but zeros"),
+        (vec![], "it contains only zeros; expected an Arrow IPC file or stream"),
+        (vec![0; 100_000], "it contains only zeros"),
         (b"not a table at all, but text".to_vec(), "the shared memory"),
         (wrong, "the shared memory"),
     ] {
@@ -149,7 +149,10 @@ fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
     let exported = part.export_shared_memory(&named.os_id).unwrap();
     assert_eq!(std::fs::metadata(named.path()).unwrap().len(), exported.bytes());
     let error = frame.export_shared_memory(&named.os_id).unwrap_err();
-    assert!(error.to_string().ends_with("it is taken; use another one, or remove what is there"), "{error}");
+    assert!(
+        error.to_string().ends_with("it exists already; use another name, or remove the existing segment"),
+        "{error}"
+    );
     // Another library of Rust attaches to it by its name.
     let other = ShmemConf::new().os_id(&named.os_id).open().unwrap();
     assert!(other.len() as u64 >= exported.bytes());
