@@ -99,7 +99,7 @@ impl Gather {
 }
 
 /// Joins the parts of a column. Views are copied with what they refer to, so that no second pass has to compact them.
-fn gather_column(parts: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+pub(super) fn gather_column(parts: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
     match parts.first().map(|part| part.data_type()) {
         Some(DataType::Utf8View) => views::gather::<StringViewType>(parts),
         Some(DataType::BinaryView) => views::gather::<BinaryViewType>(parts),

@@ -54,7 +54,7 @@ pub(super) fn canonical(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, ArrowE
             DataType::Int32 => runs::<Int32Type>(array, leaf),
             _ => runs::<Int64Type>(array, leaf),
         },
-        // A dictionary is written apart from its keys.
+        // Dictionaries take this form apart from their keys (`dictionary`).
         DataType::Dictionary(..) => Ok(array.clone()),
         _ => leaf(array),
     }

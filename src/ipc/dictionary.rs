@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayData, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, make_array, new_empty_array},
-    compute::{concat, take},
+    compute::take,
     datatypes::{
         ArrowNativeType, DataType, Field, FieldRef, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
         UInt32Type, UInt64Type,
@@ -17,6 +17,8 @@ use arrow::{
 };
 
 use super::{
+    batches::gather_column,
+    canonical::written,
     keys::{count, each_keys},
     tree::{any_type, children, map_type, rebuild, step},
 };
@@ -174,20 +176,21 @@ impl Pool {
         }
         if !new.is_empty() {
             let chosen = take(values, &PrimitiveArray::<UInt64Type>::from(new), None).map_err(error)?;
-            self.parts.push(chosen);
+            // In its written form it keeps nothing else of the batch's dictionary in memory.
+            self.parts.push(written(&self.path, &chosen)?);
         }
         Ok(map)
     }
 
     fn finish(&self) -> Result<ArrayData> {
         let parts: Vec<&dyn Array> = self.parts.iter().map(AsRef::as_ref).collect();
-        match parts.as_slice() {
-            [] => Ok(new_empty_array(&self.value_type).to_data()),
-            [one] => Ok(one.to_data()),
-            many => concat(many)
-                .map(|values| values.to_data())
-                .map_err(|e| Error::arrow(format_args!("merge the dictionaries of column `{}`", self.path), e)),
-        }
+        let values = match self.parts.as_slice() {
+            [] => new_empty_array(&self.value_type),
+            [one] => one.clone(),
+            _ => gather_column(&parts)
+                .map_err(|e| Error::arrow(format_args!("merge the dictionaries of column `{}`", self.path), e))?,
+        };
+        written(&self.path, &values).map(|values| values.to_data())
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     dictionary::{Dictionaries, has_dictionary, keys_type},
     footer::{self, Metadata},
     layout::{Layout, conform},
-    readable::check_readable,
+    readable::{check_readable, check_writable},
 };
 use crate::error::{Error, Result};
 
@@ -67,11 +67,11 @@ impl Encoder {
             schema.fields().iter().map(|f| has_dictionary(f.data_type()).then(|| Dictionaries::new(f))).collect();
         let write = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)
             .map_err(|e| Error::arrow("set up the encoder", e))?;
-        let unsupported = |e| Error::arrow("encode the schema", e);
-        let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone()).map_err(unsupported)?;
-        // Checks what the keys schema hides, such as a dictionary of dictionaries.
-        StreamEncoder::try_new_with_options(&schema, write.clone()).map_err(unsupported)?;
+        // The schema with its dictionaries: the keys schema hides some of what cannot be encoded.
+        check_writable(&schema, &write)?;
         check_readable(&schema, &write)?;
+        let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone())
+            .map_err(|e| Error::arrow("encode the schema", e))?;
         let mut encoder = Self {
             gather: Gather::new(keys_schema.clone(), options.batch_rows, options.batch_bytes),
             schema,

@@ -4,13 +4,25 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
     ipc::{
         Message,
-        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions},
+        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
     },
 };
 use flatbuffers::VerifierOptions;
 
 use super::schema;
 use crate::error::{Error, Result};
+
+/// Checks that Arrow's writer takes the schema: it refuses dictionaries inside the values of a dictionary.
+pub(super) fn check_writable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {
+    let check = |schema: &Schema| StreamEncoder::try_new_with_options(schema, options.clone()).map(drop);
+    let Err(error) = check(schema) else { return Ok(()) };
+    let culprit = schema.fields().iter().find(|field| check(&Schema::new(vec![(*field).clone()])).is_err());
+    let name = culprit.map_or("?", |field| field.name());
+    Err(Error::unsupported(
+        format_args!("column `{name}`, whose type Arrow IPC cannot encode ({error}),"),
+        "cast dictionaries inside of other dictionaries to the type of their values",
+    ))
+}
 
 /// Checks that the schema can be read back, before a byte of the frame is written. Costs microseconds for each column.
 pub(super) fn check_readable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {

@@ -6,11 +6,11 @@ use coframe::{
     PublishOptions,
     arrow::{
         array::{
-            Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, ListBuilder, MapArray, RecordBatch, RunArray,
-            StringArray, StringViewBuilder, StructArray, UnionArray,
+            Array, ArrayRef, AsArray, DictionaryArray, Int8Array, Int32Array, Int64Array, ListArray, ListBuilder,
+            MapArray, RecordBatch, RunArray, StringArray, StringViewArray, StringViewBuilder, StructArray, UnionArray,
         },
         buffer::{OffsetBuffer, ScalarBuffer},
-        datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
+        datatypes::{DataType, Field, Int8Type, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
     },
 };
 
@@ -46,6 +46,51 @@ fn a_slice_of_lists_of_unions_keeps_its_values() {
         assert_eq!(found.value(1).as_primitive::<Int64Type>().value(0), 2);
         assert_eq!(found.value(2).as_string::<i32>().value(0), "b");
     }
+}
+
+#[test]
+fn the_values_of_a_dictionary_are_written_as_their_rows_too() {
+    let scratch = scratch();
+    let fields: UnionFields = [(0_i8, named("i")), (1, named("j"))].into_iter().collect();
+    let ids = ScalarBuffer::from(vec![0_i8, 1, 0, 1]);
+    let numbers = || Arc::new(Int64Array::from(vec![1, 2, 3, 4])) as ArrayRef;
+    let union = UnionArray::try_new(fields, ids, None, vec![numbers(), numbers()]).unwrap();
+    let lists = list_of(Arc::new(union), &[1, 2, 1]).column(0).slice(1, 2);
+    let keys = Int8Array::from(vec![Some(1), None, Some(0)]);
+    let dictionary: DictionaryArray<Int8Type> = DictionaryArray::try_new(keys, lists).unwrap();
+    let batch = RecordBatch::try_from_iter_with_nullable([("d", Arc::new(dictionary) as ArrayRef, true)]).unwrap();
+    let frame = scratch.store.publish("d", &batch).unwrap();
+    scratch.store.verify("d").unwrap();
+    let values = frame.batches()[0].column(0).as_dictionary::<Int8Type>().values().clone();
+    let numbers = |row: usize| -> Vec<i64> {
+        let items = values.as_list::<i32>().value(row);
+        let items = items.as_union();
+        (0..items.len()).map(|item| items.value(item).as_primitive::<Int64Type>().value(0)).collect()
+    };
+    assert_eq!((values.len(), numbers(0), numbers(1)), (2, vec![2, 3], vec![4]));
+}
+
+#[test]
+fn a_slice_of_a_dictionary_of_views_writes_only_its_values() {
+    let scratch = scratch();
+    let texts: StringViewArray = (0..10_000).map(|row| Some(format!("a text that is not inlined, {row}"))).collect();
+    let keys = Int8Array::from(vec![0, 1, 0]);
+    let dictionary: DictionaryArray<Int8Type> = DictionaryArray::try_new(keys, Arc::new(texts.slice(7, 2))).unwrap();
+    let batch = RecordBatch::try_from_iter([("d", Arc::new(dictionary) as ArrayRef)]).unwrap();
+    let frame = scratch.store.publish("d", &batch).unwrap();
+    assert!(frame.bytes() < 10_000, "{} bytes", frame.bytes());
+    scratch.store.verify("d").unwrap();
+}
+
+#[test]
+fn a_dictionary_inside_of_a_dictionary_is_refused_by_its_column() {
+    let scratch = scratch();
+    let inner = DataType::Dictionary(DataType::Int8.into(), DataType::Utf8.into());
+    let outer = DataType::Dictionary(DataType::Int8.into(), inner.into());
+    let schema = Schema::new(vec![named("good").as_ref().clone(), Field::new("bad", outer, true)]);
+    let error = scratch.store.writer("x", Arc::new(schema)).unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("column `bad`"), "{error}");
+    assert!(scratch.files().is_empty());
 }
 
 #[test]
