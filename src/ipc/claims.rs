@@ -38,7 +38,7 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
             return bad("D3-keys", &detail);
         }
         if metadata.marks.polars
-            && let Some(found) = arrays.iter().find_map(|array| not_of_polars(array))
+            && let Some(found) = arrays.iter().find_map(|array| not_of_polars(array, Spread::Checked))
         {
             return bad("M1-entries", &format_args!("column `{name}`: {found}, and `coframe.polars` is 1"));
         }
@@ -52,8 +52,15 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
     Ok(())
 }
 
+/// Whether nulls of structs must be nulls of their fields. Polars makes them so in columns of structs, not in lists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    Checked,
+    Any,
+}
+
 /// What in an array Polars never makes.
-fn not_of_polars(array: &ArrayRef) -> Option<&'static str> {
+fn not_of_polars(array: &ArrayRef, spread: Spread) -> Option<&'static str> {
     match array.data_type() {
         DataType::Time64(TimeUnit::Nanosecond) => {
             let mut times = array.as_primitive::<Time64NanosecondType>().iter().flatten();
@@ -61,16 +68,15 @@ fn not_of_polars(array: &ArrayRef) -> Option<&'static str> {
         }
         DataType::Struct(_) => {
             let fields = array.as_struct().columns();
-            let spread = fields.iter().all(|field| covers(field, array));
-            if spread {
-                fields.iter().find_map(not_of_polars)
+            if spread == Spread::Any || fields.iter().all(|field| covers(field, array)) {
+                fields.iter().find_map(|field| not_of_polars(field, spread))
             } else {
-                Some("a null of a struct is none of its fields")
+                Some("a null of a struct is not a null of its fields")
             }
         }
-        DataType::LargeList(_) => not_of_polars(array.as_list::<i64>().values()),
-        DataType::FixedSizeList(..) => not_of_polars(array.as_fixed_size_list().values()),
-        other => children(other).next().map(|_| "it has a type that Polars has not"),
+        DataType::LargeList(_) => not_of_polars(array.as_list::<i64>().values(), Spread::Any),
+        DataType::FixedSizeList(..) => not_of_polars(array.as_fixed_size_list().values(), Spread::Any),
+        other => children(other).next().map(|_| "it has a type that Polars does not have"),
     }
 }
 

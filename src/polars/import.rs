@@ -1,8 +1,7 @@
 //! Arrow arrays to Polars columns on the same buffers; `Frame::to_polars`.
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, ListArray as ArrowListArray, MapArray},
-    compute::{CastOptions, cast_with_options},
+    array::{Array, ArrayRef, AsArray},
     datatypes::{DataType as ArrowType, Field},
 };
 use polars::{
@@ -27,6 +26,7 @@ use super::{
     buffers::{
         is_aligned, series, to_polars, to_polars_booleans, to_polars_offsets, to_polars_validity, to_polars_views,
     },
+    convert::convert,
     dtype::{Marked, is_native, marked, native},
     numbering::Incoming,
     plan,
@@ -221,7 +221,7 @@ impl Crossing {
     fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
         let missing = || unsupported(&Place::column(field.name()), array.data_type());
         let native = native(field).ok_or_else(missing)?;
-        let converted = if is_native(field) { array.clone() } else { convert(array, &native, field.name())? };
+        let converted = convert(array, &native, field.name())?;
         self.import(&Values::of_array(&converted), &native, dtype, Rewrite::Yes)?.ok_or_else(missing)
     }
 
@@ -367,25 +367,4 @@ fn nested(values: &Values<'_>, mut inner: Vec<Box<dyn PlArray>>, dtype: &DataTyp
     };
     debug_assert_eq!(*array.dtype(), dtype.to_physical().to_arrow(CompatLevel::newest()), "the type of {dtype}");
     Some(array)
-}
-
-/// Brings an array to the type that Polars can take.
-fn convert(array: &ArrayRef, native: &ArrowType, path: &str) -> Result<ArrayRef> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    let error = |e| Error::arrow(format_args!("convert column `{path}` for Polars"), e);
-    let array = unmap(array);
-    cast_with_options(&array, native, &options).map_err(error)
-}
-
-/// A map as the list of entries that it is; arrow's cast has no such step.
-fn unmap(array: &ArrayRef) -> ArrayRef {
-    let ArrowType::Map(entries, _) = array.data_type() else { return array.clone() };
-    let map: &MapArray = array.as_map();
-    let list = ArrowListArray::new(
-        entries.clone(),
-        map.offsets().clone(),
-        std::sync::Arc::new(map.entries().clone()),
-        map.nulls().cloned(),
-    );
-    std::sync::Arc::new(list)
 }

@@ -6,6 +6,7 @@
 
 mod buffers;
 mod categories;
+mod convert;
 mod dtype;
 mod export;
 mod import;

@@ -12,6 +12,7 @@ mod hostile;
 mod mutation;
 mod nested_slices;
 mod polars_categories;
+mod polars_nested;
 mod polars_types;
 mod pool;
 mod pool_common;
