@@ -56,7 +56,7 @@ pub(super) fn list_view<O: OffsetSizeTrait>(
 }
 
 /// The items of the rows, one row after the other; `values` begins with the item `first`.
-fn gather(
+pub(super) fn gather(
     values: &ArrayRef,
     rows: impl Iterator<Item = (usize, usize)>,
     first: usize,

@@ -8,7 +8,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayData, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, make_array, new_empty_array},
-    compute::take,
     datatypes::{
         ArrowNativeType, DataType, Field, FieldRef, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
         UInt32Type, UInt64Type,
@@ -19,6 +18,7 @@ use arrow::{
 use super::{
     batches::gather_column,
     canonical::written,
+    canonical_parts::gather,
     keys::{count, each_keys},
     tree::{any_type, children, map_type, rebuild, step},
 };
@@ -168,14 +168,16 @@ impl Pool {
         let mut map = Vec::with_capacity(values.len());
         for (position, row) in rows.iter().enumerate() {
             let key = *index.entry(row.as_ref().into()).or_insert_with(|| {
-                new.push(u64::try_from(position).unwrap_or(u64::MAX));
+                new.push((position, 1));
                 self.len += 1;
                 self.len - 1
             });
             map.push(key);
         }
         if !new.is_empty() {
-            let chosen = take(values, &PrimitiveArray::<UInt64Type>::from(new), None).map_err(error)?;
+            // arrow's `take` panics on structs with lists of size 0.
+            let count = new.len();
+            let chosen = gather(values, new.into_iter(), 0, count).map_err(error)?;
             // In its written form it keeps nothing else of the batch's dictionary in memory.
             self.parts.push(written(&self.path, &chosen)?);
         }

@@ -6,8 +6,9 @@ use coframe::{
     PublishOptions,
     arrow::{
         array::{
-            Array, ArrayRef, AsArray, DictionaryArray, Int8Array, Int32Array, Int64Array, ListArray, ListBuilder,
-            MapArray, RecordBatch, RunArray, StringArray, StringViewArray, StringViewBuilder, StructArray, UnionArray,
+            Array, ArrayRef, AsArray, DictionaryArray, FixedSizeListArray, Int8Array, Int32Array, Int64Array,
+            ListArray, ListBuilder, MapArray, RecordBatch, RunArray, StringArray, StringViewArray, StringViewBuilder,
+            StructArray, UnionArray,
         },
         buffer::{OffsetBuffer, ScalarBuffer},
         datatypes::{DataType, Field, Int8Type, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
@@ -68,6 +69,27 @@ fn the_values_of_a_dictionary_are_written_as_their_rows_too() {
         (0..items.len()).map(|item| items.value(item).as_primitive::<Int64Type>().value(0)).collect()
     };
     assert_eq!((values.len(), numbers(0), numbers(1)), (2, vec![2, 3], vec![4]));
+}
+
+#[test]
+fn dictionaries_of_structs_of_lists_without_items_are_merged() {
+    let scratch = scratch();
+    let batch = |numbers: [i64; 2]| {
+        let item = Arc::new(Field::new("item", DataType::Int64, true));
+        let nothing = Arc::new(Int64Array::from(Vec::<i64>::new()));
+        let lists = FixedSizeListArray::try_new_with_length(item, 0, nothing, None, 2).unwrap();
+        let lists_field = Field::new("lists", lists.data_type().clone(), true);
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(numbers.to_vec())), Arc::new(lists)];
+        let values = StructArray::new(vec![named("number"), lists_field.into()].into(), columns, None);
+        let keys = Int8Array::from(vec![1, 0]);
+        let dictionary: DictionaryArray<Int8Type> = DictionaryArray::try_new(keys, Arc::new(values)).unwrap();
+        RecordBatch::try_from_iter([("d", Arc::new(dictionary) as ArrayRef)]).unwrap()
+    };
+    let frame = scratch.store.publish("d", &[batch([1, 2]), batch([2, 3])][..]).unwrap();
+    let dictionary = frame.batches()[0].column(0).as_dictionary::<Int8Type>().clone();
+    let numbers = dictionary.values().as_struct().column(0).as_primitive::<Int64Type>().clone();
+    let numbers: Vec<i64> = dictionary.keys().iter().map(|key| numbers.value(key.unwrap() as usize)).collect();
+    assert_eq!(numbers, [2, 1, 3, 2]);
 }
 
 #[test]
