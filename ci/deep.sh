@@ -6,6 +6,9 @@ cd "$(dirname "$0")/.."
 echo "== many more cases"
 PROPTEST_CASES=5000 cargo test --locked --test it any_frame_comes_back
 
+echo "== random tables of every Arrow type"
+COFRAME_TABLES=100000 cargo test --workspace --locked --test it any_table
+
 echo "== tests with every variant of Polars' enums (compiles Polars anew)"
 cargo test --workspace --locked --features _polars-variants
 

@@ -1,5 +1,6 @@
 //! The library through its public API, with real files and real processes.
 
+mod any_table;
 mod arrow_types;
 mod cell_leaks;
 mod cell_waits;
