@@ -101,7 +101,8 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
 fn undecodable<T>(label: &str, which: &str, why: &dyn std::fmt::Display) -> Error {
     let name = type_name::<T>();
     let detail = format!(
-        "a {which} is no `{name}` ({why}): it was written with another definition of that type; `delete` removes it"
+        "a {which} is no `{name}` ({why}): it was written with another definition of that type; `put` \
+         overwrites it, `delete` removes it"
     );
     Error::corrupt(label, "B3-entries", detail)
 }

@@ -16,7 +16,7 @@ use super::lmdb::{Lmdb, label};
 use crate::{
     cell::{GATE_BYTES, Gate},
     error::{Error, Kind, Result},
-    interrupt::{Looks, uninterrupted},
+    interrupt::Looks,
     name::Name,
     store::{DictFiles, Store},
 };
@@ -24,14 +24,18 @@ use crate::{
 /// The environments of this process by device and inode of their dict's data: LMDB must not open a file twice.
 ///
 /// Locked wherever an environment is opened or closed, since heed has a lock of its own there for which a forked child
-/// could wait for ever.
+/// could wait for ever. Locked after the store's lock and never before it: nothing under it waits for another process's
+/// names, or calls the code of an [`interruptible`](crate::interruptible) caller, who may hold what other threads need.
 static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
 /// The process that uses `OPEN`; a forked child finds its parent's.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// Environments whose leases were dropped, with the process that dropped them: a drop never waits for `OPEN`. The thread
+/// that has `OPEN` closes them when it is done.
+static DROPPED: Mutex<Vec<(Pid, Arc<Environment>)>> = Mutex::new(Vec::new());
 
 type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
 
-/// How long another thread may be opening an environment: longer than the store lock may take.
+/// How long another thread may be opening or closing an environment.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// From a lock to the note who has it.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -64,9 +68,11 @@ pub(super) struct Lease {
 impl Lease {
     /// Opens a dict's environment, or shares the one that this process has. `check` may refuse what is there.
     pub(super) fn open(store: &Store, name: &Name, check: impl FnOnce(&DictFiles) -> Result<()>) -> Result<Self> {
-        let mut open = registry(name)?;
+        check_fork(name)?;
         let environment = store.with_dict(name, |files, inode| {
             check(&files)?;
+            let mut registry = registry(name)?;
+            let open = registry.environments()?;
             if let Some(environment) = open.get(&inode) {
                 return Ok(Arc::clone(environment));
             }
@@ -101,7 +107,53 @@ impl Drop for Lease {
             std::mem::forget(environment);
             return;
         }
-        let Ok(mut open) = uninterrupted(|| registry(&environment.files.name)) else { return };
+        let Some(mut dropped) = dropped() else {
+            // As above, for the list.
+            std::mem::forget(environment);
+            return;
+        };
+        dropped.push((self.process, environment));
+        drop(dropped);
+        close_dropped();
+    }
+}
+
+/// The list of dropped environments. `None` where its lock belongs to a thread of the parent, which a forked child has
+/// not: it is held for a push or a swap.
+fn dropped() -> Option<MutexGuard<'static, Vec<(Pid, Arc<Environment>)>>> {
+    let start = Instant::now();
+    loop {
+        match DROPPED.try_lock() {
+            Ok(dropped) => return Some(dropped),
+            Err(TryLockError::Poisoned(dropped)) => return Some(dropped.into_inner()),
+            Err(TryLockError::WouldBlock) if start.elapsed() > MOMENT => return None,
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+}
+
+/// Closes dropped environments, unless another thread has the registry: that one closes them when it is done.
+fn close_dropped() {
+    while dropped().is_some_and(|dropped| !dropped.is_empty()) {
+        let open = match OPEN.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(open)) => open.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        PROCESS.store(me(), Ordering::Relaxed);
+        close_those(open);
+    }
+}
+
+/// Closes the dropped environments that nobody shares, and unlocks the registry.
+fn close_those(mut open: MutexGuard<'static, Environments>) {
+    let all = dropped().map(|mut dropped| std::mem::take(&mut *dropped)).unwrap_or_default();
+    for (process, environment) in all {
+        if process != getpid() {
+            // A forked child's copy of its parent's list.
+            std::mem::forget(environment);
+            continue;
+        }
         // This one and the registry's: nobody else can come to have one while the registry is locked.
         if Arc::strong_count(&environment) == 2 {
             open.remove(&environment.inode);
@@ -109,6 +161,32 @@ impl Drop for Lease {
         // Closed before the registry is unlocked, so that whoever opens it next finds it closed.
         drop(environment);
     }
+    drop(open);
+}
+
+/// The registry, locked. Unlocked, it closes what was dropped meanwhile.
+pub(super) struct Registry(Option<MutexGuard<'static, Environments>>);
+
+impl Registry {
+    fn environments(&mut self) -> Result<&mut Environments> {
+        // Empty in `drop` alone.
+        self.0.as_deref_mut().ok_or_else(|| Error::invalid("the registry of dicts", "expected one that is locked"))
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.take() {
+            close_those(open);
+        }
+        // A thread that dropped one since then found the registry locked.
+        close_dropped();
+    }
+}
+
+/// An error in a forked child where a thread of the parent had the registry: before the store's lock is waited for.
+fn check_fork(name: &Name) -> Result<()> {
+    if PROCESS.load(Ordering::Relaxed) == me() { Ok(()) } else { registry(name).map(drop) }
 }
 
 /// A dict's gate, which is made where it is missing: by another program, or by a version that made none. Under the store
@@ -118,10 +196,10 @@ pub(super) fn gate(store: &Store, files: &DictFiles) -> Result<Gate> {
     Gate::open(&file, len, || label(store, files))
 }
 
-/// The registry, locked; always before the store lock. In a forked child the lock may have an owner that is not there:
-/// then this is an error. `name` names the dict in errors.
-pub(super) fn registry(name: &Name) -> Result<MutexGuard<'static, Environments>> {
-    let (start, mut looks) = (Instant::now(), Looks::new());
+/// Locks the registry; always under the store's lock, or without it for a moment. In a forked child its lock may have an
+/// owner that does not exist there: then this is an error. `name` names the dict in errors.
+pub(super) fn registry(name: &Name) -> Result<Registry> {
+    let start = Instant::now();
     loop {
         let open = match OPEN.try_lock() {
             Ok(open) => open,
@@ -132,7 +210,6 @@ pub(super) fn registry(name: &Name) -> Result<MutexGuard<'static, Environments>>
                 return Err(in_use_at_fork(name));
             }
             Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
-                looks.check(|| format!("a thread that opens or closes a dict, to use the dict `{name}`"))?;
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
@@ -142,7 +219,7 @@ pub(super) fn registry(name: &Name) -> Result<MutexGuard<'static, Environments>>
             }
         };
         PROCESS.store(me(), Ordering::Relaxed);
-        return Ok(open);
+        return Ok(Registry(Some(open)));
     }
 }
 
@@ -217,8 +294,9 @@ impl Environment {
             return Ok(());
         }
         self.opener.store(me(), Ordering::Relaxed);
-        let _registry = registry(&self.files.name)?;
+        check_fork(&self.files.name)?;
         self.store.with_dict(&self.files.name, |files, inode| {
+            let _registry = registry(&self.files.name)?;
             if inode != self.inode {
                 let what = format!("dict `{}` with this id", files.name);
                 return Err(Kind::NotFound { what, store: self.store.path().to_owned() }.into());

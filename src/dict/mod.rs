@@ -21,7 +21,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 
-pub use reads::Iter;
+pub use reads::{Iter, Keys};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 
@@ -113,12 +113,11 @@ where
 
     fn make(store: &Store, name: &str) -> Result<Option<Self>> {
         let (name, meta) = (name.parse::<Name>()?, Codec::<K, V>::meta()?);
-        let registry = registry(&name)?;
         let made = store.make_dict(&name, lmdb::LOCK_BYTES, |files| {
+            let _registry = registry(&name)?;
             Lmdb::make(store, files, &meta)?;
             environment::gate(store, files).map(drop)
         })?;
-        drop(registry);
         made.map(|files| Self::open_that(store, &name, Some(files.id))).transpose()
     }
 
@@ -222,6 +221,11 @@ where
         Ok(Iter::of_own(self.snapshot()?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
+    /// All keys as they are now, in their order. Values are not read.
+    pub fn keys(&self) -> Result<Keys<'static, K, V>> {
+        Ok(Iter::keys_of_own(self.snapshot()?, (Bound::Unbounded, Bound::Unbounded)))
+    }
+
     /// The entries whose keys are in a range, as they are now, in the order of keys.
     pub fn range<Q: Serialize + ?Sized>(&self, range: impl RangeBounds<Q>) -> Result<Iter<'static, K, V>>
     where
@@ -231,12 +235,33 @@ where
         Ok(Iter::of_own(self.snapshot()?, interval))
     }
 
-    /// Sets the value of a key; returns the one that it replaces. Blocks while anybody else writes.
+    /// Sets the value of a key; returns the one that it replaces. Blocks while another process or thread writes.
+    ///
+    /// [`put`](Self::put) does not read the old value, which is faster where it is large, and the way to overwrite one
+    /// that cannot be read any more.
     pub fn insert<Q: Serialize + ?Sized>(&self, key: &Q, value: &V) -> Result<Option<V>>
     where
         K: Borrow<Q>,
     {
         self.transaction(|transaction| transaction.insert(key, value))
+    }
+
+    /// Sets the value of a key without reading the one that it replaces. Blocks while another process or thread writes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// let models = coframe::Dict::<String, Vec<u8>>::create(&store, "models")?;
+    /// models.put("latest", &vec![1; 1000])?;
+    /// models.put("latest", &vec![2; 1000])?;
+    /// assert_eq!(models.keys()?.collect::<coframe::Result<Vec<_>>>()?, ["latest"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn put<Q: Serialize + ?Sized>(&self, key: &Q, value: &V) -> Result<()>
+    where
+        K: Borrow<Q>,
+    {
+        self.transaction(|transaction| transaction.put(key, value))
     }
 
     /// Takes an entry away; returns its value.
@@ -272,9 +297,9 @@ where
         self.transaction(|transaction| {
             let new = f(transaction.get(key)?);
             match &new {
-                Some(value) => transaction.insert(key, value)?,
-                None => transaction.remove(key)?,
-            };
+                Some(value) => transaction.put(key, value)?,
+                None => transaction.delete(key).map(drop)?,
+            }
             Ok(new)
         })
     }

@@ -19,6 +19,9 @@ const AHEAD: usize = 64;
 type ReadTxn<'t> = RoTxn<'t, WithoutTls>;
 type Interval = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
+/// What an iterator makes of the bytes of an entry.
+type Decode<K, V, T> = fn(&Reads<'_, K, V>, (&[u8], &[u8])) -> Result<T>;
+
 /// One state of a dict, through a transaction of either sort.
 pub(super) struct Reads<'a, K, V> {
     pub(super) environment: &'a Environment,
@@ -77,15 +80,19 @@ where
         Ok((Codec::<K, V>::key_of(label, key)?, Codec::<K, V>::value_of(label, value)?))
     }
 
+    fn decode_key(&self, (key, _): (&[u8], &[u8])) -> Result<K> {
+        Codec::<K, V>::key_of(|| self.environment.label(), key)
+    }
+
     /// Some entries from the start of an interval on, which then begins after them. None when there are no more.
-    fn take(&self, interval: &mut Interval) -> Result<VecDeque<Result<(K, V)>>> {
+    fn take<T>(&self, interval: &mut Interval, decode: Decode<K, V, T>) -> Result<VecDeque<Result<T>>> {
         let (from, to) = (as_slice(&interval.0), as_slice(&interval.1));
         let mut found = VecDeque::new();
         let mut last = None;
         for entry in self.entries.range(self.txn, &(from, to)).map_err(self.failed())?.take(AHEAD) {
             let entry = entry.map_err(self.failed())?;
             last = Some(entry.0.to_vec());
-            found.push_back(self.decode(entry));
+            found.push_back(decode(self, entry));
         }
         if let Some(last) = last {
             interval.0 = Bound::Excluded(last);
@@ -119,12 +126,16 @@ where
 ///
 /// An entry that cannot be read is an error in its place; an error of the dict ends it.
 #[must_use = "an iterator does nothing until it is asked"]
-pub struct Iter<'a, K, V> {
+pub struct Iter<'a, K, V, T = (K, V)> {
     source: Source<'a, K, V>,
     interval: Interval,
-    ahead: VecDeque<Result<(K, V)>>,
+    decode: Decode<K, V, T>,
+    ahead: VecDeque<Result<T>>,
     is_done: bool,
 }
+
+/// Keys of one state of a dict, in their order. As [`Iter`], without the values.
+pub type Keys<'a, K, V> = Iter<'a, K, V, K>;
 
 /// Whose state is read: somebody's, or the iterator's own.
 enum Source<'a, K, V> {
@@ -132,28 +143,52 @@ enum Source<'a, K, V> {
     Own(Snapshot<K, V>),
 }
 
-impl<'a, K, V> Iter<'a, K, V> {
-    pub(super) fn of_reads(reads: Reads<'a, K, V>, interval: Interval) -> Self {
-        Self { source: Source::Reads(reads), interval, ahead: VecDeque::new(), is_done: false }
-    }
-
-    pub(super) fn of_own(snapshot: Snapshot<K, V>, interval: Interval) -> Self {
-        Self { source: Source::Own(snapshot), interval, ahead: VecDeque::new(), is_done: false }
+impl<'a, K, V, T> Iter<'a, K, V, T> {
+    fn new(source: Source<'a, K, V>, interval: Interval, decode: Decode<K, V, T>) -> Self {
+        Self { source, interval, decode, ahead: VecDeque::new(), is_done: false }
     }
 }
 
-impl<K, V> Iterator for Iter<'_, K, V>
+impl<'a, K, V> Iter<'a, K, V>
 where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    type Item = Result<(K, V)>;
+    pub(super) fn of_reads(reads: Reads<'a, K, V>, interval: Interval) -> Self {
+        Self::new(Source::Reads(reads), interval, |reads, entry| reads.decode(entry))
+    }
+
+    pub(super) fn of_own(snapshot: Snapshot<K, V>, interval: Interval) -> Self {
+        Self::new(Source::Own(snapshot), interval, |reads, entry| reads.decode(entry))
+    }
+}
+
+impl<'a, K, V> Keys<'a, K, V>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    pub(super) fn keys_of_reads(reads: Reads<'a, K, V>, interval: Interval) -> Self {
+        Self::new(Source::Reads(reads), interval, |reads, entry| reads.decode_key(entry))
+    }
+
+    pub(super) fn keys_of_own(snapshot: Snapshot<K, V>, interval: Interval) -> Self {
+        Self::new(Source::Own(snapshot), interval, |reads, entry| reads.decode_key(entry))
+    }
+}
+
+impl<K, V, T> Iterator for Iter<'_, K, V, T>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ahead.is_empty() && !self.is_done {
             let more = match &self.source {
-                Source::Reads(reads) => reads.take(&mut self.interval),
-                Source::Own(snapshot) => snapshot.reads().and_then(|reads| reads.take(&mut self.interval)),
+                Source::Reads(reads) => reads.take(&mut self.interval, self.decode),
+                Source::Own(snapshot) => snapshot.reads().and_then(|reads| reads.take(&mut self.interval, self.decode)),
             };
             match more {
                 Ok(more) => (self.is_done, self.ahead) = (more.len() < AHEAD, more),
@@ -216,6 +251,12 @@ macro_rules! reading {
             pub fn entries(&self) -> crate::error::Result<super::Iter<'_, K, V>> {
                 let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
                 Ok(super::Iter::of_reads(self.reads()?, all))
+            }
+
+            /// All keys, in their order. Values are not read.
+            pub fn keys(&self) -> crate::error::Result<super::Keys<'_, K, V>> {
+                let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+                Ok(super::Iter::keys_of_reads(self.reads()?, all))
             }
 
             /// The entries whose keys are in a range, in the order of keys.

@@ -51,11 +51,19 @@ where
     where
         K: Borrow<Q>,
     {
-        let (key, value) = (Codec::<K, V>::stored_key(key)?, Codec::<K, V>::value(value)?);
-        let before = self.reads()?.value(&key)?;
-        let written = self.entries.put(&mut self.txn, &key, &value);
-        self.done("write to", written)?;
+        let before = self.reads()?.value(&Codec::<K, V>::stored_key(key)?)?;
+        self.put(key, value)?;
         Ok(before)
+    }
+
+    /// Sets the value of a key without reading the one that it replaces.
+    pub fn put<Q: Serialize + ?Sized>(&mut self, key: &Q, value: &V) -> Result<()>
+    where
+        K: Borrow<Q>,
+    {
+        let (key, value) = (Codec::<K, V>::stored_key(key)?, Codec::<K, V>::value(value)?);
+        let written = self.entries.put(&mut self.txn, &key, &value);
+        self.done("write to", written)
     }
 
     /// Takes an entry away; returns its value.
@@ -100,9 +108,9 @@ where
             return Ok(false);
         }
         match new {
-            Some(value) => self.insert(key, value)?,
-            None => self.remove(key)?,
-        };
+            Some(value) => self.put(key, value)?,
+            None => self.delete(key).map(drop)?,
+        }
         Ok(true)
     }
 }

@@ -394,3 +394,57 @@ fn opening_while_others_make_and_remove_is_a_dict_or_none() {
     scratch.store.remove_dict("x").unwrap();
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
 }
+
+#[test]
+fn dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store() {
+    alone("dict_failures::dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store", |scratch| {
+        let Scratch { store, .. } = scratch;
+        let maps = || fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|l| l.ends_with(".dict")).count();
+        let open = |name: &str| Dict::<u8, u8>::open_or_create(store, name).unwrap();
+        let (first, second) = (open("a"), open("b"));
+        drop(open("c"));
+        // As another process that publishes: the lock of the store is held until this one says so.
+        let (mut from, mut to) = std::io::pipe().unwrap();
+        let holder = fork(|| {
+            let file = fs::OpenOptions::new().write(true).open(scratch.path().join("store")).unwrap();
+            file.lock().unwrap();
+            std::io::Write::write_all(&mut to, b"x").unwrap();
+            std::thread::sleep(Duration::from_mins(1));
+        });
+        drop(to);
+        std::io::Read::read_exact(&mut from, &mut [0]).unwrap();
+        let asked = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // The thread that waits asks its caller, who waits for the drop: as a binding that needs its global lock.
+            let (asked, dropped) = (&asked, std::sync::Arc::new(AtomicBool::new(false)));
+            let done = std::sync::Arc::clone(&dropped);
+            let opener = scope.spawn(move || {
+                let waits = std::rc::Rc::new(std::cell::Cell::new(false));
+                let has_asked = std::rc::Rc::clone(&waits);
+                let result = coframe::interruptible(
+                    move || {
+                        has_asked.set(true);
+                        let start = Instant::now();
+                        while !done.load(Ordering::SeqCst) && start.elapsed() < Duration::from_secs(5) {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        !done.load(Ordering::SeqCst)
+                    },
+                    || Dict::<u8, u8>::open(store, "c").map(drop),
+                );
+                asked.store(waits.get(), Ordering::SeqCst);
+                result
+            });
+            std::thread::sleep(Duration::from_millis(100));
+            drop(first);
+            dropped.store(true, Ordering::SeqCst);
+            assert_eq!(maps(), 1, "it is closed although another thread opens one");
+            kill(holder);
+            wait(holder);
+            opener.join().unwrap().unwrap();
+        });
+        assert!(asked.load(Ordering::SeqCst), "the store was free");
+        drop(second);
+        assert_eq!(maps(), 0);
+    });
+}

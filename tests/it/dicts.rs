@@ -338,3 +338,30 @@ fn a_dict_of_a_session_goes_with_it_and_dicts_are_no_frames() {
     assert!(serde_json::from_str::<Dict<u8, u8>>(&text).unwrap_err().to_string().contains("sessions"));
     same.insert(&2, &2).unwrap();
 }
+
+#[test]
+fn keys_and_put_leave_values_alone_that_cannot_be_read() {
+    /// As it was when the entries were written; below it is another type of that name.
+    mod old {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        pub(super) struct Value(pub(super) u8);
+    }
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Value(String);
+
+    let scratch = scratch();
+    let before: Dict<u32, old::Value> = Dict::create(&scratch.store, "x").unwrap();
+    for key in 0..200 {
+        before.put(&key, &old::Value(200)).unwrap();
+    }
+    let dict = Dict::<u32, Value>::open(&scratch.store, "x").unwrap();
+    assert!(dict.get(&1).unwrap_err().is_corrupt());
+    assert_eq!(dict.keys().unwrap().collect::<Result<Vec<_>, _>>().unwrap(), (0..200).collect::<Vec<_>>());
+    assert_eq!(dict.snapshot().unwrap().keys().unwrap().count(), 200);
+    let error = dict.insert(&1, &Value("new".into())).unwrap_err();
+    assert!(error.to_string().contains("`put` overwrites it, `delete` removes it"), "{error}");
+    dict.put(&1, &Value("new".into())).unwrap();
+    assert_eq!(dict.get(&1).unwrap(), Some(Value("new".into())));
+    dict.transaction(|t| t.put(&2, &Value(String::new()))).unwrap();
+    assert_eq!(dict.insert(&2, &Value("b".into())).unwrap(), Some(Value(String::new())));
+}
