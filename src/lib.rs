@@ -113,7 +113,7 @@ pub use crate::{
     interrupt::interruptible,
     ipc::{IpcReader, Layout, MessageKind, Table, TableReader, via},
     name::Name,
-    store::{FrameInfo, FrameWriter, Pss, PublishOptions, Session, Store, Swept, Usage, User},
+    store::{FrameInfo, FrameWriter, PrivateBytes, Pss, PublishOptions, Session, Store, Swept, Usage, User},
 };
 
 /// Compiles the README's examples.

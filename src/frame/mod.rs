@@ -206,6 +206,22 @@ impl Frame {
         self.shared.footer.metadata.as_ref().map_or(&NONE, |metadata| &metadata.user)
     }
 
+    /// Whether coframe wrote the file, as this user and on this machine, and it has been read-only since.
+    ///
+    /// What such a frame records of itself is relied on. The values of any other file were validated when it was opened,
+    /// but its [`metadata`](Self::metadata) is whatever its writer attached: do not unpickle or run what is in it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// assert!(store.publish("x", &polars::df!("x" => [1])?)?.is_sealed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.shared.mapping.is_sealed()
+    }
+
     /// The record batches, on the mapped bytes. Does not copy.
     ///
     /// The first call makes the arrays, and slices them for a part of the rows, which counts their nulls anew: it reads
@@ -350,6 +366,10 @@ impl Frame {
 
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.shared.mapping
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.shared.origin
     }
 
     pub(crate) fn footer(&self) -> &Footer {

@@ -20,6 +20,8 @@ use crate::error::{Error, Kind, Result};
 pub(crate) struct Mapping {
     map: Mmap,
     sealed: bool,
+    /// Device and inode of the file. No other file can get them while the map lives.
+    file: (u64, u64),
 }
 
 /// Who wrote a file, as far as the opener knows.
@@ -86,7 +88,12 @@ impl Mapping {
         // processes of this user are trusted not to (SAFETY.md, T1), or the caller promised it (`Trust::Promised`).
         let map = unsafe { MmapOptions::new().len(len).map(file) }.map_err(|e| Error::os("map", path, e))?;
         let sealed = stat.st_mode & 0o222 == 0;
-        Ok(Self { map, sealed })
+        Ok(Self { map, sealed, file: (stat.st_dev, stat.st_ino) })
+    }
+
+    /// Device and inode of the file.
+    pub(crate) fn file(&self) -> (u64, u64) {
+        self.file
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

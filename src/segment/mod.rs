@@ -12,6 +12,7 @@ mod draft;
 mod lock;
 mod mapping;
 mod medium;
+mod private;
 
 #[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) use directory::check_owner;
@@ -20,3 +21,4 @@ pub(crate) use draft::{Draft, Sealed};
 pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
 pub(crate) use mapping::{Mapping, Opened, Writer};
 pub(crate) use medium::Medium;
+pub(crate) use private::PrivateMapping;

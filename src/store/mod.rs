@@ -19,6 +19,7 @@ mod list;
 mod open;
 #[cfg(any(feature = "cell", feature = "dict"))]
 mod place;
+mod private;
 mod publish;
 mod reap;
 mod session;
@@ -39,6 +40,7 @@ pub(crate) use place::{Place, place_handle};
 #[cfg(feature = "dict")]
 pub(crate) use dicts::DictFiles;
 pub use list::{FrameInfo, Usage};
+pub use private::PrivateBytes;
 pub use publish::PublishOptions;
 pub use session::Session;
 pub use sweep::Swept;

@@ -21,6 +21,7 @@ mod pool_failures;
 mod pool_lifetime;
 mod pool_published;
 mod pool_tasks;
+mod private;
 mod processes;
 mod seam;
 mod shm;
