@@ -193,6 +193,23 @@ impl Batch {
     }
 }
 
+/// For each map in a type, in depth-first order, whether its keys are sorted.
+pub(crate) fn sorted_keys(data_type: &DataType) -> Vec<bool> {
+    let inner = |fields: &mut dyn Iterator<Item = &FieldRef>| {
+        fields.flat_map(|field| sorted_keys(field.data_type())).collect::<Vec<_>>()
+    };
+    match data_type {
+        DataType::Map(entries, sorted) => [vec![*sorted], sorted_keys(entries.data_type())].concat(),
+        DataType::Struct(fields) => inner(&mut fields.iter()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => inner(&mut [item].into_iter()),
+        _ => Vec::new(),
+    }
+}
+
 /// The schema of a field, 128-bit integers under Polars' formats.
 fn ffi_schema(field: &Field) -> std::result::Result<FFI_ArrowSchema, ArrowError> {
     if !is_wide(field) {

@@ -1,13 +1,13 @@
 //! An open frame, as `coframe.Frame` holds it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array},
     buffer::Buffer,
     datatypes::{DataType, TimeUnit},
 };
-use coframe::{Handle, OpenOptions};
+use coframe::{Handle, OpenOptions, PrivateBytes};
 use pyo3::{
     prelude::*,
     types::{PyCapsule, PyDict, PyTuple},
@@ -87,6 +87,12 @@ impl Frame {
         self.frame.metadata().clone()
     }
 
+    /// Whether a process of this user wrote the file here, so that its metadata may be unpickled.
+    #[getter]
+    fn sealed(&self) -> bool {
+        self.frame.is_sealed()
+    }
+
     #[getter]
     fn handle(&self) -> String {
         self.frame.handle().to_string()
@@ -131,6 +137,23 @@ impl Frame {
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyCapsule>> {
         export::schema(py, self.frame.schema())
+    }
+
+    /// The frame's bytes mapped privately, to be written to; `None` when its name is gone.
+    fn private(&self, py: Python<'_>) -> Result<Option<Private>> {
+        let bytes = detached(py, || self.frame.private_bytes())?;
+        Ok(bytes.map(|bytes| Private { bytes: Arc::new(bytes) }))
+    }
+
+    /// For each map type in a column, in depth-first order, whether its keys are sorted: arrow's export of a schema says
+    /// of none that they are.
+    fn sorted_keys(&self, position: usize) -> Vec<bool> {
+        self.frame
+            .schema()
+            .fields()
+            .get(position)
+            .map(|field| export::sorted_keys(field.data_type()))
+            .unwrap_or_default()
     }
 
     /// For each column the type in it that Polars does not have, if there is one.
@@ -212,6 +235,42 @@ impl Values {
         interface.set_item("typestr", self.kind)?;
         interface.set_item("shape", PyTuple::new(py, &self.shape)?)?;
         interface.set_item("data", (self.buffer.as_ptr().expose_provenance(), true))?;
+        Ok(interface)
+    }
+}
+
+/// The bytes of a frame, mapped privately.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct Private {
+    bytes: Arc<PrivateBytes>,
+}
+
+#[pymethods]
+impl Private {
+    /// The private bytes at the place of others of the frame, by their address; `None` when the frame does not have them.
+    fn at(&self, address: usize, len: usize) -> Option<PrivateValues> {
+        let found = self.bytes.at(std::ptr::without_provenance(address), len)?;
+        Some(PrivateValues { _bytes: self.bytes.clone(), address: found.expose_provenance(), len })
+    }
+}
+
+/// Bytes that numpy sees through `__array_interface__` and may write to: pages are copied when they are written.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct PrivateValues {
+    _bytes: Arc<PrivateBytes>,
+    address: usize,
+    len: usize,
+}
+
+#[pymethods]
+impl PrivateValues {
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let interface = PyDict::new(py);
+        interface.set_item("version", 3)?;
+        interface.set_item("typestr", "|u1")?;
+        interface.set_item("shape", (self.len,))?;
+        interface.set_item("data", (self.address, false))?;
         Ok(interface)
     }
 }

@@ -26,7 +26,7 @@ mod _coframe {
         cells::{Barrier, Counter, Elements, Event, LockedCell, Semaphore},
         dict::Dict,
         export::Batch,
-        frame::{Frame, Values},
+        frame::{Frame, Private, PrivateValues, Values},
         numpy::Columns,
         store::{Session, Store, end_dead_sessions},
     };

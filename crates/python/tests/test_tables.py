@@ -130,6 +130,22 @@ def test_views_are_cast_for_pyarrow_unless_it_asks_for_them() -> None:
     assert frame.explain()["s"].arrow is None
 
 
+_SORTED = pa.map_(pa.int32(), pa.string(), keys_sorted=True)
+
+
+@pytest.mark.parametrize("kind", [_SORTED, pa.list_(_SORTED), pa.list_(_SORTED, 1), pa.struct([("x", _SORTED)]), pa.map_(pa.int8(), _SORTED)], ids=str)
+def test_maps_keep_the_order_of_their_keys(kind: pa.DataType) -> None:
+    one = [(1, "k"), (2, "l")]
+    value = {"x": one} if pa.types.is_struct(kind) else one if kind == _SORTED else [(1, one)] if pa.types.is_map(kind) else [one]
+    table = pa.table({"m": pa.array([value, None], kind)})
+    frame = coframe.publish(table, "t")
+    assert "keys_sorted" in str(frame.arrow().schema.field("m").type)
+    assert frame.arrow().schema.equals(table.schema, check_metadata=True) and frame.arrow().equals(table)
+    df = pd.DataFrame({"m": pd.array(table["m"], dtype=pd.ArrowDtype(kind))})
+    assert coframe.share(df).table()["m"].dtype == df["m"].dtype
+    assert frame[1:].arrow()["m"].to_pylist() == [None]
+
+
 def test_a_requested_schema_is_what_the_reader_gets() -> None:
     frame = coframe.publish(TABLE.select(["s"]), "t")
     found = pa.RecordBatchReader.from_stream(frame, schema=pa.schema([("s", pa.large_string())])).read_all()

@@ -122,7 +122,7 @@ class Frame:
     @property
     def metadata(self) -> dict[str, str]:
         """What the publisher attached."""
-        return {key: value for key, value in self._open().metadata.items() if key != KIND}
+        return {key: value for key, value in self._open().metadata.items() if not key.startswith("coframe.")}
 
     def __len__(self) -> int:
         return self._open().rows
@@ -197,27 +197,33 @@ class Frame:
         """
         return _pandas.arrow_table(self._open(), views)
 
-    def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
+    def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False, writable: bool = False) -> Any:
         """A DataFrame of pandas with the index that it was published with.
 
         By default the columns are of ArrowDtype, on the mapped bytes (views cast as in :meth:`arrow`). ``dtypes="numpy"``
-        gives the dtypes that it was published with: numbers without nulls share the mapped bytes and are read-only, others
-        are copied.
-        """
-        return _pandas.data_frame(self._open(), dtypes, views)
+        gives the DataFrame that was published, as pickle would: numbers without nulls share the mapped bytes and are
+        read-only, others are copied.
 
-    def table(self) -> Any:
+        With ``writable=True`` it may be changed like any DataFrame. Its numbers are on a private map of the same bytes, of
+        which the kernel copies each page of 4 KiB at the first write; no other DataFrame or process sees the change.
+        Columns of ArrowDtype never need it. A frame that did not come from pandas is copied, and so is one whose name was
+        removed.
+        """
+        return _pandas.data_frame(self._open(), dtypes, views, writable)
+
+    def table(self, *, writable: bool = False) -> Any:
         """The kind of table that was published: a DataFrame of Polars or pandas, a Table of pyarrow or a dict of arrays.
 
         pandas comes back with its own dtypes. A frame that was not published from Python is a DataFrame of Polars.
+        ``writable=True`` is for pandas and numpy: see :meth:`pandas`.
         """
         kind = self._open().metadata.get(KIND)
         if kind == "pandas":
-            return self.pandas(dtypes="numpy")
+            return self.pandas(dtypes="numpy", writable=writable)
         if kind == "arrow":
             return self.arrow()
         if kind == "numpy":
-            return {name: self[name].numpy() for name in self.columns}
+            return {name: self[name].numpy(writable=writable) for name in self.columns}
         return self.polars()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -303,15 +309,16 @@ class Column:
     def __len__(self) -> int:
         return len(self._frame)
 
-    def numpy(self, *, copy: bool | None = None) -> Any:
+    def numpy(self, *, copy: bool | None = None, writable: bool = False) -> Any:
         """A numpy array: read-only and on the mapped bytes for columns of a fixed width without nulls.
 
         What cannot be shared is copied; with ``copy=False`` that is a :class:`coframe.WouldCopyError`, which says why.
-        ``copy=True`` always gives an array of its own. Nulls become NaN, NaT or None. A column of lists of one length has
+        ``copy=True`` always gives an array of its own. ``writable=True`` gives one that may be written to, on a private map of
+        the same bytes, of which the kernel copies each page at its first write. Nulls become NaN, NaT or None. A column of lists of one length has
         two dimensions. Integers of 128 bits, and 64-bit ones beyond 2**53 beside nulls, become Python's in an array of objects,
         because no dtype of numpy holds them.
         """
-        return _numpy_out.array(self._frame._open(), self._position, copy)
+        return _numpy_out.array(self._frame._open(), self._position, copy, writable)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return _numpy_out.as_asked(self.numpy(copy=copy), dtype, copy, f"column `{self.name}`")

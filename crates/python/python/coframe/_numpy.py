@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import _packages
 from ._coframe import Columns
 from ._errors import InvalidError, UnsupportedError, WouldCopyError
+from ._writable import Writable
 
 if TYPE_CHECKING:
     from ._coframe import Frame as Native
@@ -157,13 +158,20 @@ def _check_text(name: str, row: int, text: str) -> None:
         raise UnsupportedError(f"column `{name}` holds a text that has no UTF-8: row {row}: {error}") from error
 
 
-def array(native: Native, position: int, copy: bool | None) -> Any:
+def array(native: Native, position: int, copy: bool | None, writable: bool = False) -> Any:
     """A column as a numpy array: on the mapped bytes and read-only where that can be, else copied if ``copy`` allows it."""
     np = _packages.need("numpy", "Column.numpy")
     parts, reason = native.values(position)
     if reason is None:
         shared = np.asarray(parts[0])
-        return shared.copy() if copy else shared
+        if writable and not copy:
+            found = Writable(native).mapped(shared)
+            if found is not None:
+                return found
+            if copy is False:
+                name = native.columns[position]
+                raise WouldCopyError(f"column `{name}` would be copied: its frame has lost its name, so it cannot be mapped again; allow it with copy=None")
+        return shared.copy() if copy or writable else shared
     if copy is False:
         name = native.columns[position]
         raise WouldCopyError(f"column `{name}` would be copied: {reason}; allow it with copy=None, or leave the column out")
@@ -172,7 +180,7 @@ def array(native: Native, position: int, copy: bool | None) -> Any:
     column = native.select([native.columns[position]])
     pa = _packages.need("pyarrow", f"a column that numpy cannot share ({reason})")
     found = _from_arrow(np, pa, pa.table(Classic(column)).column(0), native.field_metadata(position) or {})
-    return found if found.flags.writeable or not copy else found.copy()
+    return found if found.flags.writeable or not (copy or writable) else found.copy()
 
 
 def _from_arrow(np: Any, pa: Any, column: Any, metadata: dict[str, str]) -> Any:

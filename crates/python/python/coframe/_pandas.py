@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import _packages
+from . import _packages, _rebuild, _recipe
 from ._errors import InvalidError
 from ._numpy import Classic
+from ._writable import Writable
 
 if TYPE_CHECKING:
     from ._coframe import Frame as Native
@@ -19,16 +22,51 @@ Dtypes = Literal["arrow", "numpy"]
 def arrow_table(native: Native, views: bool) -> Any:
     """A ``pa.Table``."""
     pa = _packages.need("pyarrow", "Frame.arrow")
-    return pa.table(native if views else Classic(native))
+    return _with_sorted_keys(pa, native, pa.table(native if views else Classic(native)))
 
 
-def data_frame(native: Native, dtypes: Dtypes, views: bool) -> Any:
+def _with_sorted_keys(pa: Any, native: Native, table: Any) -> Any:
+    """The table with maps that are known to have sorted keys, where the file says so: the C interface loses it."""
+    for position, sorted_keys in enumerate(map(native.sorted_keys, range(table.num_columns))):
+        if any(sorted_keys):
+            field, column = table.field(position), table.column(position)
+            kind = _sorted(pa, field.type, iter(sorted_keys))
+            chunks = pa.chunked_array([chunk.view(kind) for chunk in column.chunks], type=kind)
+            table = table.set_column(position, field.with_type(kind), chunks)
+    return table
+
+
+def _sorted(pa: Any, kind: Any, sorted_keys: Iterator[bool]) -> Any:
+    """A type whose maps, in depth-first order, have sorted keys or not."""
+    types = pa.types
+
+    def inner(field: Any) -> Any:
+        return field.with_type(_sorted(pa, field.type, sorted_keys))
+
+    if types.is_map(kind):
+        keys = next(sorted_keys)
+        return pa.map_(inner(kind.key_field), inner(kind.item_field), keys_sorted=keys)
+    if types.is_struct(kind):
+        return pa.struct([inner(kind.field(position)) for position in range(kind.num_fields)])
+    if types.is_fixed_size_list(kind):
+        return pa.list_(inner(kind.value_field), kind.list_size)
+    makers = {pa.list_: types.is_list, pa.large_list: types.is_large_list, pa.list_view: types.is_list_view}
+    makers[pa.large_list_view] = types.is_large_list_view
+    return next((make(inner(kind.value_field)) for make, fits in makers.items() if fits(kind)), kind)
+
+
+def data_frame(native: Native, dtypes: Dtypes, views: bool, writable: bool = False) -> Any:
     """A ``pd.DataFrame`` with the index that it was published with."""
     pd = _packages.need("pandas", "Frame.pandas")
     _packages.need("pyarrow", "Frame.pandas")
     if dtypes not in ("arrow", "numpy"):
         raise InvalidError(f'the dtypes {dtypes!r}: expected "arrow" or "numpy"')
+    # Registers pandas' own types with pyarrow, which pandas does at the first use of one.
+    importlib.import_module("pandas.core.arrays.arrow.extension_types")
     table = arrow_table(native, views)
+    if (recipe := recipe_of(native)) is not None:
+        own = Writable(native) if writable and dtypes == "numpy" else _rebuild.as_it_is
+        return _rebuild.data_frame(recipe, table, _rows(native), _rebuild.Wanted(dtypes == "arrow", own))
     description = _description(native)
     if description is not None:
         if not table.num_columns and (index := _range(description)) is not None:
@@ -38,7 +76,26 @@ def data_frame(native: Native, dtypes: Dtypes, views: bool) -> Any:
     if dtypes == "arrow":
         return table.to_pandas(types_mapper=pd.ArrowDtype)
     # A block for each column: joined blocks would be a copy of all.
-    return table.to_pandas(split_blocks=True)
+    df = table.to_pandas(split_blocks=True)
+    return df.copy() if writable else df
+
+
+def recipe_of(native: Native) -> _recipe.Recipe | None:
+    """How the DataFrame was that a frame was published from, if it was one and a process of this user published it."""
+    text = native.metadata.get(_recipe.RECIPE)
+    return None if text is None or not native.sealed else _recipe.recipe_of(text)
+
+
+def again(native: Native) -> list[tuple[str, str]]:
+    """The metadata with which a frame is published again, as the same kind of DataFrame."""
+    recipe = recipe_of(native)
+    return [] if recipe is None else [(_recipe.RECIPE, _recipe.text_of(_rebuild.cut(recipe, _rows(native))))]
+
+
+def _rows(native: Native) -> tuple[int, int]:
+    """The rows of the whole frame that a part of it has."""
+    found = re.search(r"&rows=(\d+)\.\.(\d+)", native.handle)
+    return (0, native.rows) if found is None else (int(found[1]), int(found[2]))
 
 
 def index_columns(native: Native) -> list[str]:

@@ -12,7 +12,7 @@ from ._coframe import Frame as _Native
 from ._frame import Frame
 from ._lifetime import Lifetime, new_name, session_of
 from ._store import Layout, Store
-from ._tables import KIND, source
+from ._tables import source
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,7 +51,7 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
 
     ``f`` gets the frame and calls ``.polars()``, ``.pandas()`` or the like; :func:`partial` gives it the table directly.
     """
-    exporter, rest, kind = source(table)
+    exporter, rest, metadata = source(table)
     session = session_of(store)
     name = new_name("share")
     native: _Native = session.publish(
@@ -60,7 +60,7 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
         rest,
         layout=layout,
         keep=0,
-        metadata=[] if kind is None else [(KIND, kind)],
+        metadata=metadata,
         if_version=None,
         batch_rows=None,
     )
@@ -83,14 +83,15 @@ def tables(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _table(argument: Any) -> Any:
-    return argument.table() if isinstance(argument, Frame) else argument
+    return argument.table(writable=True) if isinstance(argument, Frame) else argument
 
 
 class partial(Generic[R]):
     """As ``functools.partial``, with each DataFrame among the arguments in shared memory.
 
-    ``with coframe.partial(f, df) as shared: pool.map(shared, items)``: workers call ``f`` with a DataFrame of the same kind, on the shared bytes.
-    Numbers of a pandas DataFrame are read-only there: copy what ``f`` changes.
+    ``with coframe.partial(f, df) as shared: pool.map(shared, items)``: workers call ``f`` with a DataFrame of the same kind,
+    on the shared bytes. ``f`` may change a pandas DataFrame, as after pickling: pages are copied when they are written to,
+    and no other process sees the change.
 
     Shared are DataFrames of Polars and pandas and Tables of pyarrow, and nothing inside of other arguments; :func:`share`
     takes the rest. They stay in memory until :meth:`free`, the end of a ``with``, or the end of this process, since a worker

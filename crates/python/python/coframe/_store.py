@@ -131,12 +131,13 @@ class Store:
             _check_number("batch_rows", batch_rows, "a number of rows")
         if metadata is not None and not isinstance(metadata, Mapping):
             raise InvalidError(f"metadata={metadata!r:.100}: expected a dict of texts")
-        exporter, rest, kind = _tables.source(table)
+        exporter, rest, noted = _tables.source(table)
         pairs = [(str(key), str(value)) for key, value in (metadata or {}).items()]
         for text in itertools.chain(*pairs):
             _check_text("metadata", text)
-        if kind is not None:
-            pairs.append((_tables.KIND, kind))
+        if reserved := next((key for key, _ in pairs if key.startswith("coframe.")), None):
+            raise InvalidError(f"metadata={{{reserved!r}: ..}}: keys that begin with `coframe.` are the package's own; choose another")
+        pairs += noted
         # Rust's Option<Option<u64>>: nothing, or a condition.
         condition: tuple[int | None] | None = None if isinstance(if_version, AnyVersion) else (if_version,)
         frame = native.publish(

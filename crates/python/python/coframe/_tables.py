@@ -5,42 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from . import _packages
+from . import _packages, _recipe
 from ._errors import Error, InvalidError, UnsupportedError
-from ._pandas import with_own_index
+from ._pandas import again, with_own_index
 
 #: Key in the metadata of a frame that came from Python: the kind of table that it was. Its user's keys are others.
 KIND = "coframe.python"
 
 
-def source(table: Any) -> tuple[Any, Iterator[Any] | None, str | None]:
-    """The table as an exporter of Arrow data, the tables that follow it, and its kind."""
+#: Text of the metadata that a frame gets, by its key.
+Metadata = list[tuple[str, str]]
+
+
+def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
+    """The table as an exporter of Arrow data, the tables that follow it, and what to note of its kind."""
     from ._frame import Frame
 
     if isinstance(table, Frame):
         native = table._open()
-        return with_own_index(native), None, native.metadata.get(KIND)
+        kind = native.metadata.get(KIND)
+        return with_own_index(native), None, [*_kind(kind), *again(native)]
     kind = _packages.kind(table)
     if kind == "polars":
-        return *_polars(table), kind
+        return *_polars(table), _kind(kind)
     if kind == "pandas":
-        table = _pandas(table)
+        table, recipe = _recipe.table_of(table)
         refuse_nuls(_arrow_names(table.schema))
-        return table, None, kind
+        return table, None, [*_kind(kind), (_recipe.RECIPE, recipe)]
     if isinstance(table, dict):
         from ._numpy import columns
 
-        return columns(table), None, "numpy"
+        return columns(table), None, _kind("numpy")
     if kind is not None:
         refuse_nuls(_names(table))
         if _packages.is_a(table, "pyarrow", "RecordBatchReader"):
-            return *_batches(table), kind
-        return table, None, kind
+            return *_batches(table), _kind(kind)
+        return table, None, _kind(kind)
     found = f"{type(table).__module__}.{type(table).__qualname__}"
     raise InvalidError(
         f"a table of type {found}: expected a DataFrame or LazyFrame of Polars, a DataFrame of pandas, a table of pyarrow, "
         "a relation of DuckDB, a dict of numpy arrays, or anything with __arrow_c_stream__ or __arrow_c_array__"
     )
+
+
+def _kind(kind: str | None) -> Metadata:
+    return [] if kind is None else [(KIND, kind)]
 
 
 def _polars(table: Any) -> tuple[Any, Iterator[Any] | None]:
@@ -123,29 +132,3 @@ def _inner(dtype: Any) -> Iterator[Any]:
     for child in children:
         yield child
         yield from _inner(child)
-
-
-def _pandas(table: Any) -> Any:
-    pa = _packages.need("pyarrow", "publishing a DataFrame of pandas")
-    names = [str(name) for name in table.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InvalidError(f"column `{twice[0]}` is there twice: rename one of them")
-    try:
-        return pa.Table.from_pandas(table)
-    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
-        # pyarrow's own exceptions are among these, and some of pandas and Python come through it.
-        column = next((name for position, name in enumerate(names) if not _converts(pa, table.iloc[:, position])), None)
-        which = f"column `{column}`" if column is not None else "the DataFrame"
-        reason = error.args[0] if error.args and isinstance(error, pa.ArrowException) else error
-        raise UnsupportedError(
-            f"{which} holds what Arrow has no type for ({reason}); give it one type, or leave it out"
-        ) from error
-
-
-def _converts(pa: Any, column: Any) -> bool:
-    try:
-        pa.Table.from_pandas(column.to_frame("column"), preserve_index=False)
-    except (TypeError, ValueError, OverflowError, NotImplementedError):
-        return False
-    return True

@@ -1,0 +1,87 @@
+"""What the README's table lists of pandas, compared with pickle: in this process, and in a fresh one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from kinds import KEPT, REFUSED
+from same import difference
+
+import coframe
+
+HERE = pathlib.Path(__file__).parent
+FRAMES = {f"{row}: {name}": df for row, frames in KEPT.items() for name, df in frames.items()}
+OUT = {f"{row}: {name}": df for row, frames in REFUSED.items() for name, df in frames.items()}
+
+
+@pytest.fixture(scope="module")
+def in_a_fresh_process() -> Iterator[dict[str, str | None]]:
+    """What differs from pickle, by the name of a frame, when a new Python opens all of them."""
+    directory = tempfile.mkdtemp(prefix="coframe-test-", dir="/dev/shm")
+    store = os.path.join(directory, "store")
+    told: dict[str, str | None] = {}
+    frames, tasks = [], []
+    for name, df in FRAMES.items():
+        try:
+            frames.append(coframe.share(df, store=store))
+            tasks.append((name, frames[-1].handle, pickle.dumps(df)))
+        except coframe.Error as error:
+            told[name] = f"{type(error).__name__}: {error}"
+    found = subprocess.run([sys.executable, HERE / "same.py"], input=pickle.dumps(tasks), capture_output=True, check=True)
+    told.update(json.loads(found.stdout))
+    yield told
+    for frame in frames:
+        frame.free()
+    shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("name", FRAMES, ids=list(FRAMES))
+def test_a_frame_comes_back_as_pickle_brings_it(name: str) -> None:
+    df = FRAMES[name]
+    before = pickle.dumps(df)
+    assert difference(pickle.loads(before), coframe.share(df).table()) is None
+    assert difference(pickle.loads(before), df) is None, "sharing changed the frame"
+
+
+@pytest.mark.parametrize("name", FRAMES, ids=list(FRAMES))
+def test_a_frame_comes_back_in_a_fresh_process(name: str, in_a_fresh_process: dict[str, str | None]) -> None:
+    assert in_a_fresh_process[name] is None
+
+
+@pytest.mark.parametrize("name", OUT, ids=list(OUT))
+def test_what_cannot_come_back_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(coframe.Error) as refused:
+        coframe.share(OUT[name])
+    known = {"derived": "class same.Table", "as text": "column `1`", "mixed index": "level 0 of the index", "mixed level": "level 0 of the index"}
+    assert known.get(name.split(": ")[-1], "column `a") in str(refused.value)
+    assert coframe.Store().usage().frames == 0
+
+
+@pytest.mark.parametrize("name", FRAMES, ids=list(FRAMES))
+def test_rows_and_columns_of_a_frame_are_those_of_pandas(name: str) -> None:
+    df = FRAMES[name]
+    frame = coframe.share(df)
+    if len(df):
+        assert difference(df.iloc[1:], frame[1:].table()) is None
+        assert difference(df.iloc[1:], coframe.share(frame[1:]).table()) is None
+    if len(df.columns) > 1:
+        assert difference(df.iloc[:, [1]], frame[[frame.columns[1]]].table()) is None
+    assert len(frame.pandas()) == len(df) and list(frame.pandas().columns) == list(df.columns)
+
+
+def test_the_table_of_the_readme_lists_what_is_compared() -> None:
+    text = (HERE.parent / "README.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (kept|refused) \|$", text, re.MULTILINE))
+    assert rows == {**dict.fromkeys(KEPT, "kept"), **dict.fromkeys(REFUSED, "refused")}
+    assert sum(map(len, KEPT.values())) > 60 and all(isinstance(df, pd.DataFrame) for df in FRAMES.values())
