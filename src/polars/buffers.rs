@@ -46,12 +46,16 @@ pub(super) fn to_arrow_nulls(array: &dyn PlArray) -> Option<NullBuffer> {
 }
 
 /// An Arrow array from the parts of a Polars one.
+///
+/// Polars aligns views to 4 bytes and Arrow to 16, so views of other memory than Polars' own (a mapped file, the C data
+/// interface) may have to be copied: 16 bytes a row.
 pub(super) fn assemble(builder: ArrayDataBuilder) -> ArrayData {
+    let builder = builder.align_buffers(true);
     // SAFETY: the parts come from one valid Polars array whose layout Arrow shares: views are the same 16 bytes over
     // the same buffers, list offsets are monotonic and end inside their values, strings are UTF-8. Keys of rows
     // that are not null are below the number of their dictionary's values, which `dictionaries` made to reach the
-    // largest key; below a null Arrow allows anything. Nothing is unwrapped: with validation skipped
-    // `build_unchecked` has no failing path.
+    // largest key; below a null Arrow allows anything. With validation skipped `build_unchecked` has no failing path;
+    // with arrow's feature `force_validate` it validates parts that are valid.
     unsafe { builder.build_unchecked() }
 }
 

@@ -13,6 +13,7 @@ mod hostile;
 mod mutation;
 mod nested_slices;
 mod polars_categories;
+mod polars_edges;
 mod polars_nested;
 mod polars_types;
 mod pool;
