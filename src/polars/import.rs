@@ -8,7 +8,7 @@ use polars::{
     datatypes::DataType,
     frame::DataFrame,
     prelude::{
-        CategoricalPhysical, Categories, Column, CompatLevel, Field as PlField, PlSmallStr, Series,
+        CategoricalPhysical, Categories, Column, CompatLevel, Field as PlField, IdxSize, PlSmallStr, Series,
         TimeUnit as PlTimeUnit, TimeZone, pf16,
     },
     series::IsSorted,
@@ -49,7 +49,8 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// [`is_unsupported`](Error::is_unsupported) for a type that Polars has nothing like (unions, intervals);
+    /// [`is_unsupported`](Error::is_unsupported) for a type that Polars has nothing like (unions, intervals), and for
+    /// 2^32 - 1 rows or more, which Polars counts only with its feature `bigidx` (its parts can be read);
     /// [`is_would_copy`](Error::is_would_copy) under the copy policy.
     ///
     /// ```
@@ -64,6 +65,7 @@ impl Frame {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn to_polars(&self) -> Result<DataFrame> {
+        self.check_rows()?;
         let mut crossing = Crossing::new(self);
         let marks = self.footer().metadata.as_ref().map(|metadata| &metadata.marks);
         let map = self.map();
@@ -105,6 +107,18 @@ impl Frame {
         }
         DataFrame::new(self.rows(), columns.into_iter().map(Column::from).collect())
             .map_err(|e| Error::polars(format_args!("put the columns of {} together", self.label()), e))
+    }
+
+    /// Refuses more rows than Polars counts: it would panic.
+    fn check_rows(&self) -> Result<()> {
+        let end = usize::try_from(IdxSize::MAX).unwrap_or(usize::MAX);
+        if self.rows() < end {
+            return Ok(());
+        }
+        Err(Error::unsupported(
+            format_args!("{} of {} rows in Polars, where a frame has at most {},", self.label(), self.rows(), end - 1),
+            "read it in parts with `slice`, or build polars with its feature `bigidx`",
+        ))
     }
 }
 
