@@ -18,6 +18,7 @@ use arrow::{
 
 use super::{
     canonical_parts::{list_view, union},
+    times,
     tree::{any_type, rebuild},
     views,
 };
@@ -29,6 +30,8 @@ pub(super) type Leaf = fn(&ArrayRef) -> Result<ArrayRef, ArrowError>;
 /// A column as it is written. `name` is that of the column, for errors.
 pub(super) fn written(name: &str, column: &ArrayRef) -> Result<ArrayRef> {
     let column = form(name, column, views::compact)?;
+    times::check(&column, times::Dictionaries::Skip)
+        .map_err(|e| Error::arrow(format_args!("write column `{name}`"), e))?;
     if any_type(column.data_type(), &views::is_view) {
         views::check_limit(name, &column.to_data())?;
     }

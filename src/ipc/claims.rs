@@ -5,13 +5,11 @@ use std::cmp::Ordering;
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator},
     compute::SortOptions,
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, Time64NanosecondType, TimeUnit},
+    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type},
 };
 
 use super::{dictionary::has_dictionary, footer::Metadata, keys, tree::children};
 use crate::error::{Error, Result};
-
-const NANOSECONDS_A_DAY: i64 = 86_400_000_000_000;
 
 /// Checks what `metadata` records of the values of these batches, which are valid and all that the file has.
 pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &str) -> Result<()> {
@@ -62,10 +60,6 @@ enum Spread {
 /// What in an array Polars never makes.
 fn not_of_polars(array: &ArrayRef, spread: Spread) -> Option<&'static str> {
     match array.data_type() {
-        DataType::Time64(TimeUnit::Nanosecond) => {
-            let mut times = array.as_primitive::<Time64NanosecondType>().iter().flatten();
-            times.any(|time| !(0..NANOSECONDS_A_DAY).contains(&time)).then_some("a time lies outside of its day")
-        }
         DataType::Struct(_) => {
             let fields = array.as_struct().columns();
             if spread == Spread::Any || fields.iter().all(|field| covers(field, array)) {

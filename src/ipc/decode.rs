@@ -10,7 +10,6 @@ use std::{
 };
 
 use arrow::{
-    array::make_array,
     datatypes::{DataType, SchemaRef},
     error::ArrowError,
     ipc::{self, MessageHeader, root_as_message_with_opts},
@@ -25,7 +24,7 @@ use super::{
     outline::{Outline, Reader},
     part::Map,
     tree::{Place, children},
-    validate::validate_apart,
+    validate::validated,
 };
 use crate::error::{Error, Result};
 
@@ -162,9 +161,10 @@ impl Decoder {
         }
         let known = |id| self.dictionaries.get(&id).map(Parts::whole);
         let mut assembly = Assembly { outline: &outline, bytes, dictionaries: &known, copied: 0 };
-        let data = assembly.array(0, &values).and_then(|data| validate_apart(&data).map(|()| data));
+        let data = assembly.array(0, &values).and_then(validated).map(|array| array.to_data());
         let copied = assembly.copied;
-        let data = data.map_err(|e| bad_values(&self.what, "dictionary", &e))?;
+        let name = self.schema.fields().get(column).map_or("", |field| field.name());
+        let data = data.map_err(|e| bad_values(&self.what, name, &e))?;
         note(&mut self.copied, column, copied, "its buffers are not aligned in the file");
         match self.dictionaries.entry(id) {
             Entry::Occupied(mut known) if delta => known.get_mut().push(data),
@@ -198,11 +198,10 @@ impl Decoder {
             };
             let data = assembly.array(*node, field.data_type());
             // The dictionaries were validated when they came.
-            let data = data.and_then(|data| validate_apart(&data).map(|()| data));
-            let data = data.map_err(|e| bad_values(&self.what, field.name(), &e))?;
+            let array = data.and_then(validated).map_err(|e| bad_values(&self.what, field.name(), &e))?;
             let copied = std::mem::take(&mut assembly.copied);
             note(&mut self.copied, column, copied, "its buffers are not aligned in the file");
-            columns.push(Some(make_array(data)));
+            columns.push(Some(array));
         }
         Ok(columns)
     }

@@ -29,6 +29,7 @@ mod readable;
 mod schema;
 mod stream_order;
 mod table;
+mod times;
 mod tree;
 mod validate;
 #[cfg(feature = "polars")]

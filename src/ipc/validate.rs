@@ -1,12 +1,12 @@
 //! Whether the values of arrays are what their types ask for.
 
 use arrow::{
-    array::{Array, ArrayData, RecordBatch},
+    array::{Array, ArrayData, ArrayRef, RecordBatch, make_array},
     datatypes::DataType,
     error::ArrowError,
 };
 
-use super::keys;
+use super::{keys, times};
 use crate::error::{Error, Result};
 
 /// Reads every value of a batch and checks it against its type; of the columns in `keys`, keys below nulls too.
@@ -14,7 +14,7 @@ pub(crate) fn validate(batch: &RecordBatch, keys: &[usize], what: &str) -> Resul
     let columns = batch.columns().iter().zip(batch.schema_ref().fields());
     for (position, (column, field)) in columns.enumerate() {
         let bad = |e| Error::corrupt(what, "V1-values", format_args!("column `{}`: {e}", field.name()));
-        validate_whole(&column.to_data()).map_err(bad)?;
+        validate_whole(column).map_err(bad)?;
         if keys.contains(&position) && !keys::lie_in_dictionaries(column, false) {
             let detail = format_args!("column `{}`: a key below a null lies outside of its dictionary", field.name());
             return Err(Error::corrupt(what, "D3-keys", detail));
@@ -24,15 +24,19 @@ pub(crate) fn validate(batch: &RecordBatch, keys: &[usize], what: &str) -> Resul
 }
 
 /// Validates an array with everything inside it.
-pub(super) fn validate_whole(data: &ArrayData) -> Result<(), ArrowError> {
-    data.validate_full()
+fn validate_whole(array: &ArrayRef) -> Result<(), ArrowError> {
+    array.to_data().validate_full()?;
+    times::check(array, times::Dictionaries::Check)
 }
 
-/// Validates an array whose dictionaries were validated already: their values are not read again.
-pub(super) fn validate_apart(data: &ArrayData) -> Result<(), ArrowError> {
+/// Makes an array and validates it. The values of its dictionaries were validated already and are not read again.
+pub(super) fn validated(data: ArrayData) -> Result<ArrayRef, ArrowError> {
     // Sizes, of all arrays inside it.
     data.validate()?;
-    values(data)
+    values(&data)?;
+    let array = make_array(data);
+    times::check(&array, times::Dictionaries::Skip)?;
+    Ok(array)
 }
 
 fn values(data: &ArrayData) -> Result<(), ArrowError> {

@@ -364,7 +364,7 @@ fn verify_compares_what_a_frame_records_of_its_values_with_them() {
     let words = |words: [u32; 3]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
     assert_eq!(swap(0, &words([0, 0, 1]), &words([0, 77_777, 1])).rule(), Some("D3-keys"));
     let error = swap(8, &77_777_777_777_i64.to_le_bytes(), &(i64::MAX / 2).to_le_bytes());
-    assert!(error.to_string().contains("column `t`: a time lies outside of its day"), "{error}");
+    assert!(error.rule() == Some("V1-values") && error.to_string().contains("column `t`"), "{error}");
     let error = swap(8, &2_222_222_i64.to_le_bytes(), &9_222_222_i64.to_le_bytes());
     assert!(error.to_string().contains("column `i` is not sorted"), "{error}");
 }

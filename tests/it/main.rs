@@ -27,4 +27,5 @@ mod processes;
 mod seam;
 mod shm;
 mod store;
+mod times;
 mod waits;
