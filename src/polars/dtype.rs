@@ -173,7 +173,11 @@ pub(super) fn is_native(field: &Field) -> bool {
 /// `None` where Polars has nothing like it.
 pub(super) fn native(field: &Field) -> Option<ArrowType> {
     use ArrowType as A;
-    let child = |field: &Field| Some(std::sync::Arc::new(field.clone().with_data_type(native(field)?)));
+    // To Polars everything may be null.
+    let child = |field: &Field| {
+        let field = field.clone().with_data_type(native(field)?);
+        Some(std::sync::Arc::new(field.with_nullable(true)))
+    };
     Some(match field.data_type() {
         A::LargeBinary if matches!(marked(field), Marked::BinaryOffset) => A::LargeBinary,
         A::FixedSizeBinary(_) if matches!(marked(field), Marked::Int128 | Marked::UInt128) => A::FixedSizeBinary(16),

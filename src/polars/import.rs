@@ -30,6 +30,7 @@ use super::{
     dtype::{Marked, is_native, marked, native},
     numbering::Incoming,
     plan,
+    unfold::Room,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -129,6 +130,8 @@ pub(super) struct Crossing {
     pub(super) trusted: bool,
     /// Whether every key of the column that crosses lies in its dictionary (`coframe.keys`, or Polars made it).
     pub(super) keys_in_range: bool,
+    /// How much may be unfolded of a file that is not sealed.
+    room: Option<Room>,
 }
 
 /// Whether an array may be rewritten on its way.
@@ -143,7 +146,8 @@ impl Crossing {
         let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.marks.polars);
         // What a file says of itself counts as long as nobody could change it (SAFETY.md, T3).
         let trusted = by_polars && frame.mapping().is_sealed();
-        Self { categories: Incoming::new(frame.options().categories), trusted, keys_in_range: false }
+        let room = (!frame.mapping().is_sealed()).then(|| Room::new(frame));
+        Self { categories: Incoming::new(frame.options().categories), trusted, keys_in_range: false, room }
     }
 
     /// The Polars dtype of a column, which crosses next.
@@ -235,6 +239,9 @@ impl Crossing {
     fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
         let missing = || unsupported(&Place::column(field.name()), array.data_type());
         let native = native(field).ok_or_else(missing)?;
+        if let Some(room) = self.room.as_mut().filter(|_| !is_native(field)) {
+            room.take(array, field.name())?;
+        }
         let converted = convert(array, &native, field.name())?;
         self.import(&Values::of_array(&converted), &native, dtype, Rewrite::Yes)?.ok_or_else(missing)
     }

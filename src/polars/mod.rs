@@ -13,6 +13,7 @@ mod import;
 mod numbering;
 mod plan;
 mod source;
+mod unfold;
 
 #[doc(no_inline)]
 pub use ::polars::*;
