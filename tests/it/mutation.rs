@@ -1,28 +1,39 @@
 //! Foreign files of every type with one to three damaged bytes: an error or valid data, and nothing worse.
 //!
-//! Each batch of cases runs in a child process, so that an abort, a signal or a hang is seen, with a limit on its memory.
-//! `COFRAME_MUTATIONS` says how many cases; ci/deep.sh asks for a million. The seed of a batch that fails is printed.
+//! Every value of a file that is accepted is read through Arrow and through Polars. Each batch of cases runs in a child
+//! process, so that an abort, a signal or a hang is seen; each case has limits on its memory and processor time.
+//! `COFRAME_MUTATIONS` is the number of cases; ci/deep.sh runs a million from `COFRAME_SEED` on. A batch that fails
+//! prints its seed and the case.
 
-use std::{fs, process::Stdio, sync::Arc};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+};
 
 use coframe::{
     IpcReader,
     arrow::{
         array::{
-            Array, ArrayRef, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray,
-            Int32Array, ListArray, ListViewArray, MapBuilder, NullArray, RecordBatch, RunArray, StringArray,
-            StringBuilder, StringViewArray, StructArray, Time64NanosecondArray, UInt64Builder, UnionArray,
+            Array, ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Date64Array, Decimal32Array, Decimal256Array,
+            DictionaryArray, DurationSecondArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array, ListArray,
+            ListViewArray, MapBuilder, NullArray, RecordBatch, RunArray, StringArray, StringBuilder, StringViewArray,
+            StructArray, Time32SecondArray, Time64MicrosecondArray, Time64NanosecondArray, TimestampNanosecondArray,
+            TimestampSecondArray, UInt64Builder, UnionArray,
         },
         buffer::{NullBuffer, OffsetBuffer, ScalarBuffer},
-        datatypes::{DataType, Field, Fields, Int32Type, UnionFields},
+        datatypes::{DataType, Field, Fields, Int32Type, UnionFields, i256},
         ipc::{
             MetadataVersion,
             writer::{FileWriter, IpcWriteOptions},
         },
     },
+    polars::frame::DataFrame,
 };
 
-use crate::common::{child, role, scratch};
+use crate::common::{Scratch, child, role, scratch};
 
 const CASES: u64 = 30_000;
 /// Cases of one child process.
@@ -73,6 +84,11 @@ fn columns() -> Vec<ArrayRef> {
         Arc::new(NullArray::new(4)),
         None,
     );
+    let maps: ArrayRef = Arc::new(map.finish());
+    let clock = Arc::new(Time64MicrosecondArray::from(vec![1, 2, 3]));
+    let lists: ArrayRef = Arc::new(ListArray::new(item(&*clock), offsets(), clock, nulls()));
+    let runs: ArrayRef = Arc::new(RunArray::try_new(&Int32Array::from(vec![2, 3]), &lists.slice(0, 2)).unwrap());
+    let overlapping = ListViewArray::new(item(&runs), vec![0, 0, 1].into(), vec![3, 3, 2].into(), runs.clone(), None);
     vec![
         numbers(),
         texts(),
@@ -89,14 +105,26 @@ fn columns() -> Vec<ArrayRef> {
             nulls(),
         )),
         Arc::new(StructArray::new(struct_fields, vec![numbers(), texts()], nulls())),
-        Arc::new(map.finish()),
+        maps.clone(),
         Arc::new(union(Some(vec![0, 0, 1].into()))),
         Arc::new(union(None)),
         Arc::new(RunArray::try_new(&Int32Array::from(vec![1, 3]), &StringArray::from(vec!["r", "s"])).unwrap()),
         Arc::new(view),
         Arc::new(NullArray::new(3)),
         Arc::new(FixedSizeBinaryArray::try_new(2, b"aabbcc".to_vec().into(), None).unwrap()),
-        Arc::new(DictionaryArray::<Int32Type>::new(keys, texts())),
+        Arc::new(DictionaryArray::<Int32Type>::new(keys.clone(), texts())),
+        Arc::new(DictionaryArray::<Int32Type>::new(keys, lists.clone())),
+        Arc::new(StructArray::from(vec![(item(&maps), maps.clone()), (item(&*numbers()), numbers() as _)])),
+        Arc::new(overlapping),
+        lists,
+        Arc::new(Time32SecondArray::from(vec![1, 2, 86_399])),
+        Arc::new(Date32Array::from(vec![1, 2, 3])),
+        Arc::new(Date64Array::from(vec![1, 2, 3])),
+        Arc::new(TimestampSecondArray::from(vec![1, 2, 3]).with_timezone("Europe/Berlin")),
+        Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3])),
+        Arc::new(DurationSecondArray::from(vec![1, 2, 3])),
+        Arc::new(Decimal32Array::from(vec![1, 2, 3]).with_precision_and_scale(4, 2).unwrap()),
+        Arc::new(Decimal256Array::from(vec![i256::ONE; 3]).with_precision_and_scale(40, 2).unwrap()),
     ]
 }
 
@@ -112,13 +140,58 @@ fn files() -> Vec<Vec<u8>> {
     columns().into_iter().map(file).collect()
 }
 
+/// Processor time in milliseconds and largest resident memory in bytes of this process so far.
+fn usage() -> (i64, i64) {
+    // SAFETY: all zeros are a valid `rusage`, and `getrusage` fills the one that it is given.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+    let milliseconds = |time: libc::timeval| time.tv_sec * 1_000 + time.tv_usec / 1_000;
+    (milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime), usage.ru_maxrss * 1_024)
+}
+
+/// Reads every value of a frame of Polars, which panics itself when it prints a date of the year 300 000.
+fn read(scratch: &Scratch, df: &DataFrame) {
+    for column in df.columns() {
+        (0..column.len().min(3)).for_each(|row| drop(column.get(row).unwrap().into_static()));
+    }
+    // To publish it writes every value.
+    if scratch.store.publish("of_polars", df).is_ok() {
+        scratch.store.verify("of_polars").unwrap();
+    }
+}
+
+/// Opens and imports a damaged file; returns whether it was accepted.
+fn case(scratch: &Scratch, path: &Path, bytes: &[u8]) -> bool {
+    fs::write(path, bytes).unwrap();
+    let opened = scratch.store.open("x");
+    if let Ok(frame) = &opened {
+        let values = |batch: &RecordBatch| format!("{:?}", batch.slice(0, batch.num_rows().min(3))).len();
+        assert!(frame.batches().iter().map(values).sum::<usize>() < 1 << 20);
+        if let Ok(df) = frame.to_polars() {
+            read(scratch, &df);
+        }
+        let _ = frame.explain();
+    }
+    if scratch.store.import("y", path).is_ok() {
+        scratch.store.verify("y").unwrap();
+    }
+    if let Ok(reader) = IpcReader::file(std::io::Cursor::new(bytes), "the file") {
+        reader.take_while(Result::is_ok).for_each(drop);
+    }
+    opened.is_ok()
+}
+
 /// Damages files and reads every value of those that are accepted.
 fn run(seed: u64) {
     let (scratch, files, mut random) = (scratch(), files(), Random(seed));
     let path = scratch.path().join("x@1.arrow");
     std::os::unix::fs::symlink("x@1.arrow", scratch.path().join("x.arrow")).unwrap();
     let mut accepted = 0;
-    for _ in 0..BATCH {
+    files.iter().for_each(|file| assert!(case(&scratch, &path, file)));
+    let (mut before, start) = usage();
+    let (mut slowest, mut largest) = (0, 0);
+    for number in 0..BATCH {
         let mut bytes = files[random.below(files.len())].clone();
         for _ in 0..=random.below(3) {
             let at = random.below(bytes.len());
@@ -128,17 +201,17 @@ fn run(seed: u64) {
                 _ => random.below(256) as u8,
             };
         }
-        fs::write(&path, &bytes).unwrap();
-        if let Ok(frame) = scratch.store.open("x") {
-            accepted += 1;
-            let values = |batch: &RecordBatch| format!("{:?}", batch.slice(0, batch.num_rows().min(3))).len();
-            assert!(frame.batches().iter().map(values).sum::<usize>() < 1 << 20);
-            let _ = frame.to_polars();
+        let found = catch_unwind(AssertUnwindSafe(|| case(&scratch, &path, &bytes)));
+        let (after, most) = usage();
+        (slowest, largest) = (slowest.max(after - before), most - start);
+        if found.is_err() || after - before > 1_000 || largest > 100 << 20 {
+            fs::write(std::env::temp_dir().join("coframe-mutation.arrow"), &bytes).unwrap();
+            panic!("case {number} took {} ms, and memory grew by {largest} bytes", after - before);
         }
-        if let Ok(reader) = IpcReader::file(std::io::Cursor::new(&bytes), "the file") {
-            reader.take_while(Result::is_ok).for_each(drop);
-        }
+        accepted += u64::from(found.is_ok_and(|accepted| accepted));
+        before = after;
     }
+    println!("the slowest case took {slowest} ms, the largest {largest} bytes; {accepted} of {BATCH} were accepted");
     assert!(accepted > BATCH / 20, "only {accepted} were accepted");
 }
 
@@ -158,5 +231,7 @@ fn foreign_files_with_damaged_bytes_are_errors_or_valid_data() {
         let output = child(TEST, &seed.to_string()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
         let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         assert!(output.status.success(), "seed {seed}: {}\n{text}", output.status);
+        // Shown with --nocapture.
+        println!("seed {seed}: {}", text.lines().find(|line| line.starts_with("the slowest")).unwrap_or_default());
     }
 }
