@@ -1,6 +1,6 @@
 //! Named steps at which a test can end or stop this process, or fill its store.
 //!
-//! Without the private feature `_failpoints` a step is an empty function. With it, `COFRAME_FAILPOINT=<action>:<step>`
+//! Without the private feature `_failpoints`, a step is an empty function. With it, `COFRAME_FAILPOINT=<action>:<step>`
 //! in the environment (several with commas) makes that step send the process SIGKILL (`kill`) or SIGSTOP (`stop`), or
 //! fail with ENOSPC (`full`). Tests check that the action happened, so a step that is renamed cannot pass by accident.
 

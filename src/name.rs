@@ -1,4 +1,4 @@
-//! Names of frames: the only text from a user that ever becomes part of a path.
+//! Names of frames: the only strings of a user that become part of a path.
 
 use std::{fmt, str::FromStr};
 
@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 const MAX_LEN: usize = 180;
 
 const RULE: &str = "a name has 1 to 180 bytes of ASCII letters, digits, `-`, `_` and `.`, \
-                    and begins with a letter, a digit or `_`";
+                    and starts with a letter, a digit or `_`";
 
 /// A checked frame name.
 ///
-/// One to 180 ASCII letters, digits, `-`, `_` and `.`; the first is a letter, a digit or `_`. Whatever passes is safe
+/// One to 180 ASCII letters, digits, `-`, `_` and `.`; the first is a letter, a digit or `_`. A checked name is safe
 /// as a file name: no separator, no hidden file, no `@` (which ends the name on disk).
 ///
 /// ```
@@ -27,7 +27,7 @@ const RULE: &str = "a name has 1 to 180 bytes of ASCII letters, digits, `-`, `_`
 pub struct Name(Box<str>);
 
 impl Name {
-    /// The text of the name.
+    /// The name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -77,7 +77,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// The name of a type without the modules that it lies in, so that it is the same in two programs.
+/// The name of a type without its modules, so that it is the same in two programs.
 #[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) fn short_type_name(full: &str) -> String {
     let mut short = String::new();

@@ -1,4 +1,4 @@
-//! Into the errors of the libraries that callers use coframe with.
+//! Conversions into the error types of `std`, Arrow and Polars.
 
 use std::io;
 
@@ -28,21 +28,21 @@ impl From<Error> for io::Error {
             _ if error.is_unsupported() => io::ErrorKind::Unsupported,
             _ if error.is_busy() => io::ErrorKind::TimedOut,
             _ if error.is_invalid() => io::ErrorKind::InvalidInput,
-            // Not `Interrupted`, after which callers try again: this caller asked for the end.
+            // Not `Interrupted`, which callers retry: this caller ended the wait.
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }
 }
 
-/// As [`ArrowError::ExternalError`].
+/// Converts to [`ArrowError::ExternalError`].
 impl From<Error> for ArrowError {
     fn from(error: Error) -> Self {
         Self::ExternalError(Box::new(error))
     }
 }
 
-/// As the [`io::Error`] that it becomes.
+/// Converts to [`io::Error`] first.
 #[cfg(feature = "polars")]
 impl From<Error> for polars::error::PolarsError {
     fn from(error: Error) -> Self {

@@ -1,7 +1,7 @@
-//! The one error type: opaque, with predicates for what a caller can act on.
+//! The error type of the crate: opaque, with a predicate for each kind that a caller can handle.
 //!
-//! A message names the thing, what was found, what was expected and the next step, in lower case and
-//! without a final stop. `Display` never repeats its source; whoever prints joins the chain with colons.
+//! A message gives what failed, the value found, the value expected and the next step, in lower case and without a
+//! final stop. `Display` does not include the source; a program that prints the error joins the chain with colons.
 
 mod into;
 #[cfg(feature = "pool")]
@@ -16,13 +16,12 @@ use arrow::error::ArrowError;
 #[cfg(feature = "pool")]
 pub(crate) use task::{Remote, TaskFailure};
 
-/// What every fallible call of this crate returns.
+/// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed; one word wide.
+/// The reason why a call failed. One word wide.
 ///
-/// Ask the predicates what can be done about it, and print the chain of [`source`](std::error::Error::source)s
-/// for a person.
+/// Use the predicates to handle it, and print the chain of [`source`](std::error::Error::source)s to show it.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -43,7 +42,7 @@ pub(crate) enum Kind {
         path: PathBuf,
         source: io::Error,
     },
-    /// The file system, or a limit on it, has no room left.
+    /// The file system, or a limit on it, is full.
     NoSpace {
         path: PathBuf,
         free: u64,
@@ -59,7 +58,7 @@ pub(crate) enum Kind {
         frame: String,
         store: PathBuf,
     },
-    /// A handle or version that was there once; `now` says what stands in its place.
+    /// A handle or version that existed earlier; `now` describes its successor.
     Superseded {
         what: String,
         now: String,
@@ -86,17 +85,17 @@ pub(crate) enum Kind {
         found: String,
         next: String,
     },
-    /// A cell or dict of a store that was made elsewhere.
+    /// A cell or dict of a store that was created elsewhere.
     #[cfg(feature = "cell")]
     Elsewhere {
         what: String,
         store: PathBuf,
     },
-    /// There is no store at a path, and none was to be made.
+    /// A path without a store, opened by a call that creates none.
     NoStore {
         path: PathBuf,
     },
-    /// Somebody held a lock for longer than the deadline.
+    /// Another process held a lock until the deadline.
     Busy {
         what: String,
         holder: String,
@@ -114,13 +113,13 @@ pub(crate) enum Kind {
         what: String,
         expected: String,
     },
-    /// The owner of a lock died inside.
+    /// The owner of a lock died while it held the lock.
     #[cfg(feature = "cell")]
     Poisoned {
         what: String,
         owner: String,
     },
-    /// A barrier that cannot open any more.
+    /// A barrier that cannot open anymore.
     #[cfg(feature = "cell")]
     Broken {
         what: String,
@@ -139,7 +138,7 @@ pub(crate) enum Kind {
         found: String,
         next: &'static str,
     },
-    /// LMDB failed otherwise than by the operating system.
+    /// LMDB failed, but no system call did.
     #[cfg(feature = "dict")]
     Dict {
         action: &'static str,
@@ -158,37 +157,37 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// True when no frame, version or column of that name is there.
+    /// True if a frame, version or column of that name does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(*self.kind, Kind::NotFound { .. } | Kind::NoColumn { .. } | Kind::NoStore { .. })
     }
 
-    /// True when the frame was there, and another version or nothing stands in its place now.
+    /// True if the frame existed, and was since replaced by another version or removed.
     #[must_use]
     pub fn is_superseded(&self) -> bool {
         matches!(*self.kind, Kind::Superseded { .. })
     }
 
-    /// True when [`PublishOptions::if_version`](crate::PublishOptions::if_version) found another version.
+    /// True if [`PublishOptions::if_version`](crate::PublishOptions::if_version) found another version.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(*self.kind, Kind::Conflict { .. })
     }
 
-    /// True when the store's file system is full.
+    /// True if the store's file system is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(*self.kind, Kind::NoSpace { .. })
     }
 
-    /// True when the bytes of a file break the format.
+    /// True if the bytes of a file break the format.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         matches!(*self.kind, Kind::Corrupt { .. })
     }
 
-    /// The rule of docs/FORMAT.md that is broken, where [`is_corrupt`](Error::is_corrupt).
+    /// The rule of docs/FORMAT.md that is broken, if [`is_corrupt`](Error::is_corrupt).
     #[must_use]
     pub fn rule(&self) -> Option<&'static str> {
         match *self.kind {
@@ -197,14 +196,14 @@ impl Error {
         }
     }
 
-    /// True when the thing is well-formed and this build cannot do it: a type, a file system, a format version.
+    /// True if this build does not support a valid type, file system or format version.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         matches!(*self.kind, Kind::Unsupported { .. })
     }
 
-    /// True when a directory is refused because others own it or can write to it, or a cell or dict because its store came
-    /// from elsewhere.
+    /// True if a directory is refused because others own it or can write to it, or a cell or dict because its store
+    /// came from elsewhere.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {
         match *self.kind {
@@ -215,46 +214,46 @@ impl Error {
         }
     }
 
-    /// True when a lock was held past its deadline; trying again may help.
+    /// True if another process held a lock until the deadline. A retry can succeed.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(*self.kind, Kind::Busy { .. })
     }
 
-    /// True when the caller ended a wait: see [`interruptible`](crate::interruptible).
+    /// True if the caller ended a wait: see [`interruptible`](crate::interruptible).
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         matches!(*self.kind, Kind::Interrupted { .. })
     }
 
-    /// True when [`CopyPolicy::Never`](crate::CopyPolicy::Never) refused a copy.
+    /// True if [`CopyPolicy::Never`](crate::CopyPolicy::Never) refused a copy.
     #[must_use]
     pub fn is_would_copy(&self) -> bool {
         matches!(*self.kind, Kind::WouldCopy { .. })
     }
 
-    /// True when an argument cannot be used: a bad name, a schema that does not match, a range out of bounds.
+    /// True if an argument cannot be used: a bad name, a schema that does not match, a range out of bounds.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         matches!(*self.kind, Kind::Invalid { .. })
     }
 
-    /// True when a process died while it had the lock of a cell, or a claim on a part of it, and nobody has mended the
-    /// values since.
+    /// True if a process died while it held the lock of a cell, or a claim on a part of it, and no process has repaired
+    /// the values since.
     #[cfg(feature = "cell")]
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         matches!(*self.kind, Kind::Poisoned { .. })
     }
 
-    /// True when a barrier is broken: a participant died while it waited, or its time was over.
+    /// True if a barrier is broken: a participant died while it waited, or a wait timed out.
     #[cfg(feature = "cell")]
     #[must_use]
     pub fn is_broken(&self) -> bool {
         matches!(*self.kind, Kind::Broken { .. })
     }
 
-    /// True when a path, or the store at it, does not exist.
+    /// True if a path, or the store at it, does not exist.
     pub(crate) fn is_missing_path(&self) -> bool {
         match &*self.kind {
             Kind::Os { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -301,7 +300,7 @@ impl From<Kind> for Error {
     }
 }
 
-/// How errors name a process: "process 4711 (python3)".
+/// Describes a process in a message: "process 4711 (python3)".
 pub(crate) fn process(pid: &impl fmt::Display) -> String {
     let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     format!("process {pid} ({})", command.trim_end())
@@ -332,7 +331,7 @@ impl fmt::Display for Error {
                 mib(*total),
             ),
             Kind::NotFound { what, store } => {
-                write!(f, "there is no {what} in the store `{}`; publish it first, or list what is there", shown(store))
+                write!(f, "there is no {what} in the store `{}`; publish it first, or list the store", shown(store))
             }
             Kind::NoColumn { column, frame, store } => write!(
                 f,
@@ -340,7 +339,7 @@ impl fmt::Display for Error {
                 shown(store)
             ),
             Kind::Superseded { what, now } => {
-                write!(f, "{what} is superseded: {now}; open it by name to get what is there now")
+                write!(f, "{what} is superseded: {now}; open it by name to get the current version")
             }
             Kind::Conflict { name, expected, found } => write!(
                 f,
@@ -349,7 +348,10 @@ impl fmt::Display for Error {
                 version(*found),
             ),
             Kind::Corrupt { what, rule, detail } => {
-                write!(f, "{what} breaks rule {rule} of docs/FORMAT.md: {detail}; make it again from its source")
+                write!(
+                    f,
+                    "{what} breaks rule {rule} of docs/FORMAT.md: {detail}; publish it again from the original data"
+                )
             }
             Kind::Unsupported { what, next } => write!(f, "{what} is not supported; {next}"),
             Kind::Untrusted { path, found, next } => {
@@ -399,7 +401,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The message followed by its sources, so that `unwrap` shows the whole story.
+/// The message followed by its sources, so that `unwrap` shows all of them.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;

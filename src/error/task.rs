@@ -1,10 +1,10 @@
-//! Why a task of a pool has no result.
+//! The reasons why a task of a pool failed.
 
 use std::fmt;
 
 use super::{Error, Kind};
 
-/// Why a task has no result.
+/// The reason why a task failed.
 #[derive(Clone, Debug)]
 pub(crate) enum TaskFailure {
     Panicked { message: String, location: String },
@@ -15,7 +15,7 @@ pub(crate) enum TaskFailure {
     NotSent { what: &'static str, detail: String },
 }
 
-/// An error of another process: its text, and those of its sources.
+/// An error of another process: its message and those of its sources.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     message: String,
@@ -52,32 +52,32 @@ impl Error {
         }
     }
 
-    /// True when a task panicked. Its worker lives on.
+    /// True if a task panicked. Its worker keeps running.
     #[must_use]
     pub fn is_panic(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::Panicked { .. }))
     }
 
-    /// True when a task's function returned an error, whose chain is the [`source`](std::error::Error::source) of
+    /// True if a task's function returned an error, whose chain is the [`source`](std::error::Error::source) of
     /// this one.
     #[must_use]
     pub fn is_task_failure(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::Failed(_)))
     }
 
-    /// True when the worker of a task died while it ran: killed, aborted, out of memory, or exited.
+    /// True if the worker of a task died while it ran: killed, aborted, out of memory, or exited.
     #[must_use]
     pub fn is_worker_lost(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::Lost { .. }))
     }
 
-    /// True when a task ran for longer than the pool's time-out, and was killed.
+    /// True if a task exceeded the pool's timeout and was killed.
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::TimedOut(_)))
     }
 
-    /// True when a task was cancelled, or its pool ended before it did.
+    /// True if a task was cancelled, or its pool ended before it did.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::Cancelled(_)))

@@ -61,7 +61,7 @@ fn superseded_versions_stay_while_they_are_used_and_go_afterwards() {
     let error = handle.open().unwrap_err();
     assert!(error.is_superseded());
     let message = error.to_string();
-    assert_eq!(message, "`x@1` is superseded: the latest is version 3; open it by name to get what is there now");
+    assert_eq!(message, "`x@1` is superseded: the latest is version 3; open it by name to get the current version");
     assert_eq!(values(&second), [2]);
 }
 
@@ -373,10 +373,7 @@ fn what_is_not_there_is_said_with_its_name_and_store() {
     let path = scratch.path();
     assert_eq!(
         error.to_string(),
-        format!(
-            "there is no frame `flights` in the store `{}`; publish it first, or list what is there",
-            path.display()
-        )
+        format!("there is no frame `flights` in the store `{}`; publish it first, or list the store", path.display())
     );
     scratch.store.publish("flights", &numbers(&[1])).unwrap();
     assert!(scratch.store.open_version("flights", 9).unwrap_err().is_not_found());
