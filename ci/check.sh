@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole gate: run this before saying that something is done. CI runs exactly this.
+# The whole gate. Run it before you submit a change; CI runs exactly this.
 #
 # Builds each dependency twice at most: once checked (for clippy and the documentation), once compiled (for tests). The
 # features are chosen so that both passes share what they can; see docs/DESIGN.md, "Building".
@@ -27,7 +27,7 @@ for features in pool cell dict shm shared_memory compression pool,cell,dict,shm;
 done
 
 step "documentation"
-# --examples makes the features those of the lint pass, so that nothing is checked anew.
+# With --examples the features are those of the lint pass, so no dependency is checked again.
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --lib --examples --all-features --locked
 
 step "a Python with pyarrow, for the tests that open frames without coframe"
@@ -38,7 +38,7 @@ fi
 if "$python" -c 'import pyarrow' 2>/dev/null || "$python" -m pip install --quiet 'pyarrow==26.0.1'; then
     export COFRAME_PYTHON="$python"
 else
-    skip "tests with pyarrow: it cannot be installed here"
+    skip "tests with pyarrow: pip cannot install it here"
 fi
 
 step "tests"
@@ -57,7 +57,7 @@ step "the Python package"
 crates/python/ci.sh
 
 step "nothing left in /dev/shm"
-# Only what the suites make: names with their prefix, and temporary directories that hold a store.
+# Only entries that the suites create: names with their prefix, and temporary directories that contain a store.
 left=$(comm -13 <(printf '%s\n' "$entries_before") <(entries) | while read -r entry; do
     case "$entry" in
         coframe-*) echo "$entry" ;;
@@ -73,7 +73,7 @@ step "licences, duplicates and sources of dependencies"
 if command -v cargo-deny >/dev/null; then
     cargo deny --offline check bans licenses sources
 else
-    # Listed even in CI, where it cannot be installed.
+    # Skipped even in CI, which cannot install it.
     CI='' skip "cargo deny: it is not installed (cargo install cargo-deny)"
 fi
 

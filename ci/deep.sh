@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is too long for every change: run it before a release.
+# Tests that take too long for every change. Run them before a release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ PROPTEST_CASES=5000 cargo test --locked --test it any_frame_comes_back
 echo "== random tables of every Arrow type"
 COFRAME_TABLES=100000 cargo test --workspace --locked --test it any_table
 
-echo "== tests with every variant of Polars' enums (compiles Polars anew)"
+echo "== tests with every variant of Polars' enums (compiles Polars again)"
 cargo test --workspace --locked --features _polars-variants
 
 echo "== a million foreign files with damaged bytes"

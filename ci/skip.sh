@@ -1,7 +1,7 @@
 # Sourced by the scripts of the gate.
 #
-# skip WHAT: with CI=true, a missing Python, Node or package index is a failure. Elsewhere the gate goes on without, and
-# ends with a list of what was skipped (the file $COFRAME_SKIPPED).
+# skip WHAT: with CI=true, a missing Python, Node or package index is a failure. Elsewhere the gate continues, and lists
+# what it skipped at the end (from the file $COFRAME_SKIPPED).
 skip() {
     if [ "${CI:-}" = true ]; then
         echo "cannot run here, and with CI=true nothing is skipped: $1" >&2
