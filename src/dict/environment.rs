@@ -31,7 +31,9 @@ static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// Environments whose leases were dropped, with the process that dropped them: a drop never waits for `OPEN`. The thread
 /// that has `OPEN` closes them when it is done.
-static DROPPED: Mutex<Vec<(Pid, Arc<Environment>)>> = Mutex::new(Vec::new());
+static DROPPED: Mutex<Dropped> = Mutex::new(Vec::new());
+
+type Dropped = Vec<(Pid, Arc<Environment>)>;
 
 type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
 
@@ -120,7 +122,7 @@ impl Drop for Lease {
 
 /// The list of dropped environments. `None` where its lock belongs to a thread of the parent, which a forked child has
 /// not: it is held for a push or a swap.
-fn dropped() -> Option<MutexGuard<'static, Vec<(Pid, Arc<Environment>)>>> {
+fn dropped() -> Option<MutexGuard<'static, Dropped>> {
     let start = Instant::now();
     loop {
         match DROPPED.try_lock() {

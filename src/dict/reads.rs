@@ -149,6 +149,10 @@ impl<'a, K, V, T> Iter<'a, K, V, T> {
     }
 }
 
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method is for one lifetime, and `Decode` for every one"
+)]
 impl<'a, K, V> Iter<'a, K, V>
 where
     K: Serialize + DeserializeOwned,
@@ -163,6 +167,10 @@ where
     }
 }
 
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method is for one lifetime, and `Decode` for every one"
+)]
 impl<'a, K, V> Keys<'a, K, V>
 where
     K: Serialize + DeserializeOwned,
