@@ -58,7 +58,6 @@ pub fn interruptible<R>(stop: impl Fn() -> bool + 'static, call: impl FnOnce() -
 }
 
 /// Runs `call` without interrupts: a drop that ended early would not release what it must.
-#[cfg(feature = "cell")]
 pub(crate) fn uninterrupted<R>(call: impl FnOnce() -> R) -> R {
     with(None, call)
 }

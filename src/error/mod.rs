@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     /// The file system, or a limit on it, is full.
     NoSpace {
         path: PathBuf,
+        /// Bytes that the call needed at least, where it knows that.
+        needed: Option<u64>,
         free: u64,
         total: u64,
     },
@@ -62,6 +64,11 @@ pub(crate) enum Kind {
     Superseded {
         what: String,
         now: String,
+    },
+    /// A session that is no more: its owner ended it, or died and was swept.
+    Ended {
+        session: String,
+        store: PathBuf,
     },
     /// A compare-and-swap found something else.
     Conflict {
@@ -157,10 +164,10 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// True if a frame, version or column of that name does not exist.
+    /// True if a frame, version or column of that name does not exist, or its session has ended.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(*self.kind, Kind::NotFound { .. } | Kind::NoColumn { .. } | Kind::NoStore { .. })
+        matches!(*self.kind, Kind::NotFound { .. } | Kind::NoColumn { .. } | Kind::NoStore { .. } | Kind::Ended { .. })
     }
 
     /// True if the frame existed, and was since replaced by another version or removed.
@@ -267,6 +274,16 @@ impl Error {
         Kind::Os { action, path, source }.into()
     }
 
+    /// Completes the error of a full store: bytes that the call needed at least, and those that it took before it failed
+    /// and has given back.
+    pub(crate) fn with_needed(mut self, needed: u64, taken: u64) -> Self {
+        if let Kind::NoSpace { needed: found, free, .. } = &mut *self.kind {
+            *found = Some(needed);
+            *free = free.saturating_add(taken);
+        }
+        self
+    }
+
     pub(crate) fn corrupt(what: impl fmt::Display, rule: &'static str, detail: impl fmt::Display) -> Self {
         let (what, detail) = (what.to_string(), detail.to_string());
         Kind::Corrupt { what, rule, detail }.into()
@@ -322,14 +339,21 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
             Kind::Os { action, path, .. } => write!(f, "could not {action} `{}`", shown(path)),
-            Kind::NoSpace { path, free, total } => write!(
-                f,
-                "no space left in the store `{}`: {} of {} are free; remove frames, or set COFRAME_STORE to a \
-                 directory with more room (in a container: start it with a larger --shm-size)",
-                shown(path),
-                mib(*free),
-                mib(*total),
-            ),
+            Kind::NoSpace { path, needed, free, total } => {
+                write!(f, "no space left in the store `{}`: ", shown(path))?;
+                if let Some(needed) = needed {
+                    write!(f, "at least {} are needed, ", mib(*needed))?;
+                }
+                let (free, total) = (mib(*free), mib(*total));
+                write!(
+                    f,
+                    "{free} of {total} are free; remove frames, or set COFRAME_STORE to a directory with more room \
+                     (in a container: start it with a larger --shm-size)"
+                )
+            }
+            Kind::Ended { session, store } => {
+                write!(f, "the session `{session}` of the store `{}` has ended; start another one", shown(store))
+            }
             Kind::NotFound { what, store } => {
                 write!(f, "there is no {what} in the store `{}`; publish it first, or list the store", shown(store))
             }

@@ -9,6 +9,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -32,6 +33,17 @@ pub(crate) enum Trust {
     Checked,
     /// The caller of an `unsafe` constructor promised it.
     Promised,
+}
+
+/// What became of a file that was to be unlinked unless it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unlinked {
+    /// It had so many bytes.
+    Removed(u64),
+    /// Another open file holds a lock on it.
+    InUse,
+    /// No file has the name, or another one has it by now.
+    Gone,
 }
 
 /// A checked directory: every later call goes through the descriptor, so the path cannot be swapped underneath.
@@ -159,13 +171,26 @@ impl Directory {
         }
     }
 
-    /// Points the symlink `name` to `target`, replacing what stood there in one step.
+    /// Makes the symlink `name` point to `target`, atomically.
     pub(crate) fn switch_link(&self, name: &str, target: &str) -> Result<()> {
+        self.replace_link(name, target, Some("before-switch"))
+    }
+
+    /// Writes a short text that only holders of the store lock use, as the target of the symlink `name`, atomically.
+    pub(crate) fn write_note(&self, name: &str, text: &str) -> Result<()> {
+        match rustix::fs::symlinkat(text, &self.fd, name) {
+            Err(Errno::EXIST) => self.replace_link(name, text, None),
+            result => result.map_err(|e| self.write_error("make a link in", e)),
+        }
+    }
+
+    fn replace_link(&self, name: &str, target: &str, step: Option<&str>) -> Result<()> {
         let temporary = format!(".{name}{UNSWITCHED}");
         // Only the holder of the store lock comes here, so a temporary link can only be a dead process's.
         self.unlink(&temporary)?;
         rustix::fs::symlinkat(target, &self.fd, &*temporary).map_err(|e| self.write_error("make a link in", e))?;
-        let reached = crate::failpoint::reach("before-switch").map_err(|e| self.write_error("switch a link in", e));
+        let reached = step
+            .map_or(Ok(()), |step| crate::failpoint::reach(step).map_err(|e| self.write_error("switch a link in", e)));
         reached.and_then(|()| self.rename(&temporary, name)).inspect_err(|_| drop(self.unlink(&temporary)))
     }
 
@@ -212,6 +237,18 @@ impl Directory {
         }
     }
 
+    /// Bytes of the file `name`; `None` when no file has the name.
+    pub(crate) fn size(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.stat(name)?.map(|stat| u64::try_from(stat.st_size).unwrap_or(0)))
+    }
+
+    /// Whether `name` was last changed longer than so long ago; false when no file has the name.
+    pub(crate) fn is_older(&self, name: &str, limit: Duration) -> Result<bool> {
+        let Some(stat) = self.stat(name)? else { return Ok(false) };
+        let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+        Ok(changed.elapsed().is_ok_and(|age| age > limit))
+    }
+
     /// Whether `name` now refers to the file that `file` has open.
     pub(crate) fn is_same(&self, name: &str, file: impl AsFd) -> Result<bool> {
         let Some(named) = self.stat(name)? else { return Ok(false) };
@@ -222,6 +259,7 @@ impl Directory {
     /// All entries but `.` and `..`, in no order; whatever is not UTF-8 is not ours and is left out.
     pub(crate) fn entries(&self) -> Result<Vec<(String, FileType)>> {
         let read = |e: Errno| Error::os("list", &self.path, e);
+        crate::failpoint::reach("list").map_err(read)?;
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.fd).map_err(read)? {
             let entry = entry.map_err(read)?;
@@ -241,19 +279,19 @@ impl Directory {
         }
     }
 
-    /// Unlinks `name` if nobody holds a lock on it. Returns the bytes that it had, `None` when it is in use or gone.
+    /// Unlinks `name` unless another open file holds a lock on it.
     ///
-    /// Uses a descriptor of its own and never converts a lock: a failed upgrade loses the shared one.
-    pub(crate) fn unlink_unused(&self, name: &str) -> Result<Option<u64>> {
-        let Some(file) = self.open_file(name)? else { return Ok(None) };
-        let Some(lock) = Flock::try_exclusive(file, &self.path)? else { return Ok(None) };
+    /// Uses a new descriptor and never converts a lock: a failed upgrade loses the shared one.
+    pub(crate) fn unlink_unused(&self, name: &str) -> Result<Unlinked> {
+        let Some(file) = self.open_file(name)? else { return Ok(Unlinked::Gone) };
+        let Some(lock) = Flock::try_exclusive(file, &self.path)? else { return Ok(Unlinked::InUse) };
         crate::failpoint::reach("sweep-locked").map_err(|e| self.write_error("sweep", e))?;
         if !self.is_same(name, lock.file())? {
-            return Ok(None);
+            return Ok(Unlinked::Gone);
         }
         let bytes = lock.file().metadata().map_or(0, |m| m.len());
         self.unlink(name)?;
-        Ok(Some(bytes))
+        Ok(Unlinked::Removed(bytes))
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::{
     fs::File,
-    io::{IoSlice, Write},
+    io::{self, ErrorKind, IoSlice, Write},
     sync::Arc,
 };
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock};
 
-use super::{directory::Directory, mapping::Mapping, medium::Medium};
+use super::{
+    directory::Directory,
+    mapping::Mapping,
+    medium::{self, Medium},
+};
 use crate::{
     error::{Error, Result},
     failpoint,
@@ -16,6 +20,8 @@ use crate::{
 
 /// Most slices that one writev(2) takes.
 const IOV_MAX: usize = 1024;
+/// How often one write asks for room.
+const ATTEMPTS: usize = 3;
 
 /// An unnamed file in a directory. Dropped, or left by a killed process, it leaves nothing.
 ///
@@ -54,20 +60,28 @@ impl Draft {
 
     /// Appends all slices, in order, with as few system calls as the kernel allows; copies each byte once.
     pub(crate) fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
-        failpoint::reach("write").map_err(|e| self.directory.write_error("write to", e))?;
+        self.write_making_room(slices, &mut || false)
+    }
+
+    /// As [`write`](Draft::write). Where the file system is full, `make_room` is called; if it frees something, writing
+    /// goes on where it stopped.
+    pub(crate) fn write_making_room(&mut self, slices: &[&[u8]], make_room: &mut dyn FnMut() -> bool) -> Result<()> {
         let mut slices: Vec<IoSlice<'_>> =
             slices.iter().filter(|slice| !slice.is_empty()).map(|slice| IoSlice::new(slice)).collect();
         let mut rest = slices.as_mut_slice();
+        let mut attempts = ATTEMPTS;
         while !rest.is_empty() {
-            let window = rest.get(..rest.len().min(IOV_MAX)).unwrap_or_default();
-            match self.file.write_vectored(window) {
-                Ok(0) => return Err(self.directory.write_error("write to", rustix::io::Errno::NOSPC)),
+            match write_once(&self.file, rest) {
                 Ok(written) => {
-                    self.len = self.len.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+                    self.len = self.len.saturating_add(bytes(written));
                     IoSlice::advance_slices(&mut rest, written);
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.directory.write_error("write to", e)),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if medium::is_full(&e) && attempts > 0 && make_room() => attempts -= 1,
+                Err(e) => {
+                    let left = rest.iter().map(|slice| bytes(slice.len())).fold(self.len, u64::saturating_add);
+                    return Err(self.directory.write_error("write to", e).with_needed(left, self.len));
+                }
             }
         }
         Ok(())
@@ -100,6 +114,18 @@ impl Draft {
         failpoint::reach("sealed").map_err(|e| sealed.directory.write_error("seal a file in", e))?;
         Ok(sealed)
     }
+}
+
+fn write_once(mut file: &File, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    failpoint::reach("write")?;
+    match file.write_vectored(slices.get(..slices.len().min(IOV_MAX)).unwrap_or_default())? {
+        0 => Err(ErrorKind::StorageFull.into()),
+        written => Ok(written),
+    }
+}
+
+fn bytes(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 impl Drop for Draft {

@@ -49,6 +49,11 @@ pub(crate) fn space(directory: impl AsFd, path: &Path) -> Result<Space> {
     Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
 }
 
+/// Whether a write failed for want of room: ENOSPC or EDQUOT.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// Turns ENOSPC and EDQUOT into the error that says how much room there is.
 pub(crate) fn write_error(
     action: &'static str,
@@ -57,9 +62,8 @@ pub(crate) fn write_error(
     error: impl Into<std::io::Error>,
 ) -> Error {
     let error = error.into();
-    let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-    match (full, space(directory, path)) {
-        (true, Ok(Space { free, total })) => Kind::NoSpace { path: path.to_owned(), free, total }.into(),
+    match (is_full(&error), space(directory, path)) {
+        (true, Ok(Space { free, total })) => Kind::NoSpace { path: path.to_owned(), needed: None, free, total }.into(),
         _ => Error::os(action, path, error),
     }
 }

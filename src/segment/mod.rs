@@ -16,7 +16,7 @@ mod private;
 
 #[cfg(any(feature = "cell", feature = "dict"))]
 pub(crate) use directory::check_owner;
-pub(crate) use directory::{Directory, Trust};
+pub(crate) use directory::{Directory, Trust, Unlinked};
 pub(crate) use draft::{Draft, Sealed};
 pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
 pub(crate) use mapping::{Mapping, Opened, Writer};

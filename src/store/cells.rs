@@ -4,7 +4,7 @@ use std::fs::File;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{Store, control::Control, random_id, writer::DRAFT};
+use super::{Store, control::Control};
 use crate::{
     error::{Error, Kind, Result},
     name::Name,
@@ -23,7 +23,12 @@ impl Store {
         bytes: usize,
         prepare: impl FnOnce(&File) -> Result<()>,
     ) -> Result<bool> {
-        self.make_mapped(&file(name), bytes, || Control::lock(&self.shared.root), prepare)
+        let draft = self.with_room(|| self.allocated(bytes, || Control::lock(&self.shared.root)))?;
+        prepare(draft.file())?;
+        // A session that ends meanwhile is removed under the same lock.
+        let _control = Control::lock(&self.shared.root)?;
+        self.check_not_ended()?;
+        draft.link(&file(name))
     }
 
     /// A cell's file and its length.
@@ -35,21 +40,25 @@ impl Store {
         })
     }
 
-    /// Makes a file that processes map and write to, as `make_cell` does. `locked` keeps sweeps out meanwhile.
-    pub(super) fn make_mapped<G>(
+    /// A file without a name that processes will map and write to, with all its pages: a full store is an error here,
+    /// and never a SIGBUS at the first touch. `locked` keeps sweeps out where the file system wants a name for it.
+    fn allocated<G>(&self, bytes: usize, locked: impl Fn() -> Result<G>) -> Result<Draft> {
+        let draft = self.draft(locked)?;
+        let len = u64::try_from(bytes).unwrap_or(u64::MAX);
+        fallocate(draft.file(), FallocateFlags::empty(), 0, len)
+            .map_err(|e| self.frames().write_error("make a cell in", e).with_needed(len, 0))?;
+        Ok(draft)
+    }
+
+    /// Makes such a file for a caller that has the store lock. False when the name is taken.
+    #[cfg(feature = "dict")]
+    pub(super) fn make_mapped(
         &self,
         file: &str,
         bytes: usize,
-        locked: impl FnOnce() -> Result<G>,
         prepare: impl FnOnce(&File) -> Result<()>,
     ) -> Result<bool> {
-        let frames = self.frames();
-        let hidden = || Ok((format!("{DRAFT}{:032x}", random_id()?), locked()?));
-        let draft = Draft::create(frames, hidden)?;
-        let len = u64::try_from(bytes).unwrap_or(u64::MAX);
-        // All pages now: a full store is an error here, and never a SIGBUS at the first touch.
-        fallocate(draft.file(), FallocateFlags::empty(), 0, len)
-            .map_err(|e| frames.write_error("make a cell in", e))?;
+        let draft = self.allocated(bytes, || Ok(()))?;
         prepare(draft.file())?;
         draft.link(file)
     }

@@ -8,13 +8,14 @@ use super::random_id;
 use crate::{
     error::{Error, Kind, Result},
     failpoint,
-    segment::{Directory, Draft, Flock},
+    segment::{Directory, Draft, Flock, Medium},
 };
 
-const FILE: &str = "store";
+/// The name of the control file.
+pub(super) const FILE: &str = "store";
 /// How the temporary name of a control file begins, on file systems that need one.
 pub(super) const YOUNG_CONTROL: &str = ".store-";
-/// Longer than any commit takes, and short enough to say who stopped.
+/// Longer than any commit takes, and short enough to report who stopped.
 const DEADLINE: Duration = Duration::from_secs(10);
 const RULE: &str = "C1-control";
 
@@ -75,14 +76,14 @@ fn read_next(root: &Directory, file: &std::fs::File) -> Result<u64> {
     })
 }
 
-/// The store lock, held: whoever has it may change names.
+/// The store lock, held: its holder may change names.
 pub(super) struct Control<'a> {
     root: &'a Directory,
     lock: Flock,
 }
 
 impl<'a> Control<'a> {
-    /// Takes the store lock; blocks up to ten seconds, then names its holder.
+    /// Takes the store lock; blocks for up to ten seconds, then the error names its holder.
     pub(super) fn lock(root: &'a Directory) -> Result<Self> {
         Self::lock_within(root, DEADLINE)
     }
@@ -96,7 +97,7 @@ impl<'a> Control<'a> {
         }
     }
 
-    fn lock_within(root: &'a Directory, limit: Duration) -> Result<Self> {
+    pub(super) fn lock_within(root: &'a Directory, limit: Duration) -> Result<Self> {
         let file = root
             .open_file_rw(FILE)?
             .ok_or_else(|| Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() })?;
@@ -104,16 +105,38 @@ impl<'a> Control<'a> {
         Ok(Self { root, lock })
     }
 
-    /// Takes a version number. It is used up from now on, whatever happens next.
-    pub(super) fn take_version(&mut self) -> Result<u64> {
-        let version = read_next(self.root, self.lock.file())?;
-        let next = format!("{:020}", version.saturating_add(1));
-        let place = u64::try_from(content(0, 0).len() - next.len() - 1).unwrap_or(u64::MAX);
-        self.lock
-            .file()
-            .write_all_at(next.as_bytes(), place)
-            .map_err(|e| self.root.write_error("write the next version in", e))?;
+    /// Takes a version number above `latest`. It is used up from now on, whatever happens next.
+    ///
+    /// The counter alone would do, unless the machine crashed before it reached the disk, or the file was restored from
+    /// a copy.
+    pub(super) fn take_version(&mut self, latest: Option<u64>) -> Result<u64> {
+        let next = read_next(self.root, self.lock.file())?;
+        let version = latest.map_or(next, |latest| next.max(latest.saturating_add(1)));
+        let after = version.checked_add(1).ok_or_else(|| {
+            let what = format!("the control file `{}`", self.root.path().join(FILE).display());
+            Error::corrupt(what, RULE, format_args!("after version {version} no number is left"))
+        })?;
+        self.write_next(after)?;
         failpoint::reach("numbered").map_err(|e| self.root.write_error("write the next version in", e))?;
         Ok(version)
+    }
+
+    /// Moves the counter above `highest`, a version that a name points to.
+    pub(super) fn raise_next(&mut self, highest: u64) -> Result<()> {
+        let next = highest.saturating_add(1);
+        if read_next(self.root, self.lock.file())? < next { self.write_next(next) } else { Ok(()) }
+    }
+
+    /// On a disk, the number survives a crash of the machine.
+    fn write_next(&mut self, next: u64) -> Result<()> {
+        let error = |e| self.root.write_error("write the next version in", e);
+        let next = format!("{next:020}");
+        let place = u64::try_from(content(0, 0).len() - next.len() - 1).unwrap_or(u64::MAX);
+        let file = self.lock.file();
+        file.write_all_at(next.as_bytes(), place).map_err(error)?;
+        match self.root.medium() {
+            Medium::Disk => file.sync_data().map_err(error),
+            Medium::Memory => Ok(()),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 
 use rustix::fs::{FallocateFlags, FileType, fallocate};
 
-use super::{Store, control::Control, random_id};
+use super::{Store, control::Control, random_id, sweep::Swept};
 use crate::{
     error::{Error, Kind, Result},
     name::Name,
@@ -65,11 +65,12 @@ impl Store {
         &self,
         name: &Name,
         lock_bytes: u64,
-        fill: impl FnOnce(&DictFiles) -> Result<()>,
+        fill: impl Fn(&DictFiles) -> Result<()>,
     ) -> Result<Option<DictFiles>> {
         let frames = self.frames();
         // Held until the files have their name: a sweep takes files without one for a dead process's.
-        let _control = Control::lock(&self.shared.root)?;
+        let mut control = Control::lock(&self.shared.root)?;
+        self.check_not_ended()?;
         if let Some(files) = self.linked_dict(name)?
             && frames.stat(&files.data())?.is_some()
         {
@@ -87,11 +88,8 @@ impl Store {
             crate::failpoint::reach("dict-made").map_err(|e| frames.write_error("make a dict in", e))?;
             frames.switch_link(&DictFiles::link(name), &files.data())
         };
-        if let Err(error) = make() {
-            // The error that matters is the first one; what stays, the next sweep finds without a name.
-            let _ = files.remove(frames);
-            return Err(error);
-        }
+        // The error that matters is the first one; what stays, the next sweep finds without a name.
+        self.with_room_locked(&mut control, || make().inspect_err(|_| drop(files.remove(frames))))?;
         frames.sync()?;
         Ok(Some(files))
     }
@@ -128,7 +126,7 @@ impl Store {
             return Ok(found);
         }
         // No sweep can run now: the lock is held.
-        self.make_mapped(&gate, bytes, || Ok(()), prepare)?;
+        self.make_mapped(&gate, bytes, prepare)?;
         let missing = || Kind::NotFound { what: format!("gate `{gate}`"), store: self.frames().path().to_owned() };
         Ok(self.open_mapped(&gate)?.ok_or_else(missing)?)
     }
@@ -187,21 +185,30 @@ impl Store {
 
     /// Removes the files of dicts without a name, whose makers or removers died, and names without files. Under the
     /// store lock.
-    pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)]) -> Result<()> {
+    pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)], swept: &mut Swept) {
         for (entry, _) in entries {
-            if let Some(files) = DictFiles::parse(entry) {
-                let linked = self.linked_dict(&files.name)?;
-                if linked.is_none_or(|linked| linked.id != files.id) {
-                    files.remove(self.frames())?;
-                }
-            } else if let Some(Ok(name)) = entry.strip_suffix(SUFFIX).map(str::parse::<Name>)
-                && let Some(files) = self.linked_dict(&name)?
-                && self.frames().stat(&files.data())?.is_none()
-            {
-                self.frames().unlink(entry)?;
-            }
+            let removed = self.sweep_dict(entry);
+            swept.bytes = swept.bytes.saturating_add(swept.noting(removed).unwrap_or(0));
         }
-        Ok(())
+    }
+
+    /// Sweeps one entry; returns the bytes of what was removed.
+    fn sweep_dict(&self, entry: &str) -> Result<u64> {
+        let frames = self.frames();
+        if let Some(files) = DictFiles::parse(entry) {
+            let linked = self.linked_dict(&files.name)?;
+            if linked.is_none_or(|linked| linked.id != files.id) {
+                let bytes = frames.size(entry)?.unwrap_or(0);
+                frames.unlink(entry)?;
+                return Ok(bytes);
+            }
+        } else if let Some(Ok(name)) = entry.strip_suffix(SUFFIX).map(str::parse::<Name>)
+            && let Some(files) = self.linked_dict(&name)?
+            && frames.stat(&files.data())?.is_none()
+        {
+            frames.unlink(entry)?;
+        }
+        Ok(0)
     }
 }
 

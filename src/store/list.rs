@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{Store, control::Control, publish::checked};
-use crate::{error::Result, frame::Frame, ipc, name::Name};
+use crate::{error::Result, failpoint, frame::Frame, ipc, name::Name};
 
 /// One name of a store, as [`Store::list`] shows it.
 #[derive(Clone, Debug)]
@@ -96,9 +96,10 @@ impl Store {
         Ok(self.latest(&checked(name)?)?.is_some())
     }
 
-    /// Takes a name away, with all its versions. False when there was none.
+    /// Removes a name with all its versions. False when it did not exist.
     ///
-    /// Whoever has the frame open keeps it: its memory goes with the last map.
+    /// A process that has the frame open keeps it: its memory is freed with the last map. The cost does not depend on
+    /// what else the store holds.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -112,14 +113,24 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<bool> {
         let name = checked(name)?;
         let _control = Control::lock(&self.shared.root)?;
-        let existed = self.latest(&name)?.is_some();
-        // The link first: readers see the whole name or no name.
-        self.frames().unlink(&name.link())?;
-        for version in self.version_files(&name)? {
-            self.frames().unlink(&name.file(version))?;
+        let frames = self.frames();
+        let latest = self.latest(&name)?;
+        let mut versions = self.other_versions(&name, latest)?;
+        versions.extend(latest);
+        if latest.is_some() {
+            // Recorded before the link goes: files that stay if this process dies here never look like versions again.
+            self.record_others(&name, &versions)?;
         }
-        self.frames().sync()?;
-        Ok(existed)
+        failpoint::reach("remove-recorded").map_err(|e| frames.write_error("remove a frame in", e))?;
+        // The link first: readers see the whole name or no name.
+        frames.unlink(&name.link())?;
+        failpoint::reach("remove-unlinked").map_err(|e| frames.write_error("remove a frame in", e))?;
+        for version in versions {
+            frames.unlink(&name.file(version))?;
+        }
+        self.record_others(&name, &[])?;
+        frames.sync()?;
+        Ok(latest.is_some())
     }
 
     /// What the store holds and how much room is left.

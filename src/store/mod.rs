@@ -9,6 +9,8 @@
 
 #[cfg(feature = "cell")]
 mod cells;
+
+mod commit;
 mod control;
 #[cfg(feature = "dict")]
 mod dicts;
@@ -22,9 +24,11 @@ mod place;
 mod private;
 mod publish;
 mod reap;
+mod room;
 mod session;
 mod sweep;
 mod users;
+mod versions;
 mod wait;
 mod writer;
 

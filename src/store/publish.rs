@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Store, control::Control};
+use super::Store;
 use crate::{
-    error::{Kind, Result},
-    failpoint,
+    error::Result,
     frame::Frame,
     ipc::{EncoderOptions, Layout, Table},
     name::Name,
-    segment::Sealed,
 };
 
 /// Options of [`Store::publish_with`] and [`Store::writer_with`].
@@ -162,60 +160,6 @@ impl Store {
             writer.write(&batch?)?;
         }
         writer.publish()
-    }
-
-    /// Makes a sealed file the latest version of a name, and returns the version.
-    pub(super) fn commit(&self, name: &Name, sealed: &Sealed, condition: Condition) -> Result<u64> {
-        let frames = self.frames();
-        let step = |step| failpoint::reach(step).map_err(|e| frames.write_error("publish in", e));
-        let mut control = Control::lock(&self.shared.root)?;
-        let latest = self.latest(name)?;
-        match condition {
-            Condition::Latest(expected) if expected != latest => {
-                let name = name.to_string();
-                return Err(Kind::Conflict { name, expected, found: latest }.into());
-            }
-            Condition::Latest(_) | Condition::Any => {}
-        }
-        self.remove_orphans(name, latest)?;
-        let version = loop {
-            let version = control.take_version()?;
-            // A name that is taken is an orphan which somebody still maps: its number stays its own.
-            if sealed.link(&name.file(version))? {
-                break version;
-            }
-        };
-        let switched = step("linked")
-            .and_then(|()| frames.sync())
-            .and_then(|()| frames.switch_link(&name.link(), &name.file(version)));
-        if let Err(error) = switched {
-            // Best effort: if this fails too, the file is an orphan and the next sweep takes it.
-            let _ = frames.unlink(&name.file(version));
-            return Err(error);
-        }
-        // Visible from here on. What fails now is an error of keeping it, not of publishing it.
-        step("switched")?;
-        frames.sync()?;
-        Ok(version)
-    }
-
-    /// Removes versions of a name that were linked but never became the latest, because their publisher died.
-    ///
-    /// Under the store lock. Left in place, the next publish would make them look like superseded versions.
-    fn remove_orphans(&self, name: &Name, latest: Option<u64>) -> Result<()> {
-        for version in self.version_files(name)? {
-            if latest.is_none_or(|latest| version > latest) {
-                self.frames().unlink_unused(&name.file(version))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// All versions of a name whose file is there, in no order, committed or not.
-    pub(super) fn version_files(&self, name: &Name) -> Result<Vec<u64>> {
-        let files = self.frames().entries()?;
-        let parsed = files.iter().filter_map(|(file, _)| Name::parse_file(file));
-        Ok(parsed.filter(|(other, _)| other == name).map(|(_, version)| version).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Store, control::Control};
+use super::{Store, Swept, control::Control};
 use crate::{error::Result, segment::Trust};
 
 impl Store {
@@ -17,7 +17,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`at`](Self::at), and [`is_busy`](crate::Error::is_busy) when the store stayed locked.
+    /// Those of [`at`](Self::at), and [`is_busy`](crate::Error::is_busy) when the store stayed locked. A session that
+    /// cannot be removed is skipped; [`sweep`](Self::sweep) describes why.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -31,7 +32,9 @@ impl Store {
             Err(error) if error.is_missing_path() => return Ok(0),
             store => store?,
         };
-        let _control = Control::lock(&store.shared.root)?;
-        store.sweep_sessions()
+        let control = Control::lock(&store.shared.root)?;
+        let mut swept = Swept::default();
+        store.sweep_sessions(&control, &mut swept);
+        Ok(swept.sessions)
     }
 }

@@ -1,25 +1,33 @@
 //! Sessions: frames that die with the process that owns them.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, time::Duration};
 
 use rustix::process::{Pid, getpid};
 
-use super::{SESSIONS, Store, control::Control, random_id};
+use super::{SESSIONS, Store, control::Control, random_id, sweep::Swept};
 use crate::{
-    error::Result,
+    error::{Error, Kind, Result},
+    failpoint,
     frame::is_session,
+    interrupt::uninterrupted,
     segment::{Directory, DirectoryLock, Flock, owner_lock},
 };
 
-const OWNER: &str = "owner.lock";
+/// The file that the owner of a session has locked.
+pub(super) const OWNER: &str = "owner.lock";
 /// How the name of a session begins until it is locked.
 const YOUNG: &str = ".new-";
+/// How long the end of a session waits for the store lock.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A sub-directory of a store whose frames die with the process that owns it.
 ///
-/// Works as a [`Store`] of its own: publish, open, handles. Dropped, it takes its names away; killed, its owner
-/// leaves them to the next sweep. Whoever has a frame open keeps it. In a forked child, dropping the copy does
+/// Works like a [`Store`]: publish, open, handles. When it is dropped its names are removed; when its owner is killed,
+/// the next sweep removes them. A process that has a frame open keeps it. In a forked child, dropping the copy does
 /// nothing, and a living child does not keep a dead owner's session alive.
+///
+/// Dropping it waits for the store lock for up to two seconds. If another process holds the lock for longer, the frames,
+/// cells and dicts are removed all the same, and the next sweep removes their directory.
 ///
 /// ```
 /// use coframe::Store;
@@ -46,31 +54,35 @@ pub struct Session {
 }
 
 impl Store {
-    /// Begins a session, owned by this process. Sweeps first.
+    /// Starts a session, owned by this process. Sweeps first.
     pub fn session(&self) -> Result<Session> {
-        self.sweep_after_publish();
+        self.sweep_if_free();
         let root = &self.shared.root;
         let id = format!("{:032x}", random_id()?);
         // Made and locked under a hidden name, and under the store lock: no sweep sees it unlocked.
-        let _control = Control::lock(root)?;
-        root.make_sub(SESSIONS)?;
-        let sessions = root.sub(SESSIONS)?;
-        let young = format!("{YOUNG}{id}");
-        sessions.make_sub(&young)?;
-        let lock = owner_lock(&sessions.sub(&young)?, OWNER)
-            .and_then(|lock| sessions.rename(&young, &id).map(|()| lock))
-            .inspect_err(|_| drop(empty(&sessions, &young)))?;
+        let mut control = Control::lock(root)?;
+        let lock = match start(root, &id) {
+            Err(error) if error.is_no_space() && self.make_room_locked(&mut control) => start(root, &id)?,
+            result => result?,
+        };
         Ok(Session { store: self.in_session(&id)?, id, process: getpid(), lock: Some(lock) })
     }
 
-    /// The stores of all sessions, of living and dead owners.
+    /// The stores of all sessions, of living and dead owners. Entries that are not sessions are skipped.
     pub(super) fn sessions(&self) -> Result<Vec<Self>> {
-        let ids = self.session_directories()?.into_iter().filter(|id| is_session(id));
-        // One that ends between the two calls is no session any more.
-        Ok(ids.filter_map(|id| self.in_session(&id).ok()).collect())
+        let mut sessions = Vec::new();
+        for id in self.session_entries()?.into_iter().filter(|id| is_session(id)) {
+            match self.in_session(&id) {
+                Ok(session) => sessions.push(session),
+                // It ended between the two calls, or is a file, or belongs to another user.
+                Err(e) if e.is_missing_path() || e.is_untrusted() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(sessions)
     }
 
-    fn session_directories(&self) -> Result<Vec<String>> {
+    fn session_entries(&self) -> Result<Vec<String>> {
         match self.shared.root.sub(SESSIONS) {
             Ok(sessions) => Ok(sessions.entries()?.into_iter().map(|(name, _)| name).collect()),
             Err(e) if e.is_missing_path() => Ok(Vec::new()),
@@ -78,35 +90,90 @@ impl Store {
         }
     }
 
-    /// Removes the sessions of dead owners, and what was left half-made; returns how many. Under the store lock.
-    pub(super) fn sweep_sessions(&self) -> Result<usize> {
-        let mut removed = 0;
-        for name in self.session_directories()? {
-            let sessions = self.shared.root.sub(SESSIONS)?;
-            let directory = match sessions.sub(&name) {
-                Ok(directory) => directory,
-                Err(e) if e.is_missing_path() => continue,
-                Err(e) => return Err(e),
-            };
-            let owner = directory.open_file(OWNER)?;
-            let half_made = owner.is_none() && name.starts_with(YOUNG);
-            let lock = owner.map(|file| Flock::try_exclusive(file, directory.path())).transpose()?.flatten();
-            if half_made || lock.is_some() {
-                empty(&sessions, &name)?;
-                removed += 1;
+    /// Removes the sessions of dead owners, and those that were left half-made or half-removed.
+    pub(super) fn sweep_sessions(&self, _control: &Control<'_>, swept: &mut Swept) {
+        let entries = self.session_entries();
+        let entries = swept.noting(entries).unwrap_or_default();
+        if entries.is_empty() {
+            return;
+        }
+        let sessions = self.shared.root.sub(SESSIONS);
+        let Some(sessions) = swept.noting(sessions) else { return };
+        for name in entries {
+            let removed = sweep_session(&sessions, &name, &mut swept.bytes);
+            if swept.noting(removed) == Some(true) {
+                swept.sessions += 1;
             }
         }
-        Ok(removed)
+    }
+
+    /// The error of a call in a session that has ended. Under the store lock the answer stays true.
+    pub(super) fn check_not_ended(&self) -> Result<()> {
+        match &self.shared.session {
+            Some(session) if self.frames().stat(OWNER)?.is_none() => {
+                Err(Kind::Ended { session: session.clone(), store: self.path().to_owned() }.into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Removes a session's directory with all its files.
-fn empty(sessions: &Directory, name: &str) -> Result<()> {
-    let directory = sessions.sub(name)?;
-    for (file, _) in directory.entries()? {
-        directory.unlink(&file)?;
+/// Makes a session's directory, and takes its owner's lock.
+fn start(root: &Directory, id: &str) -> Result<DirectoryLock> {
+    root.make_sub(SESSIONS)?;
+    let sessions = root.sub(SESSIONS)?;
+    let young = format!("{YOUNG}{id}");
+    sessions.make_sub(&young)?;
+    let lock = sessions.sub(&young).and_then(|directory| owner_lock(&directory, OWNER));
+    lock.and_then(|lock| sessions.rename(&young, id).map(|()| lock))
+        .inspect_err(|_| drop(empty(&sessions, &young, &mut 0)))
+}
+
+/// Removes a session if its owner is dead; whether it was. Adds the bytes of its files. Under the store lock.
+fn sweep_session(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<bool> {
+    if !is_session(name) && !name.starts_with(YOUNG) {
+        let what = format!("`{name}` in `{}`", sessions.path().display());
+        return Err(Error::invalid(what, "expected sessions only; remove it, or move it elsewhere"));
     }
+    let directory = match sessions.sub(name) {
+        Ok(directory) => directory,
+        Err(e) if e.is_missing_path() => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    // Without the file the owner died while it made the session, or whoever removed it died at the last step.
+    if let Some(owner) = directory.open_file(OWNER)? {
+        let Some(_lock) = Flock::try_exclusive(owner, directory.path())? else { return Ok(false) };
+        empty(sessions, name, bytes)?;
+    } else {
+        empty(sessions, name, bytes)?;
+    }
+    Ok(true)
+}
+
+/// Removes a session's directory with all its files, and adds their bytes.
+fn empty(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<()> {
+    remove_files(sessions, name, bytes)?;
+    let directory = sessions.sub(name)?;
+    let step = |step| failpoint::reach(step).map_err(|e| directory.write_error("remove a session in", e));
+    step("session-emptied")?;
+    // Last: publishers and waiting processes take a session without it for one that has ended.
+    directory.unlink(OWNER)?;
+    step("session-ended")?;
     sessions.remove_sub(name)
+}
+
+/// Removes a session's files, except for the lock of its owner. Goes on after an error, and returns the first one.
+fn remove_files(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<()> {
+    let directory = sessions.sub(name)?;
+    let mut result = Ok(());
+    for (file, _) in directory.entries()?.into_iter().filter(|(file, _)| file != OWNER) {
+        match directory.size(&file).and_then(|size| directory.unlink(&file).map(|()| size)) {
+            Ok(size) => *bytes = bytes.saturating_add(size.unwrap_or(0)),
+            Err(error) => result = result.and(Err(error)),
+        }
+        failpoint::reach("session-file").map_err(|e| directory.write_error("remove a session in", e))?;
+    }
+    result
 }
 
 impl Session {
@@ -116,7 +183,21 @@ impl Session {
         &self.id
     }
 
-    /// The session as a store, to hand on. It does not keep the session alive.
+    /// Best effort: the next sweep finds what stays, without an owner.
+    fn end(&self) {
+        let root = &self.store.shared.root;
+        let Ok(sessions) = root.sub(SESSIONS) else { return };
+        let removed = match Control::lock_within(root, PATIENCE) {
+            Ok(_control) => empty(&sessions, &self.id, &mut 0),
+            // Another process holds the store lock for long. The memory is given back now; the directory stays for the
+            // next sweep, since a publish may be about to link a file there.
+            Err(_) => remove_files(&sessions, &self.id, &mut 0),
+        };
+        drop(removed);
+    }
+
+    /// The session as a store, to hand on. It does not keep the session alive: calls in a session that has ended fail
+    /// with [`is_not_found`](Error::is_not_found).
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
@@ -138,10 +219,7 @@ impl Drop for Session {
             std::mem::forget(self.lock.take());
             return;
         }
-        // Best effort: whatever stays, the next sweep finds unlocked.
-        if let Ok(sessions) = self.store.shared.root.sub(SESSIONS) {
-            let _ = empty(&sessions, &self.id);
-        }
+        uninterrupted(|| self.end());
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::inotify,
+    fs::inotify::{self, WatchFlags},
     process::{Pid, getpid},
 };
 
@@ -31,6 +31,10 @@ impl Store {
     /// Wakes within microseconds of the publish. Polls, every 20 ms at most, when the user's inotify instances or
     /// watches are used up.
     ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](crate::Error::is_not_found) when the session in which it waits has ended, or ends meanwhile.
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -43,14 +47,19 @@ impl Store {
     /// ```
     pub fn wait(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Option<u64>> {
         let name = checked(name)?;
-        let newer = || -> Result<Option<u64>> { Ok(self.latest(&name)?.filter(|latest| *latest > newer_than)) };
+        let newer = || match self.latest(&name)?.filter(|latest| *latest > newer_than) {
+            Some(version) => Ok(Some(version)),
+            None => self.check_not_ended().map(|()| None),
+        };
         if let Some(version) = newer()? {
             return Ok(Some(version));
         }
         // A timeout beyond what the clock can count is none.
         let deadline = Instant::now().checked_add(timeout);
         let hub = Hub::of_this_process();
-        let watch = hub.as_ref().and_then(|hub| hub.watch(self.frames()));
+        // A publish renames the symlink of its name. The end of a session unlinks the lock file of its owner.
+        let end = self.shared.session.as_ref().map_or(WatchFlags::empty(), |_| WatchFlags::DELETE);
+        let watch = hub.as_ref().and_then(|hub| hub.watch(self.frames(), WatchFlags::MOVED_TO | end));
         let mut pause = Duration::from_millis(1);
         let mut looks = Looks::new();
         loop {
@@ -120,11 +129,10 @@ impl Hub {
         hub.clone()
     }
 
-    fn watch(self: &Arc<Self>, directory: &Directory) -> Option<Watch> {
+    fn watch(self: &Arc<Self>, directory: &Directory, events: WatchFlags) -> Option<Watch> {
         let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
         let mut state = locked(&self.state);
-        // A publish shows itself as the rename of the name's symlink.
-        let descriptor = inotify::add_watch(&self.inotify, path, inotify::WatchFlags::MOVED_TO).ok()?;
+        let descriptor = inotify::add_watch(&self.inotify, path, events).ok()?;
         *state.watches.entry(descriptor).or_default() += 1;
         Some(Watch { hub: self.clone(), descriptor })
     }

@@ -7,7 +7,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use super::{PublishOptions, Store, control::Control, publish::checked, random_id};
 use crate::{
     error::{Error, Result},
-    frame::{Frame, OpenOptions, Origin, UNPUBLISHED},
+    frame::{Frame, OpenOptions, UNPUBLISHED},
     ipc::{Encoder, Marks, Metadata, has_same_names},
     name::Name,
     segment::Draft,
@@ -33,15 +33,27 @@ pub(super) const DRAFT: &str = ".draft-";
 /// ```
 #[must_use = "nothing is visible until `publish` is called"]
 pub struct FrameWriter {
-    store: Store,
     name: Name,
     options: PublishOptions,
     marks: Marks,
     schema: SchemaRef,
-    draft: Draft,
+    sink: Sink,
     encoder: Encoder,
     /// Whether a write failed or panicked: rows are missing, and the notes of the encoder are ahead of the file.
     is_broken: bool,
+}
+
+/// Where the bytes of a frame go.
+struct Sink {
+    store: Store,
+    draft: Draft,
+}
+
+impl Sink {
+    /// Appends bytes. A store that is full is swept first.
+    fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
+        self.draft.write_making_room(slices, &mut || self.store.make_room())
+    }
 }
 
 impl Store {
@@ -68,22 +80,19 @@ impl Store {
     /// Begins a frame that is written batch by batch, with options.
     pub fn writer_with(&self, name: &str, schema: SchemaRef, options: PublishOptions) -> Result<FrameWriter> {
         let name = checked(name)?;
-        let hidden = || {
-            let control = Control::lock(&self.shared.root)?;
-            Ok((format!("{DRAFT}{:032x}", random_id()?), control))
-        };
-        let mut draft = Draft::create(self.frames(), hidden)?;
-        let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| draft.write(slices))?;
-        Ok(FrameWriter {
-            store: self.clone(),
-            name,
-            options,
-            marks: Marks::default(),
-            schema,
-            draft,
-            encoder,
-            is_broken: false,
-        })
+        let mut sink =
+            Sink { store: self.clone(), draft: self.with_room(|| self.draft(|| Control::lock(&self.shared.root)))? };
+        let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| sink.write(slices))?;
+        Ok(FrameWriter { name, options, marks: Marks::default(), schema, sink, encoder, is_broken: false })
+    }
+
+    /// A file without a name among the frames. `locked` keeps sweeps out where the file system wants a name for it.
+    pub(super) fn draft<G>(&self, locked: impl Fn() -> Result<G>) -> Result<Draft> {
+        let hidden = || Ok((format!("{DRAFT}{:032x}", random_id()?), locked()?));
+        let draft = Draft::create(self.frames(), hidden);
+        // On tmpfs, files without a name can be made in a directory that was removed.
+        self.check_not_ended()?;
+        draft
     }
 }
 
@@ -97,7 +106,7 @@ impl FrameWriter {
         self.check_usable()?;
         self.check(batch)?;
         self.is_broken = true;
-        self.encoder.write(batch, &mut |slices| self.draft.write(slices))?;
+        self.encoder.write(batch, &mut |slices| self.sink.write(slices))?;
         self.is_broken = false;
         Ok(())
     }
@@ -141,8 +150,10 @@ impl FrameWriter {
 
     /// Writes what is pending and makes the frame the latest version of its name.
     ///
-    /// In every case of an error the store is as it was, except when a store on a disk cannot be synchronised after the
-    /// switch: then the new version is visible.
+    /// # Errors
+    ///
+    /// As [`Store::publish`]. The store is as it was, except when a store on a disk cannot synchronise its directory
+    /// after the switch: then the new version is visible, and the one before it still exists.
     pub fn publish(mut self) -> Result<Frame> {
         self.check_usable()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -156,21 +167,18 @@ impl FrameWriter {
             marks: self.marks,
             user: self.options.metadata,
         };
-        self.encoder.finish(metadata, &mut |slices| self.draft.write(slices))?;
-        let sealed = self.draft.seal()?;
+        self.encoder.finish(metadata, &mut |slices| self.sink.write(slices))?;
+        let (Sink { store, draft }, name) = (self.sink, self.name);
+        let sealed = draft.seal()?;
         // Mapped before it has a name, so that no sweep ever finds it unused; and decoded, so that no file gets a name
-        // that readers could not open.
+        // which readers could not open.
         let mapping = sealed.map()?;
-        let origin = Origin {
-            store: self.store.path().to_owned(),
-            session: self.store.shared.session.clone(),
-            name: self.name.clone(),
-            version: UNPUBLISHED,
-        };
-        let mut frame = Frame::of_mapping(mapping, origin, &OpenOptions::new())?;
-        frame.set_version(self.store.commit(&self.name, &sealed, self.options.condition)?);
+        let mut frame = Frame::of_mapping(mapping, store.origin(name.clone(), UNPUBLISHED), &OpenOptions::new())?;
+        let mut control = Control::lock(&store.shared.root)?;
+        let committed = store.commit(&mut control, &name, &sealed, self.options.condition)?;
         drop(sealed);
-        self.store.sweep_after_publish();
+        frame.set_version(committed.version);
+        store.settle(&mut control, &name, committed, self.options.keep)?;
         Ok(frame)
     }
 }
@@ -179,7 +187,7 @@ impl std::fmt::Debug for FrameWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FrameWriter")
             .field("name", &self.name)
-            .field("bytes", &self.draft.len())
+            .field("bytes", &self.sink.draft.len())
             .finish_non_exhaustive()
     }
 }

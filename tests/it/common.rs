@@ -22,12 +22,13 @@ impl Scratch {
         self.directory.path().join("store")
     }
 
-    /// Names of the files in the store, without the control file and the record of where the store was made.
+    /// Names of the files in the store, without the control file, the record of where the store was made, and that of
+    /// its last sweep.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = std::fs::read_dir(self.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "store" && name != ".home")
+            .filter(|name| !["store", ".home", ".swept"].contains(&name.as_str()))
             .collect();
         files.sort();
         files

@@ -74,7 +74,8 @@ fn signal(pid: u32, signal: i32) {
 /// Versions that each racing publisher makes.
 const EACH: i64 = 40;
 
-const STEPS: [&str; 7] = ["write", "before-seal", "sealed", "numbered", "linked", "before-switch", "switched"];
+const STEPS: [&str; 8] =
+    ["write", "before-seal", "sealed", "numbered", "recorded", "linked", "before-switch", "switched"];
 
 #[test]
 fn a_handle_opens_the_frame_in_another_process() {

@@ -19,11 +19,11 @@ use coframe::{
 
 use crate::common::{scratch, scratch_in};
 
-fn numbers(values: &[i64]) -> RecordBatch {
+pub(crate) fn numbers(values: &[i64]) -> RecordBatch {
     RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values.to_vec())) as _)]).unwrap()
 }
 
-fn values(frame: &Frame) -> Vec<i64> {
+pub(crate) fn values(frame: &Frame) -> Vec<i64> {
     frame.column("x").unwrap().iter().flat_map(|array| array.as_primitive::<Int64Type>().values().to_vec()).collect()
 }
 

@@ -129,6 +129,7 @@ struct SweptLine {
     segments: usize,
     sessions: usize,
     bytes: u64,
+    problems: Vec<String>,
 }
 
 impl Sweep {
@@ -137,7 +138,10 @@ impl Sweep {
         let swept = context.store()?.sweep()?;
         if context.json {
             let (segments, sessions, bytes) = (swept.segments, swept.sessions, swept.bytes);
-            return output::print_json(&SweptLine { segments, sessions, bytes });
+            return output::print_json(&SweptLine { segments, sessions, bytes, problems: swept.problems });
+        }
+        for problem in &swept.problems {
+            output::note(&format!("skipped: {problem}"));
         }
         let (segments, sessions) =
             (output::plural(swept.segments, "segment"), output::plural(swept.sessions, "session"));

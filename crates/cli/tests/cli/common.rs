@@ -89,11 +89,12 @@ impl Scratch {
         line.to_owned()
     }
 
-    /// Names of all entries in the store, without the control file and the record of where the store was made.
+    /// Names of all entries in the store, without the control file and the store's records (FORMAT.md, section 6).
     pub(crate) fn entries(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.store_path()) else { return Vec::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|name| name != "store" && name != ".home").collect();
+        let is_record = |name: &str| [".home", ".swept"].contains(&name) || name.ends_with(".others");
+        let mut names: Vec<String> = names.filter(|name| name != "store" && !is_record(name)).collect();
         names.sort();
         names
     }

@@ -243,7 +243,8 @@ fn leftovers(store: &Store) -> coframe::Result<Finding> {
     }
     let hidden = fs::read_dir(store.path()).into_iter().flatten().flatten();
     let hidden = hidden.filter_map(|entry| entry.file_name().into_string().ok());
-    let hidden = hidden.filter(|name| name.starts_with('.') && name != ".home");
+    let is_record = |name: &str| [".home", ".swept"].contains(&name) || name.ends_with(".others");
+    let hidden = hidden.filter(|name| name.starts_with('.') && !is_record(name));
     unused.extend(hidden);
     unused.extend(segments(store.path()).map(|(name, _)| name).filter(|file| {
         let name = file.split('@').next().unwrap_or_default();

@@ -1,0 +1,161 @@
+//! A sealed file becomes the latest version of a name.
+
+use super::{Store, control::Control, publish::Condition};
+use crate::{
+    error::{Kind, Result},
+    failpoint,
+    name::Name,
+    segment::{Sealed, Unlinked},
+};
+
+/// A version that readers see.
+pub(super) struct Committed {
+    pub(super) version: u64,
+    /// The versions below it whose files may exist, ascending.
+    superseded: Vec<u64>,
+    /// Whether a sweep of the whole store is due.
+    is_sweep_due: bool,
+}
+
+impl Store {
+    /// Makes a sealed file the latest version of a name. A store that is full is swept, and the commit tried again.
+    pub(super) fn commit(
+        &self,
+        control: &mut Control<'_>,
+        name: &Name,
+        sealed: &Sealed,
+        condition: Condition,
+    ) -> Result<Committed> {
+        match self.commit_once(control, name, sealed, condition) {
+            Err(error) if error.is_no_space() && self.make_room_locked(control) => {
+                self.commit_once(control, name, sealed, condition)
+            }
+            result => result,
+        }
+    }
+
+    fn commit_once(
+        &self,
+        control: &mut Control<'_>,
+        name: &Name,
+        sealed: &Sealed,
+        condition: Condition,
+    ) -> Result<Committed> {
+        self.check_not_ended()?;
+        let last_sweep = self.last_sweep()?;
+        if last_sweep.is_none() {
+            // A build without records may have left files of this name.
+            self.sweep_locked(control)?;
+        }
+        let latest = self.latest(name)?;
+        match condition {
+            Condition::Latest(expected) if expected != latest => {
+                let name = name.to_string();
+                return Err(Kind::Conflict { name, expected, found: latest }.into());
+            }
+            Condition::Latest(_) | Condition::Any => {}
+        }
+        let mut superseded = self.without_orphans(name, latest)?;
+        let former = superseded.clone();
+        superseded.extend(latest);
+        let mut linked = None;
+        let committed = self.link_and_switch(control, name, sealed, &superseded, latest, &mut linked);
+        match (committed, linked) {
+            (Ok(version), _) => {
+                let is_sweep_due = last_sweep.is_none_or(|sweep| sweep.is_long_ago());
+                Ok(Committed { version, superseded, is_sweep_due })
+            }
+            (Err(error), linked) => {
+                // Best effort: what stays is in the record, and the next commit or sweep removes it.
+                let unlinked = linked.map_or(Ok(()), |version| self.frames().unlink(&name.file(version)));
+                let _ = unlinked.and_then(|()| self.record_others(name, &former));
+                Err(error)
+            }
+        }
+    }
+
+    /// The steps of a commit that a failure takes back; `linked` is the version whose file has its name.
+    fn link_and_switch(
+        &self,
+        control: &mut Control<'_>,
+        name: &Name,
+        sealed: &Sealed,
+        superseded: &[u64],
+        latest: Option<u64>,
+        linked: &mut Option<u64>,
+    ) -> Result<u64> {
+        let frames = self.frames();
+        let step = |step| failpoint::reach(step).map_err(|e| frames.write_error("publish in", e));
+        let mut others = superseded.to_vec();
+        let version = loop {
+            let version = control.take_version(latest)?;
+            others.push(version);
+            self.record_others(name, &others)?;
+            step("recorded")?;
+            // A name that is taken is a file that the record lost: its number stays its own.
+            if sealed.link(&name.file(version))? {
+                break version;
+            }
+        };
+        *linked = Some(version);
+        step("linked")?;
+        frames.sync()?;
+        frames.switch_link(&name.link(), &name.file(version))?;
+        Ok(version)
+    }
+
+    /// Removes versions of a name that were linked but never became the latest, because their publisher died; returns
+    /// the superseded ones.
+    ///
+    /// Left in place, the next publish would make them look like superseded versions. Whether another process maps one
+    /// does not matter: no reader has ever seen it under its name, and the map stays.
+    fn without_orphans(&self, name: &Name, latest: Option<u64>) -> Result<Vec<u64>> {
+        let mut others = self.other_versions(name, latest)?;
+        let is_orphan = |version: u64| latest.is_none_or(|latest| version > latest);
+        for version in others.iter().filter(|version| is_orphan(**version)) {
+            self.frames().unlink(&name.file(*version))?;
+        }
+        others.retain(|version| !is_orphan(*version));
+        Ok(others)
+    }
+
+    /// Makes a commit durable and removes the superseded versions of this name that are neither kept nor in use.
+    ///
+    /// Only the first can fail: the next sweep removes what this one leaves.
+    pub(super) fn settle(&self, control: &mut Control<'_>, name: &Name, committed: Committed, keep: u32) -> Result<()> {
+        let frames = self.frames();
+        failpoint::reach("switched").map_err(|e| frames.write_error("publish in", e))?;
+        frames.sync()?;
+        if committed.is_sweep_due {
+            let _ = self.sweep_locked(control);
+        } else {
+            let _ = self.sweep_name(name, committed.superseded, keep);
+        }
+        Ok(())
+    }
+
+    fn sweep_name(&self, name: &Name, mut superseded: Vec<u64>, keep: u32) -> Result<()> {
+        let frames = self.frames();
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        if superseded.len() > keep {
+            // A record may list files that are gone. They do not count as kept.
+            let mut existing = Vec::with_capacity(superseded.len());
+            for version in superseded {
+                if frames.stat(&name.file(version))?.is_some() {
+                    existing.push(version);
+                }
+            }
+            superseded = existing;
+        }
+        let kept = superseded.split_off(superseded.len().saturating_sub(keep));
+        let mut others = Vec::new();
+        for version in superseded {
+            if frames.unlink_unused(&name.file(version))? == Unlinked::InUse {
+                others.push(version);
+            }
+        }
+        others.extend(kept);
+        failpoint::reach("name-swept").map_err(|e| frames.write_error("sweep", e))?;
+        self.record_others(name, &others)
+    }
+}

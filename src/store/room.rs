@@ -1,0 +1,43 @@
+//! Room in a full store: what a sweep gives back.
+
+use std::time::Duration;
+
+use super::{Store, control::Control, sweep::Swept};
+use crate::error::Result;
+
+/// How long a call without room waits for the store lock, to sweep.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Runs `attempt`. Where the store is full it is swept, and `attempt` run once more.
+    pub(super) fn with_room<R>(&self, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
+        match attempt() {
+            Err(error) if error.is_no_space() && self.make_room() => attempt(),
+            result => result,
+        }
+    }
+
+    /// As [`with_room`](Store::with_room), for a caller that has the store lock.
+    #[cfg(feature = "dict")]
+    pub(super) fn with_room_locked<R>(
+        &self,
+        control: &mut Control<'_>,
+        mut attempt: impl FnMut() -> Result<R>,
+    ) -> Result<R> {
+        match attempt() {
+            Err(error) if error.is_no_space() && self.make_room_locked(control) => attempt(),
+            result => result,
+        }
+    }
+
+    /// Sweeps a full store; whether that removed anything.
+    pub(super) fn make_room(&self) -> bool {
+        let control = Control::lock_within(&self.shared.root, PATIENCE);
+        control.is_ok_and(|mut control| self.make_room_locked(&mut control))
+    }
+
+    /// As [`make_room`](Store::make_room), for a caller that has the store lock.
+    pub(super) fn make_room_locked(&self, control: &mut Control<'_>) -> bool {
+        self.sweep_locked(control).is_ok_and(|swept: Swept| swept.bytes > 0)
+    }
+}

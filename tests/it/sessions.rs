@@ -1,0 +1,146 @@
+//! How sessions end: with their owner, at any step, and while other threads work in them.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use coframe::{Store, cell::Counter};
+
+use crate::{
+    common::{child, role, scratch, store_of_test},
+    store::numbers,
+};
+
+/// Names of the directories in `sessions`.
+fn sessions(store: &Store) -> Vec<String> {
+    let entries = fs::read_dir(store.path().join("sessions")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_session_that_ends_while_a_thread_publishes_into_it_leaves_nothing() {
+    let scratch = scratch();
+    for round in 0..100 {
+        let session = scratch.store.session().unwrap();
+        let store = session.store().clone();
+        let started = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| {
+                loop {
+                    let published = store.publish("part", &numbers(&[1]));
+                    started.store(true, Ordering::Relaxed);
+                    if let Err(error) = published {
+                        return error;
+                    }
+                }
+            });
+            while !started.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_micros(37 * round));
+            drop(session);
+            let error = publisher.join().unwrap();
+            assert!(error.is_not_found(), "{error:?}");
+            assert!(error.to_string().ends_with("has ended; start another one"), "{error}");
+        });
+        assert_eq!(sessions(&scratch.store), [""; 0], "round {round}");
+    }
+}
+
+#[test]
+fn nothing_can_be_made_in_a_session_that_has_ended() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let store = session.store().clone();
+    drop(session);
+    let errors = [
+        store.publish("x", &numbers(&[1])).unwrap_err(),
+        store.writer("x", numbers(&[1]).schema()).unwrap_err(),
+        Counter::<u64>::create(&store, "total").unwrap_err(),
+        coframe::Dict::<u8, u8>::create(&store, "ages").unwrap_err(),
+        store.wait("x", 0, Duration::from_secs(600)).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.is_not_found() && error.to_string().contains("has ended"), "{error:?}");
+    }
+    assert_eq!(sessions(&scratch.store), [""; 0]);
+}
+
+#[test]
+fn a_wait_in_a_session_ends_with_the_session() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let store = session.store().clone();
+    let waiter = std::thread::spawn(move || store.wait("x", 0, Duration::from_secs(60)));
+    // Long enough that the thread sleeps in most runs; the result is the same if it does not.
+    std::thread::sleep(Duration::from_millis(50));
+    drop(session);
+    let error = waiter.join().unwrap().unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains("has ended"), "{error:?}");
+}
+
+#[test]
+fn a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep() {
+    let test = "sessions::a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep";
+    if role().is_some() {
+        let session = store_of_test().session().unwrap();
+        let _frames = ["a", "b"].map(|name| session.publish(name, &numbers(&[1])).unwrap());
+        drop(session);
+        return;
+    }
+    for step in ["session-file", "session-emptied", "session-ended"] {
+        let scratch = scratch();
+        let mut command = child(test, "owner");
+        command.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", format!("kill:{step}"));
+        assert_eq!(command.status().unwrap().signal(), Some(libc::SIGKILL), "the failpoint `{step}` never fired");
+        assert_eq!(sessions(&scratch.store).len(), 1, "{step}");
+        let swept = scratch.store.sweep().unwrap();
+        assert_eq!((swept.sessions, swept.problems), (1, Vec::new()), "{step}");
+        assert_eq!(sessions(&scratch.store), [""; 0], "{step}");
+    }
+}
+
+#[test]
+fn the_lock_file_of_a_session_is_removed_last() {
+    let test = "sessions::a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep";
+    let scratch = scratch();
+    let mut command = child(test, "owner");
+    command.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", "kill:session-emptied");
+    assert_eq!(command.status().unwrap().signal(), Some(libc::SIGKILL));
+    let session = scratch.path().join("sessions").join(&sessions(&scratch.store)[0]);
+    let files: Vec<_> = fs::read_dir(session).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["owner.lock"]);
+}
+
+#[test]
+fn a_session_without_a_lock_file_is_dead() {
+    let scratch = scratch();
+    drop(scratch.store.session().unwrap());
+    let session = scratch.path().join("sessions").join("0123456789abcdef0123456789abcdef");
+    fs::DirBuilder::new().create(&session).unwrap();
+    fs::set_permissions(&session, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(session.join("x@1.arrow"), [0; 1000]).unwrap();
+    let swept = scratch.store.sweep().unwrap();
+    assert_eq!((swept.sessions, swept.bytes, swept.problems), (1, 1000, Vec::new()));
+    assert_eq!(sessions(&scratch.store), [""; 0]);
+}
+
+#[test]
+fn a_session_whose_end_finds_the_store_locked_gives_its_memory_back_and_is_swept() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    session.publish("x", &numbers(&[1])).unwrap();
+    let directory = scratch.path().join("sessions").join(&sessions(&scratch.store)[0]);
+    let control = fs::File::open(scratch.path().join("store")).unwrap();
+    // SAFETY: flock(2) on an open descriptor.
+    assert_eq!(unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&control), libc::LOCK_EX) }, 0);
+    drop(session);
+    let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["owner.lock"]);
+    drop(control);
+    assert_eq!(scratch.store.sweep().unwrap().sessions, 1);
+    assert!(!directory.exists());
+}
