@@ -3,15 +3,16 @@
 //! arrow-ipc cuts the buffers of most slices, but not those of every child: it writes the type ids of a union from the
 //! first one of its buffer, the end of a run that no row has, and the whole child of a list view. So every batch takes
 //! this form before arrow-ipc sees it. A column that has the form already is shared; values are never copied for it,
-//! views excepted ([`views`](super::views)).
+//! except views ([`views`](super::views)) and bits.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, PrimitiveArray,
-        RunArray, StructArray, make_array,
+        Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
+        PrimitiveArray, RunArray, StructArray, make_array,
     },
+    buffer::BooleanBuffer,
     datatypes::{ArrowNativeType, DataType, FieldRef, Int16Type, Int32Type, Int64Type, RunEndIndexType},
     error::ArrowError,
 };
@@ -29,13 +30,27 @@ pub(super) type Leaf = fn(&ArrayRef) -> Result<ArrayRef, ArrowError>;
 
 /// A column as it is written. `name` is that of the column, for errors.
 pub(super) fn written(name: &str, column: &ArrayRef) -> Result<ArrayRef> {
-    let column = form(name, column, views::compact)?;
+    let column = form(name, column, compact)?;
     times::check(&column, times::Dictionaries::Skip)
         .map_err(|e| Error::arrow(format_args!("write column `{name}`"), e))?;
     if any_type(column.data_type(), &views::is_view) {
         views::check_limit(name, &column.to_data())?;
     }
     Ok(column)
+}
+
+fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    views::compact(&whole_bytes(array)?)
+}
+
+/// Booleans that begin at the start of a byte. They are copied for it, as arrow-ipc would when it writes them; arrow
+/// refuses those that do not, with nulls, as the values of runs.
+pub(super) fn whole_bytes(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let Some(bits) = array.as_boolean_opt().map(BooleanArray::values).filter(|bits| bits.offset() > 0) else {
+        return Ok(array.clone());
+    };
+    let bits = BooleanBuffer::new(bits.sliced(), 0, bits.len());
+    Ok(Arc::new(BooleanArray::new(bits, array.nulls().cloned())))
 }
 
 fn form(name: &str, column: &ArrayRef, leaf: Leaf) -> Result<ArrayRef> {

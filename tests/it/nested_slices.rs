@@ -6,11 +6,11 @@ use coframe::{
     PublishOptions,
     arrow::{
         array::{
-            Array, ArrayRef, AsArray, DictionaryArray, FixedSizeListArray, Int8Array, Int32Array, Int64Array,
-            ListArray, ListBuilder, MapArray, RecordBatch, RunArray, StringArray, StringViewArray, StringViewBuilder,
-            StructArray, UnionArray,
+            Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeListArray, Int8Array, Int32Array,
+            Int64Array, ListArray, ListBuilder, MapArray, RecordBatch, RunArray, StringArray, StringViewArray,
+            StringViewBuilder, StructArray, UnionArray,
         },
-        buffer::{OffsetBuffer, ScalarBuffer},
+        buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, RunEndBuffer, ScalarBuffer},
         datatypes::{DataType, Field, Int8Type, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
     },
 };
@@ -123,6 +123,34 @@ fn lists_that_are_all_empty_hold_no_runs() {
     let batch = list_of(Arc::new(runs), &[5, 0, 0]);
     scratch.store.publish("r", &batch.slice(1, 2)).unwrap();
     assert_eq!(scratch.store.verify("r").unwrap().rows(), 2);
+}
+
+#[test]
+fn runs_of_booleans_that_begin_inside_a_byte_are_written_and_gathered() {
+    let scratch = scratch();
+    let bits = BooleanBuffer::from(vec![false, false, true, false, true, true, false, true, false, true, false]);
+    let nulls = NullBuffer::from(vec![true, true, true, true, false, true, true, true]);
+    let values = BooleanArray::new(bits.slice(3, 8), Some(nulls));
+    let data_type = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1]), &BooleanArray::from(vec![true]));
+    let ends = RunEndBuffer::new(ScalarBuffer::from(vec![1, 2, 3, 4, 5, 6, 7, 8]), 0, 8);
+    // SAFETY: there is a value for each of the ends, which `RunEndBuffer::new` has checked. The safe constructor asks
+    // for nulls of as many bits as lie before the values too, though they have a buffer to themselves.
+    let runs =
+        unsafe { RunArray::<Int32Type>::new_unchecked(data_type.unwrap().data_type().clone(), ends, Arc::new(values)) };
+    let runs: ArrayRef = Arc::new(runs);
+    let batch = |column: ArrayRef| RecordBatch::try_from_iter_with_nullable([("r", column, true)]).unwrap();
+    let frame = scratch.store.publish("r", &[batch(runs.slice(0, 1)), batch(runs.clone())][..]).unwrap();
+    let values = |array: &ArrayRef| -> Vec<Option<bool>> {
+        let runs = array.as_run::<Int32Type>();
+        let values = runs.values().as_boolean();
+        let row = |row| runs.get_physical_index(row);
+        (0..array.len()).map(|at| values.is_valid(row(at)).then(|| values.value(row(at)))).collect()
+    };
+    let expected =
+        [Some(false), Some(false), Some(true), Some(true), Some(false), None, Some(false), Some(true), Some(false)];
+    assert_eq!(values(frame.batches()[0].column(0)), expected);
+    scratch.store.publish("r", &batch(runs)).unwrap();
+    scratch.store.verify("r").unwrap();
 }
 
 #[test]
