@@ -12,7 +12,14 @@ use std::{
 
 use coframe::{
     Layout as StringLayout, PublishOptions, Store,
-    arrow::array::{BinaryViewArray, RecordBatch},
+    arrow::{
+        array::{
+            ArrayRef, BinaryViewArray, DictionaryArray, Int8Array, LargeStringArray, ListArray, RecordBatch,
+            StructArray,
+        },
+        buffer::OffsetBuffer,
+        datatypes::{DataType as ArrowType, Field as ArrowField, Int8Type as ArrowInt8},
+    },
     polars::prelude::*,
 };
 
@@ -105,14 +112,34 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     });
     assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 
-    // The size of views includes the bytes that they refer to, so 600 MB in batches of one value are not all kept.
-    let batch = || {
-        let value = vec![b'x'; 1_000_000];
-        let column = BinaryViewArray::from_iter_values([&value]);
-        RecordBatch::try_from_iter([("v", Arc::new(column) as _)]).unwrap()
+    a_writer_of_large_values_keeps_few_of_them(&store);
+}
+
+/// The size of a value includes the bytes that its views refer to, at any depth, so not all batches of one are kept.
+fn a_writer_of_large_values_keeps_few_of_them(store: &Store) {
+    let views = || Arc::new(BinaryViewArray::from_iter_values([vec![b'x'; 1_000_000]])) as ArrayRef;
+    let item = || Arc::new(ArrowField::new("item", ArrowType::BinaryView, true));
+    let list = || Arc::new(ListArray::new(item(), OffsetBuffer::from_lengths([1]), views(), None)) as ArrayRef;
+    let structs = || Arc::new(StructArray::new(vec![item()].into(), vec![views()], None)) as ArrayRef;
+    // The same dictionary, of which each batch has a copy.
+    let dictionary = || {
+        let keys = Int8Array::from(vec![0]);
+        Arc::new(DictionaryArray::<ArrowInt8>::try_new(keys, views()).unwrap()) as ArrayRef
     };
-    let mut writer = store.writer("v", batch().schema()).unwrap();
-    let ((), _, peak) = measure(|| (0..600).for_each(|_| writer.write(&batch()).unwrap()));
-    assert!(peak < 300_000_000, "a writer of large values had a peak of {peak} on the heap");
-    assert_eq!(writer.publish().unwrap().rows(), 600);
+    let strings = || Arc::new(LargeStringArray::from_iter_values(["x".repeat(1_000_000)])) as ArrayRef;
+    let cases: [(&str, &dyn Fn() -> ArrayRef, usize); 5] = [
+        ("views", &views, 1000),
+        ("lists of views", &list, 400),
+        ("structs of views", &structs, 400),
+        ("dictionaries of views", &dictionary, 400),
+        ("strings", &strings, 400),
+    ];
+    for (what, column, batches) in cases {
+        let batch = || RecordBatch::try_from_iter([("v", column())]).unwrap();
+        let mut writer = store.writer("v", batch().schema()).unwrap();
+        let ((), _, peak) = measure(|| (0..batches).for_each(|_| writer.write(&batch()).unwrap()));
+        println!("a writer of {batches} {what} of 1 MB: at most {} MB on the heap", peak / 1_000_000);
+        assert!(peak < 300_000_000, "a writer of {batches} {what} of 1 MB had a peak of {peak} on the heap");
+        assert_eq!(writer.publish().unwrap().rows(), batches);
+    }
 }
