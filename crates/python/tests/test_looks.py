@@ -40,7 +40,7 @@ def test_a_panic_of_polars_is_an_exception_of_the_package(monkeypatch: pytest.Mo
         raise pl.exceptions.PanicException("it is no use")
 
     monkeypatch.setattr(pl, "DataFrame", panics)
-    with pytest.raises(coframe.UnsupportedError, match="Polars cannot take the frame `t`: it is no use; take .arrow()"):
+    with pytest.raises(coframe.UnsupportedError, match="Polars cannot take column `x`: PanicException: it is no use; leave it out"):
         frame.polars()
 
 

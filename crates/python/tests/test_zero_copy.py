@@ -132,7 +132,7 @@ def test_the_keys_of_a_categorical_are_read_once_for_a_frame(store: coframe.Stor
     found = frame.polars()
     assert found.equals(pl.concat([table] * 100)) and not found.equals(first)
     assert all(shares(pa.table(pl.DataFrame({"c": physical(found[name])})), store.path) for name in found.columns)
-    with pytest.raises(AttributeError):
+    with pytest.raises(coframe.UnsupportedError, match="column `categorical`: AttributeError"):
         frame[:10].polars()
 
 

@@ -39,8 +39,9 @@ from ._errors import (
 )
 from ._explain import ColumnExplain, Explain
 from ._frame import Column, Frame, Schema
+from ._kept import Shared, shared
 from ._share import SharedFrame, partial, share, tables
-from ._store import ANY, AnyVersion, FrameInfo, Layout, Session, Store, Swept, Usage, User, store_of
+from ._store import ANY, AnyVersion, FrameInfo, Layout, Session, Store, Swept, Usage, User, existing, store_of
 
 
 def publish(
@@ -72,17 +73,22 @@ def open(  # noqa: A001
     store: Store | str | os.PathLike[str] | None = None,
 ) -> Frame:
     """Opens the latest version of a name. See :meth:`Store.open`."""
-    return store_of(store).open(name, version=version, columns=columns)
+    found = existing(store)
+    if found is None:
+        raise NotFoundError(f"frame `{name}` not found, because there is no store; publish it first, or name another store")
+    return found.open(name, version=version, columns=columns)
 
 
 def ls(store: Store | str | os.PathLike[str] | None = None) -> list[FrameInfo]:
     """All names of a store with their latest versions."""
-    return store_of(store).ls()
+    found = existing(store)
+    return [] if found is None else found.ls()
 
 
 def remove(name: str, *, store: Store | str | os.PathLike[str] | None = None) -> bool:
     """Takes a name away, with all its versions. See :meth:`Store.remove`."""
-    return store_of(store).remove(name)
+    found = existing(store)
+    return False if found is None else found.remove(name)
 
 
 def wait(
@@ -98,7 +104,8 @@ def wait(
 
 def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
     """Removes what dead processes left and superseded versions that nobody uses."""
-    return store_of(store).sweep()
+    found = existing(store)
+    return Swept(0, 0, 0) if found is None else found.sweep()
 
 
 __all__ = [
@@ -130,6 +137,7 @@ __all__ = [
     "Schema",
     "Semaphore",
     "Session",
+    "Shared",
     "SharedFrame",
     "Store",
     "SupersededError",
@@ -147,6 +155,7 @@ __all__ = [
     "publish",
     "remove",
     "share",
+    "shared",
     "sweep",
     "tables",
     "wait",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import operator
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,7 +13,8 @@ from . import _numpy as _numpy_out
 from ._coframe import Frame as _Native
 from ._errors import ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
-from ._lifetime import told_of_session
+from ._handing import handed
+from ._lifetime import is_of_another_process, told_of_session
 from ._tables import KIND
 
 if TYPE_CHECKING:
@@ -183,7 +185,8 @@ class Frame:
 
         The first call reads the keys of categoricals; other values are not touched.
         """
-        return _polars.data_frame(self._open(), self._known)
+        native = self._open()
+        return handed("Polars", native, lambda part: _polars.data_frame(part, self._known if part is native else {}))
 
     def lazy(self) -> Any:
         """A LazyFrame of Polars, on the mapped bytes."""
@@ -195,7 +198,7 @@ class Frame:
         Views are cast to large strings and binaries, which copies them: pyarrow cannot compare, filter, take or sort views.
         ``views=True`` shares them as they are.
         """
-        return _pandas.arrow_table(self._open(), views)
+        return handed("pyarrow", self._open(), lambda part: _pandas.arrow_table(part, views))
 
     def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False, writable: bool = False) -> Any:
         """A DataFrame of pandas with the index that it was published with.
@@ -209,7 +212,7 @@ class Frame:
         Columns of ArrowDtype never need it. A frame that did not come from pandas is copied, and so is one whose name was
         removed.
         """
-        return _pandas.data_frame(self._open(), dtypes, views, writable)
+        return handed("pandas", self._open(), lambda part: _pandas.data_frame(part, dtypes, views, writable))
 
     def table(self, *, writable: bool = False) -> Any:
         """The kind of table that was published: a DataFrame of Polars or pandas, a Table of pyarrow or a dict of arrays.
@@ -239,7 +242,7 @@ class Frame:
     # How it travels.
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Frame, (self.handle,))
+        return (_unpickled, (self.handle,))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
@@ -287,6 +290,19 @@ class Frame:
         return f"{head}<table><tr><th>column</th><th>type</th></tr>{rows}</table>"
 
 
+def _unpickled(handle: str) -> Frame:
+    """A frame that was pickled. It opens at its first use, so that an error comes there and not where a pool unpickles.
+
+    What another process shared is opened now, if it can be: a worker that returned it may end before the first use, and
+    a frame that is open stays readable.
+    """
+    frame = Frame(handle)
+    if is_of_another_process(handle):
+        with suppress(Exception):
+            frame._open()
+    return frame
+
+
 class Column:
     """One column of a frame."""
 
@@ -318,22 +334,24 @@ class Column:
         two dimensions. Integers of 128 bits, and 64-bit ones beyond 2**53 beside nulls, become Python's in an array of objects,
         because no dtype of numpy holds them.
         """
-        return _numpy_out.array(self._frame._open(), self._position, copy, writable)
+        return handed("numpy", self._alone(), lambda part: _numpy_out.array(part, 0, copy, writable))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return _numpy_out.as_asked(self.numpy(copy=copy), dtype, copy, f"column `{self.name}`")
+        array = self.numpy(copy=copy)
+        return handed("numpy", self._alone(), lambda _: _numpy_out.as_asked(array, dtype, copy, f"column `{self.name}`"))
 
     def polars(self) -> Any:
         """A Series of Polars."""
-        return _polars.data_frame(self._alone(), {}).to_series()
+        return handed("Polars", self._alone(), lambda part: _polars.data_frame(part, {}).to_series())
 
     def arrow(self, *, views: bool = False) -> Any:
         """A ChunkedArray of pyarrow."""
-        return _pandas.arrow_table(self._alone(), views).column(0)
+        return handed("pyarrow", self._alone(), lambda part: _pandas.arrow_table(part, views).column(0))
 
     def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
         """A Series of pandas, with the index of its frame."""
-        return _pandas.series(self._frame[[self.name]]._open(), self.name, dtypes, views)
+        native = self._frame[[self.name]]._open()
+        return handed("pandas", native, lambda part: _pandas.series(part, self.name, dtypes, views))
 
     def _alone(self) -> _Native:
         return self._frame._open().select([self.name])

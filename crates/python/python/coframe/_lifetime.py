@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from . import _coframe, _reaper
+from . import _coframe, _kept, _reaper
 from ._errors import Error, NotFoundError
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def new_name(kind: str) -> str:
     return f"{kind}-{os.getpid()}-{next(_counter)}"
 
 
+def is_of_another_process(handle: str) -> bool:
+    """Whether what a handle names is in a session, and not shared by this process."""
+    return "session=" in handle and f"share-{os.getpid()}-" not in handle
+
+
 #: The finalizer of ``multiprocessing`` that ends the sessions of a process. A forked child finds its parent's.
 _finalizers: dict[int, Any] = {}
 
@@ -105,6 +110,7 @@ def _end_sessions() -> None:
     for key in own:
         session = _sessions.pop(key)
         store = session.store()
+        _kept.forget(None)
         session.end()
         if store is not None:
             # What cannot be removed now is removed by the reaper, or by the next sweep.
@@ -126,26 +132,34 @@ os.register_at_fork(after_in_child=_after_fork)
 class Lifetime:
     """Removes a name of a session when the last part of its frame is gone, unless somebody else may have its handle."""
 
-    __slots__ = ("_pinned", "_process", "_remove")
+    __slots__ = ("_kept", "_pinned", "_process", "_remove")
 
-    def __init__(self, remove: Callable[[], object]) -> None:
+    def __init__(self, remove: Callable[[], object], kept: _kept.Kept | None = None) -> None:
+        """``kept``: what :func:`coframe.shared` lists until the name is removed."""
         self._remove: Callable[[], object] | None = remove
         self._process = os.getpid()
         self._pinned = False
+        self._kept = kept
 
     def pin(self) -> None:
         """From now on only :meth:`end` and the end of the session remove it."""
         self._pinned = True
+        if self._kept is not None:
+            self._kept.pinned = True
 
     def end(self) -> None:
         """Removes the name; again after a call that was interrupted. In a forked child it does nothing."""
         remove = self._remove
         if remove is not None and self._process == os.getpid():
             remove()
+        if self._kept is not None:
+            self._kept.drop()
         self._remove = None
 
     def __del__(self) -> None:
         # At the end of the interpreter the session takes all of its names away.
+        if self._pinned and os is not None and self._kept is not None:
+            self._kept.warn()
         if not self._pinned and os is not None:
             try:
                 self.end()
@@ -154,7 +168,7 @@ class Lifetime:
             except BaseException:
                 # Ctrl-C, which the interpreter reports and forgets.
                 if self._remove is not None:
-                    _left.append(self._remove)
+                    _left.append(self._remove if self._kept is None else self._kept.free)
                 raise
 
 

@@ -32,7 +32,12 @@ def columns(table: dict[Any, Any]) -> Columns:
 
 
 def _array(np: Any, name: str, values: Any) -> Any:
-    array = np.ma.asanyarray(values)
+    try:
+        array = np.ma.asanyarray(values)
+    except Exception as error:
+        raise UnsupportedError(f"column `{name}` is no array of numpy: {error}; give each row one value, or lists of one length") from error
+    if array.dtype.kind in "biuf" and isinstance(values, (list, tuple)) and len(kinds := set(map(type, values))) > 1 and bool in kinds:
+        raise UnsupportedError(f"column `{name}` holds booleans beside numbers, of which numpy makes numbers; give it one type")
     if array.dtype.kind in "US" and not isinstance(values, np.ndarray) and array.ndim == 1:
         # Numpy makes texts of whatever stands beside a text.
         kind = str if array.dtype.kind == "U" else bytes
@@ -191,12 +196,17 @@ def _from_arrow(np: Any, pa: Any, column: Any, metadata: dict[str, str]) -> Any:
     if pa.types.is_dictionary(column.type):
         # pyarrow gives a null the last value of the dictionary: it takes the key -1.
         column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], type=column.type.value_type)
-    if pa.types.is_integer(column.type) and column.type.bit_width == 64 and column.null_count:
-        values = column.to_pylist()
-        if any(value is not None and abs(value) > 2**53 for value in values):
-            # As floats, which have the NaN for the nulls, they would be other numbers.
-            return _objects(np, values)
+    if pa.types.is_integer(column.type) and column.type.bit_width == 64 and (values := large_integers(column)) is not None:
+        return _objects(np, values)
     return column.to_numpy()
+
+
+def large_integers(column: Any) -> list[Any] | None:
+    """The values of a column of integers, if some are null and one would be another number as a float, which has the NaN."""
+    if not column.null_count:
+        return None
+    values: list[Any] = column.to_pylist()
+    return values if any(value is not None and abs(value) > 2**53 for value in values) else None
 
 
 def _objects(np: Any, values: list[Any]) -> Any:

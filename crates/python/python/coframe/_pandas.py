@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _packages, _rebuild, _recipe
 from ._errors import InvalidError
-from ._numpy import Classic
+from ._numpy import Classic, large_integers
 from ._writable import Writable
 
 if TYPE_CHECKING:
@@ -77,7 +77,17 @@ def data_frame(native: Native, dtypes: Dtypes, views: bool, writable: bool = Fal
         return table.to_pandas(types_mapper=pd.ArrowDtype)
     # A block for each column: joined blocks would be a copy of all.
     df = table.to_pandas(split_blocks=True)
+    _keep_integers(pd, table, df, index_columns(native))
     return df.copy() if writable else df
+
+
+def _keep_integers(pd: Any, table: Any, df: Any, index: list[str]) -> None:
+    """Makes objects of integers beside nulls that floats, which pandas would make of them, do not hold."""
+    columns = [name for name in table.column_names if name not in index]
+    for position, name in enumerate(columns):
+        column = table.column(name)
+        if str(column.type) in ("int64", "uint64") and (values := large_integers(column)) is not None:
+            df.isetitem(position, pd.Series(values, index=df.index, dtype=object))
 
 
 def recipe_of(native: Native) -> _recipe.Recipe | None:

@@ -34,10 +34,7 @@ def data_frame(native: Native, known: dict[int, Any]) -> Any:
     for name, unknown in zip(native.columns, native.unknown_to_polars(), strict=True):
         if unknown is not None:
             raise UnsupportedError(f"column `{name}` is not for Polars, {_unknown(unknown)}; take .arrow(), or other columns")
-    try:
-        return _imported(pl, native, known)
-    except pl.exceptions.PanicException as error:
-        raise UnsupportedError(f"Polars cannot take the frame `{native.name}`: {error}; take .arrow(), or other columns") from error
+    return _imported(pl, native, known)
 
 
 def _imported(pl: Any, native: Native, known: dict[int, Any]) -> Any:

@@ -48,7 +48,7 @@ def table_of(df: Any) -> tuple[Any, str]:
             if part[0] == "objects":
                 objects.add(name)
     levels = _plain_index(pd, df.index, plain)
-    if _is_extension(df.columns):
+    if not _has_words_for(df.columns):
         plain.columns = pd.Index(names, dtype=object)
     table = _table(pa, plain, names)
     table = _as_objects(table, objects)
@@ -110,11 +110,12 @@ def _is_json(attrs: Any) -> bool:
     return True
 
 
-def _is_extension(index: Any) -> bool:
-    """Whether pyarrow describes labels of this dtype in words that it cannot read."""
+def _has_words_for(labels: Any) -> bool:
+    """Whether pyarrow describes labels in words that it can read again, and without a warning."""
     pd = _packages.need("pandas", "a DataFrame of pandas")
-
-    return bool(pd.api.types.is_extension_array_dtype(index.dtype)) and not isinstance(index.dtype, pd.StringDtype)
+    if labels.dtype == object:
+        return isinstance(labels, pd.MultiIndex) or all(type(label) is str for label in labels)
+    return isinstance(labels.dtype, pd.StringDtype) or not pd.api.types.is_extension_array_dtype(labels.dtype)
 
 
 def _part(what: str, column: Any) -> tuple[tuple[Any, ...], Any]:
@@ -124,8 +125,8 @@ def _part(what: str, column: Any) -> tuple[tuple[Any, ...], Any]:
     dtype = column.dtype
     if dtype == object:
         part, array = _objects.stored(what, column.to_numpy())
-        # Texts are what pyarrow makes of such a column itself.
-        stand_in = None if part[2] == "texts" else pd.array(array, dtype=pd.ArrowDtype(array.type))
+        # pyarrow makes the same of a level of texts, and describes it as what it was.
+        stand_in = None if part[2] == "texts" and isinstance(column, pd.Index) else pd.array(array, dtype=pd.ArrowDtype(array.type))
         return part, None if stand_in is None else _like(column, stand_in)
     if isinstance(dtype, pd.CategoricalDtype):
         return _categories(what, column)

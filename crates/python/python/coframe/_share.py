@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from . import _packages
+from . import _kept, _packages
 from ._coframe import Frame as _Native
+from ._errors import NoSpaceError
 from ._frame import Frame
 from ._lifetime import Lifetime, new_name, session_of
 from ._store import Layout, Store
@@ -54,17 +55,25 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
     exporter, rest, metadata = source(table)
     session = session_of(store)
     name = new_name("share")
-    native: _Native = session.publish(
-        name,
-        exporter,
-        rest,
-        layout=layout,
-        keep=0,
-        metadata=metadata,
-        if_version=None,
-        batch_rows=None,
-    )
-    frame = SharedFrame._of(native, Lifetime(functools.partial(session.remove, name)))
+    try:
+        native: _Native = session.publish(
+            name,
+            exporter,
+            rest,
+            layout=layout,
+            keep=0,
+            metadata=metadata,
+            if_version=None,
+            batch_rows=None,
+        )
+    except NoSpaceError as error:
+        kept = _kept.shared()
+        if not kept:
+            raise
+        size = sum(one.nbytes for one in kept) / 1e6
+        raise NoSpaceError(f"{error}; this process keeps {len(kept)} shared frames of {size:.1f} MB: see coframe.shared()") from error
+    remove = functools.partial(session.remove, name)
+    frame = SharedFrame._of(native, Lifetime(remove, _kept.Kept(name, native.bytes, session, remove)))
     assert isinstance(frame, SharedFrame)
     return frame
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from . import _coframe, _tables
+from . import _coframe, _kept, _tables
 from ._errors import ClosedError, InvalidError
 from ._frame import Frame
 from ._lifetime import guard
@@ -280,6 +280,8 @@ class Session(Store):
 
     def close(self) -> None:
         """Ends the session: its names go, and whoever has a frame open keeps it. In a forked child it removes nothing."""
+        if self._native is not None:
+            _kept.forget(self._native)
         self._native = None
         self._session.end()
 
@@ -299,6 +301,14 @@ class Session(Store):
 def store_of(store: Store | str | os.PathLike[str] | None) -> Store:
     """A store, the one at a path, or the default one."""
     return store if isinstance(store, Store) else Store(store)
+
+
+def existing(store: Store | str | os.PathLike[str] | None) -> Store | None:
+    """As :func:`store_of`, for what only looks: ``None`` where there is no store, and none is made."""
+    if isinstance(store, Store):
+        return store
+    path = store or os.environ.get("COFRAME_STORE") or f"/dev/shm/coframe-{os.geteuid()}"
+    return Store(path) if os.path.lexists(path) else None
 
 
 def native_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:

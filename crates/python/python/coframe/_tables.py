@@ -25,7 +25,7 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
         native = table._open()
         kind = native.metadata.get(KIND)
         return with_own_index(native), None, [*_kind(kind), *again(native)]
-    kind = _packages.kind(table)
+    kind = None if _is_column(table) else _packages.kind(table)
     if kind == "polars":
         return *_polars(table), _kind(kind)
     if kind == "pandas":
@@ -42,10 +42,17 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
             return *_batches(table), _kind(kind)
         return table, None, _kind(kind)
     found = f"{type(table).__module__}.{type(table).__qualname__}"
+    if _is_column(table):
+        raise InvalidError(f"one column of type {found}: pass it with a name, as {{\"x\": array}} or series.to_frame()")
     raise InvalidError(
         f"a table of type {found}: expected a DataFrame or LazyFrame of Polars, a DataFrame of pandas, a table of pyarrow, "
         "a relation of DuckDB, a dict of numpy arrays, or anything with __arrow_c_stream__ or __arrow_c_array__"
     )
+
+
+def _is_column(table: Any) -> bool:
+    series = _packages.is_a(table, "pandas", "Series") or _packages.is_a(table, "polars", "Series")
+    return series or _packages.is_a(table, "numpy", "ndarray")
 
 
 def _kind(kind: str | None) -> Metadata:
