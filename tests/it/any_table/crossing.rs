@@ -109,7 +109,10 @@ fn check_refusal(error: &Error, schema: &Schema, batches: &[RecordBatch]) {
     let named = schema.fields().iter().find(|field| names(&text, field.name()));
     let field = named.unwrap_or_else(|| panic!("no column is named in: {text}"));
     let is_known = has_nested_dictionary(field.data_type()) || has(field.data_type(), &is_time);
-    assert!(is_known, "{error:?}: {text}; {batches:?}");
+    assert!(
+        is_known || is_runs_of_booleans(field.data_type(), &format!("{error:?}")),
+        "{error:?}: {text}; {batches:?}"
+    );
 }
 
 fn names(text: &str, column: &str) -> bool {
@@ -118,6 +121,15 @@ fn names(text: &str, column: &str) -> bool {
 
 fn has_nested_dictionary(data_type: &DataType) -> bool {
     has(data_type, &|inner| matches!(inner, DataType::Dictionary(_, values) if has_dictionary(values)))
+}
+
+/// arrow miscounts the nulls of booleans where it joins runs of unions of them (docs/LIMITATIONS.md).
+fn is_runs_of_booleans(data_type: &DataType, error: &str) -> bool {
+    let is_runs = |inner: &DataType| match inner {
+        DataType::RunEndEncoded(_, values) => has(values.data_type(), &|leaf| *leaf == DataType::Boolean),
+        _ => false,
+    };
+    error.contains("null_bit_buffer size too small") && has(data_type, &is_runs)
 }
 
 /// Times beyond their day are refused.
