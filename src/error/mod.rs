@@ -13,6 +13,7 @@ use std::{
 };
 
 use arrow::error::ArrowError;
+use rustix::io::Errno;
 #[cfg(feature = "pool")]
 pub(crate) use task::{Remote, TaskFailure};
 
@@ -261,6 +262,19 @@ impl Error {
     }
 
     /// True if a path, or the store at it, does not exist.
+    /// Whether one file is to blame, and other files of the store can be opened.
+    pub(crate) fn is_of_one_file(&self) -> bool {
+        // A link, a socket or a directory in the place of a file, or one that this user cannot read.
+        let codes = [Errno::LOOP, Errno::NXIO, Errno::ISDIR, Errno::ACCESS].map(Errno::raw_os_error);
+        let is_bad_file = |source: &io::Error| source.raw_os_error().is_some_and(|code| codes.contains(&code));
+        self.is_corrupt()
+            || self.is_untrusted()
+            || self.is_unsupported()
+            || self.is_not_found()
+            || self.is_superseded()
+            || matches!(&*self.kind, Kind::Os { source, .. } if is_bad_file(source))
+    }
+
     pub(crate) fn is_missing_path(&self) -> bool {
         match &*self.kind {
             Kind::Os { source, .. } => source.kind() == io::ErrorKind::NotFound,

@@ -242,6 +242,12 @@ impl Directory {
         Ok(self.stat(name)?.map(|stat| u64::try_from(stat.st_size).unwrap_or(0)))
     }
 
+    /// Bytes that `name` occupies, which can be less than its size; 0 when no file has the name.
+    pub(crate) fn allocated(&self, name: &str) -> Result<u64> {
+        let blocks = self.stat(name)?.map_or(0, |stat| u64::try_from(stat.st_blocks).unwrap_or(0));
+        Ok(blocks.saturating_mul(512))
+    }
+
     /// Whether `name` was last changed longer than so long ago; false when no file has the name.
     pub(crate) fn is_older(&self, name: &str, limit: Duration) -> Result<bool> {
         let Some(stat) = self.stat(name)? else { return Ok(false) };

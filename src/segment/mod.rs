@@ -20,5 +20,5 @@ pub(crate) use directory::{Directory, Trust, Unlinked};
 pub(crate) use draft::{Draft, Sealed};
 pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
 pub(crate) use mapping::{Mapping, Opened, Writer};
-pub(crate) use medium::Medium;
+pub(crate) use medium::{Medium, Space};
 pub(crate) use private::PrivateMapping;

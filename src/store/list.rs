@@ -3,7 +3,14 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{Store, control::Control, publish::checked};
-use crate::{error::Result, failpoint, frame::Frame, ipc, name::Name};
+use crate::{
+    error::Result,
+    failpoint,
+    frame::{Frame, OpenOptions},
+    ipc,
+    name::Name,
+    segment::{Directory, Space},
+};
 
 /// One name of a store, as [`Store::list`] shows it.
 #[derive(Clone, Debug)]
@@ -37,16 +44,48 @@ pub struct Usage {
     pub segments: usize,
     /// Bytes of all segments.
     pub bytes: u64,
+    /// Cells, those of sessions included.
+    pub cells: usize,
+    /// Dicts, those of sessions included.
+    pub dicts: usize,
+    /// Bytes that the files of cells and dicts occupy.
+    pub shared_bytes: u64,
     /// Bytes that the file system has free for this user.
     pub free: u64,
     /// Bytes that the file system has in all.
     pub total: u64,
 }
 
+impl Usage {
+    fn add(&mut self, frames: &Directory, entry: &str) -> Result<()> {
+        let is_named = |name: &str| name.parse::<Name>().is_ok();
+        let is_cell = entry.strip_suffix(".cell").is_some_and(is_named);
+        let is_of_dict = [".dict", ".dict-lock", ".dict-gate"].iter().any(|suffix| entry.ends_with(suffix));
+        self.frames += usize::from(entry.strip_suffix(".arrow").is_some_and(is_named));
+        self.dicts += usize::from(entry.strip_suffix(".dict").is_some_and(is_named));
+        self.cells += usize::from(is_cell);
+        if Name::parse_file(entry).is_some() {
+            if let Some(bytes) = frames.size(entry)? {
+                self.segments += 1;
+                self.bytes = self.bytes.saturating_add(bytes);
+            }
+        } else if is_cell || is_of_dict {
+            self.shared_bytes = self.shared_bytes.saturating_add(frames.allocated(entry)?);
+        }
+        Ok(())
+    }
+}
+
 impl Store {
-    /// All names with their latest versions, in the order of names. Costs one open for each.
+    /// All names with their latest versions, in the order of names. Costs one open for each, and reads no values, whoever
+    /// wrote the file.
     ///
-    /// A file that cannot be opened is left out; [`Store::verify`] says why.
+    /// A frame whose file is damaged, or that others can write to, is left out: [`Store::names`] has its name, and
+    /// [`Store::open`] returns the reason.
+    ///
+    /// # Errors
+    ///
+    /// Those that are not of one file, such as the limit of open files.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -59,14 +98,20 @@ impl Store {
     /// ```
     pub fn list(&self) -> Result<Vec<FrameInfo>> {
         let mut infos = Vec::new();
+        // Without columns, a file of another writer is not validated.
+        let outline = OpenOptions::new().columns([""; 0]);
         for (name, mut versions) in self.names_with_versions()? {
-            let Ok(frame) = self.open(name.as_str()) else { continue };
+            let frame = match self.open_with(name.as_str(), &outline) {
+                Ok(frame) => frame,
+                Err(error) if error.is_of_one_file() => continue,
+                Err(error) => return Err(error),
+            };
             versions.retain(|version| *version < frame.version());
             infos.push(FrameInfo {
                 name,
                 version: frame.version(),
                 rows: frame.rows(),
-                columns: frame.columns(),
+                columns: frame.footer().schema.fields().len(),
                 bytes: frame.bytes(),
                 created: frame.created(),
                 superseded: versions,
@@ -133,20 +178,23 @@ impl Store {
         Ok(latest.is_some())
     }
 
-    /// What the store holds and how much room is left.
+    /// What the store and its sessions hold, and how much room is left. Costs one look-up for each file; opens none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// store.publish("x", &polars::df!("x" => [1])?)?;
+    /// let usage = store.usage()?;
+    /// assert_eq!((usage.frames, usage.segments, usage.cells), (1, 1, 0));
+    /// assert!(usage.bytes > 0 && usage.free < usage.total);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn usage(&self) -> Result<Usage> {
-        let space = self.shared.root.space()?;
-        let mut usage = Usage { frames: 0, segments: 0, bytes: 0, free: space.free, total: space.total };
+        let Space { free, total } = self.shared.root.space()?;
+        let mut usage = Usage { frames: 0, segments: 0, bytes: 0, cells: 0, dicts: 0, shared_bytes: 0, free, total };
         for store in std::iter::once(self.root()).chain(self.sessions()?) {
-            usage.frames += store.names_with_versions()?.len();
-            for (file, _) in store.frames().entries()? {
-                if Name::parse_file(&file).is_none() {
-                    continue;
-                }
-                if let Some(segment) = store.frames().open_file(&file)? {
-                    usage.segments += 1;
-                    usage.bytes += segment.metadata().map_or(0, |metadata| metadata.len());
-                }
+            for (entry, _) in store.frames().entries()? {
+                usage.add(store.frames(), &entry)?;
             }
         }
         Ok(usage)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Store, publish::checked};
 use crate::{
     error::{Error, Kind, Result},
+    failpoint,
     frame::{Frame, Handle, OpenOptions, Origin},
     name::Name,
     segment::{Mapping, Opened, Trust, Writer},
@@ -32,8 +33,13 @@ impl Store {
         let name = checked(name)?;
         for _ in 0..RETRIES {
             let Some(version) = self.latest(&name)? else { return Err(self.not_found(&name, None)) };
-            if let Some(mapping) = self.map(&name, version, options)? {
-                return Frame::of_mapping(mapping, self.origin(name, version), options);
+            failpoint::reach("looked-up").map_err(|e| self.frames().write_error("open a frame in", e))?;
+            match self.map(&name, version, options) {
+                Ok(Some(mapping)) => return Frame::of_mapping(mapping, self.origin(name, version), options),
+                Ok(None) => {}
+                // Superseded meanwhile, and locked by a sweep that was stopped.
+                Err(error) if error.is_busy() && self.latest(&name)? != Some(version) => {}
+                Err(error) => return Err(error),
             }
         }
         // The link points to a file that is not there, and stays so: somebody removed the file by hand.

@@ -10,6 +10,7 @@ use super::{Store, publish::checked};
 use crate::{
     error::{Error, Result},
     name::Name,
+    segment::{Mapping, Medium, Opened},
 };
 
 /// A process that maps a frame now, as [`Store::users`] shows it.
@@ -67,9 +68,9 @@ impl Store {
     }
 
     fn users_among(&self, segments: impl Iterator<Item = (Name, u64)>, pss: Pss) -> Result<BTreeMap<Name, Vec<User>>> {
-        let mut files = HashMap::new();
+        let (mut files, mut devices) = (HashMap::new(), HashMap::new());
         for (name, version) in segments {
-            let Some(id) = self.file_id_of(&name.file(version))? else { continue };
+            let Some(id) = self.file_id_of(&name.file(version), &mut devices)? else { continue };
             files.insert(id, (name, version));
         }
         let mut users: BTreeMap<Name, Vec<User>> = BTreeMap::new();
@@ -86,11 +87,32 @@ impl Store {
         Ok(users)
     }
 
-    fn file_id_of(&self, file: &str) -> Result<Option<FileId>> {
-        let Some(file) = self.frames().open_file(file)? else { return Ok(None) };
-        let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("look up", self.path(), e))?;
-        Ok(Some((rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev), stat.st_ino)))
+    fn file_id_of(&self, file: &str, devices: &mut Devices) -> Result<Option<FileId>> {
+        let Some(stat) = self.frames().stat(file)? else { return Ok(None) };
+        let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        let (major, minor) = match self.frames().medium() {
+            Medium::Memory => device,
+            Medium::Disk => *devices.entry(device).or_insert_with(|| self.shown_device(file).unwrap_or(device)),
+        };
+        Ok(Some((major, minor, stat.st_ino)))
     }
+
+    /// The device of a file as /proc/PID/maps has it, found by mapping the file.
+    fn shown_device(&self, file: &str) -> Option<(u32, u32)> {
+        let Ok(Opened::Mapped(mapping)) = Mapping::open(self.frames(), file) else { return None };
+        let address = mapping.bytes().as_ptr().addr();
+        let maps = fs::read_to_string("/proc/self/maps").ok()?;
+        let (major, minor, _) = maps.lines().find(|line| starts_at(line, address)).and_then(file_id)?;
+        Some((major, minor))
+    }
+}
+
+/// Devices as /proc/PID/maps has them, by those of stat(2): btrfs and overlayfs have others there.
+type Devices = HashMap<(u32, u32), (u32, u32)>;
+
+/// Whether a line of /proc/PID/maps is of the map at an address.
+fn starts_at(line: &str, address: usize) -> bool {
+    line.split_once('-').is_some_and(|(start, _)| usize::from_str_radix(start, 16) == Ok(address))
 }
 
 /// Which segment a file is.

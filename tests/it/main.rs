@@ -11,6 +11,7 @@ mod dict_failures;
 mod dicts;
 mod hostile;
 mod kills;
+mod lists;
 mod mutation;
 mod nested_slices;
 mod polars_categories;

@@ -47,13 +47,13 @@ fn run(scratch: &Scratch, test: &str, role: &str, failpoint: Option<&str>) -> Ex
     command.status().unwrap()
 }
 
-fn start(scratch: &Scratch, test: &str, role: &str, failpoint: &str) -> Reaper {
+pub(crate) fn start(scratch: &Scratch, test: &str, role: &str, failpoint: &str) -> Reaper {
     let mut command = child(test, role);
     Reaper(command.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", failpoint).spawn().unwrap())
 }
 
 /// Waits until a process is stopped (state T), and fails when it ends instead.
-fn wait_stopped(pid: u32) {
+pub(crate) fn wait_stopped(pid: u32) {
     let start = Instant::now();
     loop {
         let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -66,7 +66,7 @@ fn wait_stopped(pid: u32) {
     }
 }
 
-fn signal(pid: u32, signal: i32) {
+pub(crate) fn signal(pid: u32, signal: i32) {
     // SAFETY: kill(2) takes any numbers; the process is a child of this one that was not waited for.
     assert_eq!(unsafe { libc::kill(i32::try_from(pid).unwrap(), signal) }, 0);
 }

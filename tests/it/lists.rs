@@ -1,0 +1,142 @@
+//! What is read of a store without opening frames in full: lists, usage, users, and look-ups.
+
+use std::{
+    fs,
+    os::unix::{fs::symlink, process::ExitStatusExt},
+    process::Command,
+    sync::Arc,
+};
+
+use coframe::{
+    Dict,
+    arrow::{
+        array::{RecordBatch, StringArray},
+        ipc::writer::FileWriter,
+    },
+    cell::Array,
+};
+
+use crate::{
+    common::{child, role, scratch, store_of_test},
+    processes::{signal, start, wait_stopped},
+    store::{numbers, values},
+};
+
+#[test]
+fn a_file_of_another_writer_is_listed_without_reading_its_values() {
+    let scratch = scratch();
+    let column = Arc::new(StringArray::from(vec!["a long enough string", "another one"])) as _;
+    let batch = RecordBatch::try_from_iter([("s", column)]).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = FileWriter::try_new(&mut bytes, batch.schema_ref()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let start = bytes.windows(6).position(|window| window == b"a long").unwrap();
+    bytes[start] = 0xff;
+    fs::write(scratch.path().join("x@1.arrow"), bytes).unwrap();
+    symlink("x@1.arrow", scratch.path().join("x.arrow")).unwrap();
+    assert!(scratch.store.open("x").unwrap_err().is_corrupt());
+    let infos = scratch.store.list().unwrap();
+    assert_eq!((infos.len(), infos[0].rows, infos[0].columns), (1, 2, 1));
+}
+
+#[test]
+fn a_list_that_fails_for_another_reason_than_a_damaged_file_is_an_error() {
+    let test = "lists::a_list_that_fails_for_another_reason_than_a_damaged_file_is_an_error";
+    if role().is_some() {
+        assert!(store_of_test().list().unwrap_err().is_no_space());
+        return;
+    }
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    let mut command = child(test, "lister");
+    command.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", "full:looked-up");
+    assert!(command.status().unwrap().success());
+    // Damaged files are left out.
+    fs::write(scratch.path().join("bad@7.arrow"), "x").unwrap();
+    for (link, target) in [("bad.arrow", "bad@7.arrow"), ("loop@8.arrow", "x"), ("loop.arrow", "loop@8.arrow")] {
+        symlink(target, scratch.path().join(link)).unwrap();
+    }
+    assert_eq!(scratch.store.list().unwrap().len(), 1);
+    assert_eq!(scratch.store.names().unwrap().len(), 3);
+}
+
+#[test]
+fn usage_counts_cells_and_dicts_and_their_bytes() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let before = scratch.store.usage().unwrap();
+    assert_eq!((before.cells, before.dicts, before.shared_bytes), (0, 0, 0));
+    let array = Array::<u64>::create(&scratch.store, "a", 1 << 17).unwrap();
+    let cells = scratch.store.usage().unwrap();
+    assert_eq!((cells.cells, cells.dicts), (1, 0));
+    assert!((1 << 20..1 << 21).contains(&cells.shared_bytes), "{cells:?}");
+    let dict = Dict::<u64, Vec<u8>>::create(&session, "d").unwrap();
+    dict.insert(&1, &vec![1; 1 << 20]).unwrap();
+    let all = scratch.store.usage().unwrap();
+    assert_eq!((all.cells, all.dicts, all.frames, all.segments, all.bytes), (1, 1, 0, 0, 0));
+    let grown = all.shared_bytes - cells.shared_bytes;
+    assert!((1 << 20..4 << 20).contains(&grown), "{grown}");
+    assert!(before.free - all.free >= all.shared_bytes);
+    drop((array, dict, session));
+    scratch.store.remove_cell("a").unwrap();
+    assert_eq!(scratch.store.usage().unwrap().shared_bytes, 0);
+}
+
+/// On an overlay of two file systems, stat(2) and /proc/PID/maps show different devices, as they do on btrfs.
+#[test]
+fn users_are_found_where_files_have_other_devices_in_maps() {
+    let test = "lists::users_are_found_where_files_have_other_devices_in_maps";
+    if role().is_some() {
+        let store = store_of_test();
+        let frame = store.publish("x", &numbers(&[1])).unwrap();
+        let users = store.users("x").unwrap();
+        assert_eq!(users.iter().map(|user| user.pid).collect::<Vec<_>>(), [std::process::id()]);
+        assert_eq!(store.all_users(coframe::Pss::Skip).unwrap().len(), 1);
+        drop(frame);
+        assert!(store.users("x").unwrap().is_empty());
+        return;
+    }
+    let lower = tempfile::tempdir().unwrap();
+    let mount = tempfile::tempdir().unwrap();
+    let test = child(test, "overlay");
+    let mut unshare = Command::new("unshare");
+    // SAFETY: geteuid(2) has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let script = "cd \"$TEST_MOUNT\" && mount -t tmpfs tmpfs . && cd . && cd \"$TEST_MOUNT\" && mkdir upper work all && \
+        mount -t overlay overlay -o lowerdir=\"$TEST_LOWER\",upperdir=upper,workdir=work all && exec \"$@\"";
+    unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(test.get_program()).args(test.get_args());
+    unshare.env("TEST_MOUNT", mount.path()).env("TEST_LOWER", lower.path()).env("COFRAME_TEST_ROLE", "overlay");
+    let output =
+        unshare.env("COFRAME_STORE", mount.path().join("all/store")).output().expect("unshare(1) of util-linux");
+    let printed = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+#[test]
+fn a_reader_that_meets_a_stopped_sweep_of_an_old_version_opens_the_new_one() {
+    let test = "lists::a_reader_that_meets_a_stopped_sweep_of_an_old_version_opens_the_new_one";
+    match role().as_deref() {
+        Some("reader") => return assert_eq!(values(&store_of_test().open("x").unwrap()), [2]),
+        Some(_) => return drop(store_of_test().sweep().unwrap()),
+        None => {}
+    }
+    let scratch = scratch();
+    let first = scratch.store.publish("x", &numbers(&[1])).unwrap();
+    let mut reader = start(&scratch, test, "reader", "stop:looked-up");
+    wait_stopped(reader.0.id());
+    scratch.store.publish("x", &numbers(&[2])).unwrap();
+    drop(first);
+    let sweeper = start(&scratch, test, "sweeper", "stop:sweep-locked");
+    wait_stopped(sweeper.0.id());
+    // It finds the old version locked, and looks the name up again, which stops it again.
+    signal(reader.0.id(), libc::SIGCONT);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_stopped(reader.0.id());
+    signal(reader.0.id(), libc::SIGCONT);
+    let status = reader.0.wait().unwrap();
+    assert!(status.success(), "{status}: {:?}", status.signal());
+}
