@@ -62,9 +62,9 @@ pub struct IpcReader<'a> {
     messages: Messages<Box<dyn ReadSeek + 'a>>,
 }
 
-trait ReadSeek: Read + Seek {}
+trait ReadSeek: Read + Seek + Send {}
 
-impl<R: Read + Seek> ReadSeek for R {}
+impl<R: Read + Seek + Send> ReadSeek for R {}
 
 impl<'a> IpcReader<'a> {
     /// Opens a file or stream. `what` names it in errors.
@@ -73,7 +73,7 @@ impl<'a> IpcReader<'a> {
     ///
     /// [`is_corrupt`](Error::is_corrupt) when it is no Arrow IPC. That it is compressed, which is
     /// [`is_unsupported`](Error::is_unsupported) without the feature `compression`, only a batch may show.
-    pub fn file(reader: impl Read + Seek + 'a, what: &str) -> Result<Self> {
+    pub fn file(reader: impl Read + Seek + Send + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
         let (schema, messages) = read_messages(reader, what)?;
         Ok(Self { schema, messages })
@@ -81,7 +81,7 @@ impl<'a> IpcReader<'a> {
 
     /// Opens a stream that can be read only once, such as a pipe. It is read to its end: bytes behind the end-of-stream
     /// marker are an error.
-    pub fn stream(reader: impl Read + 'a, what: &str) -> Result<Self> {
+    pub fn stream(reader: impl Read + Send + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(Once(reader));
         let (schema, messages) = by_stream(reader, what)?;
         Ok(Self { schema, messages })

@@ -25,7 +25,8 @@ pub mod via {
 }
 
 /// Anything that [`Store::publish`](crate::Store::publish) takes: a `&polars::DataFrame`, a `&RecordBatch`, a
-/// `&[RecordBatch]` (at least one), a `&Frame`, or any [`RecordBatchReader`] by value.
+/// `&[RecordBatch]` (at least one), a `&Frame`, or any [`RecordBatchReader`] by value that can be
+/// sent to another thread.
 ///
 /// `Via` is inferred. The trait is sealed.
 ///
@@ -100,7 +101,7 @@ pub(crate) mod sealed {
     /// A table on its way into a segment.
     pub struct Source<'a> {
         pub(crate) schema: SchemaRef,
-        pub(crate) rows: Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>,
+        pub(crate) rows: Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>,
         pub(crate) marks: Marks,
     }
 
@@ -154,7 +155,7 @@ impl IntoSource<via::Batches> for Vec<RecordBatch> {
     }
 }
 
-impl<R: RecordBatchReader> IntoSource<via::Reader> for R {
+impl<R: RecordBatchReader + Send> IntoSource<via::Reader> for R {
     fn into_source<'a>(self) -> Result<Source<'a>>
     where
         Self: 'a,

@@ -7,11 +7,12 @@ use std::{
 };
 
 use coframe::{
-    PublishOptions,
+    PublishOptions, TableReader,
     arrow::{
         array::{
-            Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array, LargeListArray,
-            ListArray, ListViewArray, MapArray, NullArray, RecordBatch, RunArray, StringArray, StructArray,
+            Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array,
+            LargeListArray, ListArray, ListViewArray, MapArray, NullArray, RecordBatch, RunArray, StringArray,
+            StructArray,
         },
         buffer::{NullBuffer, OffsetBuffer},
         datatypes::{DataType as ArrowType, Field as ArrowField, Fields, Int32Type},
@@ -201,4 +202,21 @@ fn a_foreign_file_unfolds_to_no_more_than_its_size_allows() {
         let frame = scratch.store.import("y", scratch.path().join("x@1.arrow")).unwrap();
         assert_eq!(frame.to_polars().unwrap().height(), many.len(), "{what}");
     }
+}
+
+#[test]
+fn readers_of_tables_and_files_can_move_to_another_thread() {
+    let df = df!("x" => [1, 2, 3]).unwrap();
+    let batch = column(Arc::new(NullArray::new(4)));
+    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    let file = std::io::Cursor::new(writer.into_inner().unwrap());
+    let table = TableReader::new(&df).unwrap();
+    let file = coframe::IpcReader::file(file, "the file").unwrap();
+    let rows = |batches: Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    std::thread::scope(|threads| {
+        let table = threads.spawn(|| rows(table.map(Result::unwrap).collect()));
+        let file = threads.spawn(|| rows(file.map(Result::unwrap).collect()));
+        assert_eq!((table.join().unwrap(), file.join().unwrap()), (3, 4));
+    });
 }

@@ -36,7 +36,7 @@ enum From {
     /// What can be read only once (standard input, a named pipe, `<(...)`), and what was read of it ahead.
     Pipe {
         ahead: Vec<u8>,
-        rest: Box<dyn Read>,
+        rest: Box<dyn Read + Send>,
     },
 }
 
@@ -181,7 +181,7 @@ impl Input {
     }
 
     /// Calls a function with the text from its start; afterwards the input is as before.
-    pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut dyn BufRead) -> T) -> Result<T> {
+    pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut (dyn BufRead + Send)) -> T) -> Result<T> {
         let gzip = self.peek(2)? == GZIP;
         let found = match &mut self.from {
             From::File(file) => buffered(&*file, gzip).and_then(|mut text| {
@@ -198,14 +198,14 @@ impl Input {
     }
 
     /// The text from its start, unpacked.
-    pub(super) fn text(mut self, progress: &Progress) -> Result<Box<dyn BufRead>> {
+    pub(super) fn text(mut self, progress: &Progress) -> Result<Box<dyn BufRead + Send>> {
         let gzip = self.peek(2)? == GZIP;
         let label = self.label.clone();
         buffered(self.bytes(progress)?, gzip).map_err(|error| damaged(&label, &error))
     }
 
     /// All bytes from the first; counted.
-    pub(super) fn bytes(mut self, progress: &Progress) -> Result<Box<dyn Read>> {
+    pub(super) fn bytes(mut self, progress: &Progress) -> Result<Box<dyn Read + Send>> {
         self.reopen()?;
         Ok(match self.from {
             From::File(file) => Box::new(progress.wrap_read(file)),
@@ -223,14 +223,14 @@ pub(super) fn damaged(label: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// The bytes unpacked, without the byte order mark that they may begin with.
-fn buffered<'a>(reader: impl Read + 'a, gzip: bool) -> io::Result<Box<dyn BufRead + 'a>> {
+fn buffered<'a>(reader: impl Read + Send + 'a, gzip: bool) -> io::Result<Box<dyn BufRead + Send + 'a>> {
     if gzip {
         return unmarked(BufReader::with_capacity(BUFFER, Unpacked::new(reader)));
     }
     unmarked(BufReader::with_capacity(BUFFER, reader))
 }
 
-fn unmarked<'a>(mut text: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>> {
+fn unmarked<'a>(mut text: impl BufRead + Send + 'a) -> io::Result<Box<dyn BufRead + Send + 'a>> {
     let mut start = Vec::new();
     text.by_ref().take(MARK.len() as u64).read_to_end(&mut start)?;
     if start == MARK {
@@ -243,7 +243,7 @@ fn unmarked<'a>(mut text: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>
 struct Tee<'a> {
     ahead: &'a mut Vec<u8>,
     at: usize,
-    rest: &'a mut dyn Read,
+    rest: &'a mut (dyn Read + Send),
 }
 
 impl Read for Tee<'_> {

@@ -33,7 +33,7 @@ const VALUE: usize = 16;
 
 pub(super) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema> {
     let label = input.label.clone();
-    let start = input.look(first_byte)?;
+    let start = input.look(|text| first_byte(text))?;
     if start == Some(b'[') {
         return Err(Failure::failed(format_args!(
             "{label} is one JSON array; NDJSON has an object on each line: convert it, for example with jq -c '.[]'"
