@@ -1,5 +1,7 @@
 //! Record batches to the bytes of a segment, without copying a contiguous column.
 
+use std::collections::BTreeMap;
+
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     buffer::Buffer,
@@ -60,6 +62,7 @@ impl Encoder {
     /// Begins a segment: writes the magic and the schema.
     pub(crate) fn begin(schema: &SchemaRef, options: &EncoderOptions, sink: &mut Sink<'_>) -> Result<Self> {
         let schema = options.layout.schema(schema);
+        footer::check_size(&schema, &BTreeMap::new(), 0)?;
         let fields = schema.fields().iter();
         let keys: Vec<_> = fields.map(|f| f.as_ref().clone().with_data_type(keys_type(f.data_type()))).collect();
         let keys_schema = SchemaRef::new(Schema::new(keys));

@@ -185,6 +185,7 @@ pub(super) fn build(
     batches: &[Block],
     mut digest: Hasher,
 ) -> Result<Vec<u8>> {
+    check_size(schema, &metadata.user, dictionaries.len() + batches.len())?;
     let mut builder = FlatBufferBuilder::new();
     let dictionaries = builder.create_vector(dictionaries);
     let batches = builder.create_vector(batches);
@@ -213,6 +214,31 @@ pub(super) fn build(
         digits.copy_from_slice(&digest::digits(digest));
     }
     Ok(bytes)
+}
+
+/// Refuses a schema and metadata beyond 1 GiB (FORMAT.md, rule S2): a flatbuffer panics at 2 GiB.
+pub(super) fn check_size(schema: &Schema, user: &BTreeMap<String, String>, blocks: usize) -> Result<()> {
+    const MAX_FOOTER: usize = 1 << 30;
+    // About what a flatbuffer needs besides the strings: of a field, of a pair, of a block.
+    const FIELD: usize = 200;
+    const PAIR: usize = 40;
+    const BLOCK: usize = 24;
+    fn pairs<'a>(all: impl Iterator<Item = (&'a String, &'a String)>) -> usize {
+        all.map(|(key, value)| key.len() + value.len() + PAIR).sum()
+    }
+    fn size(field: &Field) -> usize {
+        let inner: usize = children(field.data_type()).map(|child| size(child)).sum();
+        FIELD + field.name().len() + pairs(field.metadata().iter()) + inner
+    }
+    let fields: usize = schema.fields().iter().map(|field| size(field)).sum();
+    let bytes = fields + pairs(schema.metadata().iter()) + pairs(user.iter()) + blocks * BLOCK;
+    if bytes <= MAX_FOOTER {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        format_args!("a schema and metadata of about {bytes} bytes, where at most {MAX_FOOTER} fit into a segment,"),
+        "publish fewer columns or less metadata",
+    ))
 }
 
 impl Footer {
