@@ -15,9 +15,9 @@ use arrow::{
     buffer::{NullBuffer, OffsetBuffer},
     compute::{CastOptions, cast_with_options, nullif, take},
     datatypes::{
-        ArrowNativeType, ArrowPrimitiveType, DataType, FieldRef, Fields, Int16Type, Int32Type, Int64Type,
-        RunEndIndexType, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
-        TimeUnit,
+        ArrowNativeType, ArrowPrimitiveType, DataType, Decimal128Type, Decimal256Type, DecimalType, FieldRef, Fields,
+        Int16Type, Int32Type, Int64Type, RunEndIndexType, Time32MillisecondType, Time32SecondType,
+        Time64MicrosecondType, Time64NanosecondType, TimeUnit, i256,
     },
     error::ArrowError,
 };
@@ -80,6 +80,12 @@ fn converted(array: &ArrayRef, to: &DataType, mask: Option<&NullBuffer>) -> Conv
         (T::Time32(_), _) => times::<Time32MillisecondType>(array, nulls(), 1_000),
         (T::Time64(TimeUnit::Microsecond), _) => times::<Time64MicrosecondType>(array, nulls(), 1_000_000),
         (T::Time64(_), _) => times::<Time64NanosecondType>(array, nulls(), 1_000_000_000),
+        (T::Decimal256(..), T::Decimal128(precision, scale)) => {
+            let values = array.as_primitive::<Decimal256Type>().values();
+            decimals(values, nulls(), *precision)?
+                .with_precision_and_scale(*precision, *scale)
+                .map(|a| Arc::new(a) as _)
+        }
         (T::FixedSizeBinary(0), T::BinaryView) => {
             Ok(Arc::new(BinaryViewArray::try_new(vec![0; array.len()].into(), Vec::new(), nulls())?))
         }
@@ -116,6 +122,26 @@ where
     });
     let values: Vec<i64> = values.collect::<std::result::Result<_, _>>()?;
     Ok(Arc::new(PrimitiveArray::<Time64NanosecondType>::try_new(values.into(), nulls)?))
+}
+
+/// Decimals of the same scale. arrow's cast panics at a value that has more digits than its type.
+fn decimals(
+    values: &[i256],
+    nulls: Option<NullBuffer>,
+    precision: u8,
+) -> std::result::Result<PrimitiveArray<Decimal128Type>, ArrowError> {
+    let values = values.iter().enumerate().map(|(row, value)| {
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Ok(0);
+        }
+        let fits = value.to_i128().filter(|value| Decimal128Type::is_valid_decimal_precision(*value, precision));
+        fits.ok_or_else(|| {
+            let expected = format!("the decimal {value} of row {row} has more than {precision} digits");
+            ArrowError::InvalidArgumentError(expected)
+        })
+    });
+    let values: Vec<i128> = values.collect::<std::result::Result<_, _>>()?;
+    PrimitiveArray::try_new(values.into(), nulls)
 }
 
 fn fixed_size_list(item: &FieldRef, width: i32, items: ArrayRef, nulls: Option<NullBuffer>, len: usize) -> Converted {

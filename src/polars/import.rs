@@ -1,8 +1,10 @@
 //! Arrow arrays to Polars columns on the same buffers; `Frame::to_polars`.
 
+use std::collections::HashSet;
+
 use arrow::{
     array::{Array, ArrayRef, AsArray},
-    datatypes::{DataType as ArrowType, Field},
+    datatypes::{DataType as ArrowType, Field, FieldRef},
 };
 use polars::{
     datatypes::DataType,
@@ -217,6 +219,7 @@ impl Crossing {
                 DataType::Array(Box::new(self.dtype(item, &path.child(step(native, item.name())))?), width)
             }
             ArrowType::Struct(fields) => {
+                refuse_twins(fields, path)?;
                 let field = |f: &std::sync::Arc<Field>| {
                     Ok(PlField::new(f.name().into(), self.dtype(f, &path.child(f.name()))?))
                 };
@@ -356,6 +359,16 @@ fn unsupported(path: &Place<'_>, data_type: &ArrowType) -> Error {
         format_args!("column `{path}` of Arrow type {data_type} in Polars"),
         "leave it out with `select`, or read it with `batches`",
     )
+}
+
+/// Refuses a struct with two fields of one name, which Arrow allows and with which Polars panics.
+fn refuse_twins(fields: &[FieldRef], path: &Place<'_>) -> Result<()> {
+    let mut names = HashSet::with_capacity(fields.len());
+    let Some(twin) = fields.iter().find(|field| !names.insert(field.name())) else { return Ok(()) };
+    Err(Error::unsupported(
+        format_args!("column `{path}` in Polars, a struct with two fields `{}`,", twin.name()),
+        "rename one of them, leave the column out with `select`, or read it with `batches`",
+    ))
 }
 
 /// An array of fixed-width values, whatever Arrow calls them.

@@ -10,12 +10,12 @@ use coframe::{
     PublishOptions, TableReader,
     arrow::{
         array::{
-            Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array,
+            Array, ArrayRef, Decimal256Array, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array,
             LargeListArray, ListArray, ListViewArray, MapArray, NullArray, RecordBatch, RunArray, StringArray,
             StructArray,
         },
         buffer::{NullBuffer, OffsetBuffer},
-        datatypes::{DataType as ArrowType, Field as ArrowField, Fields, Int32Type},
+        datatypes::{DataType as ArrowType, Field as ArrowField, Fields, Int32Type, i256},
         ipc::writer::FileWriter,
     },
     polars::{chunked_array::builder::get_list_builder, prelude::*},
@@ -219,4 +219,39 @@ fn readers_of_tables_and_files_can_move_to_another_thread() {
         let file = threads.spawn(|| rows(file.map(Result::unwrap).collect()));
         assert_eq!((table.join().unwrap(), file.join().unwrap()), (3, 4));
     });
+}
+
+#[test]
+fn decimals_of_more_digits_than_their_type_are_an_error_at_any_depth() {
+    let scratch = scratch();
+    let decimals = |large: i256| -> ArrayRef {
+        let values = Decimal256Array::from(vec![Some(i256::ONE), None, Some(large)]);
+        Arc::new(values.with_precision_and_scale(20, 2).unwrap())
+    };
+    let large = i256::from_i128(i128::MAX);
+    for column_of in around(&decimals(large)).into_iter().chain(around(&decimals(large.wrapping_mul(large)))) {
+        let what = column_of.data_type().clone();
+        let frame = scratch.store.publish("x", &column(column_of)).unwrap();
+        match frame.to_polars() {
+            Err(error) => assert!(error.to_string().contains("has more than 38 digits"), "{what}: {error}"),
+            // A null of a struct or of a fixed-size list hides the last row.
+            Ok(_) => assert!(matches!(what, ArrowType::Struct(_) | ArrowType::FixedSizeList(..)), "{what}"),
+        }
+    }
+    let small = decimals(i256::from_i128(99));
+    let frame = scratch.store.publish("x", &column(small)).unwrap();
+    assert_eq!(frame.to_polars().unwrap().column("c").unwrap().get(2).unwrap().to_string(), "0.99");
+}
+
+#[test]
+fn a_struct_with_two_fields_of_one_name_is_refused_in_polars() {
+    let scratch = scratch();
+    let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3]));
+    let twins: ArrayRef =
+        Arc::new(StructArray::from(vec![(item(&numbers), numbers.clone()), (item(&numbers), numbers)]));
+    for array in around(&twins).into_iter().chain([twins.slice(0, 0)]) {
+        let frame = scratch.store.publish("x", &column(array)).unwrap();
+        let error = frame.to_polars().unwrap_err();
+        assert!(error.is_unsupported() && error.to_string().contains("two fields `item`"), "{error}");
+    }
 }
