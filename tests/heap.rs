@@ -11,14 +11,15 @@ use std::{
 };
 
 use coframe::{
-    Layout as StringLayout, PublishOptions, Store,
+    IpcReader, Layout as StringLayout, PublishOptions, Store,
     arrow::{
         array::{
             ArrayRef, BinaryViewArray, DictionaryArray, Int8Array, LargeStringArray, ListArray, RecordBatch,
-            StructArray,
+            StringDictionaryBuilder, StructArray,
         },
         buffer::OffsetBuffer,
-        datatypes::{DataType as ArrowType, Field as ArrowField, Int8Type as ArrowInt8},
+        datatypes::{DataType as ArrowType, Field as ArrowField, Int8Type as ArrowInt8, Int32Type, Schema},
+        ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter},
     },
     polars::prelude::*,
 };
@@ -74,6 +75,34 @@ fn contiguous(rows: usize) -> DataFrame {
     df
 }
 
+/// A stream whose dictionary grows by a delta of 100 values of 1000 bytes before each of so many batches.
+fn deltas(batches: usize) -> Vec<u8> {
+    let mut builder = StringDictionaryBuilder::<Int32Type>::new();
+    let data_type = ArrowType::Dictionary(Box::new(ArrowType::Int32), Box::new(ArrowType::Utf8));
+    let schema = Arc::new(Schema::new(vec![ArrowField::new("d", data_type, true)]));
+    let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options).unwrap();
+    for batch in 0..batches {
+        for value in 0..100 {
+            builder.append(format!("{batch:0500}{value:0500}")).unwrap();
+        }
+        let column = Arc::new(builder.finish_preserve_values());
+        writer.write(&RecordBatch::try_new(schema.clone(), vec![column]).unwrap()).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+/// The whole dictionary is in memory, and once more while a delta is joined to it.
+fn reading_deltas_needs_memory_for_what_was_read() {
+    for batches in [50, 200] {
+        let stream = deltas(batches);
+        let mut reader = IpcReader::stream(&stream[..], "the stream").unwrap();
+        let (rows, _, peak) = measure(|| reader.by_ref().map(|batch| batch.unwrap().num_rows()).sum::<usize>());
+        assert_eq!(rows, batches * 100);
+        assert!(peak < stream.len() * 5 / 2, "{batches} deltas had {peak} on the heap, of {} bytes", stream.len());
+    }
+}
+
 #[test]
 fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batch() {
     let directory = tempfile::Builder::new().prefix("coframe-heap-").tempdir_in("/dev/shm").unwrap();
@@ -113,6 +142,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 
     a_writer_of_large_values_keeps_few_of_them(&store);
+    reading_deltas_needs_memory_for_what_was_read();
 }
 
 /// The size of a value includes the bytes that its views refer to, at any depth, so not all batches of one are kept.
