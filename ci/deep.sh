@@ -13,7 +13,9 @@ echo "== tests with every variant of Polars' enums (compiles Polars again)"
 cargo test --workspace --locked --features _polars-variants
 
 echo "== a million foreign files with damaged bytes"
-COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutation::
+seed=${COFRAME_SEED:-$(date +%s)}
+echo "COFRAME_SEED=$seed"
+COFRAME_SEED=$seed COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutation:: -- --nocapture
 
 echo "== races, twenty times"
 for _ in $(seq 20); do
