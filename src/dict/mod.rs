@@ -226,6 +226,15 @@ where
         Ok(Iter::keys_of_own(self.snapshot()?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
+    /// The keys in a range as they are now, in their order. Values are not read.
+    pub fn keys_in<Q: Serialize + ?Sized>(&self, range: impl RangeBounds<Q>) -> Result<Keys<'static, K, V>>
+    where
+        K: Borrow<Q>,
+    {
+        let interval = reads::interval::<K, V, Q>(&range)?;
+        Ok(Iter::keys_of_own(self.snapshot()?, interval))
+    }
+
     /// The entries whose keys are in a range, as they are now, in the order of keys.
     pub fn range<Q: Serialize + ?Sized>(&self, range: impl RangeBounds<Q>) -> Result<Iter<'static, K, V>>
     where

@@ -267,6 +267,18 @@ macro_rules! reading {
                 Ok(super::Iter::keys_of_reads(self.reads()?, all))
             }
 
+            /// The keys in a range, in their order. Values are not read.
+            pub fn keys_in<Q: serde::Serialize + ?Sized>(
+                &self,
+                range: impl std::ops::RangeBounds<Q>,
+            ) -> crate::error::Result<super::Keys<'_, K, V>>
+            where
+                K: std::borrow::Borrow<Q>,
+            {
+                let interval = super::reads::interval::<K, V, Q>(&range)?;
+                Ok(super::Iter::keys_of_reads(self.reads()?, interval))
+            }
+
             /// The entries whose keys are in a range, in the order of keys.
             pub fn range<Q: serde::Serialize + ?Sized>(
                 &self,

@@ -357,7 +357,9 @@ fn keys_and_put_leave_values_alone_that_cannot_be_read() {
     let dict = Dict::<u32, Value>::open(&scratch.store, "x").unwrap();
     assert!(dict.get(&1).unwrap_err().is_corrupt());
     assert_eq!(dict.keys().unwrap().collect::<Result<Vec<_>, _>>().unwrap(), (0..200).collect::<Vec<_>>());
-    assert_eq!(dict.snapshot().unwrap().keys().unwrap().count(), 200);
+    let snapshot = dict.snapshot().unwrap();
+    assert_eq!((snapshot.keys().unwrap().count(), snapshot.keys_in(10..20).unwrap().count()), (200, 10));
+    assert_eq!(dict.keys_in(195..).unwrap().map(Result::unwrap).collect::<Vec<_>>(), [195, 196, 197, 198, 199]);
     let error = dict.insert(&1, &Value("new".into())).unwrap_err();
     assert!(error.to_string().contains("`put` overwrites it, `delete` removes it"), "{error}");
     dict.put(&1, &Value("new".into())).unwrap();

@@ -1,11 +1,34 @@
-//! The shared dict: texts to bytes. What keys and values are in Python is said in python/coframe/_dict.py.
+//! The shared dict: strings to bytes. What keys and values are in Python is documented in python/coframe/_dict.py.
+#![expect(unsafe_code, reason = "a Python object refers to a transaction that lives on the stack")]
 
-use coframe::dict::DictHandle;
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    ops,
+    ptr::NonNull,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use coframe::dict::{DictHandle, Snapshot};
 use pyo3::{prelude::*, types::PyBytes};
 
-use crate::{error::Result, store::Store, wait::detached};
+use crate::{
+    error::{Failure, Result},
+    store::Store,
+    wait::detached,
+};
 
-/// A map from texts to bytes that processes share.
+/// Entries that are read at once.
+const PAGE: usize = 64;
+
+type Entry = (String, Option<Vec<u8>>);
+type Inner<'a> = coframe::dict::Transaction<'a, String, Vec<u8>>;
+type Range = (ops::Bound<String>, ops::Bound<String>);
+
+/// A map from strings to bytes that processes share.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Dict {
     dict: coframe::Dict<String, Vec<u8>>,
@@ -41,17 +64,23 @@ impl Dict {
         Ok(detached(py, || self.dict.len())?)
     }
 
-    fn insert(&self, py: Python<'_>, key: &str, value: Vec<u8>) -> Result<()> {
-        detached(py, || self.dict.insert(key, &value).map(drop))
+    /// Does not read the value that it replaces.
+    fn put(&self, py: Python<'_>, key: &str, value: Vec<u8>) -> Result<()> {
+        detached(py, || self.dict.put(key, &value))
     }
 
-    /// The value that was there.
+    /// False when there was none. Does not read the value.
+    fn delete(&self, py: Python<'_>, key: &str) -> Result<bool> {
+        detached(py, || self.dict.delete(key))
+    }
+
+    /// Returns the value that it removes.
     fn remove<'py>(&self, py: Python<'py>, key: &str) -> Result<Option<Bound<'py, PyBytes>>> {
         let value = detached(py, || self.dict.remove(key))?;
         Ok(value.map(|value| PyBytes::new(py, &value)))
     }
 
-    /// Takes the first entry away, in one step.
+    /// Removes the first entry, atomically.
     fn pop_first<'py>(&self, py: Python<'py>) -> Result<Option<(String, Bound<'py, PyBytes>)>> {
         let first = detached(py, || {
             self.dict.transaction(|entries| {
@@ -69,13 +98,12 @@ impl Dict {
         detached(py, || self.dict.clear())
     }
 
-    /// All entries as they are now, in the order of their texts.
-    fn entries<'py>(&self, py: Python<'py>) -> Result<Vec<(String, Bound<'py, PyBytes>)>> {
-        let entries: Vec<(String, Vec<u8>)> = detached(py, || self.dict.entries()?.collect::<coframe::Result<_>>())?;
-        Ok(entries.into_iter().map(|(key, value)| (key, PyBytes::new(py, &value))).collect())
+    /// The dict as it is now.
+    fn snapshot(&self, py: Python<'_>) -> Result<DictSnapshot> {
+        Ok(DictSnapshot { snapshot: Mutex::new(Some(detached(py, || self.dict.snapshot())?)) })
     }
 
-    /// Changes the value of a key in one step: `change` gets its bytes or `None`, and returns bytes, or `None` to remove it.
+    /// Changes the value of a key atomically: `change` gets its bytes or `None`, and returns bytes, or `None` to remove it.
     fn update<'py>(&self, py: Python<'py>, key: &str, change: Py<PyAny>) -> Result<Option<Bound<'py, PyBytes>>> {
         let mut raised = None;
         let value = detached(py, || {
@@ -94,5 +122,196 @@ impl Dict {
             Some(error) => Err(error.into()),
             None => Ok(value.map(|value| PyBytes::new(py, &value))),
         }
+    }
+
+    /// Calls `change` with a [`DictTransaction`], which is committed if it returns, and dropped if it raises.
+    fn transaction(&self, py: Python<'_>, change: Py<PyAny>) -> Result<Py<PyAny>> {
+        detached(py, || {
+            self.dict.transaction(|transaction| {
+                let running = Running::start(transaction);
+                let result = Python::attach(|py| change.call1(py, (DictTransaction { number: running.number },)));
+                drop(running);
+                result.map_err(Failure::from)
+            })
+        })
+    }
+}
+
+/// One state of a dict.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct DictSnapshot {
+    /// `None` once it was closed.
+    snapshot: Mutex<Option<Snapshot<String, Vec<u8>>>>,
+}
+
+impl DictSnapshot {
+    fn lock(&self) -> MutexGuard<'_, Option<Snapshot<String, Vec<u8>>>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<R: Send>(
+        &self,
+        py: Python<'_>,
+        read: impl FnOnce(&Snapshot<String, Vec<u8>>) -> coframe::Result<R> + Send,
+    ) -> Result<R> {
+        let closed = || pyo3::exceptions::PyValueError::new_err("this snapshot was closed; take a new one");
+        detached(py, || self.lock().as_ref().map(read).ok_or_else(|| Failure::from(closed()))?.map_err(Failure::from))
+    }
+}
+
+#[pymethods]
+impl DictSnapshot {
+    fn get<'py>(&self, py: Python<'py>, key: &str) -> Result<Option<Bound<'py, PyBytes>>> {
+        let value = self.read(py, |snapshot| snapshot.get(key))?;
+        Ok(value.map(|value| PyBytes::new(py, &value)))
+    }
+
+    fn contains(&self, py: Python<'_>, key: &str) -> Result<bool> {
+        self.read(py, |snapshot| snapshot.contains(key))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.read(py, Snapshot::len)?)
+    }
+
+    /// Some entries from `start` (or after it) to `stop`, in the order of keys, with their values or `None`. An empty list
+    /// is the end.
+    fn page<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<String>,
+        is_after: bool,
+        stop: Option<String>,
+        values: bool,
+    ) -> Result<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
+        let range = range(start, is_after, stop);
+        let entries = self.read(py, |snapshot| {
+            if values {
+                collect(snapshot.range::<String>(range)?, |(key, value)| (key, Some(value)))
+            } else {
+                collect(snapshot.keys_in::<String>(range)?, |key| (key, None))
+            }
+        })?;
+        Ok(page(py, entries))
+    }
+
+    /// Frees the pages that it keeps. Nothing can be read after that.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| drop(self.lock().take()));
+    }
+}
+
+fn range(start: Option<String>, is_after: bool, stop: Option<String>) -> Range {
+    let start = start.map_or(ops::Bound::Unbounded, |key| {
+        if is_after { ops::Bound::Excluded(key) } else { ops::Bound::Included(key) }
+    });
+    (start, stop.map_or(ops::Bound::Unbounded, ops::Bound::Excluded))
+}
+
+fn collect<T>(
+    found: impl Iterator<Item = coframe::Result<T>>,
+    entry: impl Fn(T) -> Entry,
+) -> coframe::Result<Vec<Entry>> {
+    found.take(PAGE).map(|found| found.map(&entry)).collect()
+}
+
+fn page(py: Python<'_>, entries: Vec<Entry>) -> Vec<(String, Option<Bound<'_, PyBytes>>)> {
+    entries.into_iter().map(|(key, value)| (key, value.map(|value| PyBytes::new(py, &value)))).collect()
+}
+
+thread_local! {
+    /// The transactions that calls of this thread are inside of, by their numbers; one that is being used is missing.
+    static RUNNING: RefCell<BTreeMap<u64, NonNull<()>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A transaction that Python can use while this lives.
+struct Running<'t, 'a> {
+    number: u64,
+    /// Borrowed for as long: nothing else uses it.
+    _transaction: std::marker::PhantomData<&'t mut Inner<'a>>,
+}
+
+impl<'t, 'a> Running<'t, 'a> {
+    fn start(transaction: &'t mut Inner<'a>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        RUNNING.with_borrow_mut(|running| running.insert(number, NonNull::from(transaction).cast()));
+        Self { number, _transaction: std::marker::PhantomData }
+    }
+}
+
+impl Drop for Running<'_, '_> {
+    fn drop(&mut self) {
+        RUNNING.with_borrow_mut(|running| running.remove(&self.number));
+    }
+}
+
+/// A transaction on a dict, inside of the call that it was made for.
+#[pyclass(frozen, module = "coframe._coframe")]
+pub(crate) struct DictTransaction {
+    number: u64,
+}
+
+impl DictTransaction {
+    fn with<R>(&self, call: impl FnOnce(&mut Inner<'_>) -> coframe::Result<R>) -> Result<R> {
+        let Some(pointer) = RUNNING.with_borrow_mut(|running| running.remove(&self.number)) else {
+            let text = "this transaction is over, or another thread's; use it in the function that it was given to";
+            return Err(pyo3::exceptions::PyValueError::new_err(text).into());
+        };
+        // SAFETY: `Running` put the pointer there, which mutably borrows the transaction and removes the pointer before
+        // that borrow ends; this thread is inside of that time, since the list is its own. The pointer is not in the list
+        // now, so this reference is the only one. Its lifetime is that of this call, in which the transaction lives.
+        let transaction = unsafe { pointer.cast::<Inner<'_>>().as_mut() };
+        let result = call(transaction);
+        RUNNING.with_borrow_mut(|running| running.insert(self.number, pointer));
+        result.map_err(Failure::from)
+    }
+}
+
+#[pymethods]
+impl DictTransaction {
+    fn get<'py>(&self, py: Python<'py>, key: &str) -> Result<Option<Bound<'py, PyBytes>>> {
+        let value = self.with(|transaction| transaction.get(key))?;
+        Ok(value.map(|value| PyBytes::new(py, &value)))
+    }
+
+    fn contains(&self, key: &str) -> Result<bool> {
+        self.with(|transaction| transaction.contains(key))
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        Ok(self.with(|transaction| transaction.len())?)
+    }
+
+    fn put(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        self.with(|transaction| transaction.put(key, &value))
+    }
+
+    fn delete(&self, key: &str) -> Result<bool> {
+        self.with(|transaction| transaction.delete(key))
+    }
+
+    fn clear(&self) -> Result<()> {
+        self.with(|transaction| transaction.clear())
+    }
+
+    /// As [`DictSnapshot::page`], of the state that this transaction has made.
+    fn page<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<String>,
+        is_after: bool,
+        stop: Option<String>,
+        values: bool,
+    ) -> Result<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
+        let range = range(start, is_after, stop);
+        let entries = self.with(|transaction| {
+            if values {
+                collect(transaction.range::<String>(range)?, |(key, value)| (key, Some(value)))
+            } else {
+                collect(transaction.keys_in::<String>(range)?, |key| (key, None))
+            }
+        })?;
+        Ok(page(py, entries))
     }
 }

@@ -81,7 +81,10 @@ fn of_library(py: Python<'_>, error: &Error) -> PyErr {
 const IN_PYTHON: [(&str, &str); 5] = [
     ("take it with `lock_poisoned`, mend it and `clear_poison`", "call `.mend()`, set it right, and `.release()` it"),
     ("drop the first guard before", "release it before, or use what is held"),
-    ("change it through the transaction", "return the new value from the function, and set other keys before or after"),
+    (
+        "change it through the transaction",
+        "return the new value from the function of `change`, or write to what the function of `transaction` is given",
+    ),
     ("a key of `String`", "a key"),
     (", as `Frame::handle` writes it", ", as the `handle` of a frame is"),
 ];

@@ -24,7 +24,7 @@ mod _coframe {
     #[pymodule_export]
     use crate::{
         cells::{Barrier, Counter, Elements, Event, LockedCell, Semaphore},
-        dict::Dict,
+        dict::{Dict, DictSnapshot, DictTransaction},
         export::Batch,
         frame::{Frame, Private, PrivateValues, Values},
         numpy::Columns,

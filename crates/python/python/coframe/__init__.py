@@ -17,7 +17,7 @@ import os
 from typing import Any
 
 from ._cells import Array, Barrier, Counter, Event, Lock, Semaphore, Value
-from ._dict import Dict
+from ._dict import Dict, DictSnapshot, DictTransaction
 from ._errors import (
     BrokenError,
     BusyError,
@@ -123,6 +123,8 @@ __all__ = [
     "CorruptError",
     "Counter",
     "Dict",
+    "DictSnapshot",
+    "DictTransaction",
     "Error",
     "Event",
     "Explain",
