@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use super::printer::{Output, Printer};
 
 /// A line longer than this is passed on in parts.
 const LONGEST: usize = 1 << 20;
@@ -15,26 +15,21 @@ const LONGEST: usize = 1 << 20;
 pub(super) struct Lines {
     pipe: Option<File>,
     to: Output,
+    printer: Printer,
     rest: Vec<u8>,
     /// What came before the worker said hello, such as what a test harness prints.
     discard: bool,
 }
 
-#[derive(Clone, Copy)]
-pub(super) enum Output {
-    Stdout,
-    Stderr,
-}
-
 impl Lines {
-    pub(super) fn new(pipe: OwnedFd, to: Output, discard: bool) -> io::Result<Self> {
+    pub(super) fn new(pipe: OwnedFd, to: Output, discard: bool, printer: Printer) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        Ok(Self { pipe: Some(pipe.into()), to, rest: Vec::new(), discard })
+        Ok(Self { pipe: Some(pipe.into()), to, printer, rest: Vec::new(), discard })
     }
 
-    /// The descriptor to poll, until the end of the output.
+    /// The descriptor to poll, until the end of the output; none while as much waits to be printed as may.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
+        self.pipe.as_ref().filter(|_| self.printer.has_room()).map(AsFd::as_fd)
     }
 
     /// Passes on the whole lines that are there.
@@ -87,22 +82,6 @@ impl Lines {
         if bytes.is_empty() || self.discard {
             return;
         }
-        // Past the lock and the buffer of `std::io::Stdout`: a caller may hold that lock while it waits for results.
-        let to = match self.to {
-            Output::Stdout => rustix::stdio::stdout(),
-            Output::Stderr => rustix::stdio::stderr(),
-        };
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            match rustix::io::write(to, rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => {
-                    let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
-                }
-                // Nothing can be done for output that nobody takes; the tasks go on.
-                Err(_) => return,
-            }
-        }
+        self.printer.print(self.to, bytes);
     }
 }

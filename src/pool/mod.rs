@@ -54,8 +54,8 @@
 //!
 //! # Threads
 //!
-//! A pool has one thread in the process that made it, and each worker one beside the one that runs tasks. They are
-//! the only ones that coframe starts.
+//! A pool has one thread in the process that built it, and a second one once its workers print, which writes that to
+//! standard output and error. Each worker has one next to the one that runs tasks. They are the only ones that coframe starts.
 
 mod board;
 mod builder;
@@ -63,6 +63,7 @@ mod call;
 mod common;
 mod function;
 mod lines;
+mod printer;
 mod process;
 #[cfg(feature = "indicatif")]
 mod progress_bar;
@@ -77,7 +78,7 @@ mod watch;
 mod wire;
 mod worker;
 
-use std::{error::Error as StdError, fmt, fmt::Debug, sync::Arc, thread::JoinHandle};
+use std::{error::Error as StdError, fmt, fmt::Debug, sync::Arc, thread::JoinHandle, time::Duration};
 
 pub use builder::Builder;
 pub use published::Published;
@@ -95,6 +96,7 @@ use stream::{Stream, Terms};
 use crate::{
     error::Result,
     frame::Frame,
+    interrupt::Looks,
     store::{Session, Store},
 };
 
@@ -359,6 +361,12 @@ impl Pool {
         self.shared.check_process("`join` of a pool")?;
         self.shared.close();
         self.shared.wait_until_over()?;
+        // What the workers printed last is being written.
+        let mut looks = Looks::new();
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            looks.check(|| "the output of a pool that is joined".to_owned())?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.join_thread();
         Ok(())
     }

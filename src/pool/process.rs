@@ -24,7 +24,8 @@ use super::{
     board::Board,
     call::{Call, Queued},
     function::identity,
-    lines::{Lines, Output},
+    lines::Lines,
+    printer::{Output, Printer},
     report::{Handles, Report, failure},
     setup::Setup,
     watch,
@@ -98,7 +99,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a worker with a number that no other one of its pool has or had.
-    pub(super) fn start(start: &Start, number: u64) -> Result<Self> {
+    pub(super) fn start(start: &Start, number: u64, printer: &Printer) -> Result<Self> {
         let os = |action, e: std::io::Error| Error::os(action, "/proc/self/exe", e);
         let (socket, theirs) = UnixStream::pair().map_err(|e| os("make a socket for", e))?;
         let (board, descriptor) = Board::make()?;
@@ -129,8 +130,8 @@ impl Process {
             send_descriptor(&socket, &descriptor)?;
             socket.set_nonblocking(true)?;
             let in_test = start.test.is_some();
-            let stdout = Lines::new(stdout.into(), Output::Stdout, in_test)?;
-            Ok((stdout, Lines::new(stderr.into(), Output::Stderr, in_test)?))
+            let stdout = Lines::new(stdout.into(), Output::Stdout, in_test, printer.clone())?;
+            Ok((stdout, Lines::new(stderr.into(), Output::Stderr, in_test, printer.clone())?))
         };
         match connect() {
             Ok((stdout, stderr)) => Ok(Self {

@@ -77,7 +77,7 @@ impl Shared {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         // One system call for all orders that the supervisor reads at once.
         if self.is_woken.swap(true, Ordering::SeqCst) {
             return;
@@ -168,6 +168,10 @@ impl Shared {
         }
         self.orders().terminated = true;
         self.wake();
+    }
+
+    pub(super) fn is_terminated(&self) -> bool {
+        self.orders().terminated
     }
 
     /// Whether the pool was closed, and whether it was terminated; moves the cancelled calls out.

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     call::{Call, Finished},
     function::chain,
+    printer::Printer,
     process::{Buried, Event, Phase, Process, Running, Start},
     report::finished,
     shared::Shared,
@@ -61,6 +62,7 @@ pub(super) struct Supervisor {
     /// The number of the next worker in the life of this pool.
     next: u64,
     cancelled: Vec<Arc<Call>>,
+    printer: Printer,
     /// Workers in a row that died before they finished anything, or could not be started.
     vain: u32,
     /// When a worker could not be started, or died before it did anything: the next one starts `PAUSE` later.
@@ -70,8 +72,8 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn new(shared: Arc<Shared>, start: Start, rules: Rules) -> Self {
-        let (workers, cancelled) = (Vec::new(), Vec::new());
-        Self { shared, start, rules, workers, next: 0, cancelled, vain: 0, paused: None, started: false }
+        let (workers, cancelled, printer) = (Vec::new(), Vec::new(), Printer::new(shared.clone()));
+        Self { shared, start, rules, workers, next: 0, cancelled, printer, vain: 0, paused: None, started: false }
     }
 
     pub(super) fn run(mut self) {
@@ -86,6 +88,8 @@ impl Supervisor {
             }
         };
         self.end(&why);
+        // Last: nobody waits for a result while a terminal takes no output.
+        self.printer.finish();
     }
 
     /// Serves until the pool is closed and idle, or terminated; says which.
@@ -135,7 +139,7 @@ impl Supervisor {
         }
         self.paused = None;
         while self.workers.len() < self.rules.workers {
-            match Process::start(&self.start, self.next) {
+            match Process::start(&self.start, self.next, &self.printer) {
                 Ok(worker) => {
                     self.next += 1;
                     self.workers.push(worker);

@@ -3,13 +3,17 @@
 use std::{
     collections::HashMap,
     io::Write,
+    process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use coframe::{Frame, pool::OnFailure};
 
-use crate::{common::scratch, pool::builder};
+use crate::{
+    common::{Reaper, child, scratch},
+    pool::builder,
+};
 
 fn source(error: &coframe::Error) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
@@ -395,4 +399,33 @@ fn a_source_that_is_asked_for_says_what_failed() {
     let pool = builder(&scratch).build().unwrap();
     let error = pool.try_submit(fail, &1).unwrap().wait().unwrap_err();
     assert_eq!(source(&error), "No such file or directory (os error 2)");
+}
+
+#[test]
+fn a_pool_goes_on_while_nobody_reads_its_output() {
+    fn print(task: u32) -> u32 {
+        for line in 0..10 {
+            println!("task {task} line {line} {}", "x".repeat(4_000));
+        }
+        task
+    }
+    if let Some(marker) = std::env::var_os("TEST_MARKER") {
+        let scratch = scratch();
+        let pool = builder(&scratch).build().unwrap();
+        // Five times what the pipe holds.
+        assert_eq!(pool.map(print, 0..8).unwrap(), (0..8).collect::<Vec<_>>());
+        std::fs::write(marker, "").unwrap();
+        // All of it is written before the pool ends.
+        pool.join().unwrap();
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("marker");
+    let mut command = child("pool_failures::a_pool_goes_on_while_nobody_reads_its_output", "print");
+    let mut process = Reaper(command.env("TEST_MARKER", &marker).stdout(Stdio::piped()).spawn().unwrap());
+    wait_until("results", Duration::from_secs(30), || marker.exists());
+    let mut output = String::new();
+    std::io::Read::read_to_string(&mut process.0.stdout.take().unwrap(), &mut output).unwrap();
+    assert!(process.0.wait().unwrap().success());
+    assert_eq!(output.lines().filter(|line| line.contains("task ") && line.ends_with(&"x".repeat(4_000))).count(), 80);
 }
