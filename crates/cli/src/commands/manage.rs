@@ -34,7 +34,10 @@ impl Cp {
         let frame = self.from.open(&store)?;
         let mut options = PublishOptions::new().keep(self.keep);
         for (key, value) in frame.metadata() {
-            options = options.metadata(key, value);
+            // Python unpickles what stands under its own keys in a sealed frame, which the copy will be.
+            if frame.is_sealed() || !key.starts_with("coframe.") {
+                options = options.metadata(key, value);
+            }
         }
         let copy = copy(&store, &frame, self.to.as_str(), options)?;
         Published::new(&copy, begun).print(context)

@@ -86,3 +86,17 @@ fn files_that_differ_in_metadata_keep_what_they_share_and_a_note_names_the_rest(
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert_eq!(found(&scratch, "t").len(), 2);
 }
+
+#[test]
+fn a_copy_of_a_frame_that_is_not_sealed_has_nothing_that_python_would_unpickle() {
+    let scratch = scratch();
+    let csv = scratch.file("t.csv", "x\n1\n");
+    scratch.ok(&["publish", &csv, "--name", "t", "--metadata", "coframe.python.pandas=x", "--metadata", "source=here"]);
+    let metadata = |name: &str| scratch.store().open(name).unwrap().metadata().clone();
+    scratch.ok(&["cp", "t", "copy"]);
+    assert_eq!(metadata("copy"), metadata("t"));
+    let file = scratch.store().open("t").unwrap().path();
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    scratch.ok(&["cp", "t", "copy"]);
+    assert_eq!(metadata("copy").into_iter().collect::<Vec<_>>(), [("source".to_owned(), "here".to_owned())]);
+}
