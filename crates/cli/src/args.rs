@@ -27,8 +27,8 @@ Data goes to standard output, everything else to standard error.";
 #[derive(Parser)]
 #[command(name = "coframe", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 110)]
 pub(crate) struct Args {
-    /// Directory of the store [default: /dev/shm/coframe-<uid>]
-    #[arg(long, global = true, env = "COFRAME_STORE", hide_env_values = true, value_name = "PATH")]
+    /// Directory of the store [env: COFRAME_STORE] [default: /dev/shm/coframe-<uid>]
+    #[arg(long, global = true, value_name = "PATH")]
     store: Option<PathBuf>,
 
     /// Print JSON (docs/CLI.md lists the keys)

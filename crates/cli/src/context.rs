@@ -14,6 +14,8 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(store: Option<PathBuf>, json: bool) -> Self {
+        // Not by the parser of arguments, whose usage lines would list it as an argument that was given.
+        let store = store.or_else(|| std::env::var_os("COFRAME_STORE").map(PathBuf::from));
         let default = || format!("/dev/shm/coframe-{}", rustix::process::geteuid().as_raw()).into();
         Self { path: store.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(default), json }
     }

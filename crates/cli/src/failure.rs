@@ -1,6 +1,6 @@
 //! How a command fails: the line that is printed, and the exit code.
 
-use std::{fmt, io, process::ExitCode};
+use std::{fmt, io, panic::PanicHookInfo, process::ExitCode, sync::Mutex};
 
 use coframe::arrow::error::ArrowError;
 
@@ -49,7 +49,8 @@ impl Failure {
     /// A panic in a library that read or wrote something it did not expect.
     pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let text = panic_text(panic);
-        Self::failed(format_args!("an error inside, please report it with the command: {text}"))
+        let place = PANIC.lock().ok().and_then(|mut place| place.take()).unwrap_or_default();
+        Self::failed(format_args!("internal error{place}, please report it with the command: {text}"))
     }
 
     /// Prints the line, if there is one, and gives the exit code.
@@ -63,10 +64,18 @@ impl Failure {
         };
         // One line, whatever a source put into its message.
         let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-        // What a file has in it must not reach a terminal as commands.
-        let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        eprintln!("coframe: {}", line.chars().map(plain).collect::<String>());
+        crate::output::note(format_args!("coframe: {line}"));
         ExitCode::from(code)
+    }
+}
+
+/// Where the last panic was.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Notes the place of a panic, and prints nothing: the error is reported where the panic is caught.
+pub(crate) fn note_panic(panic: &PanicHookInfo<'_>) {
+    if let (Ok(mut place), Some(location)) = (PANIC.lock(), panic.location()) {
+        *place = Some(format!(" at {}:{}", location.file(), location.line()));
     }
 }
 

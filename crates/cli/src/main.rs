@@ -11,6 +11,7 @@ mod output;
 mod sink;
 mod source;
 mod table;
+mod text;
 mod types;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(failure::note_panic));
     match std::panic::catch_unwind(|| args.run()) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => failure.report(),

@@ -1,6 +1,7 @@
 //! Standard output: its width, its colours, sizes and ages for people, JSON for programs.
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -9,10 +10,16 @@ use std::{
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::failure::Result;
+use crate::{
+    failure::Result,
+    text::{Json, Text, escaped},
+};
 
 /// Columns where nobody says how wide the output is.
 const DEFAULT_WIDTH: usize = 100;
+
+/// The longest time that a command waits: 136 years.
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 
@@ -63,24 +70,28 @@ impl Write for SharedOutput {
     }
 }
 
-/// Prints a text that ends without a line break.
-pub(crate) fn print(text: &str) -> Result {
+pub(crate) fn print(text: &Text) -> Result {
     let mut out = stdout();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)
 }
 
+/// Prints one line, in which all data is escaped.
+pub(crate) fn print_line(line: impl fmt::Display) -> Result {
+    print(&Text::of(line))
+}
+
 /// Prints one JSON value on one line.
 pub(crate) fn print_json(value: &impl Serialize) -> Result {
     let mut out = stdout();
-    serde_json::to_writer(&mut out, value)?;
+    serde_json::to_writer(Json::new(&mut out), value)?;
     writeln!(out)?;
     Ok(out.flush()?)
 }
 
-/// Says something that is no data.
-pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+/// Prints a line that is not data to standard error.
+pub(crate) fn note(line: impl fmt::Display) {
+    eprintln!("{}", Text::of(line));
 }
 
 /// How many columns of text fit: `$COLUMNS`, else the terminal's width.
@@ -103,13 +114,9 @@ pub(crate) enum Style {
     Yellow = 33,
 }
 
-/// The text in a style, where there are colours.
-pub(crate) fn paint(text: &str, style: Style) -> String {
-    if has_colour() { format!("\x1b[{}m{text}\x1b[0m", style as u8) } else { text.to_owned() }
-}
-
 /// Lines in columns without borders; those columns named in `right` hold numbers.
-pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
+pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> Text {
+    let rows = rows.iter().map(|row| row.iter().map(|cell| escaped(cell)));
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
     for (position, column) in table.column_iter_mut().enumerate() {
@@ -119,10 +126,8 @@ pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) 
         }
     }
     let text = table.trim_fmt();
-    match text.split_once('\n') {
-        Some((head, rest)) => format!("{}\n{rest}", paint(head, Style::Bold)),
-        None => paint(&text, Style::Bold),
-    }
+    let (head, rest) = text.split_once('\n').map_or((text.as_str(), None), |(head, rest)| (head, Some(rest)));
+    Text::lines([Text::of(head).styled(Style::Bold)].into_iter().chain(rest.map(Text::of_lines)))
 }
 
 /// A size in bytes, kilobytes (1000 bytes), megabytes and so on.
@@ -190,7 +195,8 @@ pub(crate) fn duration(text: &str) -> std::result::Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let value: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(value * seconds).map_err(|_| wrong())
+    // Longer than any process runs, and a deadline that clocks can count.
+    Duration::try_from_secs_f64(value * seconds).map(|duration| duration.min(FOR_EVER)).map_err(|_| wrong())
 }
 
 #[cfg(test)]
@@ -215,6 +221,7 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert_eq!(duration("9999999999999999999s"), Ok(super::FOR_EVER));
         for wrong in ["", "s", "-1s", "3 days", "1e400"] {
             assert!(duration(wrong).is_err(), "{wrong} was accepted");
         }

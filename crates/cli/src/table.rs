@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthChar;
 use crate::{
     failure::{Failure, Result},
     sink::plain,
+    text::{Text, escaped},
     types,
 };
 
@@ -21,7 +22,7 @@ const FRAME: usize = 3;
 
 /// A table, and how many of the columns are in it.
 pub(crate) struct Rendered {
-    pub(crate) text: String,
+    pub(crate) text: Text,
     pub(crate) shown: usize,
 }
 
@@ -56,7 +57,7 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], width: usize) 
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    Ok(Rendered { text: table.to_string(), shown })
+    Ok(Rendered { text: Text::of_lines(&table.to_string()), shown })
 }
 
 struct Column {
@@ -91,7 +92,8 @@ pub(crate) fn cut(text: &str, widest: usize) -> String {
     let mut shown = String::new();
     let mut width = 0;
     for c in text.chars() {
-        let piece = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        let c = c.to_string();
+        let piece = escaped(&c);
         width += columns_of(&piece);
         if width > widest {
             // The last one gives its place.
@@ -122,9 +124,9 @@ mod tests {
     fn no_line_is_wider_than_asked_and_hidden_columns_are_told() {
         for width in [10, 20, 24, 30, 31, 80] {
             let table = render(&batch().schema(), &[batch()], width).unwrap();
-            let widest = table.text.lines().map(columns_of).max().unwrap();
+            let widest = table.text.to_string().lines().map(columns_of).max().unwrap();
             assert!(widest <= width.max(17), "{widest} for {width}:\n{}", table.text);
-            assert_eq!(table.text.contains('…'), table.shown < 3, "{}", table.text);
+            assert_eq!(table.text.to_string().contains('…'), table.shown < 3, "{}", table.text);
         }
         assert_eq!(render(&batch().schema(), &[batch()], 80).unwrap().shown, 3);
     }
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn line_breaks_in_a_cell_are_escaped() {
         let table = render(&batch().schema(), &[batch()], 80).unwrap();
-        assert!(table.text.contains("a\\nb"), "{}", table.text);
-        assert_eq!(table.text.lines().count(), 4 + 1 + 3);
+        assert!(table.text.to_string().contains("a\\nb"), "{}", table.text);
+        assert_eq!(table.text.to_string().lines().count(), 4 + 1 + 3);
     }
 }

@@ -25,6 +25,6 @@ impl Adopt {
         if context.json {
             return output::print_json(&Adopted { store: path, versions });
         }
-        output::print(&format!("adopted {path}: {} checked", output::plural(versions, "version")))
+        output::print_line(format_args!("adopted {path}: {} checked", output::plural(versions, "version")))
     }
 }

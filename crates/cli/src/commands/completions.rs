@@ -1,5 +1,7 @@
 //! `coframe completions`: a script for the shell.
 
+use std::io::Write;
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
@@ -29,6 +31,9 @@ impl Completions {
         if context.json {
             return output::print_json(&Script { shell: self.shell.to_string(), script });
         }
-        output::print(script.trim_end())
+        // Not through the escape: the script is this program's, and its tabs count.
+        let mut out = output::stdout();
+        writeln!(out, "{}", script.trim_end())?;
+        Ok(out.flush()?)
     }
 }

@@ -14,7 +14,9 @@ use crate::{
     context::Context,
     failure::{Failure, Result},
     names::{self, Target},
-    output, table, types,
+    output, table,
+    text::Text,
+    types,
 };
 
 /// Describe each column: counts, extremes, mean, quantiles, distinct values, and a small histogram
@@ -74,7 +76,7 @@ fn describe(frame: &Frame, position: usize, field: &Field) -> Result<Statistics>
 const HEADER: [&str; 12] =
     ["COLUMN", "TYPE", "COUNT", "NULLS", "DISTINCT", "MIN", "25%", "50%", "75%", "MAX", "MEAN", "HISTOGRAM"];
 
-fn text(described: &Described) -> String {
+fn text(described: &Described) -> Text {
     let rows = described.columns.iter().map(row).collect();
     output::columns(&HEADER, rows, &[2, 3, 4, 5, 6, 7, 8, 9, 10])
 }

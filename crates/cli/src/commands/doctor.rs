@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     failure::{Failure, Result},
     output::{self, Style},
+    text::Text,
 };
 
 /// Check the store and its surroundings; each finding comes with the command that mends it
@@ -40,7 +41,7 @@ impl Doctor {
         if context.json {
             output::print_json(&Report { store: context.path.display().to_string(), findings })?;
         } else {
-            output::print(&findings.iter().map(text).collect::<Vec<_>>().join("\n"))?;
+            output::print(&Text::lines(findings.iter().map(text)))?;
         }
         match problems {
             0 => Ok(()),
@@ -49,12 +50,13 @@ impl Doctor {
     }
 }
 
-fn text(finding: &Finding) -> String {
+fn text(finding: &Finding) -> Text {
     let level = match finding.level {
-        Level::Ok => output::paint("ok      ", Style::Green),
-        Level::Warning => output::paint("warning ", Style::Yellow),
-        Level::Problem => output::paint("problem ", Style::Red),
+        Level::Ok => Text::of("ok      ").styled(Style::Green),
+        Level::Warning => Text::of("warning ").styled(Style::Yellow),
+        Level::Problem => Text::of("problem ").styled(Style::Red),
     };
-    let fix = finding.fix.as_ref().map(|fix| format!("\n        mend it: {fix}")).unwrap_or_default();
-    format!("{level}{:<12} {}{fix}", finding.check, finding.found)
+    let found = level.then(Text::of(format_args!("{:<12} {}", finding.check, finding.found)));
+    let fix = finding.fix.as_ref().map(|fix| Text::of(format_args!("        mend it: {fix}")));
+    Text::lines([found].into_iter().chain(fix))
 }

@@ -1,6 +1,6 @@
 //! `coframe export`: a frame becomes a file.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use coframe::Frame;
 use serde::Serialize;
@@ -11,7 +11,8 @@ use crate::{
     names::{self, Target},
     output,
     sink::{self, Codec, FileTarget},
-    source::Format,
+    source::{self, Format},
+    text::Json,
 };
 
 /// Write a frame to a file: Parquet, CSV, NDJSON or Arrow IPC, by extension
@@ -32,6 +33,10 @@ pub(crate) struct Export {
     /// Only these columns, in this order
     #[arg(long, value_delimiter = ',', value_name = "COL,...")]
     columns: Vec<String>,
+
+    /// Character between the fields of CSV [default: a comma, in .tsv files a tab]
+    #[arg(long, value_name = "CHAR", value_parser = source::delimiter)]
+    delimiter: Option<u8>,
 
     /// How Parquet is compressed
     #[arg(long, value_enum, default_value_t)]
@@ -55,17 +60,19 @@ struct Exported {
 impl Export {
     pub(crate) fn run(self, context: &Context) -> Result {
         let format = self.format()?;
+        if self.delimiter.is_some() && format != Format::Csv {
+            return Err(Failure::usage("--delimiter is for CSV; leave it out, or name --format csv"));
+        }
+        if self.file.as_os_str() == "-" && context.json {
+            return Err(Failure::usage("--json describes the file that export wrote; standard output has the rows"));
+        }
         let frame = names::select(self.name.open(&context.store()?)?, &self.columns)?;
         if self.file.as_os_str() == "-" {
             return self.to_stdout(&frame, format);
         }
         let mut target = FileTarget::create(&self.file, self.force)?;
         let what = format!("`{}`", self.file.display());
-        if self.is_tabs() {
-            sink::csv(frame.reader(), b'\t', target.out(), &what)?;
-        } else {
-            sink::write(frame.reader(), format, self.compression, target.out(), &what)?;
-        }
+        self.write(&frame, format, target.out(), &what)?;
         let bytes = target.finish(self.force)?;
         self.print(&frame, format, bytes, context)
     }
@@ -73,7 +80,18 @@ impl Export {
     fn to_stdout(&self, frame: &Frame, format: Format) -> Result {
         // Parquet's writer wants to be sent to a thread, which a locked standard output cannot be.
         let out = output::shared_stdout();
-        sink::write(frame.reader(), format, self.compression, out, "standard output")
+        match format {
+            Format::Ndjson => self.write(frame, format, Json::new(out), "standard output"),
+            _ => self.write(frame, format, out, "standard output"),
+        }
+    }
+
+    fn write(&self, frame: &Frame, format: Format, out: impl Write + Send, what: &str) -> Result {
+        if format != Format::Csv {
+            return sink::write(frame.reader(), format, self.compression, out, what);
+        }
+        let delimiter = self.delimiter.unwrap_or(if self.is_tabs() { b'\t' } else { b',' });
+        sink::csv(frame.reader(), delimiter, out, what)
     }
 
     fn extension(&self) -> Option<String> {
@@ -101,6 +119,6 @@ impl Export {
             let format = format!("{format:?}").to_lowercase();
             return output::print_json(&Exported { name, version, path, format, rows, bytes });
         }
-        output::print(&format!("{path}: {}, {}", output::plural(frame.rows(), "row"), output::size(bytes)))
+        output::print_line(format_args!("{path}: {}, {}", output::plural(frame.rows(), "row"), output::size(bytes)))
     }
 }

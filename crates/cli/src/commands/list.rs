@@ -1,6 +1,6 @@
 //! `coframe ls`: what is in the store.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
 
 use coframe::{FrameInfo, Name, Pss, Store, User};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     failure::{Result, chain},
     names, output,
+    text::Text,
 };
 
 /// List frames with their sizes, versions and users, and the room in the store
@@ -19,6 +20,10 @@ use crate::{
 pub(crate) struct Ls {
     /// Only names that match, such as 'trades-*'
     pattern: Option<String>,
+
+    /// List cells and dicts too, with the bytes of their files
+    #[arg(long)]
+    all: bool,
 }
 
 /// What `ls` and `top` show of a store.
@@ -26,6 +31,38 @@ pub(crate) struct Ls {
 pub(crate) struct Listing {
     pub(crate) store: StoreLine,
     pub(crate) frames: Vec<FrameLine>,
+    /// With --all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cells: Option<Vec<Other>>,
+    /// With --all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dicts: Option<Vec<Other>>,
+}
+
+/// A cell or a dict.
+#[derive(Serialize)]
+pub(crate) struct Other {
+    name: String,
+    bytes: u64,
+}
+
+/// Cells or dicts, whose files begin with their name and this extension.
+fn others(store: &Store, names: Vec<Name>, extension: &str) -> Vec<Other> {
+    let entries: Vec<_> = fs::read_dir(store.path()).into_iter().flatten().flatten().collect();
+    let bytes = |name: &Name| {
+        let file = format!("{name}.{extension}");
+        let is_its = |entry: &&fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&file);
+        // Their files have holes: what counts is what is in memory or on the disk.
+        entries.iter().filter(is_its).map(|entry| taken(&entry.path())).sum()
+    };
+    names.iter().map(|name| Other { name: name.to_string(), bytes: bytes(name) }).collect()
+}
+
+/// Bytes that a file, or the files of a directory, take.
+fn taken(path: &Path) -> u64 {
+    let inside = fs::read_dir(path).into_iter().flatten().flatten();
+    let inside: u64 = inside.map(|entry| taken(&entry.path())).sum();
+    inside + path.symlink_metadata().map_or(0, |metadata| metadata.blocks() * 512)
 }
 
 #[derive(Serialize)]
@@ -69,6 +106,14 @@ impl Ls {
             let shown = names::matching(&all, pattern)?;
             listing.frames.retain(|frame| shown.iter().any(|name| name.as_str() == frame.name));
         }
+        if self.all {
+            let shown = |names: Vec<Name>| match &self.pattern {
+                Some(pattern) => names::matching(&names, pattern),
+                None => Ok(names),
+            };
+            listing.cells = Some(others(&store, shown(store.cells()?)?, "cell"));
+            listing.dicts = Some(others(&store, shown(store.dicts()?)?, "dict"));
+        }
         if context.json {
             return output::print_json(&listing);
         }
@@ -97,7 +142,7 @@ pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<User>>) -> Resul
         free: usage.free,
         total: usage.total,
     };
-    Ok(Listing { store, frames })
+    Ok(Listing { store, frames, cells: None, dicts: None })
 }
 
 fn line(info: &FrameInfo, users: &[User]) -> FrameLine {
@@ -144,11 +189,18 @@ fn damaged(store: &Store, name: &Name) -> Option<FrameLine> {
     })
 }
 
-fn text(listing: &Listing) -> String {
+fn text(listing: &Listing) -> Text {
     let header = ["NAME", "VERSION", "ROWS", "COLUMNS", "SIZE", "AGE", "USERS", "SUPERSEDED"];
     let rows = listing.frames.iter().map(row).collect();
     let table = output::columns(&header, rows, &[1, 2, 3, 4, 5, 6]);
-    format!("{table}\n\n{}", totals(&listing.store))
+    let mut lines = vec![table, Text::default()];
+    for (header, others) in [("CELL", &listing.cells), ("DICT", &listing.dicts)] {
+        let Some(others) = others.as_ref().filter(|others| !others.is_empty()) else { continue };
+        let rows = others.iter().map(|other| vec![other.name.clone(), output::size(other.bytes)]).collect();
+        lines.extend([output::columns(&[header, "SIZE"], rows, &[1]), Text::default()]);
+    }
+    lines.push(Text::of(totals(&listing.store)));
+    Text::lines(lines)
 }
 
 fn row(frame: &FrameLine) -> Vec<String> {

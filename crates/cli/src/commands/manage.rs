@@ -54,14 +54,26 @@ fn copy(store: &Store, frame: &Frame, to: &str, options: PublishOptions) -> Resu
     Ok(store.publish_with(to, frame.reader(), options)?)
 }
 
-/// Take names away, with all their versions
+/// Remove frames with all their versions, or cells or dicts
 ///
-/// Whoever has a frame open keeps it; its memory goes with the last user.
+/// A process that has one open keeps it; the memory is freed with the last user.
 #[derive(clap::Args)]
 pub(crate) struct Rm {
     /// Names, or patterns such as 'tmp-*'
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+
+    /// The names are those of cells
+    #[arg(long, conflicts_with = "dicts")]
+    cells: bool,
+
+    /// The names are those of dicts
+    #[arg(long)]
+    dicts: bool,
+
+    /// Print what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -73,7 +85,7 @@ struct Removed {
 impl Rm {
     pub(crate) fn run(self, context: &Context) -> Result {
         let store = context.store()?;
-        let all = store.names()?;
+        let all = self.all(&store)?;
         // All arguments first: one that is wrong leaves every frame where it is.
         let meant = self.names.iter().map(|text| meant(&all, text)).collect::<Result<Vec<_>>>()?;
         let mut removed = Removed { removed: Vec::new(), missing: Vec::new() };
@@ -83,7 +95,7 @@ impl Rm {
             for name in names {
                 if seen.contains(name.as_str()) {
                     found = true;
-                } else if store.remove(name.as_str())? {
+                } else if self.remove(&store, &all, &name)? {
                     found = true;
                     seen.insert(name.to_string());
                     removed.removed.push(name.to_string());
@@ -96,7 +108,8 @@ impl Rm {
         if context.json {
             output::print_json(&removed)?;
         } else if !removed.removed.is_empty() {
-            output::print(&format!("removed {}", removed.removed.join(", ")))?;
+            let done = if self.dry_run { "would remove" } else { "removed" };
+            output::print_line(format_args!("{done} {}", removed.removed.join(", ")))?;
         }
         if removed.missing.is_empty() {
             return Ok(());
@@ -104,8 +117,37 @@ impl Rm {
         let missing = removed.missing.join("`, `");
         let path = store.path().display();
         Err(Failure::missing(format_args!(
-            "there is no frame `{missing}` in the store `{path}`; coframe ls lists them"
+            "there is no {} `{missing}` in the store `{path}`; coframe ls --all lists them",
+            self.kind()
         )))
+    }
+
+    fn kind(&self) -> &'static str {
+        match (self.cells, self.dicts) {
+            (true, _) => "cell",
+            (_, true) => "dict",
+            _ => "frame",
+        }
+    }
+
+    fn all(&self, store: &Store) -> Result<Vec<Name>> {
+        Ok(match (self.cells, self.dicts) {
+            (true, _) => store.cells()?,
+            (_, true) => store.dicts()?,
+            _ => store.names()?,
+        })
+    }
+
+    /// Removes a name; false if it does not exist.
+    fn remove(&self, store: &Store, all: &[Name], name: &Name) -> Result<bool> {
+        if self.dry_run {
+            return Ok(all.contains(name));
+        }
+        Ok(match (self.cells, self.dicts) {
+            (true, _) => store.remove_cell(name.as_str())?,
+            (_, true) => store.remove_dict(name.as_str())?,
+            _ => store.remove(name.as_str())?,
+        })
     }
 }
 
@@ -149,6 +191,6 @@ impl Sweep {
         let (segments, sessions) =
             (output::plural(swept.segments, "segment"), output::plural(swept.sessions, "session"));
         let bytes = output::size(swept.bytes);
-        output::print(&format!("removed {segments} ({bytes}) and {sessions} of dead processes"))
+        output::print_line(format_args!("removed {segments} ({bytes}) and {sessions} of dead processes"))
     }
 }

@@ -124,7 +124,7 @@ impl Published {
         let (rows, columns) = (output::plural(self.rows, "row"), output::plural(self.columns, "column"));
         let rate = output::size((self.bytes as f64 / self.seconds.max(1e-9)) as u64);
         let (name, version, bytes, seconds) = (&self.name, self.version, output::size(self.bytes as u64), self.seconds);
-        output::print(&format!("{name}@{version}: {rows}, {columns}, {bytes} in {seconds:.2} s ({rate}/s)"))
+        output::print_line(format_args!("{name}@{version}: {rows}, {columns}, {bytes} in {seconds:.2} s ({rate}/s)"))
     }
 }
 
@@ -140,7 +140,7 @@ impl Publish {
         bar.finish_and_clear();
         Published::new(&published?, begun).print(context)?;
         for note in notes {
-            output::note(&format!("coframe: {note}"));
+            output::note(format_args!("coframe: {note}"));
         }
         Ok(())
     }

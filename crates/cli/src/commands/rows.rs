@@ -16,6 +16,7 @@ use crate::{
     failure::{Failure, Result},
     names::{self, Target},
     output, sink, table,
+    text::Json,
 };
 
 #[derive(clap::Args)]
@@ -34,6 +35,19 @@ struct What {
     /// Print CSV instead of a table
     #[arg(long, conflicts_with = "json")]
     csv: bool,
+
+    /// Print one JSON object for each row
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    ndjson: bool,
+}
+
+/// What rows are printed as.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    Table,
+    Csv,
+    Ndjson,
+    Json,
 }
 
 /// Print the first rows of a frame
@@ -67,7 +81,13 @@ impl What {
     }
 
     fn print(&self, frame: &Frame, batches: &[RecordBatch], context: &Context) -> Result {
-        print(frame.schema(), batches, self.csv, context.json)
+        let form = match (context.json, self.csv, self.ndjson) {
+            (true, ..) => Form::Json,
+            (_, true, _) => Form::Csv,
+            (.., true) => Form::Ndjson,
+            _ => Form::Table,
+        };
+        print(frame.schema(), batches, form)
     }
 }
 
@@ -129,20 +149,20 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Prints rows as a table, as CSV or as JSON.
-pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], csv: bool, json: bool) -> Result {
+/// Prints rows. Only CSV has them as they are: in the other forms characters that control a terminal are escaped.
+pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], form: Form) -> Result {
     let reader = || RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema.clone());
-    if json {
-        return sink::rows_json(reader(), output::stdout());
-    }
-    if csv {
-        return sink::csv(reader(), b',', output::stdout(), "standard output");
+    match form {
+        Form::Table => {}
+        Form::Json => return sink::rows_json(reader(), output::stdout()),
+        Form::Ndjson => return sink::ndjson(reader(), Json::new(output::stdout()), "standard output"),
+        Form::Csv => return sink::csv(reader(), b',', output::stdout(), "standard output"),
     }
     let table = table::render(schema, batches, output::width())?;
     output::print(&table.text)?;
     let all = schema.fields().len();
     if table.shown < all {
-        output::note(&format!("{} of {all} columns fit; --columns names those to show", table.shown));
+        output::note(format_args!("{} of {all} columns fit; --columns names those to show", table.shown));
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! `coframe show`: everything about one frame but its rows.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use coframe::{Explain, Frame, Store, User};
 use serde::Serialize;
 
-use crate::{context::Context, failure::Result, names::Target, output, types};
+use crate::{context::Context, failure::Result, names::Target, output, text::Text, types};
 
 /// Show a frame's columns with Arrow and Polars types, batches, metadata and users
 ///
@@ -69,7 +69,7 @@ impl Show {
         if context.json {
             return output::print_json(&shown);
         }
-        output::print(text(&shown, &frame).trim_end())
+        output::print(&text(&shown, &frame))
     }
 }
 
@@ -123,22 +123,17 @@ fn columns(frame: &Frame) -> Vec<Column> {
     fields.iter().zip(refusals).map(column).collect()
 }
 
-fn text(shown: &Shown<'_>, frame: &Frame) -> String {
-    let mut text = String::new();
+fn text(shown: &Shown<'_>, frame: &Frame) -> Text {
     let (rows, columns) = (output::plural(shown.rows, "row"), output::plural(shown.columns.len(), "column"));
     let bytes = output::size(shown.bytes as u64);
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}@{}: {rows}, {columns}, {bytes}", shown.name, shown.version);
-    let _ = writeln!(
-        text,
-        "published {} ago, in {}",
-        output::age(frame.created()),
-        output::plural(shown.batches.len(), "batch")
-    );
-    let _ = writeln!(text, "path      {}\nhandle    {}", shown.path, shown.handle);
-    for (key, value) in shown.metadata {
-        let _ = writeln!(text, "metadata  {key}={value}");
-    }
+    let (age, batches) = (output::age(frame.created()), output::plural(shown.batches.len(), "batch"));
+    let mut lines = vec![
+        Text::of(format_args!("{}@{}: {rows}, {columns}, {bytes}", shown.name, shown.version)),
+        Text::of(format_args!("published {age} ago, in {batches}")),
+        Text::of(format_args!("path      {}", shown.path)),
+        Text::of(format_args!("handle    {}", shown.handle)),
+    ];
+    lines.extend(shown.metadata.iter().map(|(key, value)| Text::of(format_args!("metadata  {key}={value}"))));
     let row = |column: &Column| {
         vec![
             column.name.clone(),
@@ -150,15 +145,18 @@ fn text(shown: &Shown<'_>, frame: &Frame) -> String {
         ]
     };
     let header = ["COLUMN", "ARROW", "POLARS", "SHARED", "COPIED", "WHY"];
-    let _ = writeln!(text, "\n{}\n", output::columns(&header, shown.columns.iter().map(row).collect(), &[3, 4]));
-    if shown.users.is_empty() {
-        text.push_str("no visible process maps it");
-        return text;
+    let columns = output::columns(&header, shown.columns.iter().map(row).collect(), &[3, 4]);
+    lines.extend([Text::default(), columns, Text::default(), users(&shown.users)]);
+    Text::lines(lines)
+}
+
+fn users(users: &[Reader]) -> Text {
+    if users.is_empty() {
+        return Text::of("no visible process maps it");
     }
     let row = |user: &Reader| {
         let pss = user.pss.map_or_else(|| "-".to_owned(), output::size);
         vec![user.pid.to_string(), user.command.clone(), format!("@{}", user.version), pss]
     };
-    let users = output::columns(&["PID", "COMMAND", "VERSION", "PSS"], shown.users.iter().map(row).collect(), &[0, 3]);
-    text + &users
+    output::columns(&["PID", "COMMAND", "VERSION", "PSS"], users.iter().map(row).collect(), &[0, 3])
 }

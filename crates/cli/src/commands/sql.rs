@@ -19,6 +19,7 @@ use crate::{
     output, sink,
     sink::{Codec, FileTarget},
     source::Format,
+    text::Json,
 };
 
 const EXAMPLES: &str = "\
@@ -87,7 +88,7 @@ impl Sql {
         }
         match (self.csv, self.ndjson) {
             (true, _) => sink::csv(reader, b',', output::stdout(), "standard output"),
-            (_, true) => sink::ndjson(reader, output::stdout(), "standard output"),
+            (_, true) => sink::ndjson(reader, Json::new(output::stdout()), "standard output"),
             _ if context.json => sink::rows_json(reader, output::stdout()),
             _ => self.table(&df),
         }
@@ -110,10 +111,10 @@ impl Sql {
         let reader = TableReader::new(&head)?;
         let schema = reader.schema();
         let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(Failure::failed)?;
-        super::rows::print(&schema, &batches, false, false)?;
+        super::rows::print(&schema, &batches, super::rows::Form::Table)?;
         if df.height() > self.rows {
             let all = output::thousands(df.height());
-            output::note(&format!("{} of {all} rows; -n names how many, --csv prints all", self.rows));
+            output::note(format_args!("{} of {all} rows; -n names how many, --csv prints all", self.rows));
         }
         Ok(())
     }
@@ -146,5 +147,5 @@ fn wrote(path: &std::path::Path, rows: usize, bytes: u64, context: &Context) -> 
         let written = serde_json::json!({ "path": path, "format": "parquet", "rows": rows, "bytes": bytes });
         return output::print_json(&written);
     }
-    output::print(&format!("{path}: {}, {}", output::plural(rows, "row"), output::size(bytes)))
+    output::print_line(format_args!("{path}: {}, {}", output::plural(rows, "row"), output::size(bytes)))
 }

@@ -8,6 +8,7 @@ use crate::{
     failure::{Failure, Result, chain},
     names::Target,
     output::{self, Style},
+    text::Text,
 };
 
 /// Check every value of a frame, or of all; exit with 1 and the rule that is broken
@@ -86,10 +87,11 @@ fn verdict(target: &Target, found: std::result::Result<Frame, Error>) -> Verdict
     }
 }
 
-fn line(verdict: &Verdict) -> String {
+fn line(verdict: &Verdict) -> Text {
     let version = verdict.version.map(|version| format!("@{version}")).unwrap_or_default();
+    let frame = Text::of(format_args!("{}{version}: ", verdict.name));
     match &verdict.error {
-        None => format!("{}{version}: {}", verdict.name, output::paint("ok", Style::Green)),
-        Some(error) => format!("{}{version}: {}: {error}", verdict.name, output::paint("damaged", Style::Red)),
+        None => frame.then(Text::of("ok").styled(Style::Green)),
+        Some(error) => frame.then(Text::of("damaged").styled(Style::Red)).then(Text::of(format_args!(": {error}"))),
     }
 }

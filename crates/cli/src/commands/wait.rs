@@ -15,9 +15,6 @@ use crate::{
     output,
 };
 
-/// Longer than any process lives.
-const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
-
 /// How long a store may be gone and made again before it is noticed.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -86,7 +83,7 @@ impl Wait {
     pub(crate) fn run(self, context: &Context) -> Result {
         let mut versions = Versions::above(self.newer_than, context)?;
         let name = self.name.as_str();
-        let Some(version) = versions.next(name, self.timeout.unwrap_or(FOR_EVER))? else {
+        let Some(version) = versions.next(name, self.timeout.unwrap_or(output::FOR_EVER))? else {
             let newer = if self.newer_than == 0 { String::new() } else { format!(" above {}", self.newer_than) };
             return Err(Failure::missing(format_args!(
                 "no version of `{name}`{newer} was published in time; wait again, or look who publishes it"
@@ -95,7 +92,7 @@ impl Wait {
         if context.json {
             return output::print_json(&Waited { name, version });
         }
-        output::print(&version.to_string())
+        output::print_line(version)
     }
 }
 
@@ -127,7 +124,7 @@ impl Watch {
         let mut versions = Versions::above(self.newer_than, context)?;
         let mut lines = 0;
         while self.count.is_none_or(|count| lines < count) {
-            let Some(version) = versions.next(self.name.as_str(), FOR_EVER)? else { continue };
+            let Some(version) = versions.next(self.name.as_str(), output::FOR_EVER)? else { continue };
             // One that is superseded already has a newer one, which comes next.
             if self.print(&versions.store, version, context.json)? {
                 lines += 1;
@@ -151,7 +148,7 @@ impl Watch {
         } else {
             let clock = clock(frame.created());
             let (rows, bytes) = (output::plural(rows, "row"), output::size(bytes as u64));
-            output::print(&format!("{clock} {name}@{version} {rows} {bytes}"))?;
+            output::print_line(format_args!("{clock} {name}@{version} {rows} {bytes}"))?;
         }
         Ok(true)
     }

@@ -44,7 +44,7 @@ impl NotFinite {
     pub(super) fn tell(&self) {
         if !self.0.is_empty() {
             let names = self.0.join("`, `");
-            output::note(&format!("NaN and infinity became null, since JSON has none: column `{names}`"));
+            output::note(format_args!("NaN and infinity became null, since JSON has none: column `{names}`"));
         }
     }
 }

@@ -28,6 +28,7 @@ use self::leaves::NotFinite;
 use crate::{
     failure::{Failure, Result},
     source::Format,
+    text::Json,
     types,
 };
 
@@ -145,6 +146,7 @@ pub(crate) fn rows_json(batches: impl RecordBatchReader, mut out: impl Write) ->
     let column = |field: &'_ coframe::arrow::datatypes::FieldRef| types::short(field);
     let columns: Vec<Column<'_>> =
         schema.fields().iter().map(|field| Column { name: field.name(), r#type: column(field) }).collect();
+    let mut out = Json::new(&mut out);
     write!(out, "{{\"columns\":")?;
     serde_json::to_writer(&mut out, &columns)?;
     write!(out, ",\"rows\":")?;

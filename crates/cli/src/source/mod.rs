@@ -26,7 +26,7 @@ use coframe::arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub(crate) use categorical::{Categorical, Categories, LOOK};
 pub(crate) use format::Format;
 pub(crate) use input::Progress;
-pub(crate) use options::ReadOptions;
+pub(crate) use options::{ReadOptions, delimiter};
 
 use crate::failure::{Failure, Result};
 use input::Input;

@@ -2,9 +2,11 @@
 
 mod commands;
 mod common;
+mod escapes;
 mod failures;
 mod formats;
 mod metadata;
+mod others;
 mod reading;
 mod sql;
 mod terminal;

@@ -27,6 +27,9 @@ use crate::{
     output,
 };
 
+/// Each look reads /proc of every process.
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// Watch frames, their readers and the memory of the store
 ///
 /// Keys: arrows or j and k choose a frame; n, v, r, s, a, u, p sort by name, version, rows, size, age, users, PSS, and
@@ -40,6 +43,9 @@ pub(crate) struct Top {
 
 impl Top {
     pub(crate) fn run(self, context: &Context) -> Result {
+        if self.interval < SHORTEST {
+            return Err(Failure::usage("--interval is too short; the shortest is 50ms"));
+        }
         let store = context.store()?;
         if context.json {
             return output::print_json(&Snapshot::take(&store)?);

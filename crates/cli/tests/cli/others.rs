@@ -1,0 +1,53 @@
+//! Cells and dicts in `ls` and `rm`, and options that no other file tests.
+
+use coframe::{cell::Counter, dict::Dict};
+use polars::prelude::df;
+use serde_json::json;
+
+use crate::common::scratch;
+
+#[test]
+fn cells_and_dicts_are_listed_and_removed_on_request() {
+    let scratch = scratch();
+    let store = scratch.store();
+    store.publish("t", &df!("a" => [1]).unwrap()).unwrap();
+    let counter: Counter = Counter::create(&store, "total").unwrap();
+    counter.add(1);
+    let dict: Dict<String, u64> = Dict::create(&store, "prices").unwrap();
+    dict.insert(&"a".to_owned(), &1).unwrap();
+    drop(dict);
+    let listed = scratch.json(&["ls", "--all"]);
+    assert_eq!((&listed["cells"][0]["name"], &listed["dicts"][0]["name"]), (&json!("total"), &json!("prices")));
+    assert!(listed["cells"][0]["bytes"].as_u64().unwrap() > 0 && listed["dicts"][0]["bytes"].as_u64().unwrap() > 0);
+    assert!(scratch.json(&["ls"]).get("cells").is_none());
+    let text = scratch.ok(&["ls", "--all"]);
+    assert!(text.contains("total") && text.contains("prices"), "{text}");
+    assert!(!scratch.ok(&["ls", "--all", "t*"]).contains("prices"));
+
+    assert_eq!(scratch.ok(&["rm", "t", "--dry-run"]), "would remove t\n");
+    assert_eq!(scratch.ok(&["rm", "tot*", "--cells", "--dry-run"]), "would remove total\n");
+    scratch.fails(3, &["rm", "nix", "--dry-run"]);
+    assert!(scratch.fails(3, &["rm", "t", "--cells"]).contains("no cell `t`"));
+    assert_eq!(scratch.ok(&["rm", "total", "--cells"]), "removed total\n");
+    assert_eq!(scratch.ok(&["rm", "prices", "--dicts"]), "removed prices\n");
+    let listed = scratch.json(&["ls", "--all"]);
+    assert_eq!((&listed["cells"], &listed["dicts"]), (&json!([]), &json!([])));
+    assert_eq!(listed["frames"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn export_takes_a_delimiter_and_refuses_options_without_an_effect() {
+    let scratch = scratch();
+    scratch.store().publish("t", &df!("a" => [1], "b" => ["x;y"]).unwrap()).unwrap();
+    assert_eq!(scratch.ok(&["export", "t", "-", "--format", "csv", "--delimiter", ";"]), "a;b\n1;\"x;y\"\n");
+    assert_eq!(scratch.ok(&["export", "t", "-", "--format", "csv", "--delimiter", "tab"]), "a\tb\n1\tx;y\n");
+    scratch.fails(2, &["export", "t", "-", "--format", "ndjson", "--delimiter", ";"]);
+    scratch.fails(2, &["export", "t", "-", "--format", "csv", "--json"]);
+    assert!(scratch.fails(2, &["top", "--interval", "0"]).contains("50ms"));
+}
+
+#[test]
+fn a_store_named_by_the_environment_is_not_shown_as_an_argument() {
+    let ran = scratch().run(&["head"]);
+    assert!(ran.code == 2 && ran.err.contains("Usage: coframe head") && !ran.err.contains("--store"), "{}", ran.err);
+}
