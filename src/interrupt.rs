@@ -30,9 +30,8 @@ thread_local! {
 /// `insert` of a dict, for example, waits as long as another writer is stopped.
 ///
 /// These waits call `stop`: for the store's lock, for other writers of a dict, for the lock of a cell or a claim on it,
-/// at a barrier (which breaks, as after a timeout), for a permit, for a pool's workers and results, and
-/// [`Store::wait`](crate::Store::wait). The wait for an event returns no error and does not call `stop`; give it a
-/// timeout.
+/// at a barrier (which breaks, as after a timeout), for a permit, for an event, for a pool's workers and results, and
+/// [`Store::wait`](crate::Store::wait).
 ///
 /// Nested calls of `interruptible` check every callback. `stop` may use this crate; waits inside `stop` cannot be
 /// interrupted.

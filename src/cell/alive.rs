@@ -1,15 +1,20 @@
 //! Whether a process that left its mark in a cell still lives.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    fs::{self, File},
+    io::Read,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
+
 use super::memory::{generation, process};
 
-/// A process, and when it started: ids are given away again, both together are not.
+/// A process, and when it started: the kernel reuses ids, but not both together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) pid: u32,
@@ -26,16 +31,27 @@ impl Mark {
         let now = u64::from(generation());
         if OF.load(Ordering::Acquire) != now {
             // A start that could not be read is not kept: the next mark tries again.
-            let Start::At(start) = start_of(pid) else { return Self { pid, started: UNKNOWN } };
+            let Start::At(start) = own_start(pid) else { return Self { pid, started: UNKNOWN } };
             STARTED.store(start, Ordering::Relaxed);
             OF.store(now, Ordering::Release);
         }
         Self { pid, started: STARTED.load(Ordering::Relaxed) }
     }
 
-    /// Whether it lives, as far as this pid namespace can see. A process that cannot be looked at counts as alive.
+    /// Whether the process lives. One that cannot be looked at counts as alive: what a process holds is taken from it
+    /// only when it has certainly ended.
     pub(super) fn is_alive(self) -> bool {
-        match start_of(self.pid) {
+        // Needs no descriptor, and settles most deaths.
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
+            return false;
+        }
+        let own = Self::own();
+        // Where /proc does not show this process, it does not show others under their ids either.
+        if own == self || own.started == UNKNOWN {
+            return true;
+        }
+        match start(&self.pid.to_string()) {
             Start::At(start) => self.started == UNKNOWN || start == self.started,
             Start::Gone => false,
             Start::Unknown => true,
@@ -50,54 +66,54 @@ const UNKNOWN: u64 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     At(u64),
-    /// It ended, or waits to be reaped.
+    /// All of its threads have ended, and it waits to be reaped.
     Gone,
-    /// It could not be looked at: there are too many open files, no memory, or no `/proc`.
+    /// It could not be read: there are too many open files, no memory, no `/proc`, or one that hides it.
     Unknown,
 }
 
-fn start_of(pid: u32) -> Start {
-    // One read gives all of it, which is shorter.
-    let mut stat = [0; 1024];
-    let len = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut stat));
-    match len {
-        Ok(len) => stat.get(..len).and_then(parse).unwrap_or(Start::Unknown),
-        Err(error) => after_error(&error, Path::new("/proc/self/stat").exists()),
-    }
+/// That of this process, where `/proc` shows processes under the ids of this pid namespace.
+fn own_start(pid: u32) -> Start {
+    let link = fs::read_link("/proc/self");
+    if link.is_ok_and(|link| link == Path::new(&pid.to_string())) { start("self") } else { Start::Unknown }
 }
 
-/// What an error in reading the file of a process means.
-fn after_error(error: &io::Error, has_proc: bool) -> Start {
-    let is_gone = error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH);
-    if is_gone && has_proc { Start::Gone } else { Start::Unknown }
+/// That of a process, by its id or `self`.
+fn start(process: &str) -> Start {
+    // One read gives all of it, which is shorter.
+    let mut stat = [0; 1024];
+    let len = File::open(format!("/proc/{process}/stat")).and_then(|mut file| file.read(&mut stat));
+    len.ok().and_then(|len| stat.get(..len)).and_then(parse).unwrap_or(Start::Unknown)
 }
 
 fn parse(stat: &[u8]) -> Option<Start> {
     // The command in parentheses may hold any bytes.
     let after = stat.rsplit(|byte| *byte == b')').next()?;
     let mut words = std::str::from_utf8(after).ok()?.split_ascii_whitespace();
-    if matches!(words.next()?, "Z" | "X") {
+    let state = words.next()?;
+    // The first thread may have ended while others go on.
+    let threads: u64 = words.nth(16)?.parse().ok()?;
+    if matches!(state, "Z" | "X") && threads <= 1 {
         return Some(Start::Gone);
     }
-    words.nth(18)?.parse().ok().map(Start::At)
+    words.nth(1)?.parse().ok().map(Start::At)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Error;
+    use std::process::Command;
 
-    use super::{Mark, Start, UNKNOWN, after_error};
+    use super::{Mark, Start, UNKNOWN, parse, start};
 
     #[test]
-    fn a_process_that_cannot_be_looked_at_counts_as_alive() {
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES] {
-            assert_eq!(after_error(&Error::from_raw_os_error(code), true), Start::Unknown);
-        }
-        assert_eq!(after_error(&Error::from_raw_os_error(libc::ENOENT), false), Start::Unknown);
-        for code in [libc::ENOENT, libc::ESRCH] {
-            assert_eq!(after_error(&Error::from_raw_os_error(code), true), Start::Gone);
-        }
+    fn a_process_whose_start_is_not_known_lives_while_its_id_is_taken() {
         assert!(Mark { started: UNKNOWN, ..Mark::own() }.is_alive());
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mark = Mark { pid: child.id(), started: UNKNOWN };
+        assert!(mark.is_alive());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!mark.is_alive());
     }
 
     #[test]
@@ -105,6 +121,7 @@ mod tests {
         let own = Mark::own();
         assert!(own.started > 0 && own.is_alive());
         assert!(!Mark { started: own.started + 1, ..own }.is_alive());
+        assert!(!Mark { pid: (i32::MAX - 1).cast_unsigned(), ..own }.is_alive());
         assert!(!Mark { pid: u32::MAX - 1, ..own }.is_alive());
     }
 
@@ -115,8 +132,24 @@ mod tests {
         let before = std::fs::read(&command).unwrap();
         for bytes in [&b"a) Z \xff"[..], b"\xc3", b")", b""] {
             std::fs::write(&command, bytes).unwrap();
-            assert!(own.is_alive());
+            assert_eq!(start(&own.pid.to_string()), Start::At(own.started));
         }
         std::fs::write(&command, before).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_was_not_reaped_is_dead_unless_other_threads_go_on() {
+        let start = |state: &str, threads: u32| {
+            let text = format!("7 (a) b) {state} 1 7 7 0 -1 4194304 93 0 0 0 0 0 0 0 20 0 {threads} 0 5551 0 0");
+            parse(text.as_bytes()).unwrap()
+        };
+        assert_eq!((start("S", 1), start("Z", 2)), (Start::At(5551), Start::At(5551)));
+        assert_eq!((start("Z", 1), start("X", 0)), (Start::Gone, Start::Gone));
+        let mut child = Command::new("true").spawn().unwrap();
+        let mark = Mark { pid: child.id(), started: UNKNOWN };
+        while mark.is_alive() {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
     }
 }

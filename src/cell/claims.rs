@@ -6,71 +6,56 @@ use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut, Range},
     sync::atomic::Ordering,
+    thread,
 };
 
 use bytemuck::Pod;
 
 use super::{
     alive::Mark,
-    guard::{self, DATA, poison},
-    memory::{Memory, generation},
+    guard::{self, DATA, poison, poison_in_panic},
+    memory::generation,
     region::Region,
+    table::{CLAIM, Table},
 };
 use crate::{
     error::{Error, Kind, Result},
     interrupt::uninterrupted,
 };
 
-/// How many claims there may be at once.
-const MOST: usize = 64;
-const ENTRY: usize = 32;
+/// How many claims an array can have at once.
+pub(super) const CLAIMS: usize = 64;
 /// Where the elements of an array begin: after the table of claims.
-pub(super) const ELEMENTS: usize = DATA + MOST * ENTRY;
+pub(super) const ELEMENTS: usize = DATA + CLAIMS * CLAIM;
 
-/// An entry of the table: elements, and who has them.
-#[derive(Clone, Copy)]
-struct Entry {
-    start: u64,
-    end: u64,
-    mark: Mark,
+/// The first element of a claim and the one after its last, under the lock.
+fn range(region: &Region, place: usize) -> (u64, u64) {
+    let word = |offset| region.memory().word64(place + offset).load(Ordering::Relaxed);
+    (word(16), word(24))
 }
 
-fn place(index: usize) -> usize {
-    DATA + index * ENTRY
-}
-
-/// Reads an entry. The table is read and written under the array's lock.
-fn read(memory: &Memory, index: usize) -> Option<Entry> {
-    let word = |offset| memory.word64(place(index) + offset).load(Ordering::Relaxed);
-    let pid = memory.word32(place(index) + 24).load(Ordering::Relaxed);
-    (pid != 0).then(|| Entry { start: word(0), end: word(8), mark: Mark { pid, started: word(16) } })
-}
-
-fn write(memory: &Memory, index: usize, entry: Entry) {
-    for (offset, value) in [(0, entry.start), (8, entry.end), (16, entry.mark.started)] {
-        memory.word64(place(index) + offset).store(value, Ordering::Relaxed);
+fn set_range(region: &Region, place: usize, (start, end): (u64, u64)) {
+    for (offset, value) in [(16, start), (24, end)] {
+        region.memory().word64(place + offset).store(value, Ordering::Relaxed);
     }
-    // Last: an entry counts once it has a process.
-    memory.word32(place(index) + 24).store(entry.mark.pid, Ordering::Relaxed);
 }
 
-fn clear(memory: &Memory, index: usize) {
-    memory.word32(place(index) + 24).store(0, Ordering::Relaxed);
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// Drops the claims of dead processes, which may have left their elements half-changed; returns a living one that
+/// Drops the claims of dead processes, which may have left their elements inconsistent; returns a living one that
 /// overlaps. Under the lock.
 pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
-    let memory = region.memory();
-    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let table = Table::claims(region);
     let mut holder = None;
-    for index in 0..MOST {
-        let Some(entry) = read(memory, index) else { continue };
-        if !entry.mark.is_alive() {
-            poison(region, entry.mark.pid);
-            clear(memory, index);
-        } else if entry.start < number(elements.end) && number(elements.start) < entry.end {
-            holder = Some(entry.mark.pid);
+    for (index, mark) in table.taken() {
+        let (start, end) = range(region, table.place(index));
+        if !mark.is_alive() {
+            poison(region, mark.pid);
+            table.clear(index);
+        } else if start < number(elements.end) && number(elements.start) < end {
+            holder = Some(mark.pid);
         }
     }
     holder
@@ -78,17 +63,20 @@ pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
 
 /// A part of an [`Array`](super::Array) that this holder alone may read and change, until it is dropped.
 ///
-/// In a forked child it does nothing when it is dropped; the claim stays its parent's.
+/// In a forked child it does nothing when it is dropped; the claim stays its parent's. Dropped by a panic, it poisons the
+/// array, as a guard does.
 pub struct Claim<'a, T: Pod> {
     region: &'a Region,
     elements: Range<usize>,
     /// Its entry in the table.
     index: usize,
     generation: u32,
+    /// Whether the thread was panicking already when it made the claim.
+    in_panic: bool,
     values: PhantomData<&'a mut T>,
 }
 
-/// Claims elements that nobody else has.
+/// Claims elements that no other holder has.
 pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<Claim<'_, T>> {
     let count = region.count();
     if elements.start > elements.end || elements.end > count {
@@ -106,13 +94,15 @@ pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<C
     if guard::is_poisoned(region) {
         return Err(guard::poisoned(region));
     }
-    let memory = region.memory();
-    let free = (0..MOST).find(|index| read(memory, *index).is_none());
-    let index = free.ok_or_else(|| busy(format!("{MOST} other claims, and there are no more")))?;
-    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    write(memory, index, Entry { start: number(elements.start), end: number(elements.end), mark: Mark::own() });
+    let mark = Mark::own();
+    let table = Table::claims(region);
+    let full = || busy(format!("{CLAIMS} other claims, which are the most that an array can have"));
+    let index = table.free().ok_or_else(full)?;
+    set_range(region, table.place(index), (number(elements.start), number(elements.end)));
+    table.set(index, mark);
     drop(held);
-    Ok(Claim { region, elements, index, generation: generation(), values: PhantomData })
+    let in_panic = thread::panicking();
+    Ok(Claim { region, elements, index, generation: generation(), in_panic, values: PhantomData })
 }
 
 impl<T: Pod> Claim<'_, T> {
@@ -150,7 +140,8 @@ impl<T: Pod> Drop for Claim<'_, T> {
         // An entry that cannot be cleared now is found dead with this process.
         uninterrupted(|| {
             if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
-                clear(self.region.memory(), self.index);
+                poison_in_panic(self.region, self.in_panic);
+                Table::claims(self.region).clear(self.index);
             }
         });
     }

@@ -5,7 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::memory::{futex_wait, futex_wake};
+use super::{
+    guard::DATA,
+    memory::{futex_wait, futex_wake},
+    region::Region,
+};
+
+/// The word of a barrier or semaphore that counts its changes; processes wait on it.
+pub(super) const CHANGES: usize = DATA;
 
 /// How long one wait lasts at most, so that a waiter looks whether others are alive.
 pub(super) const LOOK_UP: Duration = Duration::from_millis(50);
@@ -15,7 +22,14 @@ pub(super) fn wake_all(word: &AtomicU32) {
     futex_wake(word);
 }
 
-/// A time limit that is running.
+/// Counts a change of a barrier or semaphore, and wakes all that wait for one.
+pub(super) fn changed(region: &Region) {
+    let word = region.memory().word32(CHANGES);
+    word.fetch_add(1, Ordering::Release);
+    wake_all(word);
+}
+
+/// A time limit that is running. It counts `CLOCK_MONOTONIC`.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(Option<(Instant, Duration)>);
 

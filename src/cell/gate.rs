@@ -1,29 +1,32 @@
-//! A gate: a lock in a small file of its own, before something whose own lock cannot be waited for with an end
-//! (FORMAT.md, rule B5).
+//! A gate: a robust mutex in a small file, taken before a lock that has no timeout (FORMAT.md, rule B5).
 
 use std::{fs::File, marker::PhantomData, sync::atomic::Ordering};
 
 use super::{
     guard,
+    home::Home,
     memory::{Acquired, Memory, count_forks, generation, process},
 };
 use crate::error::{self, Error, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeG");
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 mod place {
     pub(super) const MAGIC: usize = 0;
     pub(super) const FORMAT: usize = 8;
-    /// Who is inside, or 0.
+    /// The process that is inside, or 0.
     pub(super) const OWNER: usize = 12;
+    /// The namespaces in which the mutex means something: two words.
+    pub(super) const HOME: usize = 16;
     pub(super) const MUTEX: usize = 64;
 }
 /// The length of a gate's file.
 pub(crate) const GATE_BYTES: usize = 128;
 
-/// An open gate. It guards nothing in memory, so a death inside leaves nothing to mend here.
+/// An open gate. It guards nothing in memory, so a death or a panic inside leaves nothing to repair here.
 pub(crate) struct Gate {
     memory: Memory,
+    home: Home,
 }
 
 impl Gate {
@@ -32,7 +35,8 @@ impl Gate {
         let memory = Memory::map(file, GATE_BYTES)?;
         memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
         memory.word32(place::FORMAT).store(FORMAT, Ordering::Relaxed);
-        memory.mutex(place::MUTEX).initialise()
+        memory.mutex(place::MUTEX).initialise()?;
+        Home::create(file, &memory, place::HOME).map(drop)
     }
 
     /// Opens a gate of so many bytes. `label` names in errors what it stands before.
@@ -42,17 +46,25 @@ impl Gate {
             return Err(broken("it was cut short"));
         }
         let memory = Memory::map(file, GATE_BYTES)?;
-        let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
-        if memory.word64(place::MAGIC).load(Ordering::Relaxed) != MAGIC || format != FORMAT {
+        if memory.word64(place::MAGIC).load(Ordering::Relaxed) != MAGIC {
             return Err(broken("it does not begin as a gate does"));
         }
+        let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
+        if format != FORMAT {
+            let found =
+                format_args!("the gate of {}, which has format {format}, and this build reads {FORMAT},", label());
+            return Err(Error::unsupported(found, "upgrade coframe, or remove the dict"));
+        }
         count_forks();
-        Ok(Self { memory })
+        let home = Home::join(file, &memory, place::HOME, || memory.mutex(place::MUTEX).initialise())?;
+        home.check(&memory, label)?;
+        Ok(Self { memory, home })
     }
 
     /// Goes inside, alone of all threads of all processes; blocks while another one is there. `None` when this thread is
     /// inside already.
     pub(crate) fn enter(&self, label: impl Fn() -> String) -> Result<Option<Inside<'_>>> {
+        self.home.check(&self.memory, &label)?;
         let owner = self.memory.word32(place::OWNER);
         let what = || match owner.load(Ordering::Relaxed) {
             0 => label(),

@@ -6,6 +6,7 @@ use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::atomic::Ordering,
+    thread,
     time::Duration,
 };
 
@@ -21,18 +22,20 @@ use crate::{
     interrupt,
 };
 
-/// Who died inside, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in the same cache line: who has the one
-/// has the other.
+/// Why the values may be inconsistent, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in its cache line: the
+/// owner of the mutex has that line.
 const POISON: usize = BODY + 48;
-/// Who has the lock, or 0.
+/// The process that has the lock, or 0.
 const OWNER: usize = BODY + 52;
 /// Where what the lock guards begins, unless more stands before it.
 pub(super) const DATA: usize = BODY + 64;
 /// Where a value of at most 8 bytes stands: in the line of its mutex.
 pub(super) const SMALL: usize = BODY + 56;
 
-/// Stands for a process that died before it had said who it was.
+/// In `POISON`: a process that died before it had written its id.
 const UNKNOWN: u32 = u32::MAX;
+/// In `POISON`, on top of a process's id, which has 22 bits: a thread of it panicked.
+const PANICKED: u32 = 1 << 31;
 
 /// Makes the lock of a new cell, and its first values.
 pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> Result<()> {
@@ -48,16 +51,20 @@ pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> 
 /// A locked cell: exclusive access to its values, for this thread, until it is dropped.
 ///
 /// In a forked child it does nothing when it is dropped; the lock stays its parent's.
+///
+/// Dropped by a panic, it poisons the values, as a guard of the standard library does.
 pub struct Guard<'a, T: Pod> {
     pub(super) region: &'a Region,
     /// Where the values begin.
     data: usize,
     generation: u32,
+    /// Whether the thread was panicking already when it took the lock.
+    in_panic: bool,
     /// A pthread mutex belongs to a thread, so this is not `Send`.
     values: PhantomData<(*const (), &'a mut T)>,
 }
 
-/// Takes the lock. `None` when somebody else has it for all the time given; an error when its last owner died inside
+/// Takes the lock. `None` when another thread holds it until the time limit; an error when its last owner died inside
 /// and `even_poisoned` is not set.
 #[expect(
     clippy::inline_always,
@@ -70,6 +77,7 @@ pub(super) fn lock<T: Pod>(
     limit: Option<Duration>,
     even_poisoned: bool,
 ) -> Result<Option<Guard<'_, T>>> {
+    region.check_home()?;
     let memory = region.memory();
     let acquired = if interrupt::is_possible() {
         lock_asking(region, limit)
@@ -81,7 +89,7 @@ pub(super) fn lock<T: Pod>(
         Acquired::Own => return Err(twice(region)),
         Acquired::Clean | Acquired::AfterDeath => {}
     }
-    let guard = Guard { region, data, generation: generation(), values: PhantomData };
+    let guard = Guard { region, data, generation: generation(), in_panic: thread::panicking(), values: PhantomData };
     if is_poisoned(region) && !even_poisoned {
         return Err(poisoned(region));
     }
@@ -131,22 +139,47 @@ fn twice(region: &Region) -> Error {
     Error::invalid(what, "drop the first guard before")
 }
 
-/// Says that somebody died who could have left values half-changed.
+/// Records that a process died which may have left values inconsistent.
 pub(super) fn poison(region: &Region, dead: u32) {
-    // An owner that died before it had signed is not known.
+    poison_memory(region.memory(), dead);
+}
+
+fn poison_memory(memory: &Memory, dead: u32) {
+    // An owner that died before it had written its id is not known.
     let dead = if dead == 0 { UNKNOWN } else { dead };
-    region.memory().word32(POISON).store(dead, Ordering::Relaxed);
+    memory.word32(POISON).store(dead, Ordering::Relaxed);
+}
+
+/// Records a panic of this thread while it could change values, unless it was panicking before.
+pub(super) fn poison_in_panic(region: &Region, was_in_panic: bool) {
+    if !was_in_panic && thread::panicking() {
+        region.memory().word32(POISON).store(PANICKED | process(), Ordering::Relaxed);
+    }
+}
+
+/// Makes the lock anew after its last processes ended in namespaces that this one cannot see.
+pub(super) fn recover(memory: &Memory) -> Result<()> {
+    let owner = memory.word32(OWNER);
+    // The first word of the C library's mutex is 0 while it is free.
+    if owner.load(Ordering::Relaxed) != 0 || memory.word32(BODY).load(Ordering::Relaxed) != 0 {
+        poison_memory(memory, owner.load(Ordering::Relaxed));
+        owner.store(0, Ordering::Relaxed);
+    }
+    memory.mutex(BODY).initialise()
 }
 
 /// The error of poisoned values.
 #[cold]
 pub(super) fn poisoned(region: &Region) -> Error {
-    let dead = region.memory().word32(POISON).load(Ordering::Relaxed);
-    let owner = if dead == UNKNOWN { "a process".to_owned() } else { format!("process {dead}") };
-    Kind::Poisoned { what: region.label(), owner }.into()
+    let cause = match region.memory().word32(POISON).load(Ordering::Relaxed) {
+        UNKNOWN => "a process died while it had it".to_owned(),
+        cause if cause & PANICKED != 0 => format!("a thread of process {} panicked while it had it", cause & !PANICKED),
+        dead => format!("process {dead} died while it had it"),
+    };
+    Kind::Poisoned { what: region.label(), cause }.into()
 }
 
-/// Whether an owner died inside, and nobody has mended the values since.
+/// Whether an owner died or panicked inside, and no process has repaired the values since.
 #[inline]
 pub(super) fn is_poisoned(region: &Region) -> bool {
     region.memory().word32(POISON).load(Ordering::Relaxed) != 0
@@ -164,13 +197,13 @@ impl<T: Pod> Guard<'_, T> {
         unsafe { self.region.memory().value(self.data) }
     }
 
-    /// Whether an earlier owner died while it had the lock, so that the values may be half-changed.
+    /// Whether an earlier owner died or panicked while it had the lock, so that the values may be inconsistent.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         is_poisoned(self.region)
     }
 
-    /// Says that the values are in order again.
+    /// Declares the values consistent again.
     pub fn clear_poison(&mut self) {
         self.region.memory().word32(POISON).store(0, Ordering::Relaxed);
     }
@@ -198,6 +231,7 @@ impl<T: Pod> Drop for Guard<'_, T> {
     fn drop(&mut self) {
         if self.generation == generation() {
             let memory = self.region.memory();
+            poison_in_panic(self.region, self.in_panic);
             memory.word32(OWNER).store(0, Ordering::Relaxed);
             memory.mutex(BODY).unlock();
         }

@@ -37,6 +37,7 @@
 
 mod alive;
 mod array;
+mod barrier;
 mod claims;
 mod counter;
 mod event;
@@ -45,22 +46,27 @@ mod futex;
 mod gate;
 mod guard;
 mod handle;
+mod home;
 mod memory;
 mod region;
+mod semaphore;
 mod slots;
 mod snapshot;
+mod space;
 mod table;
 mod value;
 
 pub use array::{Array, AtomicArray, Element};
+pub use barrier::Barrier;
 pub use bytemuck::Pod;
 pub use claims::Claim;
 pub use counter::{Count, Counter, Flag};
-pub use event::{Barrier, Event, Permit, Semaphore};
+pub use event::Event;
 #[cfg(feature = "dict")]
 pub(crate) use gate::{GATE_BYTES, Gate};
 pub use guard::Guard;
 pub use handle::CellHandle;
+pub use semaphore::{Permit, Semaphore};
 pub use snapshot::{Snapshot, SnapshotWriter};
 pub use value::{Lock, Value, ValueGuard};
 

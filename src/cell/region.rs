@@ -1,10 +1,16 @@
 //! A cell's file: made unseen, named in one step, checked when it is opened (FORMAT.md, section 9).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    fs::File,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{
+    guard,
     handle::CellHandle,
+    home::Home,
     memory::{Memory, count_forks},
+    table::Table,
 };
 use crate::{
     error::{Error, Result},
@@ -13,7 +19,7 @@ use crate::{
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeC");
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Where the words of the header stand.
 mod place {
     pub(super) const MAGIC: usize = 0;
@@ -23,6 +29,8 @@ mod place {
     pub(super) const COUNT: usize = 32;
     pub(super) const SIZE: usize = 40;
     pub(super) const TYPE: usize = 48;
+    /// The namespaces of a cell with a lock: two words.
+    pub(super) const HOME: usize = 176;
 }
 /// Bytes of a type's name that are recorded.
 const TYPE_BYTES: usize = 128;
@@ -63,6 +71,11 @@ impl CellKind {
     fn text(code: u32) -> &'static str {
         Self::ALL.iter().find(|(_, other, _)| *other == code).map_or("something that this build does not know", |e| e.2)
     }
+
+    /// Whether it has a lock (rule K2), and so belongs to the processes of one pid namespace.
+    fn has_lock(self) -> bool {
+        !matches!(self, Self::Counter | Self::Flag | Self::AtomicArray | Self::Event)
+    }
 }
 
 /// What a cell is meant to be.
@@ -87,6 +100,8 @@ pub(super) struct Region {
 #[derive(Debug)]
 struct Shared {
     memory: Memory,
+    /// `None` for a kind without a lock.
+    home: Option<Home>,
     handle: CellHandle,
     count: usize,
 }
@@ -108,17 +123,19 @@ impl Region {
     ) -> Result<Option<Self>> {
         let name = name.parse::<Name>()?;
         let id = crate::store::random_id()?;
+        count_forks();
         let mut made = None;
         let linked = store.make_cell(&name, shape.bytes, |file| {
             let memory = Memory::map(file, shape.bytes)?;
             write_header(&memory, shape, id);
             initialise(&memory)?;
-            made = Some(memory);
+            let home = shape.kind.has_lock().then(|| Home::create(file, &memory, place::HOME)).transpose()?;
+            made = Some((memory, home));
             Ok(())
         })?;
-        let Some(memory) = made.filter(|_| linked) else { return Ok(None) };
+        let Some((memory, home)) = made.filter(|_| linked) else { return Ok(None) };
         let handle = CellHandle(Place::new(store, name, id));
-        Ok(Some(Self { shared: Arc::new(Shared { memory, handle, count: shape.count }) }))
+        Ok(Some(Self { shared: Arc::new(Shared { memory, home, handle, count: shape.count }) }))
     }
 
     /// Opens a cell and checks that it is what was expected. `shape` is asked with the number of elements.
@@ -130,11 +147,13 @@ impl Region {
             let detail = format_args!("it has {len} bytes, a cell has at least {BODY}: it was cut short");
             return Err(Error::corrupt(what(), "K1-header", detail));
         }
+        count_forks();
         let memory = Memory::map(&file, len)?;
-        let count = check_header(&memory, &shape, &what)?;
+        let found = check_header(&memory, &shape, &what)?;
+        let home = join(&file, &memory, found, &what)?;
         let id = place::ID.map(|place| u128::from(memory.word64(place).load(Ordering::Relaxed)));
         let handle = CellHandle(Place::new(store, name, id[0] | (id[1] << 64)));
-        Ok(Self { shared: Arc::new(Shared { memory, handle, count }) })
+        Ok(Self { shared: Arc::new(Shared { memory, home, handle, count: found.count }) })
     }
 
     /// Opens the cell, or makes it if there is none.
@@ -160,6 +179,12 @@ impl Region {
     #[inline]
     pub(super) fn memory(&self) -> &Memory {
         &self.shared.memory
+    }
+
+    /// Refuses the use of the lock and of marks in other namespaces than the cell's.
+    #[inline]
+    pub(super) fn check_home(&self) -> Result<()> {
+        self.shared.home.as_ref().map_or(Ok(()), |home| home.check(&self.shared.memory, || self.label()))
     }
 
     #[inline]
@@ -201,11 +226,27 @@ fn write_header(memory: &Memory, shape: Shape, id: u128) {
         let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
         memory.word64(place::TYPE + 8 * index).store(word, Ordering::Relaxed);
     }
-    count_forks();
 }
 
-/// Compares what is there with what was expected; returns the number of elements.
-fn check_header(memory: &Memory, shape: &impl Fn(usize) -> Shape, what: &impl Fn() -> String) -> Result<usize> {
+/// Joins the processes that have a cell with a lock open.
+fn join(file: &File, memory: &Memory, shape: Shape, what: &impl Fn() -> String) -> Result<Option<Home>> {
+    if !shape.kind.has_lock() {
+        return Ok(None);
+    }
+    let home = Home::join(file, memory, place::HOME, || {
+        guard::recover(memory)?;
+        Table::of_kind(memory, shape.kind, shape.count).iter().for_each(Table::give_up);
+        Ok(())
+    })?;
+    // A snapshot is read without a lock, from everywhere.
+    if shape.kind != CellKind::Snapshot {
+        home.check(memory, what)?;
+    }
+    Ok(Some(home))
+}
+
+/// Compares the header with what was expected; returns what the cell is.
+fn check_header(memory: &Memory, shape: &impl Fn(usize) -> Shape, what: &impl Fn() -> String) -> Result<Shape> {
     let word = |place| memory.word64(place).load(Ordering::Relaxed);
     if word(place::MAGIC) != MAGIC {
         return Err(Error::corrupt(what(), "K1-header", "it does not begin as a cell does"));
@@ -231,6 +272,5 @@ fn check_header(memory: &Memory, shape: &impl Fn(usize) -> Shape, what: &impl Fn
         let detail = format_args!("it has {len} bytes and needs {bytes}: it was cut short");
         return Err(Error::corrupt(what(), "K1-header", detail));
     }
-    count_forks();
-    Ok(wanted.count)
+    Ok(wanted)
 }

@@ -1,37 +1,86 @@
-//! A table of processes: who waits at a barrier, who has a permit.
+//! Tables of processes: which ones wait at a barrier, have a permit, or hold a claim.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{alive::Mark, guard::DATA, region::Region};
+use super::{
+    alive::Mark,
+    claims::CLAIMS,
+    guard::DATA,
+    memory::Memory,
+    region::{CellKind, Region},
+};
 
-/// Places for the marks of processes, under the cell's lock.
+/// Entries that begin with the mark of a process: its id (4 bytes; 0: the entry is free), a word that the kind defines
+/// (4 bytes), its start (8 bytes). Read and written under the cell's lock.
 pub(super) struct Table<'a> {
-    pub(super) region: &'a Region,
+    memory: &'a Memory,
+    start: usize,
+    entry: usize,
     pub(super) len: usize,
 }
 
-impl Table<'_> {
-    /// Where the table begins; two words of the cell's own stand before it.
-    const START: usize = DATA + 64;
-    const ENTRY: usize = 16;
+/// Where a table begins that follows the words of a kind.
+const START: usize = DATA + 64;
+/// Bytes of an entry that is only a mark.
+const MARK: usize = 16;
+/// Bytes of a claim: a mark and a range.
+pub(super) const CLAIM: usize = 32;
 
-    pub(super) fn bytes(len: usize) -> usize {
-        Self::START + len * Self::ENTRY
+/// Entries for the participants of a barrier: one for each of this round, and one for each that has not looked yet how an
+/// earlier round ended.
+pub(super) fn seats(parties: usize) -> usize {
+    parties.saturating_mul(2)
+}
+
+/// Bytes of a cell that ends with so many marks.
+pub(super) fn bytes(len: usize) -> usize {
+    len.saturating_mul(MARK).saturating_add(START)
+}
+
+impl<'a> Table<'a> {
+    /// The table of a kind of cell with so many elements; `None` where it has no table.
+    pub(super) fn of_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
+        let (start, entry, len) = match kind {
+            CellKind::Array => (DATA, CLAIM, CLAIMS),
+            CellKind::Barrier => (START, MARK, seats(count)),
+            CellKind::Semaphore => (START, MARK, count),
+            _ => return None,
+        };
+        Some(Self { memory, start, entry, len })
+    }
+
+    pub(super) fn claims(region: &'a Region) -> Self {
+        Self { memory: region.memory(), start: DATA, entry: CLAIM, len: CLAIMS }
+    }
+
+    pub(super) fn marks(region: &'a Region, len: usize) -> Self {
+        Self { memory: region.memory(), start: START, entry: MARK, len }
+    }
+
+    pub(super) fn place(&self, index: usize) -> usize {
+        self.start + index * self.entry
     }
 
     pub(super) fn get(&self, index: usize) -> Option<Mark> {
-        let (memory, place) = (self.region.memory(), Self::START + index * Self::ENTRY);
-        let pid = memory.word32(place).load(Ordering::Relaxed);
-        (pid != 0).then(|| Mark { pid, started: memory.word64(place + 8).load(Ordering::Relaxed) })
+        let place = self.place(index);
+        let pid = self.memory.word32(place).load(Ordering::Relaxed);
+        (pid != 0).then(|| Mark { pid, started: self.memory.word64(place + 8).load(Ordering::Relaxed) })
     }
 
-    pub(super) fn set(&self, index: usize, mark: Option<Mark>) {
-        let (memory, place) = (self.region.memory(), Self::START + index * Self::ENTRY);
-        if let Some(mark) = mark {
-            memory.word64(place + 8).store(mark.started, Ordering::Relaxed);
-        }
+    /// The word of an entry that its kind defines.
+    pub(super) fn word(&self, index: usize) -> &AtomicU32 {
+        self.memory.word32(self.place(index) + 4)
+    }
+
+    pub(super) fn set(&self, index: usize, mark: Mark) {
+        let place = self.place(index);
+        self.memory.word64(place + 8).store(mark.started, Ordering::Relaxed);
         // Last: an entry counts once it has a process.
-        memory.word32(place).store(mark.map_or(0, |mark| mark.pid), Ordering::Relaxed);
+        self.memory.word32(place).store(mark.pid, Ordering::Release);
+    }
+
+    pub(super) fn clear(&self, index: usize) {
+        self.memory.word32(self.place(index)).store(0, Ordering::Release);
     }
 
     pub(super) fn free(&self) -> Option<usize> {
@@ -40,5 +89,12 @@ impl Table<'_> {
 
     pub(super) fn taken(&self) -> impl Iterator<Item = (usize, Mark)> + '_ {
         (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
+    }
+
+    /// Makes all marks those of processes that are gone: no process has such a start.
+    pub(super) fn give_up(&self) {
+        for (index, mark) in self.taken() {
+            self.set(index, Mark { started: u64::MAX, ..mark });
+        }
     }
 }

@@ -125,7 +125,7 @@ pub(crate) enum Kind {
     #[cfg(feature = "cell")]
     Poisoned {
         what: String,
-        owner: String,
+        cause: String,
     },
     /// A barrier that cannot open anymore.
     #[cfg(feature = "cell")]
@@ -413,9 +413,9 @@ impl fmt::Display for Error {
             ),
             Kind::Invalid { what, expected } => write!(f, "{what}: {expected}"),
             #[cfg(feature = "cell")]
-            Kind::Poisoned { what, owner } => write!(
+            Kind::Poisoned { what, cause } => write!(
                 f,
-                "{what} may be half-changed: {owner} died while it had it; take it with `lock_poisoned`, mend \
+                "{what} may be half-changed: {cause}; take it with `lock_poisoned`, mend \
                  it and `clear_poison`"
             ),
             #[cfg(feature = "cell")]

@@ -2,7 +2,10 @@
 
 mod any_table;
 mod arrow_types;
+mod cell_barriers;
 mod cell_leaks;
+mod cell_namespaces;
+mod cell_poison;
 mod cell_waits;
 mod cells;
 mod common;

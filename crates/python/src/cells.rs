@@ -17,7 +17,7 @@ use crate::{
     held,
     plain::{self, Locked, Way},
     store::Store,
-    wait::{detached, limit, sliced},
+    wait::{detached, limit},
 };
 
 /// Calls `with` on how a cell is come by: `how` is `"create"`, `"open"`, or `"handle"` with its text as
@@ -228,7 +228,10 @@ impl Event {
     /// False when the time is over. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        sliced(py, timeout, |slice| self.cell.wait_timeout(slice))
+        detached(py, || match limit(timeout) {
+            Some(limit) => self.cell.wait_timeout(limit),
+            None => self.cell.wait().map(|()| true),
+        })
     }
 }
 

@@ -1,16 +1,10 @@
 //! Calls without the GIL, whose waits signal handlers can end.
 
-use std::{
-    cell::RefCell,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, time::Duration};
 
 use pyo3::prelude::*;
 
 use crate::error::{Failure, Result, exception, unpanicked};
-
-/// How long a wait that asks nobody goes on before signal handlers have their turn.
-const SLICE: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// What a signal handler raised while a call of this thread waited.
@@ -44,21 +38,4 @@ fn is_interrupted() -> bool {
 /// A time limit in seconds. What is too long to count, or is no number, is none.
 pub(crate) fn limit(timeout: Option<f64>) -> Option<Duration> {
     timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
-}
-
-/// Calls `wait`, which has no error to end with, again and again until it says true, the time is over (false) or a signal
-/// handler raises.
-pub(crate) fn sliced(py: Python<'_>, timeout: Option<f64>, wait: impl Fn(Duration) -> bool + Sync) -> Result<bool> {
-    let deadline = limit(timeout).and_then(|limit| Instant::now().checked_add(limit));
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let slice = left.map_or(SLICE, |left| left.min(SLICE));
-        if py.detach(|| wait(slice)) {
-            return Ok(true);
-        }
-        py.check_signals()?;
-        if left.is_some_and(|left| left <= SLICE) {
-            return Ok(false);
-        }
-    }
 }

@@ -1,0 +1,148 @@
+//! The namespaces in which a cell's lock and marks mean something (FORMAT.md, rule K6).
+//!
+//! A robust mutex knows its owner by a thread id, and a mark by a process id. In another pid namespace the same number is
+//! another thread, so a cell with a lock belongs to the processes of one. Every process that has it open holds a shared
+//! flock on its file, through its map; a process of another namespace that gets the exclusive one is alone, and may take
+//! the cell over.
+
+use std::{
+    fs::File,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use super::{
+    memory::{Memory, generation},
+    space::Space,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    interrupt::Looks,
+};
+
+/// How long a process waits for another one that takes the cell over, which takes microseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether this process is in the namespaces of a cell.
+#[derive(Debug)]
+pub(super) struct Home {
+    /// Where the two words of the header are.
+    place: usize,
+    /// One more than the generation of the process that was found at home, or 0. A forked child may be elsewhere.
+    known: AtomicU32,
+}
+
+impl Home {
+    /// Records the namespaces of this process in a new file.
+    pub(super) fn create(file: &File, memory: &Memory, place: usize) -> Result<Self> {
+        let home = Self { place, known: AtomicU32::new(0) };
+        home.record(memory, Space::own()?);
+        share(file)?;
+        home.know();
+        Ok(home)
+    }
+
+    /// Joins the processes that have the file open, where they are in the namespaces of this one. Where no process has it
+    /// open, and it belongs to other namespaces, takes it over: `recover` runs alone, and clears what they left.
+    pub(super) fn join(file: &File, memory: &Memory, place: usize, recover: impl Fn() -> Result<()>) -> Result<Self> {
+        let home = Self { place, known: AtomicU32::new(0) };
+        let own = Space::own()?;
+        let (start, mut looks) = (Instant::now(), Looks::new());
+        loop {
+            if home.recorded(memory) == own {
+                if share(file)? {
+                    // Another process may have taken it over before this one had its share.
+                    if home.recorded(memory) == own {
+                        home.know();
+                        return Ok(home);
+                    }
+                    unlock(file)?;
+                }
+            } else if take(file, FlockOperation::NonBlockingLockExclusive)? {
+                // Only who has the exclusive lock changes the words.
+                if home.recorded(memory) != own {
+                    recover()?;
+                    home.record(memory, own);
+                }
+                // Gives the lock up for a moment: the loop looks again.
+                unlock(file)?;
+                continue;
+            } else {
+                return Ok(home);
+            }
+            if start.elapsed() > PATIENCE {
+                let what = "a cell that another process takes over".to_owned();
+                return Err(Kind::Busy { what, holder: "that process".to_owned() }.into());
+            }
+            looks.check(|| "a cell that another process takes over".to_owned())?;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Refuses a process that is not in the namespaces of the cell. Costs a load and a comparison where it is.
+    #[inline]
+    pub(super) fn check(&self, memory: &Memory, what: impl Fn() -> String) -> Result<()> {
+        if self.known.load(Ordering::Relaxed) == generation().wrapping_add(1) {
+            return Ok(());
+        }
+        self.check_again(memory, what)
+    }
+
+    #[cold]
+    fn check_again(&self, memory: &Memory, what: impl Fn() -> String) -> Result<()> {
+        let (own, found) = (Space::own()?, self.recorded(memory));
+        if own == found {
+            self.know();
+            return Ok(());
+        }
+        let next = "run its processes in one pid namespace and one time namespace (containers: share the pid namespace), \
+                    or use a counter, a flag, an event or an atomic array, which have no lock";
+        let found = if own.pids == found.pids {
+            format!("{}, which processes of another time namespace have open, in this one", what())
+        } else {
+            let (theirs, ours) = (found.pids, own.pids);
+            format!("{}, which processes of pid namespace {theirs} have open, in pid namespace {ours}", what())
+        };
+        Err(Error::unsupported(found, next))
+    }
+
+    fn know(&self) {
+        self.known.store(generation().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn recorded(&self, memory: &Memory) -> Space {
+        let word = |index: usize| memory.word64(self.place + 8 * index).load(Ordering::Acquire);
+        Space { pids: word(0), ticks: word(1) }
+    }
+
+    fn record(&self, memory: &Memory, space: Space) {
+        memory.word64(self.place).store(space.pids, Ordering::Release);
+        memory.word64(self.place + 8).store(space.ticks, Ordering::Release);
+    }
+}
+
+/// Takes the shared lock that says that this process has the file open. It stays with the map when the descriptor is closed.
+fn share(file: &File) -> Result<bool> {
+    take(file, FlockOperation::NonBlockingLockShared)
+}
+
+fn take(file: &File, operation: FlockOperation) -> Result<bool> {
+    loop {
+        match flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::os("lock the file of", "a cell", e)),
+        }
+    }
+}
+
+fn unlock(file: &File) -> Result<()> {
+    flock(file, FlockOperation::Unlock).map_err(|e| Error::os("unlock the file of", "a cell", e))
+}
