@@ -1,6 +1,6 @@
 //! `coframe ls`: what is in the store.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
+use std::{collections::BTreeMap, ffi::OsStr, fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
 
 use coframe::{FrameInfo, Name, Pss, Store, User};
 use serde::Serialize;
@@ -46,12 +46,18 @@ pub(crate) struct Other {
     bytes: u64,
 }
 
-/// Cells or dicts, whose files begin with their name and this extension.
+/// Cells or dicts, with the sizes of the files that have their name and this extension.
 fn others(store: &Store, names: Vec<Name>, extension: &str) -> Vec<Other> {
     let entries: Vec<_> = fs::read_dir(store.path()).into_iter().flatten().flatten().collect();
     let bytes = |name: &Name| {
         let file = format!("{name}.{extension}");
-        let is_its = |entry: &&fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&file);
+        // The name of a dict is a link to the file of its data.
+        let linked = fs::read_link(store.path().join(&file)).ok();
+        let linked = linked.and_then(|path| path.file_name().map(OsStr::to_owned));
+        let is_its = |entry: &&fs::DirEntry| {
+            let found = entry.file_name();
+            found == OsStr::new(&file) || linked.as_ref() == Some(&found)
+        };
         // Their files have holes: what counts is what is in memory or on the disk.
         entries.iter().filter(is_its).map(|entry| taken(&entry.path())).sum()
     };
