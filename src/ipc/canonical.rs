@@ -45,6 +45,7 @@ fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 /// Booleans that begin at the start of a byte. They are copied for it, as arrow-ipc would when it writes them; arrow
 /// refuses those that do not, with nulls, as the values of runs.
+#[expect(clippy::unnecessary_wraps, reason = "it is a `Leaf`")]
 pub(super) fn whole_bytes(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let Some(bits) = array.as_boolean_opt().map(BooleanArray::values).filter(|bits| bits.offset() > 0) else {
         return Ok(array.clone());

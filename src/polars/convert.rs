@@ -84,7 +84,7 @@ fn converted(array: &ArrayRef, to: &DataType, mask: Option<&NullBuffer>) -> Conv
             let values = array.as_primitive::<Decimal256Type>().values();
             decimals(values, nulls(), *precision)?
                 .with_precision_and_scale(*precision, *scale)
-                .map(|a| Arc::new(a) as _)
+                .map(|a| -> ArrayRef { Arc::new(a) })
         }
         (T::FixedSizeBinary(0), T::BinaryView) => {
             Ok(Arc::new(BinaryViewArray::try_new(vec![0; array.len()].into(), Vec::new(), nulls())?))

@@ -83,6 +83,7 @@ fn a_shared_frame_is_held_for_the_call_and_no_longer() {
 
 #[test]
 fn a_worker_that_replaces_a_dead_one_gets_the_shared_value_too() {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "`map_with` passes a reference")]
     fn die(limit: &u64, x: u64) -> u64 {
         if x == *limit {
             std::process::abort();

@@ -61,7 +61,7 @@ fn nothing_can_be_made_in_a_session_that_has_ended() {
         store.writer("x", numbers(&[1]).schema()).unwrap_err(),
         Counter::<u64>::create(&store, "total").unwrap_err(),
         coframe::Dict::<u8, u8>::create(&store, "ages").unwrap_err(),
-        store.wait("x", 0, Duration::from_secs(600)).unwrap_err(),
+        store.wait("x", 0, Duration::from_mins(10)).unwrap_err(),
     ];
     for error in errors {
         assert!(error.is_not_found() && error.to_string().contains("has ended"), "{error:?}");
@@ -74,7 +74,7 @@ fn a_wait_in_a_session_ends_with_the_session() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
     let store = session.store().clone();
-    let waiter = std::thread::spawn(move || store.wait("x", 0, Duration::from_secs(60)));
+    let waiter = std::thread::spawn(move || store.wait("x", 0, Duration::from_mins(1)));
     // Long enough that the thread sleeps in most runs; the result is the same if it does not.
     std::thread::sleep(Duration::from_millis(50));
     drop(session);

@@ -27,6 +27,7 @@ Data goes to standard output, everything else to standard error.";
 #[derive(Parser)]
 #[command(name = "coframe", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 110)]
 pub(crate) struct Args {
+    #[expect(clippy::doc_markdown, reason = "this is the text of the help")]
     /// Directory of the store [env: COFRAME_STORE] [default: /dev/shm/coframe-<uid>]
     #[arg(long, global = true, value_name = "PATH")]
     store: Option<PathBuf>,

@@ -291,6 +291,10 @@ impl DictTransaction {
         self.with(|transaction| transaction.delete(key))
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is for one lifetime, the closure for all"
+    )]
     fn clear(&self) -> Result<()> {
         self.with(|transaction| transaction.clear())
     }

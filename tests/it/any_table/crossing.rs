@@ -92,7 +92,7 @@ fn publish(
     match random.below(3) {
         0 if !batches.is_empty() => scratch.store.publish_with(NAME, batches, options),
         1 => {
-            let reader = RecordBatchIterator::new(batches.to_vec().into_iter().map(Ok), schema.clone());
+            let reader = RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema.clone());
             scratch.store.publish_with(NAME, reader, options)
         }
         _ => {
@@ -150,11 +150,14 @@ fn has(data_type: &DataType, test: &dyn Fn(&DataType) -> bool) -> bool {
 fn may_lack_in_polars(data_type: &DataType) -> bool {
     use DataType as T;
     match data_type {
-        T::Union(..) | T::Interval(_) | T::Decimal256(..) => true,
-        T::Decimal32(_, scale) | T::Decimal64(_, scale) | T::Decimal128(_, scale) if *scale < 0 => true,
+        T::Union(..)
+        | T::Interval(_)
+        | T::Decimal256(..)
+        | T::Timestamp(TimeUnit::Second, _)
+        | T::Duration(TimeUnit::Second) => true,
+        T::Decimal32(_, scale) | T::Decimal64(_, scale) | T::Decimal128(_, scale) => *scale < 0,
         // Of fixed offsets, Polars has those of whole hours.
-        T::Timestamp(_, Some(zone)) if ["+09:30", "Nowhere/At all"].contains(&zone.as_ref()) => true,
-        T::Timestamp(TimeUnit::Second, _) | T::Duration(TimeUnit::Second) => true,
+        T::Timestamp(_, Some(zone)) => ["+09:30", "Nowhere/At all"].contains(&zone.as_ref()),
         other => is_time(other),
     }
 }

@@ -66,10 +66,14 @@ fn number(random: &mut Random, data_type: &DataType, is_wild: bool) -> i128 {
     };
     match data_type {
         DataType::Date64 => small * DAY * 1000,
-        DataType::Date32 | DataType::Decimal128(..) | DataType::Decimal256(..) => small,
-        DataType::Decimal32(..) | DataType::Decimal64(..) => small,
+        DataType::Date32
+        | DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..)
+        | DataType::Timestamp(TimeUnit::Second, _)
+        | DataType::Duration(TimeUnit::Second) => small,
         DataType::Time32(unit) | DataType::Time64(unit) => any.rem_euclid(DAY * fraction(unit)),
-        DataType::Timestamp(TimeUnit::Second, _) | DataType::Duration(TimeUnit::Second) => small,
         _ => any,
     }
 }

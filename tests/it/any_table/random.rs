@@ -1,6 +1,6 @@
 //! A small generator of numbers: the same seed gives the same table on every machine.
 
-/// SplitMix64, which needs no state beyond one word and no seed of good quality.
+/// `SplitMix64`, which needs no state beyond one word and no seed of good quality.
 pub(super) struct Random(u64);
 
 impl Random {

@@ -95,7 +95,9 @@ fn run<R: RunEndIndexType>(out: &mut String, runs: &RunArray<R>, row: usize) {
 
 fn hex(out: &mut String, bytes: &[u8]) {
     out.push_str("0x");
-    bytes.iter().for_each(|byte| put!(out, "{byte:02x}"));
+    for byte in bytes {
+        put!(out, "{byte:02x}");
+    }
 }
 
 fn row_of_key(key: &ArrayRef) -> usize {
@@ -131,9 +133,9 @@ fn number(out: &mut String, array: &ArrayRef, row: usize) {
         }
         T::Date32 => put!(out, "date {}", integer!(array, row, Date32Type)),
         T::Date64 => put!(out, "at {}", integer!(array, row, Date64Type) * 1_000_000),
-        T::Timestamp(unit, _) => put!(out, "at {}", nanoseconds(array, row, unit)),
-        T::Duration(unit) => put!(out, "for {}", nanoseconds(array, row, unit)),
-        T::Time32(unit) | T::Time64(unit) => put!(out, "time {}", nanoseconds(array, row, unit)),
+        T::Timestamp(unit, _) => put!(out, "at {}", nanoseconds(array, row, *unit)),
+        T::Duration(unit) => put!(out, "for {}", nanoseconds(array, row, *unit)),
+        T::Time32(unit) | T::Time64(unit) => put!(out, "time {}", nanoseconds(array, row, *unit)),
         T::Int8 => put!(out, "{}", integer!(array, row, Int8Type)),
         T::Int16 => put!(out, "{}", integer!(array, row, Int16Type)),
         T::Int32 => put!(out, "{}", integer!(array, row, Int32Type)),
@@ -150,7 +152,7 @@ fn decimal(out: &mut String, unscaled: impl Display, scale: impl Display) {
     put!(out, "{unscaled}e-{scale}");
 }
 
-fn nanoseconds(array: &ArrayRef, row: usize, unit: &TimeUnit) -> i128 {
+fn nanoseconds(array: &ArrayRef, row: usize, unit: TimeUnit) -> i128 {
     let data = array.to_data();
     let value = match data.data_type().primitive_width() {
         Some(4) => i128::from(data.buffer::<i32>(0)[row]),
@@ -196,8 +198,9 @@ fn polars_value(out: &mut String, value: AnyValue<'_>) {
         V::Decimal(value, _, scale) => decimal(out, value, scale),
         V::Date(value) => put!(out, "date {value}"),
         V::Time(value) => put!(out, "time {value}"),
-        V::Datetime(value, of, _) => put!(out, "at {}", i128::from(value) * unit(of)),
-        V::DatetimeOwned(value, of, _) => put!(out, "at {}", i128::from(value) * unit(of)),
+        V::Datetime(value, of, _) | V::DatetimeOwned(value, of, _) => {
+            put!(out, "at {}", i128::from(value) * unit(of));
+        }
         V::Duration(value, of) => put!(out, "for {}", i128::from(value) * unit(of)),
         V::String(value) => put!(out, "{value:?}"),
         V::StringOwned(value) => put!(out, "{:?}", value.as_str()),

@@ -186,7 +186,7 @@ impl Sweep {
             return output::print_json(&SweptLine { segments, sessions, bytes, problems: swept.problems });
         }
         for problem in &swept.problems {
-            output::note(&format!("skipped: {problem}"));
+            output::note(format!("skipped: {problem}"));
         }
         let (segments, sessions) =
             (output::plural(swept.segments, "segment"), output::plural(swept.sessions, "session"));

@@ -1,10 +1,10 @@
-//! Metadata of schemas: pandas' index, `geo` of GeoParquet, and whatever else writers of Parquet and Arrow files record.
+//! Metadata of schemas: pandas' index, `geo` of `GeoParquet`, and whatever else writers of Parquet and Arrow files record.
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
-/// The key under which pandas describes the index and the dtypes of a DataFrame.
+/// The key under which pandas describes the index and the dtypes of a `DataFrame`.
 const PANDAS: &str = "pandas";
 
 /// Metadata of several files, while they are compared.
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(kept, map(&[("a", "1")]));
         assert!(note.unwrap().contains("`b`, `c`, `d`"));
         let one = map(&[("a", "1")]);
-        assert_eq!(common(&[one.clone()]), (one.clone(), None));
+        assert_eq!(common(std::slice::from_ref(&one)), (one.clone(), None));
         // What two files have differently stays out when a third has it as the first.
         assert_eq!(common(&[one.clone(), map(&[("a", "2")]), one]).0, map(&[]));
     }

@@ -58,7 +58,7 @@ fn reader(scratch: &Scratch, store: &Store) -> Reaper {
     let begun = Instant::now();
     while store.users("t").unwrap().iter().all(|user| user.command != PROCESS) {
         let users = store.users("t").unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(60), "the reader did not map the frame: {users:?}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "the reader did not map the frame: {users:?}");
         thread::sleep(Duration::from_millis(10));
     }
     reader
