@@ -45,7 +45,7 @@ fn shape<T>(kind: CellKind, data: usize, count: usize) -> Shape {
     Shape { kind, count, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
-/// Compares the length of an array that is there with the wanted one.
+/// Compares the length of an existing array with the expected one.
 fn check_len(region: &Region, wanted: usize) -> Result<()> {
     let found = region.count();
     if found == wanted {
@@ -60,7 +60,7 @@ impl<T: Pod> Array<T> {
         Self { region, values: PhantomData }
     }
 
-    /// Makes an array of zeros. Errors as [`Counter::create`](super::Counter::create), and
+    /// Creates an array of zeros. Errors as [`Counter::create`](super::Counter::create), and
     /// [`is_no_space`](Error::is_no_space) when the store has no room for it.
     pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
         check_alignment::<T>()?;
@@ -76,7 +76,7 @@ impl<T: Pod> Array<T> {
         Region::open(store, name, |count| shape::<T>(CellKind::Array, ELEMENTS, count)).map(Self::of)
     }
 
-    /// Opens an array of this length, or makes it if there is none.
+    /// Opens an array of this length, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str, len: usize) -> Result<Self> {
         check_alignment::<T>()?;
         let shape = |count| shape::<T>(CellKind::Array, ELEMENTS, count);
@@ -102,19 +102,19 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`is_busy`](Error::is_busy) while parts are claimed; [`is_poisoned`](Error::is_poisoned) when somebody died
-    /// while it had the lock or a claim.
+    /// [`is_busy`](Error::is_busy) while parts are claimed; [`is_poisoned`](Error::is_poisoned) if a process died while
+    /// it held the lock or a claim.
     pub fn lock(&self) -> Result<Guard<'_, T>> {
         self.acquire(None, false)?.ok_or_else(|| self.busy("another process".to_owned()))
     }
 
-    /// Takes the lock, also when somebody died inside; [`Guard::is_poisoned`] says so, and
-    /// [`Guard::clear_poison`] ends it.
+    /// Takes the lock, even if a process died while it held it. [`Guard::is_poisoned`] reports that, and
+    /// [`Guard::clear_poison`] clears it.
     pub fn lock_poisoned(&self) -> Result<Guard<'_, T>> {
         self.acquire(None, true)?.ok_or_else(|| self.busy("another process".to_owned()))
     }
 
-    /// Takes the lock if it becomes free in time; `None` otherwise. Zero does not block.
+    /// Takes the lock, or returns `None` if it is not free within the timeout. Zero does not block.
     pub fn lock_timeout(&self, limit: Duration) -> Result<Option<Guard<'_, T>>> {
         self.acquire(Some(limit), false)
     }
@@ -134,9 +134,10 @@ impl<T: Pod> Array<T> {
         Ok(Some(guard))
     }
 
-    /// Where the elements are in the memory of this process, for code that Rust does not see (numpy, C).
+    /// The address of the elements in this process, for foreign code (numpy, C).
     ///
-    /// Whoever reads or writes there holds the lock or a claim, or agrees with all others who touches what.
+    /// Code that reads or writes there must hold the lock or a claim, or all processes must agree on who accesses which
+    /// element.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -151,12 +152,12 @@ impl<T: Pod> Array<T> {
         self.region.memory().pointer(ELEMENTS).cast()
     }
 
-    /// Takes some elements for this holder alone; others may claim others. Does not block.
+    /// Claims a range of elements exclusively. Other holders can claim other ranges. Does not block.
     ///
     /// # Errors
     ///
-    /// [`is_busy`](Error::is_busy) when somebody has some of them; [`is_invalid`](Error::is_invalid) when the range is
-    /// not inside the array; [`is_poisoned`](Error::is_poisoned) as [`lock`](Self::lock).
+    /// [`is_busy`](Error::is_busy) if another holder has claimed some of them; [`is_invalid`](Error::is_invalid) when
+    /// the range is not inside the array; [`is_poisoned`](Error::is_poisoned) as [`lock`](Self::lock).
     pub fn claim(&self, elements: Range<usize>) -> Result<Claim<'_, T>> {
         claims::claim(&self.region, elements)
     }
@@ -171,7 +172,7 @@ impl<T: Pod> Array<T> {
 
 super::handles!(Array<T: Pod>);
 
-/// What an [`AtomicArray`] can hold.
+/// An element type of an [`AtomicArray`].
 pub trait Element: Copy + PartialOrd + sealed::Element {}
 
 mod sealed {
@@ -215,7 +216,7 @@ element! {
 
 /// Numbers, each of which any process changes by itself, without a lock: `i32`, `u32`, `f32`, `i64`, `u64`, `f64`.
 ///
-/// No death leaves a number half-changed. Several numbers do not change together: for that, take an [`Array`].
+/// A crash never leaves a number inconsistent. To change several numbers together, use an [`Array`].
 ///
 /// ```
 /// use coframe::{Store, cell::AtomicArray};
@@ -244,7 +245,7 @@ impl<T: Element> AtomicArray<T> {
         shape::<T>(CellKind::AtomicArray, DATA, count)
     }
 
-    /// Makes an array of zeros. Errors as [`Array::create`].
+    /// Creates an array of zeros. Errors as [`Array::create`].
     pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
         Region::create(store, name, Self::shape(len), |_| Ok(()))?.map(Self::of).ok_or_else(|| taken(store, name))
     }
@@ -254,7 +255,7 @@ impl<T: Element> AtomicArray<T> {
         Region::open(store, name, Self::shape).map(Self::of)
     }
 
-    /// Opens an array of this length, or makes it if there is none.
+    /// Opens an array of this length, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str, len: usize) -> Result<Self> {
         let region = Region::open_or_create(store, name, Self::shape, Self::shape(len), |_| Ok(()))?;
         check_len(&region, len)?;
@@ -273,7 +274,7 @@ impl<T: Element> AtomicArray<T> {
         self.len() == 0
     }
 
-    /// An element; `None` when there is none of that number.
+    /// Returns an element, or `None` if the index is out of range.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<T> {
         let memory = self.region.memory();
@@ -285,22 +286,22 @@ impl<T: Element> AtomicArray<T> {
         }))
     }
 
-    /// Sets an element; `None` when there is none of that number.
+    /// Sets an element. `None` if the index is out of range.
     pub fn set(&self, index: usize, value: T) -> Option<()> {
         self.change(index, |_| value).map(drop)
     }
 
-    /// Adds to an element, and returns what it is then. Integers wrap around.
+    /// Adds to an element, and returns its new value. Integers wrap around.
     pub fn add(&self, index: usize, value: T) -> Option<T> {
         self.change(index, |old| old.plus(value))
     }
 
-    /// Raises an element to `value` if it is less, and returns what it is then.
+    /// Raises an element to `value` if it is less, and returns its new value.
     pub fn max(&self, index: usize, value: T) -> Option<T> {
         self.change(index, |old| if old < value { value } else { old })
     }
 
-    /// Lowers an element to `value` if it is more, and returns what it is then.
+    /// Lowers an element to `value` if it is more, and returns its new value.
     pub fn min(&self, index: usize, value: T) -> Option<T> {
         self.change(index, |old| if old > value { value } else { old })
     }
@@ -315,7 +316,7 @@ impl<T: Element> AtomicArray<T> {
         (index < self.len()).then(|| DATA + index * size_of::<T>())
     }
 
-    /// Replaces an element by what `change` makes of it, which may be asked several times.
+    /// Replaces an element by the result of `change`, which may be called several times.
     fn change(&self, index: usize, change: impl Fn(T) -> T) -> Option<T> {
         let memory = self.region.memory();
         let place = self.place(index)?;

@@ -25,7 +25,7 @@ use crate::{
 
 /// How many claims an array can have at once.
 pub(super) const CLAIMS: usize = 64;
-/// Where the elements of an array begin: after the table of claims.
+/// The offset of an array's elements: after the table of claims.
 pub(super) const ELEMENTS: usize = DATA + CLAIMS * CLAIM;
 
 /// The first element of a claim and the one after its last, under the lock.
@@ -63,8 +63,8 @@ pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
 
 /// A part of an [`Array`](super::Array) that this holder alone may read and change, until it is dropped.
 ///
-/// In a forked child it does nothing when it is dropped; the claim stays its parent's. Dropped by a panic, it poisons the
-/// array, as a guard does.
+/// In a forked child it does nothing when it is dropped; the claim stays its parent's. Dropped by a panic, it poisons
+/// the array, as a guard does.
 pub struct Claim<'a, T: Pod> {
     region: &'a Region,
     elements: Range<usize>,

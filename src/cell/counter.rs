@@ -33,7 +33,7 @@ mod sealed {
     }
 }
 
-/// A number that any process adds to; never locks, and no death leaves it half-changed.
+/// A number that any process can add to. It takes no lock, so no crash leaves it inconsistent.
 ///
 /// Adding costs what it costs on an atomic in private memory. It wraps around.
 ///
@@ -79,7 +79,7 @@ impl<T: Count> Counter<T> {
         Region::open(store, name, |_| shape::<T>(CellKind::Counter)).map(Self::of)
     }
 
-    /// Opens a counter, or makes it if there is none.
+    /// Opens a counter, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         let shape = shape::<T>(CellKind::Counter);
         Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(Self::of)
@@ -116,7 +116,7 @@ impl<T: Count> Counter<T> {
 
 super::handles!(Counter<T: Count>);
 
-/// A switch that any process sets and looks at; never locks. To wait for it, take an [`Event`](super::Event).
+/// A switch that any process can set and read, without a lock. To wait for it, use an [`Event`](super::Event).
 #[derive(Clone, Debug)]
 pub struct Flag {
     region: Region,
@@ -134,7 +134,7 @@ impl Flag {
         Region::open(store, name, |_| shape::<bool>(CellKind::Flag)).map(|region| Self { region })
     }
 
-    /// Opens a flag, or makes it if there is none.
+    /// Opens a flag, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         let shape = shape::<bool>(CellKind::Flag);
         Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(|region| Self { region })

@@ -44,7 +44,7 @@ impl Event {
         Region::open(store, name, |_| event_shape()).map(|region| Self { region })
     }
 
-    /// Opens an event, or makes it if there is none.
+    /// Opens an event, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::open_or_create(store, name, |_| event_shape(), event_shape(), |_| Ok(()))?;
         Ok(Self { region })

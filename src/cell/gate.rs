@@ -30,7 +30,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Makes a gate in a file of `GATE_BYTES` zeros that nobody else sees yet.
+    /// Creates a gate in a file of `GATE_BYTES` zeros that no other process can open yet.
     pub(crate) fn initialise(file: &File) -> Result<()> {
         let memory = Memory::map(file, GATE_BYTES)?;
         memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
@@ -39,7 +39,7 @@ impl Gate {
         Home::create(file, &memory, place::HOME).map(drop)
     }
 
-    /// Opens a gate of so many bytes. `label` names in errors what it stands before.
+    /// Opens a gate of `bytes` bytes. Errors use `label` for the object that it protects.
     pub(crate) fn open(file: &File, len: usize, label: impl Fn() -> String) -> Result<Self> {
         let broken = |detail: &str| Error::corrupt(format_args!("the gate of {}", label()), "B5-gate", detail);
         if len < GATE_BYTES {
@@ -61,8 +61,7 @@ impl Gate {
         Ok(Self { memory, home })
     }
 
-    /// Goes inside, alone of all threads of all processes; blocks while another one is there. `None` when this thread is
-    /// inside already.
+    /// Acquires the gate; blocks while another thread or process holds it. `None` if this thread holds it already.
     pub(crate) fn enter(&self, label: impl Fn() -> String) -> Result<Option<Inside<'_>>> {
         self.home.check(&self.memory, &label)?;
         let owner = self.memory.word32(place::OWNER);
@@ -72,7 +71,7 @@ impl Gate {
         };
         match guard::take_asking(self.memory.mutex(place::MUTEX), None, || {}, what)? {
             Acquired::Own => Ok(None),
-            // A wait without a limit does not end so.
+            // A wait without a timeout cannot end like this.
             Acquired::Busy => Err(Error::invalid(label(), "it stayed locked")),
             Acquired::Clean | Acquired::AfterDeath => {
                 owner.store(process(), Ordering::Relaxed);
@@ -82,7 +81,7 @@ impl Gate {
     }
 }
 
-/// Whoever has it is inside, until it is dropped. In a forked child that does nothing.
+/// Holds the gate until it is dropped. In a forked child, dropping it does nothing.
 pub(crate) struct Inside<'a> {
     gate: &'a Gate,
     generation: u32,

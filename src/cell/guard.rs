@@ -1,4 +1,4 @@
-//! Values behind a robust mutex: what `Value` and `Array` have in common.
+//! Values under a robust mutex, for `Value` and `Array`.
 #![expect(unsafe_code, reason = "a held lock gives access to shared memory")]
 
 use std::{
@@ -22,14 +22,14 @@ use crate::{
     interrupt,
 };
 
-/// Why the values may be inconsistent, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in its cache line: the
-/// owner of the mutex has that line.
+/// Why the values may be inconsistent, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in its cache line:
+/// the owner of the mutex has that line.
 const POISON: usize = BODY + 48;
 /// The process that has the lock, or 0.
 const OWNER: usize = BODY + 52;
-/// Where what the lock guards begins, unless more stands before it.
+/// The offset of the protected values, unless their kind puts a table before them.
 pub(super) const DATA: usize = BODY + 64;
-/// Where a value of at most 8 bytes stands: in the line of its mutex.
+/// The offset of a value of at most 8 bytes: in the cache line of its mutex.
 pub(super) const SMALL: usize = BODY + 56;
 
 /// In `POISON`: a process that died before it had written its id.
@@ -37,7 +37,7 @@ const UNKNOWN: u32 = u32::MAX;
 /// In `POISON`, on top of a process's id, which has 22 bits: a thread of it panicked.
 const PANICKED: u32 = 1 << 31;
 
-/// Makes the lock of a new cell, and its first values.
+/// Initialises the lock and the values of a new cell.
 pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> Result<()> {
     // SAFETY: the file has no name yet, so nobody else has it, and this thread has no other reference.
     let place = unsafe { memory.slice::<T>(data, values.len()) };
@@ -50,12 +50,12 @@ pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> 
 
 /// A locked cell: exclusive access to its values, for this thread, until it is dropped.
 ///
-/// In a forked child it does nothing when it is dropped; the lock stays its parent's.
+/// In a forked child, dropping it does nothing: the parent still holds the lock.
 ///
 /// Dropped by a panic, it poisons the values, as a guard of the standard library does.
 pub struct Guard<'a, T: Pod> {
     pub(super) region: &'a Region,
-    /// Where the values begin.
+    /// The offset of the values.
     data: usize,
     generation: u32,
     /// Whether the thread was panicking already when it took the lock.

@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 /// says who is trusted to leave it so).
 ///
 /// A map whose mutex a thread of this process holds is never unmapped: the C library and the kernel keep a list of the
-/// robust mutexes of each thread, which runs through this memory. A guard that safe code leaked leaves its mutex in there.
+/// robust mutexes of each thread, which runs through this memory. A guard that safe code leaked leaves its mutex in
+/// there.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// `None` only while it is dropped.
@@ -80,7 +81,7 @@ impl Memory {
     #[inline]
     fn at(&self, offset: usize, len: usize, align: usize) -> Option<NonNull<u8>> {
         let end = offset.checked_add(len)?;
-        // The map itself begins at a page.
+        // The map starts at a page.
         if end > self.len || !offset.is_multiple_of(align) {
             return None;
         }
@@ -167,7 +168,7 @@ pub(super) struct Mutex<'a> {
 }
 
 impl Mutex<'_> {
-    /// Makes the mutex, in memory that nobody else sees yet.
+    /// Initialises the mutex, in memory that no other process has mapped yet.
     pub(super) fn initialise(self) -> Result<()> {
         let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let attributes = attributes.as_mut_ptr();
@@ -192,8 +193,8 @@ impl Mutex<'_> {
         }
     }
 
-    /// Takes the mutex. `None` waits without a limit; a limit counts `CLOCK_MONOTONIC`. `on_death` runs before the mutex
-    /// counts as sound again, so that a death in between is not forgotten.
+    /// Takes the mutex. `None` waits without a limit; a limit counts `CLOCK_MONOTONIC`. `on_death` runs before the
+    /// mutex counts as sound again, so that a death in between is not forgotten.
     #[inline]
     pub(super) fn lock(self, limit: Option<Duration>, on_death: impl FnOnce()) -> Result<Acquired> {
         let raw = self.raw.as_ptr();
@@ -290,7 +291,7 @@ fn monotonic() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// How many forks lie between this process and the first.
+/// The number of forks between the first process and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Counts the forks that lie between this process and the first: a guard compares it, so that it does nothing in a

@@ -1,34 +1,34 @@
-//! Small mutable shared things, beside frames, which never change.
+//! Small mutable shared objects. (Frames are immutable.)
 //!
-//! A cell is a file of a store or session, mapped by whoever has it open. It is made in one step (nobody sees it
-//! half-made), is checked when it is opened (kind, type, size), and stays until
-//! [`remove_cell`](crate::Store::remove_cell) or the end of its
-//! session. Every cell serialises as its handle, so it goes into the arguments of a [pool](mod@crate::pool)'s tasks.
+//! A cell is a file in a store or session, which every process that opens it maps. It is created atomically, its kind,
+//! type and size are checked when it is opened, and it exists until [`remove_cell`](crate::Store::remove_cell) or the
+//! end of its session. Every cell serialises as its handle, so it can be an argument of a [pool](mod@crate::pool)'s
+//! tasks.
 //!
 //! | Python's `multiprocessing` | here | when its holder dies |
 //! | --- | --- | --- |
 //! | `Value("q")` as a counter | [`Counter`] | nothing is held |
 //! | `Value("b")` as a switch | [`Flag`] | nothing is held |
-//! | `Value`, `Manager().Namespace()` | [`Value`] (or a dict) | the next one gets it, and is told |
-//! | `Array` | [`Array`]: locked, or claimed in parts | the next one gets it, and is told |
+//! | `Value`, `Manager().Namespace()` | [`Value`] (or a dict) | the next owner gets it, and an error |
+//! | `Array` | [`Array`]: locked, or claimed in parts | the next owner gets it, and an error |
 //! | `Array` of numbers | [`AtomicArray`] | nothing is held |
-//! | `Lock` | [`Lock`] | the next one gets it, and is told |
-//! | `RLock` | none: locking a [`Lock`] twice in a thread is an error; hand the guard on | |
+//! | `Lock` | [`Lock`] | the next owner gets it, and an error |
+//! | `RLock` | none: locking a [`Lock`] twice in a thread is an error; pass the guard on | |
 //! | `Condition` | [`Event`], or a [`Semaphore`] for each that waits | nothing is held |
 //! | `Event` | [`Event`] | nothing is held |
 //! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
-//! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits come back |
-//! | a `Value` that is read far more than written | [`Snapshot`] | readers go on with the latest whole value |
-//! | `Manager().dict()` | `coframe::Dict` | its transaction was never there |
-//! | `Manager().list()` | `coframe::Dict` with numbers as keys | its transaction was never there |
+//! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits are returned |
+//! | a `Value` that is read far more than written | [`Snapshot`] | readers keep reading the latest complete value |
+//! | `Manager().dict()` | `coframe::Dict` | its transaction has no effect |
+//! | `Manager().list()` | `coframe::Dict` with numbers as keys | its transaction has no effect |
 //! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::Dict`: `insert`, `first` and `remove` in a transaction | |
 //! | `Pool`, `Process` | `coframe::Pool` | the task is an error, or runs again |
 //! | `SharedMemory` with a table in it | a frame; `Store::import_shared_memory` and back | frames stay whole |
 //! | `ShareableList` | [`Array`], a frame | |
 //!
-//! Which one? One number that many change: [`Counter`]. Many numbers, each on its own: [`AtomicArray`]. What must change
-//! together: [`Value`], or [`Array`] in claimed parts. One writes and many read all the time: [`Snapshot`]. Keys, text,
-//! or more of it than is known beforehand: `coframe::Dict`. What does not change at all: a frame.
+//! Which one? One number that many change: [`Counter`]. Many numbers, each on its own: [`AtomicArray`]. What must
+//! change together: [`Value`], or [`Array`] in claimed parts. One writes and many read all the time: [`Snapshot`].
+//! Keys, text, or more of it than is known beforehand: `coframe::Dict`. What does not change at all: a frame.
 //!
 //! Types are plain data (`bytemuck::Pod`): numbers, arrays of them, and `repr(C)` structs without padding. The name of
 //! the type is compared without its modules, so two programs can share one. Guards do nothing in a forked child.
@@ -84,8 +84,8 @@ macro_rules! handles {
             ///
             /// # Errors
             ///
-            /// Those of `open`, also when its session has ended, and [`is_superseded`](crate::Error::is_superseded) when another cell was made under
-            /// its name.
+            /// Those of `open`, also when its session has ended, and [`is_superseded`](crate::Error::is_superseded)
+            /// when another cell was made under its name.
             pub fn of_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
                 let cell = Self::open(&handle.0.open_store("cell")?, handle.name().as_str())?;
                 handle.0.check(&cell.region.handle().0, "cell").map(|()| cell)

@@ -20,7 +20,7 @@ use crate::{
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeC");
 const FORMAT: u32 = 2;
-/// Where the words of the header stand.
+/// Offsets of the header's words.
 mod place {
     pub(super) const MAGIC: usize = 0;
     pub(super) const FORMAT: usize = 8;
@@ -34,7 +34,7 @@ mod place {
 }
 /// Bytes of a type's name that are recorded.
 const TYPE_BYTES: usize = 128;
-/// Where what the kind defines begins.
+/// The offset after the header, where the layout depends on the kind.
 pub(super) const BODY: usize = 256;
 
 /// What a cell is. The numbers are part of the format.
@@ -114,7 +114,7 @@ fn type_name(full: &str) -> String {
 }
 
 impl Region {
-    /// Makes a cell. `initialise` runs before anybody can see it. `None` when the name is taken.
+    /// Creates a cell. `initialise` runs before other processes can open it. `None` if the name exists.
     pub(super) fn create(
         store: &Store,
         name: &str,
@@ -156,7 +156,7 @@ impl Region {
         Ok(Self { shared: Arc::new(Shared { memory, home, handle, count: found.count }) })
     }
 
-    /// Opens the cell, or makes it if there is none.
+    /// Opens the cell, or creates it if it does not exist.
     pub(super) fn open_or_create(
         store: &Store,
         name: &str,
@@ -209,7 +209,7 @@ pub(super) fn taken(store: &Store, name: &str) -> Error {
 }
 
 fn write_header(memory: &Memory, shape: Shape, id: u128) {
-    // Nobody else has the file: the order of these does not matter.
+    // No other process has the file yet, so the order of these stores does not matter.
     let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
     memory.word32(place::FORMAT).store(FORMAT, Ordering::Relaxed);

@@ -26,8 +26,8 @@ const MARK: usize = 16;
 /// Bytes of a claim: a mark and a range.
 pub(super) const CLAIM: usize = 32;
 
-/// Entries for the participants of a barrier: one for each of this round, and one for each that has not looked yet how an
-/// earlier round ended.
+/// Entries for the participants of a barrier: one for each of this round, and one for each that has not looked yet how
+/// an earlier round ended.
 pub(super) fn seats(parties: usize) -> usize {
     parties.saturating_mul(2)
 }

@@ -17,10 +17,10 @@ use crate::{
     store::Store,
 };
 
-/// A plain value (`bytemuck::Pod`) that processes change in turn.
+/// A plain value (`bytemuck::Pod`) under a lock that processes share.
 ///
-/// The lock is a robust pthread mutex: when its owner dies, in whatever way, the next one gets it, and is told
-/// ([`is_poisoned`](Error::is_poisoned)) that the value may be half-changed.
+/// The lock is a robust pthread mutex: if its owner dies, the next owner gets it together with an error
+/// ([`is_poisoned`](Error::is_poisoned)), because the value may be inconsistent.
 ///
 /// ```
 /// use coframe::{Store, cell::Value};
@@ -38,7 +38,7 @@ pub struct Value<T: Pod> {
     value: PhantomData<T>,
 }
 
-/// A lock that guards something outside of it: a [`Value`] of nothing.
+/// A lock that protects something outside of the cell: a [`Value`] of type `()`.
 ///
 /// ```
 /// use coframe::{Store, cell::Lock};
@@ -61,12 +61,12 @@ fn shape<T: Pod>() -> Shape {
     Shape { kind: CellKind::Value, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
-/// Where the value stands.
+/// The offset of the value.
 const fn data<T>() -> usize {
     if size_of::<T>() <= 8 && align_of::<T>() <= 8 { SMALL } else { DATA }
 }
 
-/// Refuses what cannot stand at `DATA`.
+/// Refuses types whose alignment does not fit `DATA`.
 pub(super) fn check_alignment<T>() -> Result<()> {
     let align = align_of::<T>();
     if align <= 64 {
@@ -77,7 +77,7 @@ pub(super) fn check_alignment<T>() -> Result<()> {
 }
 
 impl<T: Pod> Value<T> {
-    /// Makes a value. Errors as [`Counter::create`](super::Counter::create).
+    /// Creates a value. Errors as [`Counter::create`](super::Counter::create).
     pub fn create(store: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
         let region =
@@ -91,7 +91,7 @@ impl<T: Pod> Value<T> {
         Region::open(store, name, |_| shape::<T>()).map(Self::of)
     }
 
-    /// Opens a value, or makes it if there is none.
+    /// Opens a value, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
         let initialise = |memory: &_| guard::initialise(memory, data::<T>(), &[value]);
@@ -106,15 +106,15 @@ impl<T: Pod> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`is_poisoned`](Error::is_poisoned) when an owner died inside and nobody has mended the value since:
-    /// [`lock_poisoned`](Self::lock_poisoned) gives it all the same. [`is_invalid`](Error::is_invalid) when this
-    /// thread has it already.
+    /// [`is_poisoned`](Error::is_poisoned) if an owner died while it held the lock and the value was not repaired
+    /// since: [`lock_poisoned`](Self::lock_poisoned) locks it all the same. [`is_invalid`](Error::is_invalid) if this
+    /// thread holds the lock already.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
         self.acquire(None, false)
     }
 
-    /// Takes the lock, also when an owner died inside; [`Guard::is_poisoned`] says so, and
-    /// [`Guard::clear_poison`] ends it.
+    /// Takes the lock, even if an owner died while it held it. [`Guard::is_poisoned`] reports that, and
+    /// [`Guard::clear_poison`] clears it.
     pub fn lock_poisoned(&self) -> Result<ValueGuard<'_, T>> {
         self.acquire(None, true)
     }
@@ -125,7 +125,7 @@ impl<T: Pod> Value<T> {
         Ok(ValueGuard { guard })
     }
 
-    /// Takes the lock if it becomes free in time; `None` otherwise. Zero does not block.
+    /// Takes the lock, or returns `None` if it is not free within the timeout. Zero does not block.
     pub fn lock_timeout(&self, limit: Duration) -> Result<Option<ValueGuard<'_, T>>> {
         Ok(guard::lock(&self.region, data::<T>(), Some(limit), false)?.map(|guard| ValueGuard { guard }))
     }
@@ -145,7 +145,7 @@ impl<T: Pod> Value<T> {
         self.lock().map(|mut value| change(&mut value))
     }
 
-    /// Whether an owner died inside, and nobody has mended the value since. Does not lock.
+    /// Whether an owner died while it held the lock and the value was not repaired since. Does not lock.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         guard::is_poisoned(&self.region)
@@ -154,20 +154,20 @@ impl<T: Pod> Value<T> {
 
 super::handles!(Value<T: Pod>);
 
-/// A locked [`Value`]; [`Guard`] has what can be done beside reading and changing it.
+/// A locked [`Value`]. [`Guard`] documents its methods.
 #[derive(Debug)]
 pub struct ValueGuard<'a, T: Pod> {
     guard: Guard<'a, T>,
 }
 
 impl<T: Pod> ValueGuard<'_, T> {
-    /// Whether an earlier owner died while it had the lock, so that the value may be half-changed.
+    /// Whether an earlier owner died while it held the lock, so that the value may be inconsistent.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.guard.is_poisoned()
     }
 
-    /// Says that the value is in order again.
+    /// Marks the value as consistent again.
     pub fn clear_poison(&mut self) {
         self.guard.clear_poison();
     }

@@ -12,7 +12,7 @@ use crate::{
 
 const FORMAT: u32 = 1;
 
-/// What a dict says of itself: rule B2.
+/// The metadata of a dict: rule B2.
 #[derive(Serialize, Deserialize)]
 struct Meta {
     format: u32,
@@ -32,7 +32,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
         postcard::to_stdvec(&meta).map_err(|e| Error::invalid("the types of a dict", e))
     }
 
-    /// Compares what a dict says of itself with what it is opened as.
+    /// Compares the metadata of a dict with the types that it is opened with.
     pub(super) fn check(label: &str, meta: Option<&[u8]>) -> Result<()> {
         let meta: Option<Meta> = meta.and_then(|bytes| postcard::from_bytes(bytes).ok());
         let Some(meta) = meta else {

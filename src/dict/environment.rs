@@ -29,8 +29,8 @@ use crate::{
 static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
 /// The process that uses `OPEN`; a forked child finds its parent's.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
-/// Environments whose leases were dropped, with the process that dropped them: a drop never waits for `OPEN`. The thread
-/// that has `OPEN` closes them when it is done.
+/// Environments whose leases were dropped, with the process that dropped them: a drop never waits for `OPEN`. The
+/// thread that has `OPEN` closes them when it is done.
 static DROPPED: Mutex<Dropped> = Mutex::new(Vec::new());
 
 type Dropped = Vec<(Pid, Arc<Environment>)>;
@@ -147,7 +147,7 @@ fn close_dropped() {
     }
 }
 
-/// Closes the dropped environments that nobody shares, and unlocks the registry.
+/// Closes dropped environments without other users, and unlocks the registry.
 fn close_those(mut open: MutexGuard<'static, Environments>) {
     let all = dropped().map(|mut dropped| std::mem::take(&mut *dropped)).unwrap_or_default();
     for (process, environment) in all {
@@ -160,7 +160,7 @@ fn close_those(mut open: MutexGuard<'static, Environments>) {
         if Arc::strong_count(&environment) == 2 {
             open.remove(&environment.inode);
         }
-        // Closed before the registry is unlocked, so that whoever opens it next finds it closed.
+        // Closed before the registry is unlocked, so that the next thread to open it finds it closed.
         drop(environment);
     }
     drop(open);
@@ -191,15 +191,15 @@ fn check_fork(name: &Name) -> Result<()> {
     if PROCESS.load(Ordering::Relaxed) == me() { Ok(()) } else { registry(name).map(drop) }
 }
 
-/// A dict's gate, which is made where it is missing: by another program, or by a version that made none. Under the store
-/// lock.
+/// A dict's gate, which is made where it is missing: by another program, or by a version that made none. Under the
+/// store lock.
 pub(super) fn gate(store: &Store, files: &DictFiles) -> Result<Gate> {
     let (file, len) = store.dict_gate(files, GATE_BYTES, Gate::initialise)?;
     Gate::open(&file, len, || label(store, files))
 }
 
-/// Locks the registry; always under the store's lock, or without it for a moment. In a forked child its lock may have an
-/// owner that does not exist there: then this is an error. `name` names the dict in errors.
+/// Locks the registry; always under the store's lock, or without it for a moment. In a forked child its lock may have
+/// an owner that does not exist there: then this is an error. `name` names the dict in errors.
 pub(super) fn registry(name: &Name) -> Result<Registry> {
     let start = Instant::now();
     loop {

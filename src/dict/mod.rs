@@ -1,8 +1,8 @@
 //! A shared map from keys to values.
 //!
 //! [`Dict`] is to processes what a `BTreeMap` under a lock is to threads, and what `Manager().dict()` is to Python's
-//! multiprocessing, without a process that serves it. It lies in a store or session as a file of LMDB, which whoever
-//! opens it maps: readers and writers do not wait for each other, and writers come one after the other.
+//! multiprocessing, but without a server process. It is an LMDB file in a store or session, which every process maps:
+//! readers and writers do not wait for each other, and writers take turns.
 
 mod codec;
 mod environment;
@@ -37,7 +37,7 @@ use crate::{
     store::{Place, Store, place_handle},
 };
 
-/// Names a dict, and opens it in another process: one line of text, as a frame's [`Handle`](crate::Handle).
+/// Identifies a dict and opens it in another process: a one-line string, like a frame's [`Handle`](crate::Handle).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DictHandle(Place);
 
@@ -45,24 +45,25 @@ place_handle!(DictHandle, "coframe-dict:");
 
 /// A map from keys to values that processes share, in the order of its keys.
 ///
-/// Keys and values are of any type that serde knows, but for those that are told by what is in them (JSON values,
-/// `serde(untagged)`, `serde(flatten)`), which are refused; keys have no maps inside, and take at most 511 bytes (text
-/// takes 9 bytes for each 8, integers what they take in memory). Look a key up by its own type, or by a borrowed form
-/// that serialises alike, as `str` for `String` does and a slice for an array does not. Values are copied in and out: what `get` returns is the
-/// caller's own. The size is not fixed in advance; a full store is an [error](Error::is_no_space), and the dict is as
-/// it was.
+/// Keys and values can have any serde type that does not describe itself; JSON values, `serde(untagged)` and
+/// `serde(flatten)` are refused. Keys must not contain maps and may be at most 511 bytes when encoded: 9 bytes per 8 of
+/// text, the in-memory size for integers. Look a key up by its type, or by a borrowed form that serialises alike, such
+/// as `str` for `String` (but not a slice for an array). Values are copied in and out. The size is not fixed in
+/// advance; a full store is an [error](Error::is_no_space) that leaves the dict unchanged.
 ///
-/// Whoever dies, a transaction is there as a whole or not at all, so there is nothing to mend and nobody to wait for:
-/// the lock of a dead writer goes to the next one, and the slots of dead readers are found and used again. A *stopped*
-/// writer, though, holds up all writers: [`interruptible`](crate::interruptible) sets their waits an end. (One that is
-/// stopped while it begins to read holds up all who begin, and they cannot be interrupted.) Processes
-/// that share a dict must be in one pid namespace, and a process can have about 120 dicts open, since each takes 1 TiB of
-/// addresses. In memory, a change is there once the call returns, and costs no system
-/// call to a disk; a dict on a disk waits for it.
+/// Transactions are atomic even if a process dies, so nothing needs repair: the lock of a dead writer passes to the
+/// next writer, and the slots of dead readers are reused. A *stopped* writer blocks all writers;
+/// [`interruptible`](crate::interruptible) can end their waits. A process stopped while it opens a read transaction
+/// blocks all new readers, and that wait cannot be interrupted.
 ///
-/// Clones, and whatever opens the dict in this process again, share one environment. After a fork it works on in the
-/// child, unless another thread of the parent was using a dict at that moment, or a [`Snapshot`] or an iterator of it was
-/// alive: then each call says so. It serialises as its [handle](Dict::handle), so it goes into the arguments of a pool's tasks.
+/// Processes that share a dict must run in one pid namespace. A process can have about 120 dicts open, because each
+/// reserves 1 TiB of addresses. In memory, a change is visible when the call returns; a dict on a disk also waits for
+/// the disk.
+///
+/// Clones of a dict and handles opened again in this process share one environment. A forked child can use the dict,
+/// unless another thread of the parent was using a dict at the fork, or a [`Snapshot`] or an iterator of it was alive:
+/// then each call returns an error. A dict serialises as its [handle](Dict::handle), so it can be an argument of a
+/// pool's tasks.
 ///
 /// ```
 /// use coframe::{Dict, Store};
@@ -192,7 +193,7 @@ where
         self.read(|reads| reads.get(key))
     }
 
-    /// Whether a key is there. Its value is not looked at.
+    /// Whether the key exists. Does not decode its value.
     pub fn contains<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<bool>
     where
         K: Borrow<Q>,
@@ -281,8 +282,8 @@ where
         self.transaction(|transaction| transaction.remove(key))
     }
 
-    /// Takes an entry away without a look at its value, also one that cannot be read any more. False when there was
-    /// none.
+    /// Removes an entry without decoding its value, even if that cannot be decoded anymore. Returns false if the key
+    /// does not exist.
     pub fn delete<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<bool>
     where
         K: Borrow<Q>,
@@ -290,13 +291,13 @@ where
         self.transaction(|transaction| transaction.delete(key))
     }
 
-    /// Takes all entries away.
+    /// Removes all entries.
     pub fn clear(&self) -> Result<()> {
         self.transaction(|transaction: &mut Transaction<'_, K, V>| transaction.clear())
     }
 
-    /// Changes the value of a key in one step: `f` gets the value that is there, and its result takes the place
-    /// (`None` removes the entry). Returns what is there then.
+    /// Changes the value of a key atomically: `f` receives the current value and returns the new one (`None` removes
+    /// the entry). Returns the new value.
     ///
     /// If `f` panics, or the process dies inside, nothing has changed.
     pub fn update<Q: Serialize + ?Sized>(&self, key: &Q, f: impl FnOnce(Option<V>) -> Option<V>) -> Result<Option<V>>
@@ -313,7 +314,8 @@ where
         })
     }
 
-    /// Sets or removes the value of a key if it is what is expected (`None`: not there). Values are compared as bytes.
+    /// Sets or removes the value of a key if it is what is expected (`None`: it does not exist). Values are compared as
+    /// bytes.
     pub fn compare_and_swap<Q: Serialize + ?Sized>(
         &self,
         key: &Q,
@@ -326,12 +328,12 @@ where
         self.transaction(|transaction| transaction.compare_and_swap(key, expected, new))
     }
 
-    /// Runs `f` as one step. Its changes are there as a whole if it returns `Ok`, and not at all if it fails, panics
-    /// or dies.
+    /// Runs `f` as a transaction. All its changes take effect if it returns `Ok`, and none if it fails, panics or its
+    /// process dies.
     ///
-    /// Blocks while anybody else writes, and holds up whoever wants to. Change this dict through the transaction
-    /// alone: through the dict itself it is an error. Two processes that write to two dicts, one inside a transaction
-    /// on the other, must take them in the same order, or wait for each other for ever.
+    /// Blocks while another writer is active, and blocks other writers. Inside `f`, change this dict through the
+    /// transaction; writing through the dict itself is an error. Processes that nest transactions on two dicts must
+    /// take them in the same order, or they deadlock.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -84,7 +84,7 @@ where
         Codec::<K, V>::key_of(|| self.environment.label(), key)
     }
 
-    /// Some entries from the start of an interval on, which then begins after them. None when there are no more.
+    /// The next entries of an interval, which then starts after them. `None` at its end.
     fn take<T>(&self, interval: &mut Interval, decode: Decode<K, V, T>) -> Result<VecDeque<Result<T>>> {
         let (from, to) = (as_slice(&interval.0), as_slice(&interval.1));
         let mut found = VecDeque::new();
@@ -137,7 +137,7 @@ pub struct Iter<'a, K, V, T = (K, V)> {
 /// Keys of one state of a dict, in their order. As [`Iter`], without the values.
 pub type Keys<'a, K, V> = Iter<'a, K, V, K>;
 
-/// Whose state is read: somebody's, or the iterator's own.
+/// The state that is read: a borrowed snapshot, or one that the iterator owns.
 enum Source<'a, K, V> {
     Reads(Reads<'a, K, V>),
     Own(Snapshot<K, V>),
@@ -226,7 +226,7 @@ macro_rules! reading {
                 self.reads()?.get(key)
             }
 
-            /// Whether a key is there. Its value is not looked at.
+            /// Whether the key exists. Does not decode its value.
             pub fn contains<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<bool>
             where
                 K: std::borrow::Borrow<Q>,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// A write transaction: nobody else sees its changes until all of them are there.
+/// A write transaction: other readers see all of its changes, or none.
 ///
 /// See [`Dict::transaction`](super::Dict::transaction). What it reads is what it has written.
 pub struct Transaction<'a, K, V> {
@@ -78,7 +78,7 @@ where
         Ok(before)
     }
 
-    /// Takes an entry away without a look at its value. False when there was none.
+    /// Removes an entry without decoding its value. Returns false if the key does not exist.
     pub fn delete<Q: Serialize + ?Sized>(&mut self, key: &Q) -> Result<bool>
     where
         K: Borrow<Q>,

@@ -85,7 +85,7 @@ struct Shared {
     rows: usize,
 }
 
-/// The rows of a frame that lie in one batch.
+/// The rows of a frame that are in one batch.
 pub(crate) struct Piece {
     batch: usize,
     /// Rows of the batch.
@@ -208,8 +208,9 @@ impl Frame {
 
     /// Whether coframe wrote the file, as this user and on this machine, and it has been read-only since.
     ///
-    /// What such a frame records of itself is relied on. The values of any other file were validated when it was opened,
-    /// but its [`metadata`](Self::metadata) is whatever its writer attached: do not unpickle or run what is in it.
+    /// What such a frame records of itself is relied on. The values of any other file were validated when it was
+    /// opened, but its [`metadata`](Self::metadata) is whatever its writer attached: do not unpickle or run what is in
+    /// it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -80,7 +80,7 @@ impl OpenOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyPolicy {
-    /// Copy what must be copied; [`Frame::explain`](crate::Frame::explain) says what and why.
+    /// Copy where necessary; [`Frame::explain`](crate::Frame::explain) reports what and why.
     #[default]
     Allow,
     /// Refuse with an error that names the column and the reason.

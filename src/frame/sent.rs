@@ -23,7 +23,7 @@ impl Serialize for Frame {
 pub(crate) enum Sent {
     Frame(Frame),
     Handle(super::Handle),
-    /// A frame that whoever reads it will own, and the mark to set once it has left.
+    /// A frame whose reader will own it, and the flag to set once it was sent.
     Given(super::Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
     /// Whatever else must live as long.
     Other(Box<dyn Any + Send + Sync>),
@@ -52,7 +52,7 @@ pub(crate) fn collect_sent<T>(call: impl FnOnce() -> T) -> (T, Vec<Sent>) {
     (result, SENT.take().unwrap_or_default())
 }
 
-/// Remembers something that is being serialised, if anybody collects it.
+/// Records an object that is being serialised, if a caller collects them.
 #[cfg(feature = "pool")]
 pub(crate) fn note(sent: impl FnOnce() -> Sent) {
     SENT.with_borrow_mut(|all| {

@@ -49,7 +49,7 @@ impl Assembly<'_> {
             builder = builder.null_bit_buffer(Some(bits)).null_count(self.outline.nulls(node));
         }
         // SAFETY: sizes of buffers and lengths of children were checked when the outline was made, alignments in
-        // `buffer`. What is not checked here is what the values say (offsets, views, keys, UTF-8). In an intact segment
+        // `buffer`. The values (offsets, views, keys, UTF-8) are not checked here. In an intact segment
         // the arrays that were written were valid, the digest shows that the metadata is theirs, and no process could
         // write since (SAFETY.md, T1). Otherwise every value is validated before anything else reads it.
         unsafe { builder.skip_validation(true) }.build()
@@ -80,7 +80,7 @@ impl Assembly<'_> {
 }
 
 /// Whether arrow was built with its feature `force_validate`, which any crate of the program can turn on: then arrow
-/// checks every array as it is built, whatever its builder was told.
+/// checks every array as it is built, even if its builder skipped the validation.
 pub(super) fn arrow_validates() -> bool {
     let short = ArrayData::builder(DataType::Int8).len(1);
     // SAFETY: the array, one value without a buffer, is never read. Whether it is built is the answer.

@@ -108,7 +108,7 @@ fn map(array: &ArrayRef, field: &FieldRef, sorted: bool, leaf: Leaf) -> Result<A
     Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, nulls, sorted)?))
 }
 
-/// The first offset, and how many items lie between the first and the last.
+/// The first offset, and the number of items between the first and the last.
 fn span<O: OffsetSizeTrait>(offsets: &[O]) -> (O, usize) {
     let first = offsets.first().copied().unwrap_or_default();
     let last = offsets.last().copied().unwrap_or_default();
@@ -155,7 +155,7 @@ fn runs<R: RunEndIndexType>(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, Ar
     let end = |end: &R::Native| R::Native::usize_as(end.as_usize().saturating_sub(ends.offset()).min(rows));
     let new: Vec<R::Native> = old.iter().skip(start).take(count).map(end).collect();
     let new = RunArray::try_new(&PrimitiveArray::<R>::new(new.into(), None), &values)?;
-    // `try_new` gives the two children names of its own.
+    // `try_new` renames the two children.
     let data = new.into_data();
     let inner = data.child_data().to_vec();
     Ok(make_array(rebuild(data, array.data_type().clone(), inner)))

@@ -55,7 +55,7 @@ pub(super) fn list_view<O: OffsetSizeTrait>(
     Ok(Arc::new(GenericListViewArray::try_new(item, offsets.into(), sizes.into(), values, nulls)?))
 }
 
-/// The items of the rows, one row after the other; `values` begins with the item `first`.
+/// The items of the rows, one row after the other; `values` starts with the item `first`.
 pub(super) fn gather(
     values: &ArrayRef,
     rows: impl Iterator<Item = (usize, usize)>,

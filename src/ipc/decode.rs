@@ -1,6 +1,6 @@
 //! Arrow IPC messages to arrays on the caller's bytes.
 //!
-//! Written here rather than taken from arrow-ipc for three reasons: every buffer becomes an allocation of its own (so
+//! Written here rather than taken from arrow-ipc for three reasons: every buffer becomes a separate allocation (so
 //! that engines weigh a batch, not the file), a malformed message is an error and never a panic, and each copy that
 //! alignment forces is counted. docs/DESIGN.md has the measurements.
 
@@ -121,7 +121,7 @@ impl Decoder {
         }
     }
 
-    /// Reads a dictionary message whose body lies at `body`; `None` where no wanted column uses it.
+    /// Reads a dictionary message with its body at `body`; `None` if no wanted column uses it.
     pub(super) fn dictionary_outline(
         &self,
         message: ipc::Message<'_>,
@@ -140,7 +140,7 @@ impl Decoder {
         Ok(Some(Dictionary { id, delta, column, values, outline: reader.finish() }))
     }
 
-    /// Reads a record batch message whose body lies at `body`.
+    /// Reads a record batch message with its body at `body`.
     pub(super) fn batch_outline(&self, message: ipc::Message<'_>, body: Range<usize>) -> Result<Outline> {
         let batch = message
             .header_as_record_batch()

@@ -1,4 +1,4 @@
-//! Compressed messages of other writers as plain ones: every buffer unpacked, and metadata that says where it lies now.
+//! Decompresses the messages of other writers: every buffer, and metadata with the new positions.
 
 use std::{
     borrow::Cow,
@@ -59,7 +59,7 @@ fn unpack(packed: &[u8], codec: CompressionType, plain: &mut MutableBuffer) -> i
         return Ok(());
     }
     let expected = u64::try_from(length).map_err(|_| io::Error::other("it has a negative length"))?;
-    // One byte more than it should have shows a frame that is too long; memory grows with what is there.
+    // Reads one byte more than expected, to detect a frame that is too long. Memory grows with the actual content.
     let found = match codec {
         CompressionType::LZ4_FRAME => copy(lz4_flex::frame::FrameDecoder::new(frame), expected, plain)?,
         CompressionType::ZSTD => copy(zstd::Decoder::with_buffer(frame)?, expected, plain)?,

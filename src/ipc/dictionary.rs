@@ -70,7 +70,7 @@ impl Dictionaries {
         self.looked &= whole;
     }
 
-    /// Whether every key that was written lies in its dictionary, those below nulls too.
+    /// Whether every written key is within its dictionary, including keys in null slots.
     pub(super) fn hold_all_keys(&self) -> bool {
         self.looked && self.pools.iter().all(|pool| pool.reach.is_some_and(|reach| reach <= pool.len))
     }

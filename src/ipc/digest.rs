@@ -15,7 +15,7 @@ use flatbuffers::VOffsetT;
 use super::footer::{FileBytes, MessageRange, footer_range};
 use crate::error::Result;
 
-/// What stands in place of the digits while the digest is computed.
+/// The placeholder for the digits while the digest is computed.
 pub(super) const PLACEHOLDER: &str = "00000000";
 const KEY: &[u8] = b"coframe.digest";
 
@@ -28,7 +28,7 @@ pub(crate) struct Intact<'a> {
 
 impl<'a> Intact<'a> {
     /// `None` for a file that coframe did not write, and for a damaged one. `file` is the map of a sealed segment:
-    /// the digest finds damage and no attacker, so it says nothing about a file that others can write.
+    /// the digest detects damage, not attackers, so it proves nothing about a file that others can write.
     pub(crate) fn of_sealed(file: &'a [u8]) -> Option<Self> {
         let footer = footer_range(&file, "").ok()?;
         let headers = check(&file, &footer).ok()??;
@@ -38,7 +38,7 @@ impl<'a> Intact<'a> {
     pub(super) fn footer(&self) -> Footer<'a> {
         let bytes = self.file.get(self.footer.clone()).unwrap_or_default();
         // SAFETY: `bytes` must hold a valid footer. They are what coframe wrote with the flatbuffers' own builder: the
-        // file is sealed, so nobody else wrote it (SAFETY.md, T1 to T3), and its digest shows that none is damaged.
+        // file is sealed, so only this crate wrote it (SAFETY.md, T1 to T3), and its digest shows that none is damaged.
         unsafe { root_as_footer_unchecked(bytes) }
     }
 
@@ -91,7 +91,7 @@ pub(super) fn digits(digest: Hasher) -> [u8; 8] {
     digits
 }
 
-/// Where the eight digits stand in a footer.
+/// The position of the eight digits in a footer.
 pub(super) fn place(footer: &[u8]) -> Option<Range<usize>> {
     let (start, count) = Table::root(footer)?.vector(Footer::VT_CUSTOM_METADATA)?;
     let entries = (0..count).map_while(|entry| Table::at(footer, start + 4 * entry));
@@ -133,7 +133,7 @@ impl<'a> Table<'a> {
         Some(Self { bytes, start: place.checked_add(word(bytes, place)?)? })
     }
 
-    /// Where the items of a vector (or the bytes of a string) begin, and how many there are.
+    /// The position of the items of a vector (or the bytes of a string), and their number.
     fn vector(&self, slot: VOffsetT) -> Option<(usize, usize)> {
         let slot = usize::from(slot);
         let back = i32::from_le_bytes(*self.bytes.get(self.start..)?.first_chunk()?);

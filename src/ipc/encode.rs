@@ -23,7 +23,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Every buffer begins at a multiple of this (FORMAT.md, rule S3).
+/// Every buffer starts at a multiple of this (FORMAT.md, rule S3).
 pub(super) const ALIGNMENT: usize = 64;
 /// The magic, padded to one block so that what follows is aligned.
 const MAGIC_BLOCK: [u8; ALIGNMENT] = *b"ARROW1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -46,7 +46,7 @@ pub(crate) struct Encoder {
     /// The same with keys in place of dictionaries: what the record batches carry.
     keys_schema: SchemaRef,
     dictionaries: Vec<Option<Dictionaries>>,
-    /// Whether to find out if all keys lie in their dictionaries.
+    /// Whether to check that all keys are within their dictionaries.
     looks_at_keys: bool,
     gather: Gather,
     stream: StreamEncoder,
@@ -59,7 +59,7 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Begins a segment: writes the magic and the schema.
+    /// Starts a segment: writes the magic and the schema.
     pub(crate) fn begin(schema: &SchemaRef, options: &EncoderOptions, sink: &mut Sink<'_>) -> Result<Self> {
         let schema = options.layout.schema(schema);
         footer::check_size(&schema, &BTreeMap::new(), 0)?;
@@ -230,7 +230,7 @@ fn keys_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result
 
 /// How many of the leading buffers make up the metadata of the first message.
 ///
-/// A message begins with an 8-byte buffer: the continuation marker and the length of the metadata after it.
+/// A message starts with an 8-byte buffer: the continuation marker and the length of the metadata after it.
 fn pieces_of_header(pieces: &[Buffer]) -> usize {
     let prefix = pieces.first().map(Buffer::as_slice).unwrap_or_default();
     let &[_, _, _, _, a, b, c, d] = prefix else { return 0 };

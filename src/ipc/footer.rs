@@ -1,4 +1,4 @@
-//! The end of a segment: where its messages lie, and what coframe records about it (FORMAT.md, section 4).
+//! The end of a segment: the positions of its messages, and coframe's entries (FORMAT.md, section 4).
 
 use std::{
     borrow::Cow,
@@ -42,7 +42,8 @@ pub(crate) struct Metadata {
     pub(crate) created: u64,
     pub(crate) keep: u32,
     pub(crate) rows: u64,
-    /// Top-level columns whose dictionary keys all lie in their dictionaries, those below nulls too. The encoder finds out.
+    /// Top-level columns whose dictionary keys are all within their dictionaries, including keys in null slots. The
+    /// encoder checks that.
     pub(crate) keys: Vec<usize>,
     pub(crate) marks: Marks,
     pub(crate) user: BTreeMap<String, String>,
@@ -57,7 +58,7 @@ pub(crate) struct Marks {
     pub(crate) sorted: Vec<(usize, bool)>,
 }
 
-/// The checked end of a file: every block lies inside the file and overlaps no other.
+/// The checked end of a file: every block is inside the file and overlaps no other.
 #[derive(Clone, Debug)]
 pub(crate) struct Footer {
     pub(crate) schema: SchemaRef,
@@ -69,7 +70,7 @@ pub(crate) struct Footer {
     pub(crate) metadata: Option<Metadata>,
 }
 
-/// Where a message lies in its file.
+/// The position of a message in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MessageRange {
     pub(super) header: Range<usize>,
@@ -323,7 +324,7 @@ impl MessageRange {
     }
 }
 
-/// Refuses a file whose messages share bytes: one of them would lie about what the other holds.
+/// Refuses a file whose messages share bytes, because one of them would be invalid.
 fn refuse_overlaps<'a>(messages: impl Iterator<Item = &'a MessageRange>, what: &str) -> Result<()> {
     let mut places: Vec<_> = messages.map(|message| message.header.start..message.body.end).collect();
     places.sort_unstable_by_key(|place| place.start);
@@ -365,8 +366,8 @@ fn mentions(field: &Field, text: &str) -> bool {
         || children(data_type).any(|field| mentions(field, text))
 }
 
-/// Limits for the verifier of a flatbuffer, in proportion to its bytes: the usual ones refuse 400 000 columns, and let a
-/// small buffer that refers to one part a million times pass.
+/// Limits for the verifier of a flatbuffer, in proportion to its bytes: the usual ones refuse 400 000 columns, and let
+/// a small buffer that refers to one part a million times pass.
 pub(super) fn verifier(flatbuffer: &[u8]) -> VerifierOptions {
     VerifierOptions {
         // No table is shorter.

@@ -1,4 +1,4 @@
-//! How far the keys of dictionaries reach: a column whose keys all lie in their dictionaries needs no check by readers.
+//! The largest keys of dictionaries: readers need not check a column whose keys are all within their dictionaries.
 
 use arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListArray, OffsetSizeTrait},
@@ -26,9 +26,9 @@ pub(super) fn lie_in_dictionaries(column: &ArrayRef, may_be_empty: bool) -> bool
     whole && all
 }
 
-/// Calls with what stands for each dictionary inside a column, in depth-first order of its dictionary fields: its keys, or
-/// the dictionary array. `data_type` is the column's with the dictionaries. Returns `false` where there are some that it
-/// does not go into.
+/// Calls with what stands for each dictionary inside a column, in depth-first order of its dictionary fields: its keys,
+/// or the dictionary array. `data_type` is the column's with the dictionaries. Returns `false` where there are some
+/// that it does not go into.
 pub(super) fn each_keys(column: &ArrayRef, data_type: &DataType, call: &mut dyn FnMut(&ArrayRef)) -> bool {
     match data_type {
         DataType::Dictionary(..) => {

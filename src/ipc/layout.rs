@@ -10,7 +10,7 @@ use arrow::{
 use super::tree::{children, map_type, rebuild};
 use crate::error::{Error, Result};
 
-/// How strings, binaries and lists lie in a segment; nested ones and dictionary values too.
+/// The layout of strings, binaries and lists in a segment, including nested ones and dictionary values.
 ///
 /// ```
 /// use coframe::{Layout, PublishOptions};
@@ -25,8 +25,8 @@ pub enum Layout {
     /// As the table came: Polars brings views, pyarrow and pandas mostly do not. Nothing is rearranged.
     #[default]
     Source,
-    /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Strings that
-    /// are no views, and other offsets of lists, are copied, a batch at a time.
+    /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Strings
+    /// that are no views, and other offsets of lists, are copied, a batch at a time.
     Views,
     /// No views (`LargeUtf8`, `LargeBinary`): for readers without them. Views are copied, a batch at a time.
     Classic,
@@ -78,8 +78,8 @@ pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
         .map_err(|e| Error::arrow("bring a batch to the schema of its frame", e))
 }
 
-/// Casts strings, binaries and the offsets of lists, wherever they are. Arrow's cast of a whole nested column would copy its other parts,
-/// and has no unions.
+/// Casts strings, binaries and the offsets of lists, wherever they are. Arrow's cast of a whole nested column would
+/// copy its other parts, and has no unions.
 fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<ArrayData, ArrowError> {
     if data.data_type() == target {
         return Ok(data);

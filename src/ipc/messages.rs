@@ -1,6 +1,6 @@
 //! Arrow IPC from a reader: a stream, or a file read front to back and by its footer. For files of other writers.
 //!
-//! Everything is read into memory of this process before it is checked, so nobody can change it in between.
+//! All bytes are read into private memory before they are checked, so no other process can change them in between.
 
 use std::{
     borrow::Cow,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How a file of Feather version 1 begins, which is not Arrow IPC.
+/// The first bytes of a file of Feather version 1, which is not Arrow IPC.
 const FEATHER_1: [u8; 4] = *b"FEA1";
 /// Most metadata that one message may have; a million columns need about 200 MB.
 const MAX_HEADER: usize = 1 << 30;
@@ -38,8 +38,8 @@ pub(crate) fn read_messages<R: Read + Seek>(mut reader: R, what: &str) -> Result
     if begins && magic == MAGIC { by_footer(reader, what) } else { by_stream(reader, what) }
 }
 
-/// The record batches of an Arrow IPC file or stream that anybody wrote; for
-/// [`Store::writer`](crate::Store::writer), or for a look at them.
+/// Reads the record batches of an Arrow IPC file or stream of any writer, for example for
+/// [`Store::writer`](crate::Store::writer).
 ///
 /// Needs memory for one batch, and for its compressed bytes where there are such: they are unpacked with the feature
 /// `compression`, and refused without. Every value is validated before a batch is given out. The first error ends it.
@@ -254,7 +254,7 @@ fn word(reader: &mut impl Read, what: &str) -> Result<Option<[u8; 4]>> {
     Ok(Some(word))
 }
 
-/// The metadata of a message that begins with this word.
+/// The metadata of a message that starts with this word.
 fn header(reader: &mut impl Read, mut word: [u8; 4], what: &str) -> Result<Option<Vec<u8>>> {
     if word == [0xFF; 4] {
         reader.read_exact(&mut word).map_err(|e| cut_short(e, what))?;
@@ -266,7 +266,7 @@ fn header(reader: &mut impl Read, mut word: [u8; 4], what: &str) -> Result<Optio
         return Ok(None);
     }
     let mut header = [[0xFF; 4], word].concat();
-    // `take` rather than a buffer of that length: the length may lie.
+    // `take` rather than a buffer of that length, because the length may be wrong.
     let read = reader.by_ref().take(wide(len)).read_to_end(&mut header).map_err(|e| Error::os("read", what, e))?;
     if read < len {
         return Err(cut_short(ErrorKind::UnexpectedEof.into(), what));
@@ -302,7 +302,7 @@ fn cut_short(error: std::io::Error, what: &str) -> Error {
     Error::os("read", what, error)
 }
 
-/// Reads into an aligned buffer, in steps, so that a length that lies costs no memory.
+/// Reads into an aligned buffer, in steps, so that a wrong length allocates no memory.
 fn read_buffer(reader: &mut impl Read, len: usize, what: &str) -> Result<Buffer> {
     const STEP: usize = 1 << 20;
     let mut buffer = MutableBuffer::new(len.min(STEP));

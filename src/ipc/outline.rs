@@ -26,8 +26,8 @@ pub(super) struct Outline {
     pub(super) rows: usize,
     /// Bytes of the message's body.
     pub(super) bytes: usize,
-    /// Items that are unfolded, one for one, where the message is validated or converted: those of fixed-size lists with
-    /// nulls, and of list views.
+    /// Items that are unfolded, one for one, where the message is validated or converted: those of fixed-size lists
+    /// with nulls, and of list views.
     pub(super) unfolded: usize,
     /// Depth first: an array before its children.
     nodes: Vec<Node>,
@@ -37,16 +37,16 @@ pub(super) struct Outline {
     dictionaries: Vec<(usize, i64)>,
     /// By position in the file's schema: the node of each column, `None` where it is not wanted.
     pub(super) columns: Vec<Option<usize>>,
-    /// Whether each buffer begins where rule S3 of FORMAT.md says.
+    /// Whether each buffer is aligned by rule S3 of FORMAT.md.
     pub(super) aligned: bool,
 }
 
 /// One array. Small, because a frame of ordinary width then fits in what allocators hand out quickly.
 struct Node {
     len: usize,
-    /// 0 also where the type has no nulls of its own.
+    /// Also 0 for types without a validity bitmap.
     nulls: usize,
-    /// The first of its buffers; they end where those of the next node begin.
+    /// The index of its first buffer; its buffers end at the first one of the next node.
     first: usize,
     /// The node that follows it and all that is inside it.
     next: usize,
@@ -61,13 +61,13 @@ impl Outline {
         self.nodes.get(node).map_or(0, |node| node.nulls)
     }
 
-    /// Where the bits lie that say what is null; `None` where nothing is.
+    /// The position of the validity bitmap; `None` without nulls.
     pub(super) fn validity(&self, node: usize) -> Option<&Range<usize>> {
         let node = self.nodes.get(node).filter(|node| node.nulls > 0)?;
         self.buffers.get(node.first)
     }
 
-    /// Where the other buffers of a node lie: no more of each than its values need, views' data aside.
+    /// The positions of a node's other buffers, each cut to what its values need, except the data of views.
     pub(super) fn buffers(&self, node: usize) -> &[Range<usize>] {
         let Some(Node { nulls, first, .. }) = self.nodes.get(node) else { return &[] };
         let end = self.nodes.get(node + 1).map_or(self.buffers.len(), |next| next.first);
@@ -110,7 +110,7 @@ pub(super) struct Reader<'a> {
     variadic: Items<'a, i64>,
     /// The ids of the dictionaries that are still to come, in depth-first order.
     ids: &'a [i64],
-    /// Where the body lies.
+    /// The position of the body.
     body: Range<usize>,
     outline: Outline,
 }
@@ -313,8 +313,8 @@ enum Size {
 }
 
 impl Size {
-    /// How many bytes of the buffer belong to an array; `None` for all of them. No more are taken, because arrow asserts
-    /// that offsets and values fill their buffers.
+    /// How many bytes of the buffer belong to an array; `None` for all of them. No more are taken, because arrow
+    /// asserts that offsets and values fill their buffers.
     fn bytes(&self, len: usize) -> Option<usize> {
         match self {
             Self::Values(width) => Some(len.saturating_mul(*width)),
@@ -331,7 +331,7 @@ impl Size {
 struct Shape {
     validity: bool,
     buffers: [Option<Size>; 2],
-    /// Whether more follow, as many as the message says.
+    /// Whether more follow, by the count in the message.
     variadic: bool,
 }
 

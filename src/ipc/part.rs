@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// The bytes of a whole file, for as long as anything refers to them.
 pub(crate) type Map = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// A part of a file, which keeps the whole alive and counts as an allocation of its own size.
+/// A part of a file. It keeps the whole file alive, and engines account only the size of the part.
 ///
 /// Engines add up the capacity of each allocation that they see. Slices of one buffer over the whole file would weigh
 /// the whole file each time.

@@ -8,7 +8,7 @@ use arrow::{
 
 use crate::error::{Error, Result};
 
-/// Markers that tell the implementations of [`Table`] apart; never named by callers.
+/// Markers that distinguish the implementations of [`Table`]. Callers do not use them.
 pub mod via {
     /// One or several record batches.
     #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct TableReader<'a> {
 }
 
 impl<'a> TableReader<'a> {
-    /// Begins at the first row.
+    /// Starts at the first row.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Times lie inside a day (FORMAT.md, rule V1): Arrow says so, arrow does not check it, and Polars relies on it.
+//! Checks that times are within a day (FORMAT.md, rule V1): Arrow requires it, arrow-rs does not check it, and Polars
+//! relies on it.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, OffsetSizeTrait, UnionArray},
@@ -20,7 +21,7 @@ pub(super) enum Dictionaries {
     Check,
 }
 
-/// Checks every time in an array, at any depth. What lies below a null may be anything.
+/// Checks every time in an array, at any depth. Values in null slots can be anything.
 pub(super) fn check(array: &dyn Array, dictionaries: Dictionaries) -> Result<(), ArrowError> {
     if has_time(array.data_type()) { walk(array, &|_| false, dictionaries) } else { Ok(()) }
 }
@@ -33,7 +34,7 @@ fn has_time(data_type: &DataType) -> bool {
     }
 }
 
-/// `is_hidden` tells whether a row lies below a null of what the array is in.
+/// `is_hidden` returns whether a row is inside a null of its parent.
 fn walk(array: &dyn Array, is_hidden: &dyn Fn(usize) -> bool, dictionaries: Dictionaries) -> Result<(), ArrowError> {
     let nulls = array.nulls();
     let is_hidden = |row: usize| is_hidden(row) || nulls.is_some_and(|nulls| nulls.is_null(row));

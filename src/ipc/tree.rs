@@ -9,7 +9,7 @@ use arrow::{
     datatypes::{DataType, FieldRef},
 };
 
-/// Where in a frame an array stands; written out only when something is wrong with it.
+/// The path of an array in a frame, formatted only for errors.
 pub(crate) struct Place<'a> {
     parent: Option<&'a Place<'a>>,
     name: &'a str,
@@ -85,8 +85,8 @@ pub(super) fn with_children(data_type: &DataType, new: Vec<FieldRef>) -> DataTyp
 
 /// Whether fields inside two types of equal structure have the same names, and unions the same ids, in the same order.
 ///
-/// [`DataType::equals_datatype`] ignores the names of struct fields and the order of union fields. The names that writers
-/// give the items of a list, the entries of a map and the children of runs have no meaning and may differ.
+/// [`DataType::equals_datatype`] ignores the names of struct fields and the order of union fields. The names that
+/// writers give the items of a list, the entries of a map and the children of runs have no meaning and may differ.
 pub(crate) fn has_same_names(found: &DataType, expected: &DataType) -> bool {
     let inner = |found: &FieldRef, expected: &FieldRef| has_same_names(found.data_type(), expected.data_type());
     match (found, expected) {
@@ -134,8 +134,8 @@ pub(super) fn any_type(data_type: &DataType, test: &impl Fn(&DataType) -> bool) 
 pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<ArrayData>) -> ArrayData {
     let builder = ArrayDataBuilder::from(data).data_type(data_type).child_data(child_data);
     // SAFETY: the buffers come from an array that was valid, and stay what they were. `data_type` names the same
-    // buffer layout (arrow defines the layout of a dictionary as that of its key type). Each child has the length of the
-    // child that it replaces and is in the same place: callers walk a type and its array together, and types from
+    // buffer layout (arrow defines the layout of a dictionary as that of its key type). Each child has the length of
+    // the child that it replaces and is in the same place: callers walk a type and its array together, and types from
     // outside are compared field by field, in order and with the ids of unions, before (`layout::conform`). So every
     // offset, key and type id stays in range. Nothing is unwrapped: with validation skipped `build_unchecked` has no
     // failing path.
@@ -144,8 +144,8 @@ pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<Arra
 
 /// A view array of views that were valid and were moved with the bytes that they refer to.
 ///
-/// Every view that is not inline refers to one of `buffers`, where it finds the bytes that it had, and `nulls` are of the
-/// same rows.
+/// Every view that is not inline refers to one of `buffers`, where it finds the bytes that it had, and `nulls` are of
+/// the same rows.
 pub(super) fn view_array(
     data_type: DataType,
     views: Vec<u128>,

@@ -10,7 +10,7 @@ use super::{
     part::{Map, Part},
 };
 
-/// The parts of one array. Buffers begin with its first value.
+/// The parts of one array. Buffers start at its first value.
 pub(crate) struct Values<'a>(Form<'a>);
 
 enum Form<'a> {
@@ -73,7 +73,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The buffers after the first, each a part of its own: Polars takes the storage of one for all of it.
+    /// The buffers after the first, each as a separate part: Polars takes the storage of one for all of it.
     pub(crate) fn data(&self) -> impl Iterator<Item = Part> {
         let (mapped, arrays) = match &self.0 {
             Form::Outline { outline, node, map, .. } => {

@@ -23,7 +23,7 @@ impl View {
         self.bits
     }
 
-    /// The 32 bits that begin at a byte.
+    /// The 32 bits that start at a byte.
     fn word(self, at: usize) -> usize {
         let bytes = self.bits.to_le_bytes();
         let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
@@ -64,7 +64,7 @@ pub(super) fn outside(views: &[u128]) -> usize {
 pub(super) struct Use {
     /// Lengths of their values, added up: more than the buffer has where rows share values.
     pub(super) bytes: usize,
-    /// Where the first value begins, and where the last one ends.
+    /// The start of the first value and the end of the last one.
     pub(super) first: usize,
     end: usize,
 }

@@ -21,7 +21,7 @@ const MAX_BUFFER: usize = (1 << 31) - 1;
 const BLOCK: usize = 1 << 30;
 /// Fewer bytes than an alignment gap takes are not worth a pass over the rows; nor is one byte a row.
 const SMALL: usize = 64;
-/// A buffer below this size is copied where it stands alone, so that a batch does not have thousands.
+/// A lone buffer below this size is copied, so that a batch does not have thousands of buffers.
 const MIN_KEPT: usize = 4096;
 /// The same where small batches are gathered.
 const MIN_KEPT_GATHERED: usize = 1 << 20;
@@ -30,7 +30,8 @@ pub(super) fn is_view(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8View | DataType::BinaryView)
 }
 
-/// A view array whose buffers hold mostly what its rows refer to; any other array, or one that is so already, is shared.
+/// A view array whose buffers hold mostly what its rows refer to; any other array, or one that is so already, is
+/// shared.
 pub(super) fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
         DataType::Utf8View => compact_views::<StringViewType>(array),

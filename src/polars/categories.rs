@@ -41,7 +41,7 @@ pub(super) fn dictionaries<'a>(
             dtype if !owns_mapping(dtype) => stray = Some(dtype.clone()),
             DataType::Categorical(_, mapping) => {
                 let entry = largest.entry(address(mapping)).or_insert_with(|| (mapping.clone(), 0));
-                // Whatever stands below a null may be no key at all.
+                // A null slot can contain an invalid key.
                 entry.1 = entry.1.max(keys.count()).min(mapping.num_cats_upper_bound());
             }
             DataType::Enum(cats, mapping) => {

@@ -1,4 +1,4 @@
-//! Which Arrow type stands for which Polars dtype, and back (FORMAT.md, section 5).
+//! Maps Polars dtypes to Arrow types, and back (FORMAT.md, section 5).
 
 use std::collections::HashMap;
 
@@ -101,7 +101,7 @@ fn to_unit(unit: PlTimeUnit) -> TimeUnit {
     }
 }
 
-/// What the metadata of a field says beyond its Arrow type.
+/// The information in a field's metadata beyond its Arrow type.
 pub(super) enum Marked<'a> {
     Nothing,
     Int128,

@@ -146,7 +146,7 @@ enum Rewrite {
 impl Crossing {
     pub(super) fn new(frame: &Frame) -> Self {
         let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.marks.polars);
-        // What a file says of itself counts as long as nobody could change it (SAFETY.md, T3).
+        // A file's records of itself are used only if no other process could change it (SAFETY.md, T3).
         let trusted = by_polars && frame.mapping().is_sealed();
         let room = (!frame.mapping().is_sealed()).then(|| Room::new(frame));
         Self { categories: Incoming::new(frame.options().categories), trusted, keys_in_range: false, room }

@@ -2,7 +2,8 @@
 //!
 //! Arrays cross by their buffers, one array type at a time. The whole dtype tree is physical on the way (dates are
 //! integers, categoricals their keys), and Polars gets its logical dtype back at the end, so nothing is converted and
-//! nothing is validated twice. docs/DESIGN.md says why neither Polars' own import nor the C data interface is used.
+//! nothing is validated twice. docs/DESIGN.md gives the reasons why neither Polars' import nor the C data interface is
+//! used.
 
 mod buffers;
 mod categories;

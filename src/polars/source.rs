@@ -59,7 +59,7 @@ fn cuts(columns: &[Series], height: usize) -> BTreeSet<usize> {
     cuts
 }
 
-/// The row at which each chunk begins.
+/// The first row of each chunk.
 fn starts(series: &Series) -> Vec<usize> {
     let lengths = series.chunk_lengths();
     lengths.scan(0, |start, len| Some(std::mem::replace(start, *start + len))).collect()
@@ -73,11 +73,11 @@ struct Columns {
 }
 
 impl Columns {
-    /// The rows of one range, which lies inside one chunk of every column.
+    /// The rows of one range, which is inside one chunk of every column.
     fn batch(&self, start: usize, end: usize) -> Result<RecordBatch> {
         let columns = self.series.iter().zip(&self.starts).zip(self.schema.fields());
         let columns = columns.map(|((series, starts), field)| {
-            // Of several chunks that begin at the same row, the last one is not empty.
+            // Of several chunks that start at the same row, the last one is not empty.
             let position = starts.partition_point(|first| *first <= start).saturating_sub(1);
             let (Some(chunk), Some(before)) = (series.chunks().get(position), starts.get(position)) else {
                 let what = format!("column `{}`", field.name());

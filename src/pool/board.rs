@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 
 /// Bytes of results that a worker gathers before it sends them.
 pub(super) const TRAY: usize = 64 * 1024;
-/// The words, on a cache line of their own.
+/// The words, on a separate cache line.
 const WORDS: usize = 64;
 const WORD: usize = 8;
 
@@ -41,7 +41,7 @@ unsafe impl Send for Board {}
 // SAFETY: as above.
 unsafe impl Sync for Board {}
 
-/// A running task: its number in the life of its worker, and when it began (nanoseconds of `CLOCK_MONOTONIC`).
+/// A running task: its number in the life of its worker, and when it started (nanoseconds of `CLOCK_MONOTONIC`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Begun {
     pub(super) number: u64,
@@ -96,7 +96,7 @@ impl Board {
         unsafe { self.base.add(WORDS) }
     }
 
-    /// The worker begins its next task. False when the pool is about to kill it: then the task must not run.
+    /// The worker starts its next task. False if the pool is about to kill it: then the task must not run.
     pub(super) fn begin(&self, number: u64, at: u64) -> bool {
         self.word(1).store(at, Ordering::Relaxed);
         // With `condemn` a store and then a load on each side, in one order: one of the two sees the other.

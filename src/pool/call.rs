@@ -33,7 +33,7 @@ pub(super) struct Queued {
     held: Vec<Held>,
     /// How often its worker may still die.
     pub(super) retries: u32,
-    /// Workers in a row that died before they began it.
+    /// Consecutive workers that died before they started it.
     pub(super) deaths: u32,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct Call {
 struct State {
     waiting: VecDeque<Queued>,
     finished: VecDeque<Finished>,
-    /// Nobody wants results any more.
+    /// The caller does not want results anymore.
     abandoned: bool,
     /// Nanoseconds that a task takes, on the average of late; `None` before the first has ended.
     mean: Option<u64>,
@@ -194,7 +194,7 @@ impl Call {
         }
         let waker = state.waker.take();
         drop(state);
-        // Outside the lock: what nobody takes is removed from the store.
+        // Outside the lock: dropping unread results removes their frames from the store.
         drop(unwanted);
         self.notify(waker);
     }
@@ -266,7 +266,8 @@ impl Call {
         }
     }
 
-    /// Takes the ends of tasks. False when there are none yet: then the waker is called once there are, or the pool ended.
+    /// Takes the ends of tasks. False when there are none yet: then the waker is called once there are, or the pool
+    /// ended.
     pub(super) fn poll(&self, into: &mut VecDeque<Finished>, waker: &Waker) -> bool {
         let mut state = self.state();
         if state.finished.is_empty() && state.ended.is_none() {

@@ -55,7 +55,8 @@
 //! # Threads
 //!
 //! A pool has one thread in the process that built it, and a second one once its workers print, which writes that to
-//! standard output and error. Each worker has one next to the one that runs tasks. They are the only ones that coframe starts.
+//! standard output and error. Each worker has one next to the one that runs tasks. They are the only ones that coframe
+//! starts.
 
 mod board;
 mod builder;
@@ -136,7 +137,7 @@ impl Pool {
         Builder::new()
     }
 
-    /// Process ids of the workers that are there now.
+    /// Process ids of the current workers.
     #[must_use]
     pub fn worker_ids(&self) -> Vec<u32> {
         self.shared.worker_ids()
@@ -157,7 +158,7 @@ impl Pool {
         Stream::new(&self.shared, (function, common), items.into_iter(), limit, self.terms.clone())
     }
 
-    /// Calls a function with each item; results in the order of items. Blocks until all are there.
+    /// Calls a function with each item and returns the results in the order of the items. Blocks until all have ended.
     ///
     /// # Errors
     ///
@@ -354,9 +355,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`is_interrupted`](crate::Error::is_interrupted) when [`interruptible`](crate::interruptible) ends the wait: the workers
-    /// are killed then, as by [`terminate`](Self::terminate). [`is_invalid`](crate::Error::is_invalid) in a forked child, which
-    /// has none of the pool's threads.
+    /// [`is_interrupted`](crate::Error::is_interrupted) when [`interruptible`](crate::interruptible) ends the wait: the
+    /// workers are killed then, as by [`terminate`](Self::terminate). [`is_invalid`](crate::Error::is_invalid) in a
+    /// forked child, which has none of the pool's threads.
     pub fn join(mut self) -> Result<()> {
         self.shared.check_process("`join` of a pool")?;
         self.shared.close();

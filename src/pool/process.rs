@@ -46,7 +46,7 @@ pub(super) struct Start {
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It has not said hello yet.
+    /// It has not sent its hello yet.
     Started(Instant),
     /// It runs its initializer.
     Preparing(Instant),
@@ -61,7 +61,7 @@ pub(super) struct Running {
     pub(super) task: Queued,
 }
 
-/// What a worker has to say.
+/// Messages of a worker.
 pub(super) enum Event {
     Ready,
     Unready(TaskFailure),
@@ -227,12 +227,12 @@ impl Process {
         self.send();
     }
 
-    /// Writes what the socket takes. An error means that the process is ending, which its pidfd tells.
+    /// Writes what the socket takes. An error means that the process is ending, which its pidfd reports.
     pub(super) fn send(&mut self) {
         let _ = self.out.write(&mut self.socket);
     }
 
-    /// Reads what is there, and hands on what it means.
+    /// Reads the available messages and returns their content.
     pub(super) fn receive(&mut self, events: &mut Vec<Event>) -> Result<()> {
         loop {
             match self.inbox.read(&mut self.socket) {
@@ -311,7 +311,7 @@ impl Process {
     pub(super) fn kill(&mut self, failure: TaskFailure, number: u64) {
         if self.killed.is_none() && self.board.as_ref().is_some_and(|board| board.condemn(number)) {
             self.killed = Some((failure, number));
-            // It may have ended by itself just now, which its pidfd tells.
+            // It may have ended by itself just now, which its pidfd reports.
             kill(&self.pidfd);
         }
     }
@@ -334,7 +334,8 @@ impl Process {
         self.bury()
     }
 
-    /// After the process has ended: what it had finished, the task that it was running, and those that it never began.
+    /// After the process has ended: the results of its finished tasks, the task that it was running, and those that it
+    /// had not started.
     pub(super) fn bury(mut self) -> Buried {
         let how = wait(&self.pidfd);
         let mut finished = Vec::new();
@@ -396,11 +397,11 @@ fn open_child(child: &mut Child) -> Result<OwnedFd> {
 }
 
 fn kill(pidfd: &OwnedFd) {
-    // It may have ended by itself, which the descriptor tells.
+    // It may have ended by itself, which the descriptor reports.
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-/// Waits until a process has ended; says how.
+/// Waits until a process has ended, and returns how.
 fn wait(pidfd: &OwnedFd) -> String {
     while poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
     let status = loop {

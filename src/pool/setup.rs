@@ -1,4 +1,4 @@
-//! What a worker is told before its first task.
+//! The message that a worker receives before its first task.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use crate::error::Result;
 /// What runs once in a worker: a function and its encoded argument.
 pub(super) type Initializer = (Function, Vec<u8>);
 
-/// What every worker of a pool is told.
+/// The settings of every worker of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) store: PathBuf,

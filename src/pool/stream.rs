@@ -149,7 +149,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         }
     }
 
-    /// Counts a task that has ended, and tells how far the call is whenever all that arrived are counted.
+    /// Counts a finished task, and reports progress once all that have arrived are counted.
     fn count(&mut self, finished: &Finished) {
         self.progress.done += 1;
         self.progress.failed += usize::from(finished.result.is_err());

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::{Error, Kind, Result, TaskFailure};
 
-/// How long a worker may take until it says hello.
+/// The time limit for a worker's hello message.
 const HELLO: Duration = Duration::from_secs(10);
 /// What a chunk of tasks should take, in nanoseconds.
 const CHUNK: u64 = 1_000_000;
@@ -77,7 +77,7 @@ impl Supervisor {
     }
 
     pub(super) fn run(mut self) {
-        // Nothing in it panics; if it does all the same, nobody may wait for ever.
+        // Nothing in it should panic; if it does, no caller must wait forever.
         let why = match catch_unwind(AssertUnwindSafe(|| self.serve())) {
             Err(_) => "the thread of the pool panicked, which is a bug in coframe".to_owned(),
             Ok(Ok(why)) => why.to_owned(),
@@ -92,7 +92,7 @@ impl Supervisor {
         self.printer.finish();
     }
 
-    /// Serves until the pool is closed and idle, or terminated; says which.
+    /// Serves until the pool is closed and idle, or terminated. Returns which.
     fn serve(&mut self) -> Result<&'static str> {
         loop {
             let (closed, terminated) = self.shared.state(&mut self.cancelled);
@@ -165,7 +165,7 @@ impl Supervisor {
         self.shared.set_worker_ids(self.workers.iter().map(Process::pid).collect());
     }
 
-    /// Tells the builder how the first workers started.
+    /// Reports to the builder how the first workers started.
     fn report_start(&mut self, result: Result<()>) {
         if !self.started {
             self.started = true;
@@ -181,13 +181,13 @@ impl Supervisor {
                 worker.kill(TaskFailure::Cancelled("its caller cancelled it".to_owned()), number);
             }
         }
-        // One that a worker has and did not begin is looked at again after the next report.
+        // A task that a worker has but did not start is checked again after the next report.
         let workers = &self.workers;
         let is_here = |call: &Arc<Call>| workers.iter().any(|w| w.running.iter().any(|r| Arc::ptr_eq(&r.call, call)));
         self.cancelled.retain(is_here);
     }
 
-    /// Kills workers whose task runs for too long, that do not say hello, or that do not end.
+    /// Kills workers whose task exceeds its timeout, that send no hello, or that do not end.
     fn kill_late(&mut self) -> Result<()> {
         for index in 0..self.workers.len() {
             let is_silent = |worker: &Process| matches!(worker.phase, Phase::Started(since) if since.elapsed() > HELLO);
@@ -285,7 +285,7 @@ impl Supervisor {
             }
             _ => None,
         };
-        // A cancelled task that its worker has not begun is waited for.
+        // Waits for a cancelled task that its worker has not started.
         let cancelled = (!self.cancelled.is_empty()).then_some(Duration::from_millis(2));
         let paused = self.paused.map(|_| PAUSE);
         self.workers.iter().filter_map(due).chain(cancelled).chain(paused).min()
@@ -319,7 +319,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Takes what workers said; true when there were frames in it, which are held now.
+    /// Handles the messages of workers. True if they contained frames, which the pool now holds.
     fn take(&mut self, events: Vec<Event>) -> Result<bool> {
         let mut held_any = false;
         let mut ends: Vec<(Finished, Option<u64>)> = Vec::new();
@@ -368,7 +368,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Ends the task that a dead worker was running, and puts back what it never began.
+    /// Ends the task that a dead worker was running, and requeues the tasks that it had not started.
     fn settle(&mut self, pid: u32, buried: Buried) -> Result<()> {
         let Buried { finished, mut interrupted, failure, mut unbegun, phase, how } = buried;
         if let (None, Some(first)) = (&interrupted, unbegun.front_mut()) {
@@ -409,7 +409,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Ends all workers and tells everybody who waits.
+    /// Ends all workers and wakes all callers.
     fn end(&mut self, why: &str) {
         let mut calls = std::mem::take(&mut self.cancelled);
         for worker in self.workers.drain(..) {

@@ -105,7 +105,7 @@ impl Directory {
         medium::space(&self.fd, &self.path)
     }
 
-    /// The error of a call that writes: a full file system is told apart.
+    /// The error of a call that writes. A full file system has a separate kind.
     pub(crate) fn write_error(&self, action: &'static str, error: impl Into<io::Error>) -> Error {
         medium::write_error(action, &self.fd, &self.path, error)
     }
@@ -121,7 +121,7 @@ impl Directory {
     }
 
     fn open_with(&self, name: &str, access: OFlags) -> Result<Option<File>> {
-        // NONBLOCK: a FIFO that somebody put in the place of a file hangs no process.
+        // NONBLOCK: a FIFO in place of a file does not block the process.
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(fd.into())),
@@ -220,7 +220,7 @@ impl Directory {
         }
     }
 
-    /// Makes the sub-directory `name`, mode 0700. One that is there already is no error.
+    /// Creates the sub-directory `name`, mode 0700. An existing one is not an error.
     pub(crate) fn make_sub(&self, name: &str) -> Result<()> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),

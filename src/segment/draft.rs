@@ -1,4 +1,4 @@
-//! A file that is being written and that nobody can see.
+//! A file that is being written and has no name yet.
 
 use std::{
     fs::File,
@@ -37,7 +37,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Begins a file.
+    /// Creates a file.
     ///
     /// `hidden` is called only where the file system has no `O_TMPFILE`. It gives a temporary name, and a guard that
     /// keeps sweeps out until the file under that name is locked.
@@ -162,7 +162,7 @@ impl Drop for Sealed {
 
 fn link(directory: &Directory, file: &File, hidden: Option<&str>, name: &str) -> Result<bool> {
     let Some(hidden) = hidden else { return directory.link(file, name) };
-    // A second name, and later the first one removed: rename would replace what stands there.
+    // A second name, and later the first one removed: rename would replace an existing file.
     match rustix::fs::linkat(directory, hidden, directory, name, AtFlags::empty()) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::EXIST) => Ok(false),

@@ -1,4 +1,4 @@
-//! A file mapped for reading, with the shared lock that says so.
+//! A file mapped for reading, and its shared lock, which lives as long as the map.
 #![expect(unsafe_code, reason = "mapping memory is what this module is for")]
 
 use std::{fs::File, path::Path, sync::Arc};
@@ -36,12 +36,13 @@ pub(crate) enum Writer {
 /// What opening a name gave.
 pub(crate) enum Opened {
     Mapped(Arc<Mapping>),
-    /// No file of that name is there, or it lost its name between two calls: look the name up again.
+    /// The name does not exist, or its file lost it between two calls: look the name up again.
     Gone,
 }
 
 impl Mapping {
-    /// Opens, locks and maps the file `name`, whoever wrote it. Blocks for a fraction of a second at most; reads nothing.
+    /// Opens, locks and maps the file `name`, whoever wrote it. Blocks for a fraction of a second at most; reads
+    /// nothing.
     pub(crate) fn open(directory: &Directory, name: &str) -> Result<Opened> {
         Self::open_as(directory, name, Writer::Unknown)
     }
@@ -113,7 +114,7 @@ impl AsRef<[u8]> for Mapping {
     }
 }
 
-/// Maps a lock file, whose bytes nobody ever reads, so that its lock lives with the map.
+/// Maps a lock file, so that its lock lives with the map. Its bytes are never read.
 pub(super) fn map_lock_file(file: &File, path: &Path) -> Result<Mmap> {
     // SAFETY: the map's bytes are never turned into a reference: `DirectoryLock` keeps the map private and unread.
     unsafe { MmapOptions::new().len(1).map(file) }

@@ -1,4 +1,4 @@
-//! What kind of file system a directory lies on, and how much room it has.
+//! The kind of a directory's file system, and its free space.
 
 use std::{os::fd::AsFd, path::Path};
 
@@ -7,7 +7,7 @@ use rustix::fs::{fstatfs, fstatvfs};
 use crate::error::{Error, Kind, Result};
 
 /// File systems whose `flock`, `linkat`, `rename` and shared maps behave as docs/FORMAT.md, section 6 needs:
-/// name, `f_type` of statfs(2), and whether it lies in memory.
+/// name, `f_type` of statfs(2), and whether it is in memory.
 const KNOWN: [(&str, u64, bool); 5] = [
     ("tmpfs", 0x0102_1994, true),
     ("ext4", 0xEF53, false),
@@ -54,7 +54,7 @@ pub(crate) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
-/// Turns ENOSPC and EDQUOT into the error that says how much room there is.
+/// Turns ENOSPC and EDQUOT into the error that reports the free space.
 pub(crate) fn write_error(
     action: &'static str,
     directory: impl AsFd,

@@ -1,4 +1,4 @@
-//! Files of cells: `name.cell`, beside the frames of a store or session.
+//! Files of cells: `name.cell`, next to the frames of a store or session.
 
 use std::fs::File;
 
@@ -75,7 +75,7 @@ impl Store {
         Ok(Some((found, usize::try_from(stat.st_size).unwrap_or(0))))
     }
 
-    /// Takes a cell's name away. False when there was none. Whoever has it open keeps its memory.
+    /// Removes a cell's name. Returns false if it does not exist. Processes that have the cell open keep its memory.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -93,7 +93,7 @@ impl Store {
         Ok(existed)
     }
 
-    /// Names of the cells that are there, in order.
+    /// Names of all cells, in order.
     pub fn cells(&self) -> Result<Vec<Name>> {
         let entries = self.frames().entries()?;
         let mut names: Vec<Name> =

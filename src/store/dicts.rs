@@ -1,5 +1,5 @@
 //! Files of dicts: `name.dict`, a link to `name@id.dict`, with LMDB's lock file `name@id.dict-lock` and the gate
-//! `name@id.dict-gate` beside it (FORMAT.md, section 10).
+//! `name@id.dict-gate` next to it (FORMAT.md, section 10).
 
 use std::{fs::File, path::PathBuf};
 
@@ -40,7 +40,7 @@ impl DictFiles {
         format!("{}-gate", self.data())
     }
 
-    /// Reads `name@id.dict`, which is the only form that a link's target may have, or a name of the files beside it.
+    /// Reads `name@id.dict`, which is the only form that a link's target may have, or a name of the files next to it.
     fn parse(file: &str) -> Option<Self> {
         let rest = [SUFFIX, LOCK_SUFFIX, GATE_SUFFIX].iter().find_map(|suffix| file.strip_suffix(suffix))?;
         let (name, id) = rest.split_once('@')?;
@@ -150,7 +150,7 @@ impl Store {
         Ok(target.and_then(|target| DictFiles::parse(&target)).filter(|files| files.name == *name))
     }
 
-    /// Takes a dict's name away, and its memory once nobody has it open. False when there was none.
+    /// Removes a dict's name, and its memory once no process has it open. Returns false if it does not exist.
     ///
     /// Blocks for up to ten seconds while another process changes names.
     ///
@@ -167,14 +167,14 @@ impl Store {
         let name = name.parse::<Name>()?;
         let _control = Control::lock(&self.shared.root)?;
         let Some(files) = self.linked_dict(&name)? else { return Ok(false) };
-        // The link first: whoever dies here leaves files without a name, which a sweep removes.
+        // The link first: a process that dies here leaves files without a name, which a sweep removes.
         self.frames().unlink(&DictFiles::link(&name))?;
         files.remove(self.frames())?;
         self.frames().sync()?;
         Ok(true)
     }
 
-    /// Names of the dicts that are there, in order.
+    /// Names of all dicts, in order.
     pub fn dicts(&self) -> Result<Vec<Name>> {
         let entries = self.frames().entries()?;
         let mut names: Vec<Name> =

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Store {
-    /// Publishes an Arrow IPC file or stream that anybody wrote under a name.
+    /// Publishes an Arrow IPC file or stream of any writer under a name.
     ///
     /// Reads it a batch at a time and validates every value before it is published; the file is not needed afterwards.
     /// Compressed files (LZ4 and Zstandard, as Feather has them) need the feature `compression`.
@@ -18,7 +18,8 @@ impl Store {
     /// # Errors
     ///
     /// [`is_corrupt`](Error::is_corrupt) when it is cut short, damaged or no Arrow IPC;
-    /// [`is_unsupported`](Error::is_unsupported) when it is compressed and the feature is missing. The store is as it was.
+    /// [`is_unsupported`](Error::is_unsupported) when it is compressed and the feature is missing. The store is as it
+    /// was.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -30,7 +30,7 @@ pub struct FrameInfo {
     pub created: Option<SystemTime>,
     /// Older versions that are still there, because they are kept or in use; ascending.
     pub superseded: Vec<u64>,
-    /// How many superseded versions stay though nobody uses them; 0 when coframe did not write the file.
+    /// Number of superseded versions to keep even when unused; 0 if coframe did not write the file.
     pub keep: u32,
 }
 
@@ -77,8 +77,8 @@ impl Usage {
 }
 
 impl Store {
-    /// All names with their latest versions, in the order of names. Costs one open for each, and reads no values, whoever
-    /// wrote the file.
+    /// All names with their latest versions, in the order of names. Costs one open for each, and reads no values,
+    /// whoever wrote the file.
     ///
     /// A frame whose file is damaged, or that others can write to, is left out: [`Store::names`] has its name, and
     /// [`Store::open`] returns the reason.
@@ -121,7 +121,7 @@ impl Store {
         Ok(infos)
     }
 
-    /// All names, in their order. Opens nothing, so names of damaged frames are there too.
+    /// All names, in order. Opens nothing, so it includes names of damaged frames.
     pub fn names(&self) -> Result<Vec<Name>> {
         Ok(self.names_with_versions()?.into_keys().collect())
     }

@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`Store::at`]. A directory that somebody else put at the default path is refused.
+    /// As [`Store::at`]. A directory of another user at the default path is refused.
     pub fn open_default() -> Result<Self> {
         match std::env::var_os("COFRAME_STORE").filter(|path| !path.is_empty()) {
             Some(path) => Self::at(path),
@@ -104,7 +104,7 @@ impl Store {
 
     /// Opens the store at `path`, making it (mode 0700) when it is missing; its parent must be there.
     ///
-    /// The path may lie in memory (tmpfs) or on a disk (ext4, xfs, btrfs, overlayfs): a store on a disk is larger than
+    /// The path may be in memory (tmpfs) or on a disk (ext4, xfs, btrfs, overlayfs): a store on a disk is larger than
     /// memory and survives a reboot, and a publish waits for the disk.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ impl Store {
         Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home: Arc::default() }) })
     }
 
-    /// A session of this store that is there already.
+    /// An existing session of this store.
     fn in_session(&self, id: &str) -> Result<Self> {
         let frames = Arc::new(self.shared.root.sub(SESSIONS)?.sub(id)?);
         let (root, home) = (self.shared.root.clone(), self.shared.home.clone());

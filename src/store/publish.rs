@@ -45,14 +45,14 @@ impl PublishOptions {
         Self::default()
     }
 
-    /// How strings and binaries lie in the segment. Default: [`Layout::Source`].
+    /// The layout of strings and binaries in the segment. Default: [`Layout::Source`].
     #[must_use]
     pub fn layout(mut self, layout: Layout) -> Self {
         self.encoder.layout = layout;
         self
     }
 
-    /// How many superseded versions of the name stay though nobody uses them. Default: 0.
+    /// Number of superseded versions of the name to keep even when unused. Default: 0.
     #[must_use]
     pub fn keep(mut self, versions: u32) -> Self {
         self.keep = versions;
@@ -132,9 +132,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_no_space`](crate::Error::is_no_space) when the store is full; [`is_invalid`](crate::Error::is_invalid) for a bad name;
-    /// [`is_unsupported`](crate::Error::is_unsupported) for a column that cannot be shared, with its name. In every case the
-    /// store is as it was.
+    /// [`is_no_space`](crate::Error::is_no_space) when the store is full; [`is_invalid`](crate::Error::is_invalid) for
+    /// a bad name; [`is_unsupported`](crate::Error::is_unsupported) for a column that cannot be shared, with its name.
+    /// In every case the store is as it was.
     ///
     /// ```
     /// use coframe::Store;

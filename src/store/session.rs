@@ -15,7 +15,7 @@ use crate::{
 
 /// The file that the owner of a session has locked.
 pub(super) const OWNER: &str = "owner.lock";
-/// How the name of a session begins until it is locked.
+/// Prefix of the name of a session until it is locked.
 const YOUNG: &str = ".new-";
 /// How long the end of a session waits for the store lock.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// the next sweep removes them. A process that has a frame open keeps it. In a forked child, dropping the copy does
 /// nothing, and a living child does not keep a dead owner's session alive.
 ///
-/// Dropping it waits for the store lock for up to two seconds. If another process holds the lock for longer, the frames,
-/// cells and dicts are removed all the same, and the next sweep removes their directory.
+/// Dropping it waits for the store lock for up to two seconds. If another process holds the lock for longer, the
+/// frames, cells and dicts are removed all the same, and the next sweep removes their directory.
 ///
 /// ```
 /// use coframe::Store;

@@ -59,7 +59,7 @@ impl Store {
         Ok(users.remove(&name).unwrap_or_default())
     }
 
-    /// The processes that map any frame of this store now, by name; names that nobody maps are left out.
+    /// The processes that currently map a frame of this store, by name, without names that no process maps.
     ///
     /// Sees what [`Store::users`] sees, and reads /proc once for all names.
     pub fn all_users(&self, pss: Pss) -> Result<BTreeMap<Name, Vec<User>>> {

@@ -13,7 +13,7 @@ use crate::{
     segment::Draft,
 };
 
-/// How the temporary name of a draft begins, on file systems that need one.
+/// Prefix of a draft's temporary name, on file systems that need one.
 pub(super) const DRAFT: &str = ".draft-";
 
 /// A frame being written, batch by batch; made by [`Store::writer`].
@@ -57,7 +57,7 @@ impl Sink {
 }
 
 impl Store {
-    /// Begins a frame that is written batch by batch.
+    /// Starts a frame that is written batch by batch.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Store {
         self.writer_with(name, schema, PublishOptions::new())
     }
 
-    /// Begins a frame that is written batch by batch, with options.
+    /// Starts a frame that is written batch by batch, with options.
     pub fn writer_with(&self, name: &str, schema: SchemaRef, options: PublishOptions) -> Result<FrameWriter> {
         let name = checked(name)?;
         let mut sink =
@@ -100,8 +100,8 @@ impl FrameWriter {
     /// Adds the rows of a batch, whose columns must have the names and types of the schema, in order.
     ///
     /// After an error in writing, such as a full store, some rows are lost: every later call on this writer returns
-    /// [`is_invalid`](Error::is_invalid), and the frame must be written again from its first batch. A batch that does not
-    /// fit the schema is refused before anything is written, and the writer stays usable.
+    /// [`is_invalid`](Error::is_invalid), and the frame must be written again from its first batch. A batch that does
+    /// not fit the schema is refused before anything is written, and the writer stays usable.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.check_usable()?;
         self.check(batch)?;
