@@ -17,6 +17,9 @@ seed=${COFRAME_SEED:-$(date +%s)}
 echo "COFRAME_SEED=$seed"
 COFRAME_SEED=$seed COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutation:: -- --nocapture
 
+echo "== eight hundred kills"
+COFRAME_KILLS=800 cargo test --locked --test it kills::
+
 echo "== races, twenty times"
 for _ in $(seq 20); do
     cargo test --locked --quiet --test it processes::
