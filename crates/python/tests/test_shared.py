@@ -6,6 +6,7 @@ import concurrent.futures
 import gc
 import multiprocessing
 import pickle
+import shutil
 import warnings
 
 import pandas as pd
@@ -36,6 +37,15 @@ def test_shared_lists_what_this_process_keeps_and_frees_it(store: coframe.Store)
     assert coframe.shared() == []
     with pytest.raises(coframe.NotFoundError):
         len(coframe.Frame(two.handle))
+
+
+def test_a_frame_whose_store_was_deleted_is_freed_without_an_error(store: coframe.Store) -> None:
+    frame = coframe.share(pl.DataFrame({"x": [1]}))
+    pickle.dumps(frame)
+    shutil.rmtree(store.path)
+    (kept,) = (kept for kept in coframe.shared() if kept.name in frame.handle)
+    kept.free()
+    assert kept.name not in [kept.name for kept in coframe.shared()]
 
 
 def test_a_frame_that_stays_without_a_reference_warns() -> None:

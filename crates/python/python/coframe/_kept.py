@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from ._errors import NotFoundError
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Kept:
 
     def free(self) -> None:
         if self.process == os.getpid():
-            self.remove()
+            # Its session or store may have been removed already, and the name with it.
+            with contextlib.suppress(NotFoundError):
+                self.remove()
         self.drop()
 
     def drop(self) -> None:
