@@ -75,7 +75,7 @@ fn contiguous(rows: usize) -> DataFrame {
     df
 }
 
-/// A stream whose dictionary grows by a delta of 100 values of 1000 bytes before each of so many batches.
+/// A stream whose dictionary grows by a delta of 100 values of 1000 bytes before each of the batches.
 fn deltas(batches: usize) -> Vec<u8> {
     let mut builder = StringDictionaryBuilder::<Int32Type>::new();
     let data_type = ArrowType::Dictionary(Box::new(ArrowType::Int32), Box::new(ArrowType::Utf8));

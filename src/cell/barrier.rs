@@ -58,7 +58,7 @@ impl End {
         match self {
             Self::Opened => "its round ended, and how is no longer recorded",
             Self::Died => "a participant died while it waited",
-            Self::Late => "somebody came too late: the time limit of a participant passed",
+            Self::Late => "a participant came too late: the time limit of another one passed",
             Self::Aborted => "a participant left it, or aborted it",
             Self::Reset => "it was reset while participants waited",
         }

@@ -32,13 +32,13 @@ pub(super) fn seats(parties: usize) -> usize {
     parties.saturating_mul(2)
 }
 
-/// Bytes of a cell that ends with so many marks.
+/// Bytes of a cell that ends with this number of marks.
 pub(super) fn bytes(len: usize) -> usize {
     len.saturating_mul(MARK).saturating_add(START)
 }
 
 impl<'a> Table<'a> {
-    /// The table of a kind of cell with so many elements; `None` where it has no table.
+    /// The table of a kind of cell with this number of elements; `None` where it has no table.
     pub(super) fn of_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
         let (start, entry, len) = match kind {
             CellKind::Array => (DATA, CLAIM, CLAIMS),

@@ -51,7 +51,7 @@ fn unfolded(array: &dyn Array) -> u64 {
     sum(array)(array.len())
 }
 
-/// Number of values in so many of the first rows of an array. Costs in the order of what the array has in memory.
+/// Number of values in the given number of first rows of an array. Costs in the order of what the array has in memory.
 type Sum<'a> = Box<dyn Fn(usize) -> u64 + 'a>;
 
 fn sum(array: &dyn Array) -> Sum<'_> {

@@ -87,7 +87,7 @@ pub(super) struct Value {
 /// One call. Callers and the supervisor share it.
 pub(super) struct Call {
     pub(super) function: Function,
-    /// What all tasks get beside their own arguments.
+    /// What all tasks get in addition to their own arguments.
     pub(super) common: Option<Common>,
     describe: fn(&[u8]) -> Option<String>,
     /// Whether the call is in the pool's queue. Changed under the lock of the orders alone.

@@ -1,4 +1,4 @@
-//! Writes what workers print, in a thread of its own: a terminal or a pipe that takes nothing must not stop the pool.
+//! Writes what workers print, in a separate thread: a terminal or a pipe that takes nothing must not stop the pool.
 
 use std::{
     collections::VecDeque,
@@ -121,7 +121,7 @@ fn write(to: Output, mut rest: &[u8]) {
             Err(rustix::io::Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
             }
-            // Nothing can be done for output that nobody takes; the tasks go on.
+            // Nothing can be done for output that no process reads; the tasks go on.
             Err(_) => return,
         }
     }

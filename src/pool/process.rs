@@ -71,7 +71,7 @@ pub(super) enum Event {
 /// A worker process.
 pub(super) struct Process {
     pid: u32,
-    /// Kills and waits go through it: an id may be given to another process once somebody else has waited for this one,
+    /// Kills and waits go through it: an id may be given to another process once other code has waited for this one,
     /// as the kernel does where SIGCHLD is ignored.
     pidfd: OwnedFd,
     socket: UnixStream,

@@ -116,7 +116,7 @@ fn prefix(worker: u64) -> String {
     format!("result-{worker}-")
 }
 
-/// The owners of the frames in one result, by the ids of their segments. Dropped, those that nobody shares remove their
+/// The owners of the frames in one result, by the ids of their segments. Dropped, those that are not shared remove their
 /// frames.
 #[derive(Default)]
 pub(super) struct Owners(BTreeMap<u128, Arc<Owner>>);
@@ -195,7 +195,7 @@ impl Serialize for Published {
         note(|| match &self.owner {
             Some(owner) if worker::session().is_some() => Sent::Given(self.frame.handle(), owner.left.clone()),
             Some(owner) => Sent::Other(Box::new(owner.clone())),
-            // An argument of this task, or one that was read outside of a pool: somebody else owns it.
+            // An argument of this task, or one that was read outside of a pool: it has another owner.
             None => Sent::Frame(self.frame.clone()),
         });
         serializer.collect_str(&self.frame.handle())

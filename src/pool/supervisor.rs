@@ -88,7 +88,7 @@ impl Supervisor {
             }
         };
         self.end(&why);
-        // Last: nobody waits for a result while a terminal takes no output.
+        // Last: no caller waits for a result while a terminal takes no output.
         self.printer.finish();
     }
 

@@ -38,7 +38,7 @@ pub(crate) enum Trust {
 /// What became of a file that was to be unlinked unless it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unlinked {
-    /// It had so many bytes.
+    /// Its size in bytes.
     Removed(u64),
     /// Another open file holds a lock on it.
     InUse,

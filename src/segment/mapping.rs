@@ -41,7 +41,7 @@ pub(crate) enum Opened {
 }
 
 impl Mapping {
-    /// Opens, locks and maps the file `name`, whoever wrote it. Blocks for a fraction of a second at most; reads
+    /// Opens, locks and maps the file `name` of any writer. Blocks for a fraction of a second at most; reads
     /// nothing.
     pub(crate) fn open(directory: &Directory, name: &str) -> Result<Opened> {
         Self::open_as(directory, name, Writer::Unknown)

@@ -25,7 +25,7 @@ impl PrivateMapping {
         if (stat.st_dev, stat.st_ino) != shared.file() {
             return Ok(None);
         }
-        // SAFETY: the file is the one that is mapped in `shared`, so its owner and mode were checked and nobody writes to
+        // SAFETY: the file is the one that is mapped in `shared`, so its owner and mode were checked and no process writes to
         // it or cuts it (see `Mapping::map`); its length is that of `shared`. The pages are private, and no reference is
         // made to them: `at` gives pointers alone.
         let map = unsafe { MmapOptions::new().len(shared.bytes().len()).map_copy(&file) };

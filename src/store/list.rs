@@ -78,7 +78,7 @@ impl Usage {
 
 impl Store {
     /// All names with their latest versions, in the order of names. Costs one open for each, and reads no values,
-    /// whoever wrote the file.
+    /// even of files that other programs wrote.
     ///
     /// A frame whose file is damaged, or that others can write to, is left out: [`Store::names`] has its name, and
     /// [`Store::open`] returns the reason.

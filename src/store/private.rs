@@ -11,7 +11,7 @@ use crate::{
 
 /// The bytes of a frame, mapped privately and writable: copied on write, page by page.
 ///
-/// What is written here is seen by nobody else: not in the frame, not in another private map, not by another process.
+/// Writes are visible here alone: not in the frame, not in another private map, not in another process.
 /// Memory is used for the pages that were written to, 4 KiB each, and for no others.
 ///
 /// It hands out pointers and makes no references, so writing through them is up to `unsafe` code, or to a library such as

@@ -140,7 +140,7 @@ fn sweep_session(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<bo
         Err(e) if e.is_missing_path() => return Ok(false),
         Err(e) => return Err(e),
     };
-    // Without the file the owner died while it made the session, or whoever removed it died at the last step.
+    // Without the file the owner died while it made the session, or the process that removed it died at the last step.
     if let Some(owner) = directory.open_file(OWNER)? {
         let Some(_lock) = Flock::try_exclusive(owner, directory.path())? else { return Ok(false) };
         empty(sessions, name, bytes)?;

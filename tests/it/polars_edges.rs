@@ -154,7 +154,7 @@ fn place(scratch: &Scratch, array: ArrayRef) {
     let _ = symlink("x@1.arrow", scratch.path().join("x.arrow"));
 }
 
-/// One value in so many rows.
+/// One value in this number of rows.
 fn run(rows: i32, value: &ArrayRef) -> ArrayRef {
     Arc::new(RunArray::try_new(&Int32Array::from(vec![rows]), value).unwrap())
 }

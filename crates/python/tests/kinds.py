@@ -151,7 +151,7 @@ KEPT: dict[str, dict[str, pd.DataFrame]] = {
         "struct": _arrow(pa.struct([("x", pa.int64()), ("y", pa.list_(pa.string()))]), {"x": 1, "y": ["a"]}, None),
         "map": _arrow(pa.map_(pa.string(), pa.int64()), [("k", 1)], None),
     },
-    "objects of one type (strings, bytes, booleans, integers, floats, dates, times, decimals, lists, dicts, arrays) beside one kind of null": {
+    "objects of one type (strings, bytes, booleans, integers, floats, dates, times, decimals, lists, dicts, arrays) with one kind of null": {
         "strings and None": _objects("x", None, "y"),
         "strings and nan": _objects("x", np.nan, "y"),
         "strings and NA": _objects("x", pd.NA, "y"),

@@ -1,4 +1,4 @@
-"""Whether two tables are the same in all that pickle keeps. A module of its own, because fresh processes import it."""
+"""Whether two tables are the same in all that pickle keeps. A separate module, because fresh processes import it."""
 
 from __future__ import annotations
 

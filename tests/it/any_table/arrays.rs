@@ -57,7 +57,7 @@ fn build(random: &mut Random, data_type: &DataType, len: usize, nullable: bool) 
     }
 }
 
-/// Nulls of so many rows, whose bits need not begin at a byte.
+/// Nulls of `len` rows, whose bits need not begin at a byte.
 fn nulls(random: &mut Random, len: usize) -> Option<NullBuffer> {
     let cut = random.below(10);
     let bits = match random.below(6) {
@@ -82,14 +82,14 @@ fn below(random: &mut Random, field: &FieldRef, len: usize, parent: Option<&Null
             if !coframe::arrow::array::layout(data.data_type()).can_contain_null_mask {
                 return child;
             }
-            // Arrow's check asks nulls beside an offset for more bits than there are values.
+            // Arrow's check asks nulls next to an offset for more bits than there are values.
             data.into_builder().nulls(Some(parent.clone())).build().map_or(child, make_array)
         }
         _ => child,
     }
 }
 
-/// The lengths of so many lists: some of them empty, in some arrays all.
+/// The lengths of lists: some of them empty, in some arrays all.
 fn lengths(random: &mut Random, len: usize) -> Vec<usize> {
     let most = random.within(0, 3);
     (0..len).map(|_| random.within(0, most)).collect()

@@ -329,7 +329,7 @@ class Column:
         """A numpy array: read-only and on the mapped bytes for columns of a fixed width without nulls.
 
         What cannot be shared is copied; with ``copy=False`` that is a :class:`coframe.WouldCopyError`, which says why.
-        ``copy=True`` always gives an array of its own. ``writable=True`` gives one that may be written to, on a private map of
+        ``copy=True`` always gives a separate array. ``writable=True`` gives one that may be written to, on a private map of
         the same bytes, of which the kernel copies each page at its first write. Nulls become NaN, NaT or None. A column of lists of one length has
         two dimensions. Integers of 128 bits, and 64-bit ones beyond 2**53 beside nulls, become Python's in an array of objects,
         because no dtype of numpy holds them.

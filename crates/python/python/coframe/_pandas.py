@@ -82,7 +82,7 @@ def data_frame(native: Native, dtypes: Dtypes, views: bool, writable: bool = Fal
 
 
 def _keep_integers(pd: Any, table: Any, df: Any, index: list[str]) -> None:
-    """Makes objects of integers beside nulls that floats, which pandas would make of them, do not hold."""
+    """Makes objects of integers and nulls that floats, which pandas would make of them, do not hold."""
     columns = [name for name in table.column_names if name not in index]
     for position, name in enumerate(columns):
         column = table.column(name)

@@ -20,7 +20,7 @@ from ._errors import InvalidError, UnsupportedError
 RECIPE = "coframe.python.pandas"
 #: Written into each recipe. A reader refuses others.
 FORMAT = 1
-#: Up to so many categories are in the recipe too, for parts of a frame without rows.
+#: The recipe also has the categories of a column with at most this many, for parts of a frame without rows.
 FEW = 256
 
 Recipe = dict[str, Any]
@@ -52,7 +52,7 @@ def table_of(df: Any) -> tuple[Any, str]:
         plain.columns = pd.Index(names, dtype=object)
     table = _table(pa, plain, names)
     table = _as_objects(table, objects)
-    # pyarrow has words of its own for some labels.
+    # pyarrow spells some labels differently.
     names = table.column_names[: len(names)]
     _check_known(names, df, parts, table)
     recipe: Recipe = {
