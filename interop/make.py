@@ -49,7 +49,7 @@ def leaf(value, type_):
 
 
 def number(value):
-    """JSON has none of these three, and some programs lose the sign of zero."""
+    """JSON lacks these three, and some programs lose the sign of zero."""
     if math.isnan(value) or math.isinf(value):
         return str(value)
     return "-0" if value == 0 and math.copysign(1, value) < 0 else value

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the Python package into a virtual environment of its own and runs its tests there. ci/check.sh calls it.
+# Builds the Python package into a separate virtual environment and runs its tests there. ci/check.sh calls it.
 #
 # The extension is built by itself, without Polars' Rust crates, as users get it: in the workspace's build, features unify
 # and it would have them inside. The build shares the target directory, and the environment is made anew only when its
@@ -28,7 +28,7 @@ CARGO_TARGET_DIR="$target" "$venv/bin/maturin" build --quiet --locked --interpre
     --out "$target/python-wheels"
 "$venv/bin/pip" install --quiet --force-reinstall --no-deps "$target"/python-wheels/*.whl
 
-# The stubs say what the native part has, and the sources keep to them.
+# The stubs match the native part, and the sources match the stubs.
 (cd python && MYPYPATH=. "$venv/bin/python" -m mypy --strict --cache-dir "$target/mypy" --package coframe)
 "$venv/bin/python" -m mypy.stubtest coframe --allowlist stubtest-allow.txt
 

@@ -61,7 +61,7 @@ impl<T: Pod> Array<T> {
     }
 
     /// Creates an array of zeros. Errors as [`Counter::create`](super::Counter::create), and
-    /// [`is_no_space`](Error::is_no_space) when the store has no room for it.
+    /// [`is_no_space`](Error::is_no_space) when the store is full.
     pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
         check_alignment::<T>()?;
         let shape = shape::<T>(CellKind::Array, ELEMENTS, len);
@@ -92,7 +92,7 @@ impl<T: Pod> Array<T> {
         self.region.count()
     }
 
-    /// Whether it has no elements.
+    /// Whether its length is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -227,7 +227,7 @@ element! {
 /// progress.add(3, 0.25);
 /// progress.max(3, 0.1);
 /// assert_eq!(progress.get(3), Some(0.25));
-/// assert_eq!(progress.add(8, 1.0), None); // there is no such element
+/// assert_eq!(progress.add(8, 1.0), None); // index 8 is out of range
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -268,7 +268,7 @@ impl<T: Element> AtomicArray<T> {
         self.region.count()
     }
 
-    /// Whether it has no elements.
+    /// Whether its length is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -118,8 +118,8 @@ impl<T: Pod> Deref for Claim<'_, T> {
 
     fn deref(&self) -> &[T] {
         let start = ELEMENTS + self.elements.start * size_of::<T>();
-        // SAFETY: the entry in the table says, to every process that keeps the format (K4), that these elements are this
-        // claim's alone: no claim is given that overlaps, and no lock on the whole array while there are claims.
+        // SAFETY: the entry in the table reserves these elements for this claim, and every process that keeps rule K4
+        // respects it: no claim is given that overlaps, and no lock on the whole array while claims exist.
         unsafe { self.region.memory().slice(start, self.elements.len()) }
     }
 }

@@ -47,8 +47,8 @@ impl Deadline {
     }
 }
 
-/// Waits until `is_done` says so, looked at again whenever the word changes or `LOOK_UP` is over. False when the time
-/// is over before.
+/// Waits until `is_done` returns true. It is called again whenever the word changes and after each `LOOK_UP`. Returns
+/// false on a timeout.
 pub(super) fn wait_until(word: &AtomicU32, limit: Option<Duration>, mut is_done: impl FnMut() -> bool) -> bool {
     let deadline = Deadline::new(limit);
     loop {

@@ -39,7 +39,7 @@ const PANICKED: u32 = 1 << 31;
 
 /// Initialises the lock and the values of a new cell.
 pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> Result<()> {
-    // SAFETY: the file has no name yet, so nobody else has it, and this thread has no other reference.
+    // SAFETY: the file is unnamed, so no other process can open it, and this thread has only this reference.
     let place = unsafe { memory.slice::<T>(data, values.len()) };
     if place.len() != values.len() {
         return Err(Error::invalid("the first values of a cell", "they do not fit into it"));

@@ -127,7 +127,7 @@ impl Home {
     }
 }
 
-/// Takes the shared lock that says that this process has the file open. It stays with the map when the descriptor is closed.
+/// Takes the shared lock that marks the file as open in this process. The map keeps it after the descriptor is closed.
 fn share(file: &File) -> Result<bool> {
     take(file, FlockOperation::NonBlockingLockShared)
 }

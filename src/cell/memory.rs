@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 
 /// A cell's file, mapped for reading and writing.
 ///
-/// It was given its size by `fallocate` before it had a name, and is never cut: touching it is no SIGBUS (SAFETY.md, T1
-/// says who is trusted to leave it so).
+/// `fallocate` reserved its pages before the file got its name, and no process truncates it, so a touch raises no
+/// SIGBUS (SAFETY.md, T1, lists the processes that are trusted with this).
 ///
 /// A map whose mutex a thread of this process holds is never unmapped: the C library and the kernel keep a list of the
 /// robust mutexes of each thread, which runs through this memory. A guard that safe code leaked leaves its mutex in
@@ -36,7 +36,7 @@ pub(super) struct Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // A forked child has no part in its parent's locks, and its own list was emptied by the fork.
+        // A forked child does not share its parent's locks, and the fork emptied its own list.
         if *self.holder.get_mut() == generation().wrapping_add(1) {
             std::mem::forget(self.map.take());
         }
@@ -124,7 +124,7 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// No other reference to these bytes is alive, in any process: a robust mutex or a claim is held that says so.
+    /// No other reference to these bytes is alive, in any process: the caller holds a robust mutex or a claim on them.
     #[expect(
         clippy::mut_from_ref,
         reason = "the memory is not this struct's alone; the lock that is held gives access"
@@ -132,8 +132,8 @@ impl Memory {
     pub(super) unsafe fn slice<T: Pod>(&self, offset: usize, count: usize) -> &mut [T] {
         let place = count.checked_mul(size_of::<T>()).and_then(|len| self.at(offset, len, align_of::<T>()));
         let Some(place) = place else { return &mut [] };
-        // SAFETY: in range and aligned as checked; `Pod`: any bytes are a value and there is no padding; the caller
-        // says that nothing else touches them.
+        // SAFETY: in range and aligned as checked; `Pod`: any bytes are a value, without padding; nothing else touches
+        // them, as the caller promises.
         unsafe { std::slice::from_raw_parts_mut(place.cast::<T>().as_ptr(), count) }
     }
 
@@ -141,13 +141,13 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// That of `slice`; and the value lies inside the map, aligned.
+    /// That of `slice`; and the value is inside the map, aligned.
     #[expect(clippy::mut_from_ref, reason = "as for `slice`")]
     pub(super) unsafe fn value<T: Pod>(&self, offset: usize) -> &mut T {
         debug_assert!(self.at(offset, size_of::<T>(), align_of::<T>()).is_some(), "a value outside of its cell");
-        // SAFETY: inside the map, as the caller says.
+        // SAFETY: inside the map, as the caller promises.
         let place = unsafe { self.base.add(offset) };
-        // SAFETY: aligned, and any bytes are a value; nothing else touches it, as the caller says.
+        // SAFETY: aligned, and any bytes are a value; nothing else touches it, as the caller promises.
         unsafe { place.cast::<T>().as_mut() }
     }
 
@@ -174,14 +174,14 @@ impl Mutex<'_> {
         let attributes = attributes.as_mut_ptr();
         // SAFETY: `attributes` is valid for writes; this initialises it.
         let mut result = unsafe { libc::pthread_mutexattr_init(attributes) };
-        // SAFETY: initialised above (if not, `result` says so, and the value is not used below).
+        // SAFETY: initialised above (otherwise `result` is an error, and the value is not used below).
         result |= unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) };
         // SAFETY: as above.
         result |= unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) };
         // SAFETY: as above.
         result |= unsafe { libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK) };
         if result == 0 {
-            // SAFETY: the mutex lies in this map (see `Memory::mutex`), and the file has no name yet.
+            // SAFETY: the mutex is in this map (see `Memory::mutex`), and the file is still unnamed.
             result = unsafe { libc::pthread_mutex_init(self.raw.as_ptr(), attributes) };
         }
         // SAFETY: initialised above, not used again.
@@ -199,8 +199,8 @@ impl Mutex<'_> {
     pub(super) fn lock(self, limit: Option<Duration>, on_death: impl FnOnce()) -> Result<Acquired> {
         let raw = self.raw.as_ptr();
         let result = match limit {
-            // SAFETY: `initialise` made the mutex before the file had a name, and the header that says so was checked
-            // when the cell was opened.
+            // SAFETY: `initialise` created the mutex before the file got its name, and the header that records this was
+            // checked when the cell was opened.
             None => unsafe { libc::pthread_mutex_lock(raw) },
             // SAFETY: as above.
             Some(Duration::ZERO) => unsafe { libc::pthread_mutex_trylock(raw) },
@@ -294,8 +294,8 @@ fn monotonic() -> Duration {
 /// The number of forks between the first process and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Counts the forks that lie between this process and the first: a guard compares it, so that it does nothing in a
-/// forked child. Costs a load, where `getpid` is a system call.
+/// Counts the forks between this process and the first one. A guard compares it, so that it does nothing in a forked
+/// child. Costs a load, where `getpid` is a system call.
 #[inline]
 pub(super) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
@@ -329,7 +329,7 @@ pub(super) fn process() -> u32 {
 /// Forgotten by a forked child.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Waits until the word is no longer `value`, something wakes it, or the time is over. Whichever it was: look again.
+/// Returns when the word differs from `value`, on a wake-up and on a timeout. The caller checks the word again.
 pub(super) fn futex_wait(word: &AtomicU32, value: u32, limit: Duration) {
     let limit = libc::timespec {
         tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),

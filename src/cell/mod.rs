@@ -19,8 +19,8 @@
 //! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
 //! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits are returned |
 //! | a `Value` that is read far more than written | [`Snapshot`] | readers keep reading the latest complete value |
-//! | `Manager().dict()` | `coframe::Dict` | its transaction has no effect |
-//! | `Manager().list()` | `coframe::Dict` with numbers as keys | its transaction has no effect |
+//! | `Manager().dict()` | `coframe::Dict` | the transaction is rolled back |
+//! | `Manager().list()` | `coframe::Dict` with numbers as keys | the transaction is rolled back |
 //! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::Dict`: `insert`, `first` and `remove` in a transaction | |
 //! | `Pool`, `Process` | `coframe::Pool` | the task is an error, or runs again |
 //! | `SharedMemory` with a table in it | a frame; `Store::import_shared_memory` and back | frames stay whole |

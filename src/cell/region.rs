@@ -82,7 +82,7 @@ impl CellKind {
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) kind: CellKind,
-    /// Elements; 1 for what is no array. When opening, 0 takes any number.
+    /// Number of elements; 1 unless it is an array. When opening, 0 accepts any number.
     pub(super) count: usize,
     /// Bytes of an element.
     pub(super) size: usize,

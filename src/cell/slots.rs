@@ -33,7 +33,7 @@ pub(super) fn read<W: Word, T>(written: &W, copy: impl Fn(u64) -> T) -> T {
     loop {
         let before = written.load(Ordering::Acquire);
         let value = copy(before);
-        // With the writer's release fence: if any word above was of a later value, this sees that it began.
+        // With the writer's release fence: if any word above was of a later value, this load sees the later number.
         W::fence(Ordering::Acquire);
         if written.load(Ordering::Relaxed) == before {
             return value;
@@ -45,7 +45,7 @@ pub(super) fn read<W: Word, T>(written: &W, copy: impl Fn(u64) -> T) -> T {
 #[inline]
 pub(super) fn write<W: Word>(written: &W, store: impl FnOnce(u64)) {
     let next = written.load(Ordering::Relaxed).wrapping_add(1);
-    // Whoever reads a word that is stored below sees at least the number that was stored last (`read`).
+    // A reader of a word that is stored below sees at least the number that was stored last (`read`).
     W::fence(Ordering::Release);
     store(next);
     written.store(next, Ordering::Release);

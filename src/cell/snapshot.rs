@@ -18,8 +18,8 @@ use crate::{
 
 /// A plain value (`bytemuck::Pod`) that one writer replaces and any number of readers copy, without a lock.
 ///
-/// A reader never blocks and never sees a part of one value and a part of another, also when the writer dies half-way:
-/// there are two slots, and a number that says which one holds the latest whole value.
+/// A reader never blocks and never sees a part of one value and a part of another, even when the writer dies half-way:
+/// the value has two slots, and a number selects the one that holds the latest complete value.
 ///
 /// ```
 /// use coframe::{Store, cell::Snapshot};
@@ -58,7 +58,7 @@ fn shape<T: Pod>() -> Shape {
     Shape { kind: CellKind::Snapshot, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
-/// Stores a value word by word. Words, so that a reader that is too late reads stale ones, and is no data race.
+/// Stores a value word by word, atomically each, so that a late reader reads stale words instead of racing.
 fn store<T: Pod>(memory: &Memory, slot: usize, value: &T) {
     let bytes = bytemuck::bytes_of(value);
     let (whole, rest) = bytes.as_chunks::<8>();
@@ -120,7 +120,7 @@ impl<T: Pod> Snapshot<T> {
     ///
     /// # Errors
     ///
-    /// [`is_busy`](crate::Error::is_busy) while there is another. One that died is no hindrance.
+    /// [`is_busy`](crate::Error::is_busy) while another writer is alive. A dead one does not count.
     pub fn writer(&self) -> Result<SnapshotWriter<'_, T>> {
         let busy = || Kind::Busy { what: self.region.label(), holder: "another writer".to_owned() };
         let held = match guard::lock(&self.region, DATA, Some(Duration::ZERO), true) {

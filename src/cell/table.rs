@@ -10,8 +10,8 @@ use super::{
     region::{CellKind, Region},
 };
 
-/// Entries that begin with the mark of a process: its id (4 bytes; 0: the entry is free), a word that the kind defines
-/// (4 bytes), its start (8 bytes). Read and written under the cell's lock.
+/// Entries of one process each: its id (4 bytes; 0: the entry is free), a word that the kind defines (4 bytes), its
+/// start (8 bytes). Read and written under the cell's lock.
 pub(super) struct Table<'a> {
     memory: &'a Memory,
     start: usize,
@@ -19,7 +19,7 @@ pub(super) struct Table<'a> {
     pub(super) len: usize,
 }
 
-/// Where a table begins that follows the words of a kind.
+/// Offset of a table that follows the words of a kind.
 const START: usize = DATA + 64;
 /// Bytes of an entry that is only a mark.
 const MARK: usize = 16;
@@ -38,7 +38,7 @@ pub(super) fn bytes(len: usize) -> usize {
 }
 
 impl<'a> Table<'a> {
-    /// The table of a kind of cell with this number of elements; `None` where it has no table.
+    /// The table of a kind of cell with this number of elements; `None` for kinds without a table.
     pub(super) fn of_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
         let (start, entry, len) = match kind {
             CellKind::Array => (DATA, CLAIM, CLAIMS),

@@ -23,7 +23,7 @@ use crate::{
 
 /// The environments of this process by device and inode of their dict's data: LMDB must not open a file twice.
 ///
-/// Locked wherever an environment is opened or closed, since heed has a lock of its own there for which a forked child
+/// Locked wherever an environment is opened or closed, because heed locks a mutex there for which a forked child
 /// could wait for ever. Locked after the store's lock and never before it: nothing under it waits for another process's
 /// names, or calls the code of an [`interruptible`](crate::interruptible) caller, who may hold what other threads need.
 static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
@@ -68,7 +68,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Opens a dict's environment, or shares the one that this process has. `check` may refuse what is there.
+    /// Opens a dict's environment, or shares the one that this process has open. `check` may refuse an existing one.
     pub(super) fn open(store: &Store, name: &Name, check: impl FnOnce(&DictFiles) -> Result<()>) -> Result<Self> {
         check_fork(name)?;
         let environment = store.with_dict(name, |files, inode| {
@@ -156,7 +156,7 @@ fn close_those(mut open: MutexGuard<'static, Environments>) {
             std::mem::forget(environment);
             continue;
         }
-        // This one and the registry's: nobody else can come to have one while the registry is locked.
+        // This reference and the registry's: no other thread can get one while the registry is locked.
         if Arc::strong_count(&environment) == 2 {
             open.remove(&environment.inode);
         }
@@ -207,7 +207,7 @@ pub(super) fn registry(name: &Name) -> Result<Registry> {
             Ok(open) => open,
             // A panic while it was locked: the map is whole, since each change of it is one call.
             Err(TryLockError::Poisoned(open)) => open.into_inner(),
-            // Nobody in this process has ever had it.
+            // No thread of this process ever opened it.
             Err(TryLockError::WouldBlock) if PROCESS.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT => {
                 return Err(in_use_at_fork(name));
             }
@@ -269,7 +269,7 @@ impl Environment {
             match self.opened.try_write() {
                 Ok(opened) => self.open_anew(opened)?,
                 Err(TryLockError::Poisoned(opened)) => self.open_anew(opened.into_inner())?,
-                // Nobody in this process has ever had it: a thread of the parent, which is not here, was inside.
+                // No thread of this process ever opened it: a thread of the parent, which was not copied, was inside.
                 Err(TryLockError::WouldBlock)
                     if self.opener.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT =>
                 {

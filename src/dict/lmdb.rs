@@ -37,7 +37,7 @@ pub(super) struct Lmdb {
 }
 
 impl Lmdb {
-    /// Makes the environment of a new dict, and closes it. `meta` says what it is.
+    /// Creates the environment of a new dict with `meta` as its description, and closes it.
     pub(super) fn make(store: &Store, files: &DictFiles, meta: &[u8]) -> Result<()> {
         let failed = |e| error(store, files, "make", e);
         let env = environment(store, files)?;
@@ -113,8 +113,8 @@ impl Lmdb {
     }
 }
 
-/// Makes a file that was cut as long as LMDB's metadata says: what is missing is then a page of zeros, which LMDB
-/// refuses, and not a SIGBUS. (A file may also be short of pages that nothing refers to.) Nothing but metadata was read.
+/// Extends a truncated file to the length in LMDB's metadata. Missing pages then read as zeros, which LMDB refuses,
+/// instead of a SIGBUS. (A file may also be short of pages that nothing refers to.) Only metadata was read before.
 fn fill_up(env: &Env<WithoutTls>, path: &Path, len: u64) -> std::io::Result<()> {
     let page = u64::from(env.unnamed_database_stat().page_size);
     let wanted = u64::try_from(env.info().last_page_number).unwrap_or(0).saturating_add(1).saturating_mul(page);
@@ -132,9 +132,9 @@ fn environment(store: &Store, files: &DictFiles) -> Result<Env<WithoutTls>> {
     // SAFETY: these flags change no locking. Without synchronisation a crash of the system can damage the file, and a
     // file in memory does not outlive one.
     unsafe { options.flags(EnvFlags::NO_SUB_DIR | synchronous) };
-    // SAFETY: the file was made by this crate, and whoever can write to it (the same user, or whom the caller of the
-    // `unsafe` constructor promised for) changes it through LMDB alone, with its locks (docs/SAFETY.md, T1). It is
-    // open once in this process: environments are kept in a registry, or have no name yet.
+    // SAFETY: this crate created the file, and its other writers (the same user, or those for whom the caller of the
+    // `unsafe` constructor promised) change it through LMDB alone, with its locks (docs/SAFETY.md, T1). It is open once
+    // in this process: environments are kept in a registry, or are still unnamed.
     let env = unsafe { options.open(store.dict_path(files)) };
     env.map_err(|e| error(store, files, "open", e))
 }

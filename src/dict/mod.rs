@@ -103,8 +103,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) when the name is taken; [`is_no_space`](Error::is_no_space) when there is no
-    /// room for the first 80 KiB.
+    /// [`is_invalid`](Error::is_invalid) when the name is taken; [`is_no_space`](Error::is_no_space) when the first
+    /// 80 KiB do not fit into the store.
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         Self::make(store, name)?.ok_or_else(|| {
             let what = format!("the name `{name}` for a new dict in `{}`", store.path().display());
@@ -146,7 +146,7 @@ where
         Ok(Self { lease, handle, types: PhantomData })
     }
 
-    /// Opens the dict, or makes it if there is none.
+    /// Opens the dict, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         loop {
             match Self::open(store, name) {
@@ -157,7 +157,7 @@ where
                 Ok(Some(dict)) => return Ok(dict),
                 // Lost against another process that made it: then it can be opened.
                 Ok(None) => {}
-                // Somebody removed it at once.
+                // Another process removed it at once.
                 Err(error) if error.is_not_found() || error.is_superseded() => {}
                 Err(error) => return Err(error),
             }
@@ -207,7 +207,7 @@ where
         self.read(|reads: &Reads<'_, K, V>| reads.len())
     }
 
-    /// Whether there are no entries.
+    /// Whether the dict is empty.
     pub fn is_empty(&self) -> Result<bool> {
         self.len().map(|len| len == 0)
     }

@@ -240,7 +240,7 @@ macro_rules! reading {
                 self.reads()?.len()
             }
 
-            /// Whether there are no entries.
+            /// Whether the dict is empty.
             pub fn is_empty(&self) -> crate::error::Result<bool> {
                 self.len().map(|len| len == 0)
             }

@@ -66,7 +66,7 @@ pub(crate) enum Kind {
         what: String,
         now: String,
     },
-    /// A session that is no more: its owner ended it, or died and was swept.
+    /// A session that has ended: its owner ended it, or died and was swept.
     Ended {
         session: String,
         store: PathBuf,
@@ -133,7 +133,7 @@ pub(crate) enum Kind {
         what: String,
         why: String,
     },
-    /// A task of a pool has no result.
+    /// A task of a pool ended without a result.
     #[cfg(feature = "pool")]
     Task {
         index: usize,

@@ -62,7 +62,7 @@ pub(crate) fn note(sent: impl FnOnce() -> Sent) {
     });
 }
 
-/// Remembers why a frame inside a value could not be opened, for formats whose errors have no text.
+/// Remembers why a frame inside a value could not be opened, for formats whose errors carry only a code.
 #[cfg(feature = "pool")]
 pub(crate) fn note_opening_error(error: String) {
     OPENING_ERROR.set(Some(error));

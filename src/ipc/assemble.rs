@@ -15,7 +15,7 @@ use super::{outline::Outline, tree::children};
 /// The bytes at a place that an outline names, as a buffer.
 pub(super) type Bytes<'a> = dyn Fn(Range<usize>) -> Buffer + 'a;
 
-/// The values of the dictionary with an id; `None` where the file has none.
+/// The values of the dictionary with an id; `None` if the file lacks it.
 pub(super) type Dictionaries<'a> = dyn Fn(i64) -> Option<ArrayData> + 'a;
 
 /// What arrays are built from.

@@ -43,8 +43,8 @@ fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     views::compact(&whole_bytes(array)?)
 }
 
-/// Booleans that begin at the start of a byte. They are copied for it, as arrow-ipc would when it writes them; arrow
-/// refuses those that do not, with nulls, as the values of runs.
+/// Booleans whose first bit is the first of a byte. They are copied for it, as arrow-ipc would when it writes them;
+/// arrow refuses others, with nulls, as the values of runs.
 #[expect(clippy::unnecessary_wraps, reason = "it is a `Leaf`")]
 pub(super) fn whole_bytes(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let Some(bits) = array.as_boolean_opt().map(BooleanArray::values).filter(|bits| bits.offset() > 0) else {
@@ -140,7 +140,7 @@ fn structure(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
 fn runs<R: RunEndIndexType>(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef, ArrowError> {
     let runs = array.as_run::<R>();
     let (ends, rows) = (runs.run_ends(), array.len());
-    // A slice of no rows has no runs either.
+    // A slice of zero rows needs no runs.
     let (start, count) = match rows {
         0 => (0, 0),
         _ => (runs.get_start_physical_index(), runs.get_end_physical_index() + 1 - runs.get_start_physical_index()),

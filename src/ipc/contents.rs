@@ -76,7 +76,7 @@ impl Contents {
         let make = || {
             let (bytes, dictionaries) = (&mapped(map), &|id| dictionaries.get(id, map));
             let mut assembly = Assembly { outline, bytes, dictionaries, copied: 0 };
-            // There is no error: where arrow validates, the arrays were made and validated at once.
+            // This cannot fail: where arrow validates, the arrays were created and validated before.
             assembly.array(node, field.data_type()).ok().map(make_array)
         };
         columns.get(column)?.get_or_init(make).as_ref()

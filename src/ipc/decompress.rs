@@ -49,7 +49,7 @@ fn within<'a>(body: &'a Buffer, buffer: &ipc::Buffer) -> Option<&'a [u8]> {
 }
 
 fn unpack(packed: &[u8], codec: CompressionType, plain: &mut MutableBuffer) -> io::Result<()> {
-    // A buffer of nothing has no length in front.
+    // An empty buffer lacks the length in front.
     let Some((length, frame)) = packed.split_first_chunk() else {
         return if packed.is_empty() { Ok(()) } else { Err(io::Error::other("it has no length")) };
     };

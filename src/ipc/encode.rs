@@ -93,7 +93,7 @@ impl Encoder {
         Ok(encoder)
     }
 
-    /// Leaves keys alone, of which more is known than that they lie in their dictionaries.
+    /// Leaves keys alone if more is known about them than that their dictionaries contain them.
     pub(crate) fn trust_keys(&mut self) {
         self.looks_at_keys = false;
     }
@@ -154,8 +154,8 @@ impl Encoder {
 
     fn write_batch(&mut self, batch: RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
         let (_, columns, rows) = batch.into_parts();
-        // By value: each gathered column goes as soon as its compacted form is there, so that no second batch stands
-        // beside the first.
+        // By value: each gathered column is freed once its compacted form exists, so that memory holds one batch, not
+        // two.
         let form = |(column, field): (ArrayRef, &FieldRef)| written(field.name(), &column);
         let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(form).collect();
         let batch = keys_batch(&self.keys_schema, columns?, rows)?;

@@ -132,7 +132,7 @@ impl Metadata {
         };
         let sorted_marks = sorted.text()?.split(',').filter(|mark| !mark.is_empty()).map(mark);
         let keys = get("coframe.keys");
-        // Frames of before the entry have none.
+        // Absent in frames that are older than the entry.
         let listed = keys.find().unwrap_or_default().split(',').filter(|column| !column.is_empty());
         let user = pairs
             .iter()

@@ -26,9 +26,8 @@ pub(super) fn lie_in_dictionaries(column: &ArrayRef, may_be_empty: bool) -> bool
     whole && all
 }
 
-/// Calls with what stands for each dictionary inside a column, in depth-first order of its dictionary fields: its keys,
-/// or the dictionary array. `data_type` is the column's with the dictionaries. Returns `false` where there are some
-/// that it does not go into.
+/// Visits every dictionary of a column, depth first, and passes its keys, or the dictionary array, to `call`.
+/// `data_type` is the type of the column with its dictionaries. Returns `false` if some were not visited.
 pub(super) fn each_keys(column: &ArrayRef, data_type: &DataType, call: &mut dyn FnMut(&ArrayRef)) -> bool {
     match data_type {
         DataType::Dictionary(..) => {

@@ -25,8 +25,8 @@ pub enum Layout {
     /// As the table came: Polars brings views, pyarrow and pandas mostly do not. Nothing is rearranged.
     #[default]
     Source,
-    /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Strings
-    /// that are no views, and other offsets of lists, are copied, a batch at a time.
+    /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Other
+    /// strings, and lists with other offsets, are copied, a batch at a time.
     Views,
     /// No views (`LargeUtf8`, `LargeBinary`): for readers without them. Views are copied, a batch at a time.
     Classic,
@@ -79,7 +79,7 @@ pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 }
 
 /// Casts strings, binaries and the offsets of lists, wherever they are. Arrow's cast of a whole nested column would
-/// copy its other parts, and has no unions.
+/// copy its other parts, and does not support unions.
 fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<ArrayData, ArrowError> {
     if data.data_type() == target {
         return Ok(data);

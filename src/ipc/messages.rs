@@ -71,8 +71,8 @@ impl<'a> IpcReader<'a> {
     ///
     /// # Errors
     ///
-    /// [`is_corrupt`](Error::is_corrupt) when it is no Arrow IPC. That it is compressed, which is
-    /// [`is_unsupported`](Error::is_unsupported) without the feature `compression`, only a batch may show.
+    /// [`is_corrupt`](Error::is_corrupt) when it is not Arrow IPC. Compressed buffers, which are
+    /// [`is_unsupported`](Error::is_unsupported) without the feature `compression`, may be found only in a batch.
     pub fn file(reader: impl Read + Seek + Send + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
         let (schema, messages) = read_messages(reader, what)?;

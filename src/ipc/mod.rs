@@ -1,7 +1,7 @@
 //! Arrow IPC bytes to record batches and back; knows no file, no store and no Polars.
 //!
-//! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary, [`keys`] tells whether all keys lie in it,
-//! [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`digest`] tells whether
+//! Writing: [`layout`] brings columns to the wanted types, [`dictionary`] gives each dictionary field one dictionary,
+//! [`keys`] checks that the dictionary has all keys, [`batches`] cuts and gathers rows, [`encode`] makes the messages and the [`footer`]. Reading: [`digest`] checks that
 //! the metadata is what was written, [`footer`] and [`schema`] read it, [`decode`] and [`outline`] find and check the
 //! arrays, [`validate`] reads their values, [`deltas`] joins dictionaries that came in parts, [`decompress`] unpacks what others compressed, [`contents`] keeps what was found, [`assemble`] makes Arrow's arrays of it and [`values`] gives their parts.
 //! The prose is docs/FORMAT.md; where the two differ the prose wins and this folder has a bug.

@@ -86,7 +86,7 @@ pub(super) fn with_children(data_type: &DataType, new: Vec<FieldRef>) -> DataTyp
 /// Whether fields inside two types of equal structure have the same names, and unions the same ids, in the same order.
 ///
 /// [`DataType::equals_datatype`] ignores the names of struct fields and the order of union fields. The names that
-/// writers give the items of a list, the entries of a map and the children of runs have no meaning and may differ.
+/// writers give the items of a list, the entries of a map and the children of runs are without meaning and may differ.
 pub(crate) fn has_same_names(found: &DataType, expected: &DataType) -> bool {
     let inner = |found: &FieldRef, expected: &FieldRef| has_same_names(found.data_type(), expected.data_type());
     match (found, expected) {
@@ -137,8 +137,8 @@ pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<Arra
     // buffer layout (arrow defines the layout of a dictionary as that of its key type). Each child has the length of
     // the child that it replaces and is in the same place: callers walk a type and its array together, and types from
     // outside are compared field by field, in order and with the ids of unions, before (`layout::conform`). So every
-    // offset, key and type id stays in range. Nothing is unwrapped: with validation skipped `build_unchecked` has no
-    // failing path.
+    // offset, key and type id stays in range. Nothing is unwrapped: with validation skipped `build_unchecked` cannot
+    // fail.
     unsafe { builder.build_unchecked() }
 }
 

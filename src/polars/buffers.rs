@@ -54,7 +54,7 @@ pub(super) fn assemble(builder: ArrayDataBuilder) -> ArrayData {
     // SAFETY: the parts come from one valid Polars array whose layout Arrow shares: views are the same 16 bytes over
     // the same buffers, list offsets are monotonic and end inside their values, strings are UTF-8. Keys of rows
     // that are not null are below the number of their dictionary's values, which `dictionaries` made to reach the
-    // largest key; below a null Arrow allows anything. With validation skipped `build_unchecked` has no failing path;
+    // largest key; below a null Arrow allows anything. With validation skipped `build_unchecked` cannot fail;
     // with arrow's feature `force_validate` it validates parts that are valid.
     unsafe { builder.build_unchecked() }
 }
@@ -87,7 +87,7 @@ pub(super) fn to_polars<T: Pod + Send + Sync>(part: Part) -> PlBuffer<T> {
 fn to_polars_bits((bits, offset): (Part, usize), len: usize, unset: Option<usize>) -> Bitmap {
     let storage: SharedStorage<u8> = SharedStorage::from_owner(OfPart(bits));
     // SAFETY: the bits are those of one Arrow array of `len` values, which has at least offset + len of them, and
-    // `unset`, where given, is what Arrow counted or what the segment's metadata says of it (SAFETY.md, T1).
+    // `unset`, where given, is what Arrow counted or what the segment's metadata records (SAFETY.md, T1).
     unsafe { Bitmap::from_inner_unchecked(storage, offset, len, unset) }
 }
 
@@ -123,8 +123,8 @@ pub(super) fn to_polars_views<T: ViewType + ?Sized>(
 
 /// A series of physical chunks under their logical dtype.
 ///
-/// `trusted` says that Polars made the values: nulls of a struct are nulls in its fields too, and times lie inside a
-/// day. Otherwise Polars makes it so, which reads every row.
+/// `trusted`: Polars made the values, so nulls of a struct are nulls in its fields too, and times are within a day.
+/// Otherwise Polars makes it so, which reads every row.
 pub(super) fn series(name: PlSmallStr, chunks: Vec<Box<dyn PlArray>>, dtype: &DataType, trusted: bool) -> Series {
     match dtype {
         DataType::Struct(_) if trusted => {
@@ -135,7 +135,7 @@ pub(super) fn series(name: PlSmallStr, chunks: Vec<Box<dyn PlArray>>, dtype: &Da
         DataType::Time if trusted => {
             // SAFETY: the chunks of a time are 64-bit integers, which `import` makes of it.
             let physical = unsafe { Int64Chunked::from_chunks(name, chunks) };
-            // SAFETY: the invariant of a time is that each lies inside a day, which held when Polars published them.
+            // SAFETY: a time must be within a day; all were when Polars published them.
             return unsafe { TimeChunked::new_logical(physical, DataType::Time) }.into_series();
         }
         _ => {}

@@ -1,9 +1,9 @@
 //! Arrow arrays in the types that Polars takes, at every depth.
 //!
-//! Arrow's cast does this for leaves alone. Of nested arrays it loses the length of those whose items have no bytes and
-//! the nulls among the values of dictionaries, has no maps inside of other types, and lets times overflow. What no row
-//! refers to, or what is below a null, is null here, so that it can make no conversion fail; this also makes nulls of
-//! structs nulls of their fields, as Polars has them.
+//! Arrow's cast does this for leaves alone. Of nested arrays it loses the length of those whose items take zero bytes
+//! and the nulls among the values of dictionaries, fails on maps inside of other types, and lets times overflow. Values
+//! that no row refers to, or that are below a null, become null, so that they cannot make a conversion fail; this also
+//! makes nulls of structs nulls of their fields, as in Polars.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ fn masked(array: &ArrayRef, mask: Option<&NullBuffer>) -> Converted {
     }
 }
 
-/// Times as nanoseconds. Polars has none outside of a day.
+/// Times as nanoseconds. Polars refuses those outside of a day.
 fn times<T: ArrowPrimitiveType>(array: &ArrayRef, nulls: Option<NullBuffer>, second: i64) -> Converted
 where
     T::Native: Into<i64>,
@@ -196,7 +196,7 @@ fn span(rows: &[Range]) -> Option<std::ops::Range<usize>> {
 /// The values of a dictionary, one for each key.
 fn dictionary(array: &ArrayRef, to: &DataType, nulls: Option<&NullBuffer>) -> Converted {
     let dictionary = array.as_any_dictionary();
-    // arrow panics where there are no values; then all keys are null.
+    // arrow panics on a dictionary without values; then all keys are null.
     let keys = if dictionary.values().is_empty() { vec![0; array.len()] } else { dictionary.normalized_keys() };
     let is_valid = |row| nulls.is_none_or(|nulls| nulls.is_valid(row));
     let rows = keys.into_iter().enumerate().map(|(row, key)| is_valid(row).then_some(key));
@@ -223,7 +223,7 @@ fn of_rows(values: &ArrayRef, to: &DataType, rows: &[Option<usize>]) -> Converte
     gathered(&values, rows)
 }
 
-/// The named rows of an array that has been converted. `take` alone loses the length of arrays whose items have no bytes.
+/// The given rows of a converted array. `take` alone loses the length of arrays whose items take zero bytes.
 fn gathered(values: &ArrayRef, rows: &[Option<usize>]) -> Converted {
     let valid = |array: &ArrayRef| {
         let valid = rows.iter().map(|row| row.is_some_and(|row| array.is_valid(row)));

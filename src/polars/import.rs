@@ -130,7 +130,7 @@ pub(super) struct Crossing {
     pub(super) categories: Incoming,
     /// Whether Polars made the arrays (`coframe.polars`).
     pub(super) trusted: bool,
-    /// Whether every key of the column that crosses lies in its dictionary (`coframe.keys`, or Polars made it).
+    /// Whether every key of the column is within its dictionary (`coframe.keys`, or Polars made it).
     pub(super) keys_in_range: bool,
     /// How much may be unfolded of a file that is not sealed.
     room: Option<Room>,
@@ -338,7 +338,7 @@ impl Crossing {
         }
         let Some(array) = values.array().filter(|_| rewrite == Rewrite::Yes) else { return Ok(None) };
         let keys = array.as_any_dictionary();
-        // arrow panics where there are no values; then all keys are null.
+        // arrow panics on a dictionary without values; then all keys are null.
         let old = if keys.values().is_empty() { vec![0; keys.len()] } else { keys.normalized_keys() };
         let is_null = |row| keys.keys().is_null(row);
         let new = old.iter().enumerate().map(|(row, old)| if is_null(row) { None } else { numbering.key(*old) });

@@ -46,7 +46,7 @@ struct Known {
 pub(super) struct Numbering {
     /// Number of values in the dictionary, each of which has a key below.
     len: usize,
-    /// By position in the dictionary: the mapping's key, `None` for a value that is no category. `None` where each
+    /// By position in the dictionary: the mapping's key, `None` for a null value. `None` where each
     /// position is its own key.
     table: Option<Vec<Option<u32>>>,
 }
@@ -123,7 +123,7 @@ fn compare(values: &ArrayRef, mapping: &CategoricalMapping, is_enum: bool) -> Re
         let position = key(table.len());
         let key = match value {
             None => None,
-            // A mapping has no category twice.
+            // Categories are unique within a mapping.
             Some(value) if mapping.cat_to_str(position) == Some(value) => Some(position),
             Some(value) if is_enum => mapping.get_cat(value),
             Some(value) => Some(mapping.insert_cat(value).map_err(|e| Error::polars("add a category", e))?),

@@ -73,7 +73,7 @@ fn sum(array: &dyn Array) -> Sum<'_> {
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
             let values = sum(dictionary.values());
-            // arrow panics where there are no values; then all keys are null.
+            // arrow panics on a dictionary without values; then all keys are null.
             let keys = if dictionary.values().is_empty() { Vec::new() } else { dictionary.normalized_keys() };
             running(keys.into_iter().map(move |key| values(key + 1).saturating_sub(values(key))))
         }

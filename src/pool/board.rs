@@ -72,7 +72,7 @@ impl Board {
         }
         let map = MmapOptions::new().len(WORDS + TRAY).map_raw(&file);
         let map = map.map_err(|e| Error::os("map", "memfd:coframe-board", e))?;
-        // A child that either side forks is no side of this memory.
+        // A child that either side forks does not use this memory.
         map.advise(Advice::DontFork).map_err(|e| Error::os("keep a forked child out of", "memfd:coframe-board", e))?;
         let base = NonNull::new(map.as_mut_ptr())
             .ok_or_else(|| Error::invalid("the memory that a worker was given", "it was mapped at address 0"))?;
@@ -81,7 +81,7 @@ impl Board {
 
     fn word(&self, index: usize) -> &AtomicU64 {
         debug_assert!(index < WORDS / WORD, "there are eight words");
-        // SAFETY: the map is page-aligned and longer than `WORDS`, so the word lies inside it, aligned to 8 bytes.
+        // SAFETY: the map is page-aligned and longer than `WORDS`, so it contains the word, aligned to 8 bytes.
         let word = unsafe { self.base.add(index * WORD) }.cast::<u64>();
         // SAFETY: valid for as long as `self` keeps the map, and accessed as an atomic only, by both processes.
         unsafe { AtomicU64::from_ptr(word.as_ptr()) }
@@ -114,7 +114,7 @@ impl Board {
         is_running
     }
 
-    /// Whether `condemn` stands.
+    /// Whether the worker is condemned.
     pub(super) fn is_condemned(&self) -> bool {
         self.word(4).load(Ordering::SeqCst) != 0
     }
@@ -141,8 +141,8 @@ impl Board {
         }
         // SAFETY: `len <= TRAY`, so this stays inside the map.
         let end = unsafe { self.tray().add(len) };
-        // SAFETY: the source is a slice outside the map; the target has room for it, as checked. Nobody else writes
-        // here, and the pool reads the tray only after this process is dead (`leftover`).
+        // SAFETY: the source is a slice outside the map; the target is large enough, as checked. Only this process
+        // writes here, and the pool reads the tray only after this process is dead (`leftover`).
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), end.as_ptr(), bytes.len()) };
         self.word(3).store(u64::try_from(len + bytes.len()).unwrap_or(0), Ordering::Release);
         true
@@ -157,8 +157,8 @@ impl Board {
     pub(super) fn into_leftover(self) -> Vec<u8> {
         let len = self.gathered();
         let mut bytes = vec![0; len];
-        // SAFETY: `len <= TRAY` bytes lie inside the map; the target was allocated with that length. Nobody writes to
-        // them: the pool calls this, which gives up the board, once the worker was waited for.
+        // SAFETY: `len <= TRAY` bytes are inside the map; the target was allocated with that length. No process writes
+        // to them: the pool calls this, which gives up the board, once the worker was waited for.
         unsafe { std::ptr::copy_nonoverlapping(self.tray().as_ptr(), bytes.as_mut_ptr(), len) };
         bytes
     }

@@ -43,7 +43,7 @@ use crate::{
 pub struct Builder {
     workers: Option<usize>,
     inner_threads: Option<usize>,
-    /// A function and its encoded argument; or why there is none, to be said by `build`.
+    /// A function and its encoded argument; or the reason why encoding failed, which `build` returns.
     initializer: Option<Result<Initializer, Arc<Error>>>,
     max_tasks_per_worker: Option<u64>,
     task_timeout: Option<Duration>,
@@ -114,7 +114,7 @@ impl Builder {
         self
     }
 
-    /// How long a task may run. Then its worker is killed and replaced, and its error says so. Default: for ever.
+    /// How long a task may run before its worker is killed and replaced, and the task fails. Default: no limit.
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.task_timeout = Some(limit);
         self
@@ -178,7 +178,7 @@ impl Builder {
         self
     }
 
-    /// Under `cargo test` and nextest, where there is no `main`: the full name of a test that calls
+    /// Under `cargo test` and nextest, whose binaries lack a `main`: the full name of a test that calls
     /// [`init`](super::init), and nothing else.
     ///
     /// ```no_run

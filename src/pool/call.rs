@@ -48,7 +48,7 @@ pub(super) fn encode_held<A: Serialize>(argument: &A) -> Result<(Vec<u8>, Vec<He
     let mut bytes = Vec::new();
     let (encoded, sent) = collect_sent(|| encode(argument, &mut bytes));
     encoded?;
-    // A frame that is sent is open here. What a handle names may not be: if it is gone already, the task says so.
+    // A frame that is sent is open here. The frame of a handle may be gone already: then the task fails.
     let hold = |sent| match sent {
         Sent::Handle(handle) => handle.hold().ok().flatten().map(Held::Mapped),
         sent => Some(Held::Sent(sent)),
@@ -222,7 +222,7 @@ impl Call {
         drop((waiting, finished));
     }
 
-    /// Ends all tasks that wait, and says so to whoever waits for them.
+    /// Ends all tasks that wait, and wakes their callers.
     pub(super) fn end(&self, why: &str) {
         let mut state = self.state();
         state.ended = Some(why.to_owned());
@@ -266,8 +266,8 @@ impl Call {
         }
     }
 
-    /// Takes the ends of tasks. False when there are none yet: then the waker is called once there are, or the pool
-    /// ended.
+    /// Takes the ends of tasks. Returns false if none has ended yet: `waker` is then called when one has, or when the
+    /// pool ends.
     pub(super) fn poll(&self, into: &mut VecDeque<Finished>, waker: &Waker) -> bool {
         let mut state = self.state();
         if state.finished.is_empty() && state.ended.is_none() {

@@ -94,12 +94,12 @@ impl Function {
         Ok(Self { run: place(address!(run))?, target: place(target)? })
     }
 
-    /// Calls the function here. Fails when the places lie outside this executable's code.
+    /// Calls the function here. Fails when an address is outside of this executable's code.
     pub(super) fn call(self, argument: &[u8], result: &mut Vec<u8>) -> Result<Outcome> {
         let run = std::ptr::with_exposed_provenance::<()>(address_of(self.run)?);
         // SAFETY: `run` was the address of a `Run` in a process of the same executable (the handshake compared their
-        // identities), its place was checked to lie in this executable's code, and the socket that brought it has no
-        // other end than that process.
+        // identities), its offset was checked to be inside this executable's code, and the socket that brought it is
+        // connected to that process only.
         let run = unsafe { std::mem::transmute::<*const (), Run>(run) };
         Ok(run(address_of(self.target)?, argument, result))
     }
@@ -113,7 +113,7 @@ impl Function {
 unsafe fn pointer<F: Copy>(address: usize) -> F {
     const { assert!(size_of::<F>() == size_of::<usize>(), "a function pointer is an address") };
     let pointer = std::ptr::with_exposed_provenance::<()>(address);
-    // SAFETY: same size, and the caller says that it is one.
+    // SAFETY: same size, and the caller promises that it is one.
     unsafe { std::mem::transmute_copy::<*const (), F>(&pointer) }
 }
 
@@ -214,7 +214,7 @@ fn finish<R: Serialize>(value: &R, result: &mut Vec<u8>) -> Outcome {
     }
 }
 
-/// The error of postcard, which has no text of its own for what `Frame` said while it was opened.
+/// Postcard's error, which lacks the text of what `Frame` reported while it was opened.
 fn opening_error(error: &postcard::Error) -> String {
     take_opening_error().unwrap_or_else(|| error.to_string())
 }
@@ -316,11 +316,11 @@ fn code() -> Result<&'static [Code]> {
 /// A line of /proc/PID/maps about executable code.
 struct Line {
     code: Code,
-    /// Device and inode, as they stand there.
+    /// Device and inode, as printed in the line.
     file: (String, String),
 }
 
-/// Reads `55d0..-55d1.. r-xp 00001000 08:01 1234 /path`; `None` for what is no code.
+/// Reads `55d0..-55d1.. r-xp 00001000 08:01 1234 /path`; `None` unless the mapping is code.
 fn line(line: &str) -> Option<Line> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;

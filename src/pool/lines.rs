@@ -17,7 +17,7 @@ pub(super) struct Lines {
     to: Output,
     printer: Printer,
     rest: Vec<u8>,
-    /// What came before the worker said hello, such as what a test harness prints.
+    /// Lines from before the worker's hello, such as those of a test harness.
     discard: bool,
 }
 
@@ -32,7 +32,7 @@ impl Lines {
         self.pipe.as_ref().filter(|_| self.printer.has_room()).map(AsFd::as_fd)
     }
 
-    /// Passes on the whole lines that are there.
+    /// Passes on the complete lines.
     pub(super) fn pass_on(&mut self) {
         let Some(pipe) = &mut self.pipe else { return };
         let mut bytes = [0; 16 * 1024];

@@ -29,12 +29,12 @@
 //!
 //! # Tasks
 //!
-//! A task is a function pointer and an argument that serde takes: closures that capture something are no function
+//! A task is a function pointer and an argument that serde takes: closures that capture something are not function
 //! pointers, so what a function needs is in its argument (or was made by the
 //! [`initializer`](Builder::initializer)). Workers are the same executable, started anew: nothing is inherited but
 //! environment and working directory, and no thread or lock of the caller is in them, as after a fork.
 //!
-//! [`Frame`] and [`Handle`](crate::Handle) may stand anywhere in arguments and results. The pool holds every frame of
+//! [`Frame`] and [`Handle`](crate::Handle) may be anywhere in arguments and results. The pool holds every frame of
 //! a task that is not finished, so that no publish supersedes it.
 //!
 //! # What goes wrong
@@ -252,8 +252,8 @@ impl Pool {
 
     /// Cuts a frame into `n` row ranges and calls a function with each; results in the order of rows.
     ///
-    /// The commonest case, and the same as `map(f, frame.split(n))`. More ranges than workers (four for each, say)
-    /// even out what takes longer. Each task opens its part in microseconds and copies nothing.
+    /// The most common case, the same as `map(f, frame.split(n))`. More ranges than workers, such as four
+    /// for each, even out what takes longer. Each task opens its part in microseconds and copies nothing.
     pub fn map_rows<R: Output>(&self, f: fn(Frame) -> R, frame: &Frame, n: usize) -> Result<Vec<R>> {
         self.map(f, frame.split(n))
     }
@@ -357,7 +357,7 @@ impl Pool {
     ///
     /// [`is_interrupted`](crate::Error::is_interrupted) when [`interruptible`](crate::interruptible) ends the wait: the
     /// workers are killed then, as by [`terminate`](Self::terminate). [`is_invalid`](crate::Error::is_invalid) in a
-    /// forked child, which has none of the pool's threads.
+    /// forked child, because the pool's threads are not copied.
     pub fn join(mut self) -> Result<()> {
         self.shared.check_process("`join` of a pool")?;
         self.shared.close();

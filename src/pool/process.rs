@@ -39,7 +39,7 @@ use crate::error::{Error, Kind, Result, TaskFailure};
 pub(super) struct Start {
     pub(super) setup: Setup,
     pub(super) environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-    /// The test that calls `init`, where there is no `main` to do it.
+    /// The test that calls `init`, for binaries without a `main` that does it.
     pub(super) test: Option<String>,
 }
 
@@ -347,7 +347,7 @@ impl Process {
         self.inbox.append(&board.map(Board::into_leftover).unwrap_or_default());
         let _ = self.messages(&mut finished);
         self.outputs.iter_mut().for_each(Lines::finish);
-        // One that was killed for an earlier task had begun the next in word only: see `Board::begin`.
+        // A worker that was killed for an earlier task took the next in word only: see `Board::begin`.
         let killed = self.killed.take();
         let for_earlier = killed.as_ref().is_some_and(|(_, number)| *number < self.done);
         let was_running = begun == Some(self.done) && !for_earlier;

@@ -6,14 +6,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Builder, Progress};
 
-/// Shows a call of the pool as a bar on standard error, one call at a time; indicatif shows nothing where that is no
+/// Shows a call of the pool as a bar on standard error, one call at a time; indicatif shows nothing unless it is a
 /// terminal.
 pub(super) fn install(builder: Builder) -> Builder {
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
     builder.on_progress(move |progress| {
         let Ok(mut current) = current.lock() else { return };
         let done = u64::try_from(progress.done).unwrap_or(u64::MAX);
-        // A call that failed leaves its bar; the next one begins anew.
+        // A call that failed leaves its bar; the next one starts at zero.
         if let Some(old) = current.take_if(|bar| bar.position() >= done) {
             old.abandon();
         }

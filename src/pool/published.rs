@@ -89,7 +89,7 @@ impl Drop for Owner {
     }
 }
 
-/// Names of the results that the pool's process owns. What else a dead worker published has no owner.
+/// Names of the results that the pool's process owns. A dead worker's other frames are without an owner.
 #[derive(Default)]
 pub(super) struct Owned(Mutex<BTreeSet<String>>);
 
@@ -111,7 +111,7 @@ impl Owned {
     }
 }
 
-/// How the names of the frames that a worker publishes begin.
+/// Prefix of the names of frames that a worker publishes.
 fn prefix(worker: u64) -> String {
     format!("result-{worker}-")
 }

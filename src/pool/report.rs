@@ -80,10 +80,10 @@ fn texts(body: &mut Body<'_>) -> Result<Vec<String>> {
     (0..body.u32()?).map(|_| body.text()).collect()
 }
 
-/// What a report means for its task, if it is no value.
+/// What a report other than a value means for its task.
 pub(super) fn failure(report: Report) -> TaskFailure {
     match report {
-        // The initializer's, which is none.
+        // A report of the initializer, which is not a task.
         Report::Value(_) => TaskFailure::Cancelled("it has no result".to_owned()),
         Report::Failed(chain) => TaskFailure::Failed(Remote::of_chain(chain)),
         Report::Panicked { message, location } => TaskFailure::Panicked { message, location },

@@ -39,7 +39,7 @@ pub(super) struct Shared {
     process: Pid,
 }
 
-/// What callers want from the supervisor, and what it says of itself.
+/// What callers want from the supervisor, and what it reports about itself.
 #[derive(Default)]
 struct Orders {
     /// Calls with tasks that wait, in turn.
@@ -109,7 +109,7 @@ impl Shared {
         Err(Error::invalid(format_args!("{what} of the parent process, in a forked child,"), expected))
     }
 
-    /// Begins to add tasks; `end_adding` must follow.
+    /// Starts to add tasks; `end_adding` must follow.
     pub(super) fn begin_adding(&self) -> Result<()> {
         self.check_process("a call of a pool")?;
         let mut orders = self.orders();
@@ -184,7 +184,7 @@ impl Shared {
     /// Whether there are tasks to do, or callers that may bring some.
     pub(super) fn has_calls(&self) -> bool {
         let orders = self.orders();
-        // A call that was abandoned may still stand in the line, with nothing that waits.
+        // A call that was abandoned may still be in the queue, without a waiting caller.
         orders.open > 0 || orders.calls.iter().any(|call| call.has_waiting())
     }
 

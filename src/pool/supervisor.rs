@@ -27,8 +27,8 @@ const AHEAD: u64 = 500_000;
 const LARGEST_CHUNK: usize = 4096;
 /// So many workers may die one after the other before one of them finishes a task; then the pool gives up.
 const VAIN_STARTS: u32 = 10;
-/// So many workers may die one after the other before they begin the task that they were given first; then it is taken
-/// to be the reason (an argument that does not fit into memory, say).
+/// Number of workers that may die one after the other before they start the same first task; then the task is taken to
+/// be the reason (for example an argument that does not fit into memory).
 const DEATHS_BEFORE: u32 = 5;
 /// How long a worker may take to end by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -192,7 +192,7 @@ impl Supervisor {
         for index in 0..self.workers.len() {
             let is_silent = |worker: &Process| matches!(worker.phase, Phase::Started(since) if since.elapsed() > HELLO);
             if self.workers.get(index).is_some_and(is_silent) {
-                // It may have said so while this thread was held up.
+                // It may have reported while this thread was held up.
                 self.handle(index, Source::Socket)?;
             }
             let Some(worker) = self.workers.get_mut(index) else { break };
@@ -456,7 +456,7 @@ fn wants(worker: &Process, rules: &Rules) -> Option<usize> {
 fn chunk(rules: &Rules, waiting: usize, mean: Option<u64>) -> usize {
     let automatic = || {
         let by_time = mean.map_or(1, |mean| usize::try_from(CHUNK / mean).unwrap_or(1).clamp(1, LARGEST_CHUNK));
-        // The last tasks are shared out, so that no worker has many while others have none.
+        // The last tasks are shared out, so that all workers have some.
         by_time.min(waiting.div_ceil(2 * rules.workers))
     };
     rules.chunk_size.unwrap_or_else(automatic)

@@ -92,8 +92,8 @@ impl<R: DeserializeOwned> Task<R> {
         Error::invalid("a task of a pool that has ended", self.call.why_ended().unwrap_or_default())
     }
 
-    /// Takes the task back. One that waits never runs; one that runs is ended with its worker, which is replaced. One that
-    /// a worker was given and has not begun may begin before it is ended. In a forked child it does nothing.
+    /// Cancels the task. One that waits never runs; one that runs is ended with its worker, which is replaced. One that
+    /// was sent to a worker but has not started may start before it is ended. In a forked child it does nothing.
     pub fn cancel(self) {
         self.shared.cancel(&self.call);
     }

@@ -47,9 +47,9 @@ pub(super) fn start(pool: OwnedFd, outbox: Arc<Outbox>, store: PathBuf, session:
         while !is_over(&pool, &outbox) {
             let _ = outbox.flush_if_free();
         }
-        // The pool was killed, or it would have ended this process before itself. Its session has no owner now.
+        // The pool was killed; otherwise it would have ended this process first. Its session lost its owner.
         let _ = Store::end_session_of_dead(&store, &session);
-        // Not `exit`: whatever the task holds, nobody waits for it.
+        // Not `exit`: no process waits for what the task holds.
         let _ = kill_process(getpid(), Signal::KILL);
     };
     let thread = std::thread::Builder::new().name("coframe-watcher".into()).spawn(watch);

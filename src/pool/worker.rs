@@ -34,7 +34,7 @@ use crate::{
     store::Store,
 };
 
-/// How the argument begins that makes a process a worker; the process id of the pool follows.
+/// First part of the argument that makes a process a worker; the process id of the pool follows.
 pub(super) const MARKER: &str = "coframe-worker:";
 /// Results wait this long for others before they are sent, in nanoseconds.
 const GATHER: u64 = 100_000;
@@ -46,10 +46,10 @@ const CANNOT_SERVE: i32 = 70;
 /// Turns this process into a worker if a pool started it as one; call it in the first line of `main`.
 ///
 /// Returns at once in every other process. In a worker it never returns: it runs tasks until its pool ends, and then
-/// ends the process. What stands before it in `main` runs in every worker too.
+/// ends the process. What precedes it in `main` runs in every worker too.
 ///
-/// Without it a pool cannot be built: [`Builder::build`](super::Builder::build) says so after the first worker has run
-/// through `main` instead, or has said nothing for ten seconds. A pool that is built inside such a process is an error
+/// Without it a pool cannot be built: [`Builder::build`](super::Builder::build) fails after the first worker has run
+/// through `main` instead, or was silent for ten seconds. A pool that is built inside such a process is an error
 /// and not the next generation of processes.
 ///
 /// ```
@@ -60,7 +60,7 @@ pub fn init() {
     let code = match serve(parent) {
         Ok(()) => 0,
         Err(error) => {
-            // The pool passes this on; there is nobody else to tell.
+            // The pool passes this on; a worker cannot report it elsewhere.
             let _ = writeln!(std::io::stderr(), "coframe worker {}: {error:?}", std::process::id());
             // Most likely the pool has died; then the watcher is about to end this process.
             if SESSION.get().is_some() {
@@ -154,8 +154,8 @@ fn serve(parent: Pid) -> Result<()> {
         }
         worker.outbox.flush()?;
         if inbox.read(&mut socket).map_err(|e| lost(&e))? == 0 {
-            // The pool says when it wants no more: its process has died. The watcher sees to what it left, and ends
-            // this process.
+            // The pool closes the socket when its process dies. The watcher cleans up what the pool left, and ends this
+            // process.
             std::thread::sleep(AFTER_THE_POOL);
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Outbox {
         self.flush_locked(&mut self.sending())
     }
 
-    /// Sends what waits, unless somebody is just sending.
+    /// Sends what waits, unless another thread is sending.
     pub(super) fn flush_if_free(&self) -> Result<()> {
         match self.sending.try_lock() {
             Ok(mut sending) => self.flush_locked(&mut sending),

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 /// How the name of a symlink ends that has not taken its place yet.
 const UNSWITCHED: &str = ".new";
 
-/// On whose word nobody writes to the files of a directory.
+/// The reason why no other process writes to the files of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// Owner and mode show that only this user can.
@@ -110,12 +110,12 @@ impl Directory {
         medium::write_error(action, &self.fd, &self.path, error)
     }
 
-    /// Opens a file for reading; `None` when there is none of that name.
+    /// Opens a file for reading; `None` if it does not exist.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
         self.open_with(name, OFlags::RDONLY)
     }
 
-    /// Opens a file for reading and writing; `None` when there is none of that name.
+    /// Opens a file for reading and writing; `None` if it does not exist.
     pub(crate) fn open_file_rw(&self, name: &str) -> Result<Option<File>> {
         self.open_with(name, OFlags::RDWR)
     }
@@ -130,7 +130,7 @@ impl Directory {
         }
     }
 
-    /// An unnamed file in this directory, open for writing. `None` where the file system has no `O_TMPFILE`.
+    /// An unnamed file in this directory, open for writing. `None` if the file system lacks `O_TMPFILE`.
     pub(super) fn unnamed(&self) -> Result<Option<File>> {
         if crate::failpoint::reach("no-tmpfile").is_err() {
             return Ok(None);
@@ -165,7 +165,7 @@ impl Directory {
     pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
         match rustix::fs::readlinkat(&self.fd, name, Vec::with_capacity(256)) {
             Ok(target) => Ok(target.into_string().ok()),
-            // INVAL: the name is there and is no symlink.
+            // INVAL: the name exists and is not a symlink.
             Err(Errno::NOENT | Errno::INVAL) => Ok(None),
             Err(e) => Err(Error::os("read the link", self.path.join(name), e)),
         }
@@ -203,12 +203,12 @@ impl Directory {
         rustix::fs::renameat(&self.fd, from, &self.fd, to).map_err(|e| self.write_error("rename a file in", e))
     }
 
-    /// Takes a name away. A name that is not there is no error.
+    /// Unlinks a name. A missing name is not an error.
     pub(crate) fn unlink(&self, name: &str) -> Result<()> {
         self.remove(name, AtFlags::empty())
     }
 
-    /// Takes an empty sub-directory away. One that is not there is no error.
+    /// Removes an empty sub-directory. A missing one is not an error.
     pub(crate) fn remove_sub(&self, name: &str) -> Result<()> {
         self.remove(name, AtFlags::REMOVEDIR)
     }

@@ -1,4 +1,4 @@
-//! A file that is being written and has no name yet.
+//! A file that is being written and is still unnamed.
 
 use std::{
     fs::File,
@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 3;
 pub(crate) struct Draft {
     file: File,
     directory: Arc<Directory>,
-    /// The name on file systems without `O_TMPFILE`; a shared lock tells sweeps that its writer lives.
+    /// The name on file systems without `O_TMPFILE`; a shared lock shows sweeps that its writer lives.
     hidden: Option<String>,
     len: u64,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Creates a file.
     ///
-    /// `hidden` is called only where the file system has no `O_TMPFILE`. It gives a temporary name, and a guard that
+    /// `hidden` is called only if the file system lacks `O_TMPFILE`. It gives a temporary name, and a guard that
     /// keeps sweeps out until the file under that name is locked.
     pub(crate) fn create<G>(directory: &Arc<Directory>, hidden: impl FnOnce() -> Result<(String, G)>) -> Result<Self> {
         let directory = Arc::clone(directory);
@@ -134,7 +134,7 @@ impl Drop for Draft {
     }
 }
 
-/// A complete, read-only file that still has no name; it holds the shared lock.
+/// A complete, read-only, still unnamed file; it holds the shared lock.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     file: File,

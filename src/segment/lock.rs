@@ -119,7 +119,7 @@ pub(crate) fn owner_lock(directory: &Directory, name: &str) -> Result<DirectoryL
     let path = directory.path().join(name);
     let file = directory.named(name)?;
     // One byte, because an empty file cannot be mapped. write(2) rather than a sparse length: a full store is an
-    // error here and not a SIGBUS for whoever reads the byte.
+    // error here and not a SIGBUS in the process that reads the byte.
     std::io::Write::write_all(&mut &file, b"\n").map_err(|e| directory.write_error("write to", e))?;
     let lock = Flock::exclusive(file, &path, Duration::ZERO)?;
     let map = super::mapping::map_lock_file(lock.file(), &path)?;

@@ -29,7 +29,7 @@ pub(crate) struct Mapping {
 pub(crate) enum Writer {
     /// This crate, on this machine and as this user, if the file is read-only.
     Own,
-    /// Anybody: every value is validated.
+    /// Any process may have written it: every value is validated.
     Unknown,
 }
 
@@ -68,7 +68,7 @@ impl Mapping {
         Ok(Opened::Mapped(Arc::new(mapping)))
     }
 
-    /// Maps a locked file that has no name yet.
+    /// Maps a locked file that is still unnamed.
     pub(super) fn of_draft(directory: &Directory, file: &File) -> Result<Arc<Self>> {
         let stat = rustix::fs::fstat(file).map_err(|e| Error::os("read the size of", directory.path(), e))?;
         Self::map(directory, file, &stat, directory.path()).map(Arc::new)
@@ -82,10 +82,10 @@ impl Mapping {
         if len == 0 {
             return Err(Error::corrupt(format_args!("`{}`", path.display()), "S1-magic", "the file is empty"));
         }
-        // SAFETY: `&[u8]` needs that nobody writes to these bytes or cuts the file while the map lives.
+        // SAFETY: `&[u8]` needs that no process writes to these bytes or cuts the file while the map lives.
         // This crate does neither: a file gets its name after it was made read-only and its writable descriptor was
         // closed (`Draft::seal`), and files are unlinked, never truncated (FORMAT.md, rule L3). Other users cannot:
-        // the directory and the file belong to this user and nobody else can write to them (`check_owner`). Other
+        // the directory and the file belong to this user and are writable by this user only (`check_owner`). Other
         // processes of this user are trusted not to (SAFETY.md, T1), or the caller promised it (`Trust::Promised`).
         let map = unsafe { MmapOptions::new().len(len).map(file) }.map_err(|e| Error::os("map", path, e))?;
         let sealed = stat.st_mode & 0o222 == 0;

@@ -5,7 +5,7 @@
 //! Kept true here:
 //! * a file is mapped only while a shared lock on it is held, and the lock lives exactly as long as the map;
 //! * a file that others could write to is never mapped;
-//! * a file has no name until it is complete and read-only.
+//! * a file gets its name only when it is complete and read-only.
 
 mod directory;
 mod draft;

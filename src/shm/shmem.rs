@@ -1,7 +1,7 @@
 //! Frames from and into segments of the crate `shared_memory`, which the caller holds (feature `shared_memory`).
 //!
-//! That crate creates a named segment that every process of this user can write to, at any time. It has no versions, no
-//! locks, no seals and no way to see who uses a segment, and it removes a segment when its owner drops it. So a table in
+//! That crate creates a named segment that every process of this user can write to, at any time. It lacks versions,
+//! locks, seals and a way to see who uses a segment, and it removes a segment when its owner drops it. So a table in
 //! a [`Shmem`] is never used in place: it is copied into private memory, validated there in full, and published. Use a
 //! [`Store`] where both sides can.
 
@@ -79,7 +79,7 @@ impl Frame {
     /// Copies this frame, or part of one, into a segment of the crate `shared_memory` that exists, as an Arrow IPC file,
     /// and returns the bytes of the file. The rest of the segment becomes zeros.
     ///
-    /// A process that reads the segment meanwhile sees a part of the file: the crate has no lock for it.
+    /// A process that reads the segment meanwhile sees a part of the file: the crate does not lock.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::{
 
 /// The name of the control file.
 pub(super) const FILE: &str = "store";
-/// How the temporary name of a control file begins, on file systems that need one.
+/// Prefix of a control file's temporary name, on file systems that need one.
 pub(super) const YOUNG_CONTROL: &str = ".store-";
 /// Longer than any commit takes, and short enough to report who stopped.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -24,8 +24,8 @@ fn content(id: u128, next: u64) -> String {
     format!("coframe store 1\nid {id:032x}\nnext {next:020}\n")
 }
 
-/// Makes the control file of a new store, or reports that there is no store. An existing one is checked; a directory of
-/// other things is refused.
+/// Creates the control file of a new store, or reports that the store does not exist. An existing one is checked;
+/// a directory of other things is refused.
 pub(super) fn ensure(root: &Arc<Directory>, make: bool) -> Result<()> {
     if let Some(file) = root.open_file(FILE)? {
         return read_next(root, &file).map(drop);

@@ -59,8 +59,8 @@ impl DictFiles {
 impl Store {
     /// Makes a dict's files, has them filled, and names them. `None` when the name is taken.
     ///
-    /// `lock_bytes` is the length of the lock file: all its pages are there before anybody maps it, so that a full
-    /// store is an error here and never a SIGBUS at the first touch.
+    /// `lock_bytes` is the length of the lock file: all its pages exist before a process maps it, so that a full store
+    /// is an error here and never a SIGBUS at the first touch.
     pub(crate) fn make_dict(
         &self,
         name: &Name,
@@ -94,10 +94,10 @@ impl Store {
         Ok(Some(files))
     }
 
-    /// Opens a dict that is there, checked for who can write to its files. Under the store lock: opened while somebody
-    /// removes it, LMDB would make its files anew.
+    /// Opens an existing dict, and checks who can write to its files. Under the store lock: if another process removed
+    /// the dict meanwhile, LMDB would create its files again.
     ///
-    /// `open` also gets the device and the inode of its data, which tell it from a copy.
+    /// `open` also gets the device and the inode of its data, which distinguish it from a copy.
     pub(crate) fn with_dict<R>(&self, name: &Name, open: impl FnOnce(DictFiles, (u64, u64)) -> Result<R>) -> Result<R> {
         self.require_home(format_args!("dict `{name}`"))?;
         let frames = self.frames();

@@ -42,7 +42,7 @@ fn place(root: &Directory) -> Result<String> {
     Ok(format!("place {inode} {made} {}", machine(root.medium())))
 }
 
-/// What tells this machine from others: in memory this boot of it, which containers share; on a disk its id.
+/// What distinguishes this machine from others: in memory this boot of it, which containers share; on a disk its id.
 fn machine(medium: Medium) -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     static MACHINE: OnceLock<String> = OnceLock::new();
@@ -97,7 +97,7 @@ impl Store {
     /// Whether the store is where it was made, or was adopted here: else its files came from elsewhere, and every value
     /// in them is validated when it is opened.
     ///
-    /// A store that was copied, unpacked from an archive, or lies on a disk of another machine came from elsewhere. One
+    /// A store that was copied, unpacked from an archive, or is on a disk of another machine came from elsewhere. One
     /// that was renamed did not.
     pub fn is_home(&self) -> Result<bool> {
         let known = &self.shared.home;

@@ -216,7 +216,7 @@ impl Store {
         validated(self.open_version(name, version)?)
     }
 
-    /// Names that have a latest version, with the versions of each whose files are there, ascending.
+    /// Names that have a latest version, with the existing files of each, in ascending order of versions.
     pub(super) fn names_with_versions(&self) -> Result<BTreeMap<Name, Vec<u64>>> {
         let entries = self.frames().entries()?;
         let link = |(entry, _): &(String, _)| entry.strip_suffix(".arrow")?.parse::<Name>().ok();

@@ -5,7 +5,7 @@
 //! Kept true here:
 //! * names are linked, switched and unlinked only under the store lock;
 //! * a version number is never used twice in a store;
-//! * a file whose lock somebody holds is unlinked by `remove` only, never by a sweep.
+//! * a file that a process has locked is unlinked by `remove` only, never by a sweep.
 
 #[cfg(feature = "cell")]
 mod cells;
@@ -62,7 +62,7 @@ use crate::{
 
 /// A directory on a memory file system (or a disk) that holds frames under names.
 ///
-/// Cheap to clone, `Send + Sync`. Processes that open the same path share the store; there is no daemon, and dropping
+/// Cheap to clone, `Send + Sync`. Processes that open the same path share the store, without a daemon. Dropping
 /// a `Store` changes nothing on disk. After fork(2) it keeps working in both processes.
 ///
 /// ```
@@ -120,7 +120,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) when there is no store at the path; else as [`Store::at`].
+    /// [`is_not_found`](Error::is_not_found) when the path has no store; else as [`Store::at`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -170,7 +170,7 @@ impl Store {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The store that a session belongs to; itself where this is none.
+    /// The store that a session belongs to; a store returns itself.
     fn root(&self) -> Self {
         let (root, home) = (self.shared.root.clone(), self.shared.home.clone());
         Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home }) }

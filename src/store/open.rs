@@ -22,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) when there is no such frame; [`is_corrupt`](Error::is_corrupt) when the
+    /// [`is_not_found`](Error::is_not_found) when the frame does not exist; [`is_corrupt`](Error::is_corrupt) when the
     /// file breaks the format; [`is_untrusted`](Error::is_untrusted) when others can write to it.
     pub fn open(&self, name: &str) -> Result<Frame> {
         self.open_with(name, &OpenOptions::new())
@@ -42,7 +42,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        // The link points to a file that is not there, and stays so: somebody removed the file by hand.
+        // The link points to a missing file, and will keep doing so: a user removed the file by hand.
         Err(self.not_found(&name, None))
     }
 
@@ -50,7 +50,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_superseded`](Error::is_superseded) when that version is gone and a newer one is there;
+    /// [`is_superseded`](Error::is_superseded) when that version is gone and a newer one exists;
     /// [`is_not_found`](Error::is_not_found) when there never was one, or the name was removed.
     pub fn open_version(&self, name: &str, version: u64) -> Result<Frame> {
         self.open_version_with(&checked(name)?, version, &OpenOptions::new())
@@ -129,12 +129,12 @@ impl Store {
 impl Handle {
     /// Opens the frame that the handle names, with exactly its version, columns and rows.
     ///
-    /// Works while the version is the latest of its name, is kept, or is mapped by anybody, which includes the process
+    /// Works while the version is the latest of its name, is kept, or is mapped by any process, which includes the one
     /// that sent the handle as long as it holds the frame.
     ///
     /// # Errors
     ///
-    /// [`is_superseded`](Error::is_superseded) when another version or another store stands in its place;
+    /// [`is_superseded`](Error::is_superseded) when another version or another store has taken its place;
     /// [`is_not_found`](Error::is_not_found) when the name, the session or the store is gone.
     pub fn open(&self) -> Result<Frame> {
         self.open_with(&OpenOptions::new())

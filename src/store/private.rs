@@ -34,7 +34,7 @@ impl PrivateBytes {
 
 impl Frame {
     /// Maps the frame's bytes once more, privately and writable; `None` when its name was removed or has passed on to
-    /// another version, because a file that has no name cannot be mapped again.
+    /// another version, because an unnamed file cannot be mapped again.
     ///
     /// Costs as much as opening the frame and copies nothing.
     ///

@@ -90,7 +90,7 @@ impl PublishOptions {
         self
     }
 
-    /// Bytes at which small chunks are no longer gathered, even if they have fewer rows than a batch. Default: 128 MiB.
+    /// Bytes above which small chunks are not gathered, even if they have fewer rows than a batch. Default: 128 MiB.
     ///
     /// Bounds what [`FrameWriter`](crate::FrameWriter) keeps in memory: about twice this, while a batch is copied
     /// together. A single chunk that is larger is written as it is.

@@ -9,8 +9,7 @@ impl Store {
     /// Removes the sessions of dead processes from the store at `path`, and returns how many.
     ///
     /// For a process that waits for the end of another one to free its memory, as the reaper of the Python package does.
-    /// [`sweep`](Self::sweep) also removes superseded versions. A path without a store is left as it is, and has no
-    /// sessions.
+    /// [`sweep`](Self::sweep) also removes superseded versions. A path without a store is left as it is.
     ///
     /// Costs one attempt to lock a file for each session. Blocks for up to ten seconds while another process changes
     /// names.

@@ -17,7 +17,7 @@ use crate::{
     segment::{Directory, Mapping, Opened, Unlinked},
 };
 
-/// How the name of a trial store begins, which `coframe doctor` makes inside of a store.
+/// Prefix of the names of trial stores, which `coframe doctor` creates inside of a store.
 const TRIAL: &str = ".doctor-";
 /// No trial takes as long.
 const TRIAL_LIMIT: Duration = Duration::from_mins(1);
@@ -76,7 +76,7 @@ impl Store {
     ///
     /// Sweeps also run by themselves: at the start of a session, when the store is full, and at a publish once a
     /// millisecond has passed for each entry of the store since the last one. Every publish removes superseded versions
-    /// of its own name.
+    /// of the name that it publishes.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -147,7 +147,7 @@ impl Store {
     fn sweep_hidden(&self, entry: &str, swept: &mut Swept) -> Result<()> {
         let frames = self.frames();
         if parse_record(entry).is_some() {
-            // Also that of a name that begins as hidden files do.
+            // Also that of a name with the prefix of hidden files.
         } else if Directory::is_unswitched(entry) {
             frames.unlink(entry)?;
         } else if entry.starts_with(DRAFT) || entry.starts_with(YOUNG_CONTROL) {

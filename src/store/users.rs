@@ -24,7 +24,7 @@ pub struct User {
     /// The version that it maps.
     pub version: u64,
     /// Its share of the resident pages in bytes (PSS: each page divided by the processes that map it); `None` where
-    /// the kernel does not tell, or was not asked.
+    /// the kernel does not report it, or was not asked.
     pub pss: Option<u64>,
 }
 

@@ -54,7 +54,7 @@ impl Store {
         if let Some(version) = newer()? {
             return Ok(Some(version));
         }
-        // A timeout beyond what the clock can count is none.
+        // A timeout beyond what the clock can count means no timeout.
         let deadline = Instant::now().checked_add(timeout);
         let hub = Hub::of_this_process();
         // A publish renames the symlink of its name. The end of a session unlinks the lock file of its owner.
@@ -87,7 +87,7 @@ impl Store {
 /// The process's inotify instance.
 struct Hub {
     inotify: OwnedFd,
-    /// A forked child shares the instance, and would take its parent's events; it makes one of its own.
+    /// A forked child shares the instance, and would take its parent's events; it creates another one.
     process: Pid,
     state: Mutex<State>,
     changed: Condvar,
@@ -148,7 +148,7 @@ impl Hub {
             return;
         }
         if state.read {
-            // The reader wakes this thread, also when it leaves and somebody else must read.
+            // The reader wakes this thread, also when it leaves and another thread must read.
             match limit {
                 Some(limit) => drop(self.changed.wait_timeout(state, limit)),
                 None => drop(self.changed.wait(state)),
@@ -164,7 +164,7 @@ impl Hub {
         self.changed.notify_all();
     }
 
-    /// Waits for events and reads them all; their content does not matter, since everybody looks again.
+    /// Waits for events and reads them all; their content does not matter, since all waiting threads check again.
     fn read(&self, limit: Option<Duration>) -> bool {
         let timeout = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut descriptors = [PollFd::new(&self.inotify, PollFlags::IN)];

@@ -312,7 +312,7 @@ fn misaligned_buffers_of_a_foreign_file_are_copied_and_named_or_refused() {
     let batch =
         RecordBatch::try_from_iter_with_nullable([("b", bytes, true), ("f", flags, true), ("d", decimals, true)])
             .unwrap();
-    // A store's file that somebody else put there: 8-byte alignment, no mark of coframe.
+    // A file that another program put into the store: 8-byte alignment, without coframe's mark.
     for padding in 0..3 {
         let name = format!("f{padding}");
         let schema = coframe::arrow::datatypes::Schema::new_with_metadata(
@@ -397,7 +397,7 @@ fn keys_of_any_writer_are_shared_with_polars_where_all_lie_in_the_dictionary() {
     assert!(shared_with_polars(Arc::new(outside), &["a", "b"]).unwrap_err().is_would_copy());
     let negative = Int32Array::new(vec![1, -1, 0].into(), nulls());
     assert!(shared_with_polars(Arc::new(negative), &["a", "b"]).unwrap_err().is_would_copy());
-    // Values that are there twice, or none, are no categories.
+    // Values that occur twice, or are null, are not categories.
     let keys = || Arc::new(UInt32Array::new(vec![1, 0, 0].into(), nulls())) as ArrayRef;
     assert!(shared_with_polars(keys(), &["a", "a"]).unwrap_err().is_would_copy());
 }

@@ -45,7 +45,7 @@ pub(crate) fn scratch_in(parent: &str) -> Scratch {
     Scratch { store, directory }
 }
 
-/// Starts one test of this binary in a process of its own; the test sees `role` in `COFRAME_TEST_ROLE`.
+/// Starts one test of this binary in a separate process; the test sees `role` in `COFRAME_TEST_ROLE`.
 pub(crate) fn child(test: &str, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env("COFRAME_TEST_ROLE", role);
@@ -53,7 +53,7 @@ pub(crate) fn child(test: &str, role: &str) -> Command {
     command
 }
 
-/// The Python that has pyarrow, which `ci/check.sh` installs; `None` where there is none. With `CI=true` that is a failure.
+/// The Python that has pyarrow, which `ci/check.sh` installs; `None` if it is missing. With `CI=true` that fails.
 pub(crate) fn python_with_pyarrow() -> Option<Command> {
     let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
@@ -85,7 +85,7 @@ impl Drop for Reaper {
     }
 }
 
-/// Runs a test in a process of its own, which may fork as it likes. A hang is a failure.
+/// Runs a test in a separate process, which may fork as it likes. A hang is a failure.
 pub(crate) fn alone(test: &str, work: impl FnOnce(&Scratch)) {
     if role().as_deref() == Some("alone") {
         return work(&scratch());
@@ -102,11 +102,11 @@ pub(crate) fn alone(test: &str, work: impl FnOnce(&Scratch)) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Runs a test in a process of its own, with a store on a file system of so many megabytes in `COFRAME_STORE`.
+/// Runs a test in a separate process, with a store on a file system of so many megabytes in `COFRAME_STORE`.
 pub(crate) fn on_small_file_system(test: &str, megabytes: u32) {
     let directory = tempfile::tempdir().unwrap();
     let test = child(test, "small");
-    // A mount in a namespace of its own goes with its process; without root, a user namespace allows it.
+    // A mount in a private namespace ends with its process; without root, a user namespace allows it.
     let mut unshare = Command::new("unshare");
     // SAFETY: geteuid(2) has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
@@ -149,7 +149,7 @@ pub(crate) fn kill(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
-/// Waits for a child; tells whether its work succeeded.
+/// Waits for a child; returns whether its work succeeded.
 pub(crate) fn wait(pid: i32) -> bool {
     let mut status = 0;
     // SAFETY: waits for a child of this process.

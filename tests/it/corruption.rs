@@ -52,7 +52,7 @@ fn segment() -> Vec<u8> {
     fs::read(scratch.path().join("x.arrow")).unwrap()
 }
 
-/// The ranges of a file that lie in message bodies.
+/// The ranges of a file that are in message bodies.
 fn bodies(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let end = bytes.len() - 10;
     let len = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
@@ -210,7 +210,7 @@ fn a_writable_file_with_our_mark_is_validated_like_a_foreign_one() {
     bytes[at + 14] = 0xFF;
     place_with(&scratch, &bytes, 0o600);
     assert!(scratch.store.open("x").unwrap_err().is_corrupt());
-    // What it says of Polars is not taken on trust either: its keys are checked and rewritten.
+    // Its records about Polars are not trusted either: its keys are checked and rewritten.
     place_with(&scratch, &segment(), 0o600);
     let frame = scratch.store.open_with("x", &OpenOptions::new().copies(CopyPolicy::Never)).unwrap();
     assert!(frame.to_polars().unwrap_err().is_would_copy());

@@ -35,7 +35,7 @@ fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
             drop(second);
             assert_eq!((entries.count(), count(".dict")), (1, 0), "an iterator keeps it open, and gives it back");
         }
-        // Many threads open and close it: nobody finds it half-closed.
+        // Many threads open and close it: each finds it open or closed.
         std::thread::scope(|scope| {
             for thread in 0..8_u8 {
                 scope.spawn(move || {
@@ -150,7 +150,7 @@ fn five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update() {
             assert_eq!(left, right, "a transaction is there in part");
             // What was committed may not have been counted yet.
             assert!(left == committed.get() || left == committed.get() + 1, "{left} of {}", committed.get());
-            // The next writer is not held up, and what it writes is there.
+            // The next writer is not held up, and its entry is stored.
             dict.update("kills", |kills| Some(kills.unwrap_or(0) + 1)).unwrap();
             // Read again: a writer killed after it wrote LMDB's meta page and before it announced it has committed, and
             // readers see that only once the next writer has recovered the lock.
@@ -191,7 +191,7 @@ fn slots_of_killed_readers_are_found_and_their_pages_used_again() {
         kill(reader);
         assert!(!wait(reader), "the reader ended by itself");
         assert!(dict.contains(&1).unwrap());
-        // And readers that nobody misses.
+        // And readers whose death goes unnoticed.
         for round in 0..20 {
             let reader = fork(|| {
                 let _snapshot = dict.snapshot().unwrap();
@@ -233,7 +233,7 @@ fn a_full_store_is_an_error_that_loses_nothing() {
     }
     assert!(Dict::<u8, u8>::create(&store, "y").unwrap_err().is_no_space());
     assert_eq!(store.dicts().unwrap().len(), 1);
-    // Room is made by what is removed, inside the file; one by one, since a change needs some pages of its own.
+    // Removing entries makes room inside the file; one by one, since a change needs some free pages.
     for key in 0..written {
         assert!(dict.remove(&key).unwrap().is_some());
     }
@@ -403,7 +403,7 @@ fn dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store() {
         let open = |name: &str| Dict::<u8, u8>::open_or_create(store, name).unwrap();
         let (first, second) = (open("a"), open("b"));
         drop(open("c"));
-        // As another process that publishes: the lock of the store is held until this one says so.
+        // Acts as another process that publishes: it holds the lock of the store until this one has reported.
         let (mut from, mut to) = std::io::pipe().unwrap();
         let holder = fork(|| {
             let file = fs::OpenOptions::new().write(true).open(scratch.path().join("store")).unwrap();

@@ -1,4 +1,4 @@
-//! Files of other writers that lie: about lengths, about where messages are, about who wrote them.
+//! Files with false claims of other writers: about lengths, about where messages are, about who wrote them.
 
 use std::{
     fs,
@@ -353,7 +353,7 @@ fn verify_compares_what_a_frame_records_of_its_values_with_them() {
     scratch.store.publish("y", &df).unwrap();
     scratch.store.verify("y").unwrap();
     let bytes = fs::read(scratch.path().join("y.arrow")).unwrap();
-    // Buffers begin at multiples of 64.
+    // Buffers start at multiples of 64.
     let swap = |at_most: usize, from: &[u8], to: &[u8]| {
         let at = (0..bytes.len()).rfind(|at| at % 64 <= at_most && bytes[*at..].starts_with(from)).unwrap();
         let mut bytes = bytes.clone();

@@ -134,7 +134,7 @@ fn runs_of_booleans_that_begin_inside_a_byte_are_written_and_gathered() {
     let data_type = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1]), &BooleanArray::from(vec![true]));
     let ends = RunEndBuffer::new(ScalarBuffer::from(vec![1, 2, 3, 4, 5, 6, 7, 8]), 0, 8);
     // SAFETY: there is a value for each of the ends, which `RunEndBuffer::new` has checked. The safe constructor asks
-    // for nulls of as many bits as lie before the values too, though they have a buffer to themselves.
+    // for nulls of as many bits as precede the values too, although they have a separate buffer.
     let runs =
         unsafe { RunArray::<Int32Type>::new_unchecked(data_type.unwrap().data_type().clone(), ends, Arc::new(values)) };
     let runs: ArrayRef = Arc::new(runs);

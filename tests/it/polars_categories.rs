@@ -49,7 +49,7 @@ fn a_process_that_numbers_categories_otherwise_rewrites_keys_or_takes_its_own() 
         let s = Series::new("c".into(), ["x", "y", "x"]).cast(&named("numbering")).unwrap();
         scratch.store.publish("c", &DataFrame::new(3, vec![s.into_column()]).unwrap()).unwrap()
     };
-    // The categories of that name died with the series; this process now begins with another one.
+    // The categories of that name died with the series; this process now starts another one.
     let other = Series::new("o".into(), ["y"]).cast(&named("numbering")).unwrap();
     let explain = frame.explain().unwrap();
     assert!(explain.columns[0].reason.as_ref().unwrap().contains("numbers the categories differently"), "{explain}");

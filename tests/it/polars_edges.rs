@@ -23,7 +23,7 @@ use coframe::{
 
 use crate::common::{Scratch, scratch};
 
-/// A frame on a map of an IPC file that Polars wrote, whose buffers begin at multiples of 8.
+/// A frame on a map of an IPC file that Polars wrote, whose buffers start at multiples of 8.
 fn mapped_by_polars(path: &std::path::Path, df: &mut DataFrame) -> DataFrame {
     IpcWriter::new(File::create(path).unwrap()).finish(df).unwrap();
     // SAFETY: no process writes to the file while it is mapped.

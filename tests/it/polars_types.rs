@@ -160,7 +160,7 @@ fn buffers(array: &dyn polars_arrow::array::Array, found: &mut Vec<(usize, usize
             found.push((slice.as_ptr().addr(), size_of_val(slice)));
         }
     }
-    // Polars' null arrays have no buffers but a bitmap of zeros that is the same for all of them.
+    // Polars' null arrays have one buffer, a bitmap of zeros that is the same for all of them.
     let is_null = array.dtype().to_physical_type() == polars_arrow::datatypes::PhysicalType::Null;
     if let Some(validity) = array.validity().filter(|_| !is_null) {
         note(validity.as_slice().0, found);

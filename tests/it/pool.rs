@@ -139,7 +139,7 @@ fn results_that_are_frames_are_freed_when_they_are_dropped() {
     assert_eq!(pool.map(total, parts).unwrap(), [45, 190, 435]);
     assert_eq!(names(), 0);
     assert_eq!(df.height(), 30);
-    // Results that nobody takes are freed too.
+    // Results that are never taken are freed too.
     drop(pool.try_submit(publish, &40).unwrap());
     drop(pool.try_imap(publish, [50, 60]).unwrap().next());
     assert!(pool.try_map(publish, [70, -1]).is_err());

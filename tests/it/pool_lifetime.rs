@@ -1,4 +1,4 @@
-//! How a pool begins and ends: without `init`, with an initializer that fails, joined, forked, killed.
+//! How a pool starts and ends: without `init`, with an initializer that fails, joined, forked, killed.
 
 use std::{
     io::{BufRead, BufReader},
@@ -28,8 +28,8 @@ fn a_forgotten_init_is_said_and_makes_no_further_processes() {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
-/// As a `main` without `init`: it builds a pool, in a worker. It may be killed at any moment, and so has no scratch of
-/// its own.
+/// Acts as a `main` without `init`: it builds a pool, in a worker. It may be killed at any moment, and so creates no
+/// scratch directory.
 #[test]
 fn forgets_init() {
     if std::env::args().any(|argument| argument.starts_with("coframe-worker:")) {
@@ -135,7 +135,7 @@ fn a_pool_of_one_worker_is_joined_after_a_failed_call_and_a_cancelled_task() {
     }
 }
 
-/// A process with a pool, which tells its workers and waits.
+/// A process with a pool, which passes tasks to its workers and waits.
 #[test]
 fn pool_process() {
     fn wait(_: u32) {

@@ -59,7 +59,7 @@ fn a_task_returns_parts_of_its_argument_and_frames_of_its_own_in_one_result() {
     let second = published.pop().unwrap();
     let argument = (published.pop().unwrap(), second);
     let (own, first, frame) = pool.map(mixed, [argument]).unwrap().remove(0);
-    // The second one has no owner any more, but its frame has its memory.
+    // The second one lost its owner, but its frame has its memory.
     assert_eq!((own.rows(), first.as_ref().unwrap().rows(), frame.to_polars().unwrap().height()), (1, 6, 7));
     assert_eq!(names(), 2);
     drop((own, first));
@@ -134,7 +134,7 @@ fn a_reader_that_panics_leaves_no_owner_to_later_readings() {
     let task = pool.submit(unreadable, &8).unwrap();
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task.wait().map(drop))).is_err());
     assert_eq!(pool.session().names().unwrap().len(), 1);
-    // Read outside of a pool it has no owner, which would remove the name.
+    // Read outside of a pool it is without an owner, which would remove the name.
     let text = serde_json::to_string(&frame.handle()).unwrap();
     drop(serde_json::from_str::<Published>(&text).unwrap());
     assert!(pool.session().exists("x").unwrap());

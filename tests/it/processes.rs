@@ -19,7 +19,7 @@ use crate::common::{Reaper, Scratch, child, on_small_file_system, python_with_py
 /// Enough rows that a torn frame would show.
 const ROWS: usize = 10_000;
 
-/// A frame that says in every row and column which one it is.
+/// A frame whose every row and column identifies it.
 fn marked(mark: i64) -> DataFrame {
     let text = format!("the text of frame number {mark}");
     df!("number" => vec![mark; ROWS], "text" => vec![text.as_str(); ROWS]).unwrap()
@@ -168,7 +168,7 @@ fn a_store_that_is_full_at_any_step_keeps_what_it_had() {
         let before = scratch.files();
         let status = run(&scratch, test, "publisher", Some(&format!("full:{step}")));
         assert!(status.success(), "{step}: {status}");
-        // The last step comes after the switch: the version is there, and its publisher hears that it may not be kept.
+        // The last step comes after the switch: the version exists, and its publisher is warned that it may not be kept.
         let found = mark(&scratch.store.open("x").unwrap());
         if step == "switched" {
             assert_eq!(found, 2);
@@ -309,7 +309,7 @@ fn a_slow_sweeper_never_removes_what_was_published_after_a_remove() {
     let scratch = with_something_to_sweep();
     let mut sweeper = start(&scratch, test, "sweeper", "stop:sweep-locked");
     wait_stopped(sweeper.0.id());
-    // Names change only under the store lock, which the sweeper holds; the error says who that is.
+    // Names change only under the store lock, which the sweeper holds; the error names it.
     let error = scratch.store.remove("x").unwrap_err();
     assert!(error.is_busy(), "{error}");
     let holder = format!("stayed locked by process {} (", sweeper.0.id());

@@ -330,7 +330,7 @@ fn directories_that_others_own_or_can_write_to_are_refused() {
     fs::write(path.with_file_name("file"), "").unwrap();
     assert!(Store::at(path.with_file_name("file")).unwrap_err().is_untrusted());
 
-    // Only root can give a directory away; other users own somebody else's /usr already.
+    // Only root can give a directory away; other users have another user's /usr already.
     let foreign = path.with_file_name("foreign");
     fs::create_dir(&foreign).unwrap();
     let given = std::os::unix::fs::chown(&foreign, Some(65_534), None).is_ok();
@@ -456,7 +456,7 @@ fn a_stream_that_can_be_read_once_is_read_batch_by_batch_and_checked() {
 fn compressed_files_of_polars_are_imported_equal() {
     let scratch = scratch();
     let path = scratch.path().with_file_name("compressed");
-    // Numbers that do not compress stand in the file as they are; the rest is packed.
+    // Numbers that do not compress are stored as they are; the rest is packed.
     let noise = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let df = df!(
         "noise" => (0..5_000).map(noise).collect::<Vec<_>>(),

@@ -110,7 +110,7 @@ fn a_publish_without_room_sweeps_and_tries_again() {
         return on_small_file_system(test, 8);
     }
     let store = store_of_test();
-    // Superseded while in use; nothing sweeps it before there is no room.
+    // Superseded while in use; it is swept only when the store is full.
     let first = store.publish("x", &floats(3)).unwrap();
     store.publish("x", &numbers(&[2])).unwrap();
     let many: Vec<_> = (0..20).map(|i| store.publish(&format!("n{i}"), &numbers(&[i])).unwrap()).collect();

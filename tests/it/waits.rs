@@ -14,7 +14,7 @@ use coframe::{
 
 use crate::common::{Scratch, alone, fork, kill, scratch, wait};
 
-/// Calls, ends the call's wait after a moment, and tells its error.
+/// Calls, ends the call's wait after a moment, and returns its error.
 fn given_up<R>(call: impl FnOnce() -> coframe::Result<R>) -> String {
     let start = Instant::now();
     let result = interruptible(move || start.elapsed() > Duration::from_millis(100), call);
@@ -74,7 +74,7 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
         assert!(given_up(|| store.remove("x")).contains(&holder));
         given_up(|| Dict::<u8, u8>::create(store, "y"));
         given_up(|| store.wait("never", 0, Duration::MAX));
-        // Readers wait for nobody, and time limits are kept.
+        // Readers never wait, and time limits are kept.
         assert_eq!(dict.get("child").unwrap(), None);
         assert!(interruptible(|| false, || lock.lock_timeout(Duration::from_millis(120))).unwrap().is_none());
 

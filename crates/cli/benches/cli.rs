@@ -70,7 +70,7 @@ fn run(store: &Path, args: &[&str]) {
     assert!(command(store, args).status().unwrap().success(), "{args:?}");
 }
 
-/// A thousand frames of twenty columns, as somebody who partitions tables has them.
+/// A thousand frames of twenty columns, as in a store of partitioned tables.
 fn thousand(path: &Path) {
     let store = Store::at(path).unwrap();
     let columns = (0..20).map(|n| Column::new(format!("column_{n}").into(), [n, n + 1, n + 2])).collect();

@@ -12,7 +12,7 @@ pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// Exit code 1.
     Failed(String),
-    /// Exit code 1, and what there is to say was said already.
+    /// Exit code 1, for a failure that the command has already reported.
     Reported,
     /// Exit code 2: the arguments do not make sense together.
     Usage(String),
@@ -79,7 +79,7 @@ pub(crate) fn note_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message")
@@ -96,7 +96,7 @@ fn from_coframe(error: &coframe::Error) -> Failure {
     if error.is_not_found() || error.is_superseded() { Failure::Missing(message) } else { Failure::Failed(message) }
 }
 
-/// The error of the library inside an error of a reader or writer, which says already what to do.
+/// The error of the library inside an error of a reader or writer, whose text already includes the next step.
 fn of_coframe(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     let arrow = error.downcast_ref::<ArrowError>()?;
     let ArrowError::ExternalError(inner) = arrow else { return None };

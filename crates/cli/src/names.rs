@@ -67,7 +67,7 @@ pub(crate) fn select(frame: Frame, columns: &[String]) -> Result<Frame> {
     Err(Failure::missing(format_args!("`{}` has no column `{unknown}`; it has `{listed}`{more}", frame.name())))
 }
 
-/// The names of a store that a name or a pattern with `*`, `?` or `[...]` means; none is no error here.
+/// The names of a store that match a name or a pattern with `*`, `?` or `[...]`; an empty result is not an error here.
 pub(crate) fn matching(names: &[Name], pattern: &str) -> Result<Vec<Name>> {
     let pattern = glob::Pattern::new(pattern)
         .map_err(|error| Failure::usage(format_args!("`{pattern}` is no name and no pattern: {error}")))?;

@@ -15,7 +15,7 @@ use crate::{
     text::{Json, Text, escaped},
 };
 
-/// Columns where nobody says how wide the output is.
+/// Columns when neither the terminal nor the user gives a width.
 const DEFAULT_WIDTH: usize = 100;
 
 /// The longest time that a command waits: 136 years.
@@ -23,7 +23,7 @@ pub(crate) const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Standard output, which remembers that its reader has left: writers in between turn that into errors of their own.
+/// Standard output, which remembers that its reader has left: writers in between wrap that error in their own.
 pub(crate) struct Output(io::StdoutLock<'static>);
 
 pub(crate) fn stdout() -> io::BufWriter<Output> {
@@ -142,7 +142,7 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// How long ago something was, in one unit; `-` when nobody knows.
+/// The age of something, in one unit; `-` if it is unknown.
 pub(crate) fn age(created: Option<SystemTime>) -> String {
     let Some(created) = created else { return "-".to_owned() };
     let seconds = SystemTime::now().duration_since(created).unwrap_or_default().as_secs();

@@ -17,7 +17,7 @@ use crate::{
 
 /// No cell is wider than this.
 const WIDEST: usize = 40;
-/// What a column takes beside its text: a border and a space on both sides.
+/// The width of a column without its text: a border and a space on both sides.
 const FRAME: usize = 3;
 
 /// A table, and how many of the columns are in it.
@@ -34,7 +34,7 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], width: usize) 
     let mut used = 1;
     for (position, field) in schema.fields().iter().enumerate() {
         let column = Column::new(field, position, &batches)?;
-        // A column with an ellipsis stands for those that do not fit.
+        // A column with an ellipsis replaces those that do not fit.
         let rest = if position + 1 < schema.fields().len() { 1 + FRAME } else { 0 };
         if position > 0 && used + column.width + FRAME + rest > width {
             break;

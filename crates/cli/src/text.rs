@@ -67,7 +67,7 @@ pub(crate) fn escaped(data: &str) -> Cow<'_, str> {
 /// In JSON they are only inside strings.
 pub(crate) struct Json<W> {
     out: W,
-    /// Whether the last byte begins a character of two bytes that may be one of them.
+    /// Whether the last byte is the first of a character of two bytes that may be one of them.
     begun: bool,
 }
 

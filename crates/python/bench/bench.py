@@ -50,7 +50,7 @@ def pss() -> int:
 
 
 def bare(barrier: coframe.Barrier, _: int) -> int:
-    """PSS while the other worker stands beside it."""
+    """PSS while the other worker is alive."""
     barrier.wait(120)
     found = pss()
     barrier.wait(120)

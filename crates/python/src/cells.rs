@@ -1,4 +1,4 @@
-//! Cells: what Python's `Counter`, `Value`, `Array`, `Lock`, `Event`, `Barrier` and `Semaphore` stand on.
+//! Cells: the native part of Python's `Counter`, `Value`, `Array`, `Lock`, `Event`, `Barrier` and `Semaphore`.
 
 use std::{
     process,
@@ -344,7 +344,7 @@ impl Semaphore {
         Ok(true)
     }
 
-    /// False when this object has no permit in this process.
+    /// False when this object does not hold a permit in this process.
     fn release(&self, py: Python<'_>) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // A parent's permits in a forked child: dropping them does nothing there.

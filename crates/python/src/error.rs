@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use coframe::Error;
 use pyo3::{prelude::*, types::PyType};
 
-/// What a call of this module ends with when it has no result.
+/// Why a call of this module ended without a result.
 pub(crate) enum Failure {
     Coframe(Error),
     Python(PyErr),

@@ -85,7 +85,7 @@ fn classic_type(data_type: &DataType) -> DataType {
     })
 }
 
-/// The type with decimals of 128 bits: Polars has no others, and reads the buffers of narrow ones as if they were these.
+/// The type with decimals of 128 bits: Polars lacks narrower ones, and reads their buffers as if they were these.
 fn polars_type(data_type: &DataType) -> DataType {
     with_leaves(data_type, &|leaf| match leaf {
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
@@ -95,7 +95,7 @@ fn polars_type(data_type: &DataType) -> DataType {
     })
 }
 
-/// A type with others in place of those that have no types in them.
+/// A nested type with other types inside; leaves are unchanged.
 fn with_leaves(data_type: &DataType, leaf: &dyn Fn(&DataType) -> DataType) -> DataType {
     let with = |field: &FieldRef| {
         let data_type = with_leaves(field.data_type(), leaf);

@@ -145,8 +145,8 @@ impl Frame {
         Ok(bytes.map(|bytes| Private { bytes: Arc::new(bytes) }))
     }
 
-    /// For each map type in a column, in depth-first order, whether its keys are sorted: arrow's export of a schema says
-    /// of none that they are.
+    /// For each map type in a column, in depth-first order, whether its keys are sorted: arrow's export of a schema
+    /// drops that flag.
     fn sorted_keys(&self, position: usize) -> Vec<bool> {
         self.frame
             .schema()
@@ -183,7 +183,7 @@ impl Frame {
         let columns = self.frame.batches().iter().filter_map(|batch| batch.columns().get(position).cloned());
         let mut columns = columns.collect::<Vec<ArrayRef>>();
         if columns.is_empty() {
-            // Without rows there is no batch, and nothing to copy.
+            // Zero rows make zero batches, and nothing to copy.
             columns.extend(self.frame.schema().fields().get(position).map(|field| new_empty_array(field.data_type())));
         }
         let mut values = Vec::new();

@@ -1,7 +1,7 @@
 //! Locks that a thread of Python holds between two calls.
 //!
-//! A guard belongs to its thread: the kernel takes a robust mutex back from the thread that has it. So guards lie in the
-//! thread's own storage, under the handle of their cell.
+//! A guard belongs to its thread: the kernel takes a robust mutex back from the thread that has it. So guards are in
+//! thread-local storage, under the handle of their cell.
 
 use std::{cell::RefCell, collections::HashMap, process};
 

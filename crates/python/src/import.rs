@@ -145,7 +145,7 @@ impl Iterator for Stream {
         let code = unsafe { get_next(&raw mut self.stream, &raw mut array) };
         if code != 0 {
             let text = last_error(&mut self.stream, code);
-            // The exceptions of a source in Python come as texts, and this one belongs to whoever pressed Ctrl-C.
+            // The exceptions of a Python source come as texts, and this one belongs to the caller that was interrupted.
             if text.trim_end().lines().any(|line| line == "KeyboardInterrupt" || line.ends_with(": KeyboardInterrupt"))
             {
                 return Some(Err(through_arrow(PyKeyboardInterrupt::new_err(()))));
@@ -172,14 +172,14 @@ struct RawArray {
     children: *mut *mut RawArray,
 }
 
-/// Takes the buffer away that Polars gives to arrays of nulls, which have none and which arrow refuses with one.
+/// Removes the buffer that Polars adds to arrays of nulls, for which arrow expects zero buffers.
 fn bare_nulls(array: &mut RawArray, fields: &[&Field]) {
     for (position, field) in fields.iter().enumerate().take(usize::try_from(array.n_children).unwrap_or(0)) {
         // SAFETY: `children` has `n_children` entries, and `position` is below that.
         let child = unsafe { array.children.add(position) };
         // SAFETY: as above: an entry of the table.
         let child = unsafe { *child };
-        // SAFETY: each entry points to a valid ArrowArray, which nobody else has now that its parent was moved here.
+        // SAFETY: each entry points to a valid ArrowArray that only this code owns, since its parent was moved here.
         let Some(child) = (unsafe { child.as_mut() }) else { continue };
         match field.data_type() {
             DataType::Null => child.n_buffers = 0,
@@ -195,7 +195,7 @@ fn bare_nulls(array: &mut RawArray, fields: &[&Field]) {
 fn batch_of(mut array: FFI_ArrowArray, schema: &SchemaRef) -> std::result::Result<RecordBatch, ArrowError> {
     let fields: Vec<&Field> = schema.fields().iter().map(AsRef::as_ref).collect();
     // SAFETY: arrow's struct has the layout of the specification, whose first fields those of `RawArray` are; who releases
-    // the array looks at its private data, not at `n_buffers`.
+    // the array checks its private data, not `n_buffers`.
     bare_nulls(unsafe { &mut *(&raw mut array).cast::<RawArray>() }, &fields);
     // SAFETY: the array came with the schema that this type was read from; `_pli128` and `_plu128` are 16 bytes a value, as
     // FixedSizeBinary(16) is. That the values are valid is what every exporter of the C data interface promises.

@@ -128,7 +128,7 @@ fn memory(array: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     };
     let owner = Arc::new(AssertUnwindSafe(array.clone().unbind()));
     // SAFETY: numpy's own array, C-contiguous and not empty (python/coframe/_numpy.py makes sure of both): `nbytes` bytes
-    // at this address, which live as long as the array, which the buffer holds. Whoever writes to the array meanwhile gets a
-    // torn copy in the segment; that is so for every exporter of the C data interface over numpy memory.
+    // at this address, which live as long as the array, which the buffer holds. A thread that writes to the array
+    // meanwhile causes a torn copy in the segment, as with every exporter of the C data interface over numpy memory.
     Ok(unsafe { Buffer::from_custom_allocation(start, len, owner) })
 }

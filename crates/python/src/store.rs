@@ -149,7 +149,7 @@ impl Store {
         Ok(Frame { frame: detached(py, || self.store.verify(name))? })
     }
 
-    /// Begins a session, owned by this process.
+    /// Starts a session, owned by this process.
     fn session(&self, py: Python<'_>) -> Result<Session> {
         let session = detached(py, || self.store.session())?;
         Ok(Session { session: Mutex::new(Some(session)) })
@@ -182,7 +182,7 @@ impl Session {
         session.as_ref().map(|session| Store { store: session.store().clone() })
     }
 
-    /// Ends it: its names go, and whoever has a frame open keeps it.
+    /// Ends it and removes its names. Processes keep the frames that they have open.
     fn end(&self, py: Python<'_>) {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
         py.detach(|| drop(session));

@@ -35,7 +35,7 @@ fn is_interrupted() -> bool {
     true
 }
 
-/// A time limit in seconds. What is too long to count, or is no number, is none.
+/// A time limit in seconds. A number too large to count, and NaN, mean unlimited.
 pub(crate) fn limit(timeout: Option<f64>) -> Option<Duration> {
     timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
 }

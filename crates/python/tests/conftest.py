@@ -1,4 +1,4 @@
-"""Every test has a store of its own, and leaves nothing in /dev/shm."""
+"""Every test has a separate store, and leaves nothing in /dev/shm."""
 
 from __future__ import annotations
 

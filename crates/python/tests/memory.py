@@ -37,7 +37,7 @@ def buffers(array: Any) -> list[Any]:
 
 
 def shares(table: Any, store: str) -> bool:
-    """Whether every buffer of a table of pyarrow that holds values lies in a segment of the store."""
+    """Whether every buffer of a table of pyarrow with values is in a segment of the store."""
     addresses = [
         buffer.address for column in table.columns for chunk in column.chunks for buffer in buffers(chunk)
     ]

@@ -1,4 +1,4 @@
-"""What workers run. A module of its own, so that every way of starting a worker finds it."""
+"""The functions of workers. A separate module, so that every way of starting a worker finds it."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_a_number_that_asks_for_the_cell_itself_is_asked_before_the_lock_is_take
         assert value.value == 7.5
     array._open().set([Asks(), 1])
     assert list(array) == [10.5, 1.0]
-    # And nobody has a lock now.
+    # And the lock is free now.
     assert value.acquire(block=False) and array.acquire(block=False)
     value.release(), array.release()
 

@@ -1,4 +1,4 @@
-"""What a frame, a store and a column say of themselves."""
+"""How a frame, a store and a column describe themselves."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def stopped_holder(store: coframe.Store, *held: Any) -> Iterator[None]:
 
 
 def interrupted(call: Callable[[], Any]) -> None:
-    """Presses Ctrl-C a moment after the call began."""
+    """Presses Ctrl-C a moment after the call started."""
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     start = time.monotonic()
     timer.start()
@@ -86,7 +86,7 @@ def test_ctrl_c_ends_every_wait_behind_a_stopped_process_and_all_is_usable_after
         }
         for wait in waits.values():
             interrupted(wait)
-        # Readers wait for nobody.
+        # Readers never wait.
         assert shared.get("key") is None and store.open("x").version == frame.version
     assert dict(shared) == {"key": "holder"}
     shared["key"] = "mine"

@@ -1,4 +1,4 @@
-"""What cannot be shown or read in one library says so, and is shown in another way."""
+"""What one library cannot show or read is refused with the reason, and shown in another way."""
 
 from __future__ import annotations
 

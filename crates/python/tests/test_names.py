@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-#: Made where it is published, in a process of its own: Polars ends its process at such a name.
+#: Created where it is published, in a separate process: Polars ends its process at such a name.
 NULS = {
     "a column of Polars": "pl.DataFrame({'a\\0b': [1]})",
     "a column of a lazy frame": "pl.LazyFrame({'a\\0b': [1]})",

@@ -1,4 +1,4 @@
-"""Nested and narrow types keep their values, wherever a slice begins."""
+"""Nested and narrow types keep their values, at any offset of a slice."""
 
 from __future__ import annotations
 

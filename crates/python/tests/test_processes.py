@@ -56,7 +56,7 @@ def by_arrow_with_item(part: coframe.Frame, item: int) -> int:
 
 def test_a_temporary_shared_frame_lives_until_its_worker_has_it() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        # The frame is garbage in this process before the worker has begun.
+        # The frame is garbage in this process before the worker has started.
         result = pool.apply_async(tasks.total, (coframe.share(pl.DataFrame({"x": range(1000)})),))
         assert result.get(60) == TOTAL
 

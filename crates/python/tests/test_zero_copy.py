@@ -127,7 +127,7 @@ def test_the_keys_of_a_categorical_are_read_once_for_a_frame(store: coframe.Stor
     frame = coframe.publish(pl.concat([table] * 100), "t")
     first = frame.polars()
     monkeypatch.delattr(type(pl.col("x").cat), "to")
-    # What somebody does to one DataFrame is not in the next.
+    # A change of one DataFrame is not in the next.
     first[0, "enum"] = None
     found = frame.polars()
     assert found.equals(pl.concat([table] * 100)) and not found.equals(first)

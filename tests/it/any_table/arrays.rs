@@ -57,7 +57,7 @@ fn build(random: &mut Random, data_type: &DataType, len: usize, nullable: bool) 
     }
 }
 
-/// Nulls of `len` rows, whose bits need not begin at a byte.
+/// Nulls of `len` rows, at any offset of bits.
 fn nulls(random: &mut Random, len: usize) -> Option<NullBuffer> {
     let cut = random.below(10);
     let bits = match random.below(6) {
@@ -95,7 +95,7 @@ fn lengths(random: &mut Random, len: usize) -> Vec<usize> {
     (0..len).map(|_| random.within(0, most)).collect()
 }
 
-/// Offsets of lists that need not begin at the first item, and how many items there are.
+/// Offsets of lists that may skip the first items, and the number of items.
 fn offsets<O: OffsetSizeTrait>(random: &mut Random, len: usize) -> (OffsetBuffer<O>, usize) {
     let first = if random.one_in(2) { random.below(4) } else { 0 };
     let mut offsets = vec![O::usize_as(first)];
@@ -183,7 +183,7 @@ fn runs<R: RunEndIndexType>(
     }
     let values = array(random, values.data_type(), ends.len(), nullable && values.is_nullable());
     let length = ends.last().copied().unwrap_or(0);
-    // The buffer begins behind others.
+    // The buffer starts behind others.
     let cut = random.below(3);
     let all: Vec<R::Native> = (0..cut).chain(ends).map(R::Native::usize_as).collect();
     let ends = ScalarBuffer::from(all).slice(cut, values.len());

@@ -233,7 +233,7 @@ fn assert_logically_equal(found: &[ArrayRef], expected: &[ArrayRef]) {
     }
 }
 
-/// Rows and columns of a frame, as a reader of their own and published again.
+/// Rows and columns of a frame, through another reader and published again.
 fn parts(scratch: &Scratch, random: &mut Random, frame: &Frame, expected: &Expected) {
     let start = random.within(0, frame.rows());
     let len = random.within(0, frame.rows() - start);

@@ -1,4 +1,4 @@
-//! Random arrays of the types that have none inside.
+//! Random arrays of leaf types.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(super) fn array(random: &mut Random, data_type: &DataType, len: usize, nulls
     }
 }
 
-/// A value whose lowest bytes are those of the array; `is_wild` ones may lie outside of what their type means.
+/// A value whose lowest bytes are those of the array; `is_wild` ones may be outside of what their type means.
 fn number(random: &mut Random, data_type: &DataType, is_wild: bool) -> i128 {
     let any = i128::from(random.next() as i64);
     if is_wild {
@@ -89,7 +89,7 @@ fn text(random: &mut Random) -> String {
     text
 }
 
-/// Strings or binaries whose offsets need not begin at 0, with text below nulls too.
+/// Strings or binaries whose offsets may start above 0, with text below nulls too.
 fn bytes<T: ByteArrayType>(random: &mut Random, len: usize, nulls: Option<NullBuffer>) -> ArrayRef {
     let mut data = if random.one_in(2) { text(random) } else { String::new() };
     let mut offsets = vec![T::Offset::usize_as(data.len())];
@@ -102,7 +102,7 @@ fn bytes<T: ByteArrayType>(random: &mut Random, len: usize, nulls: Option<NullBu
     Arc::new(GenericByteArray::<T>::try_new(offsets, Buffer::from_vec(data.into_bytes()), nulls).unwrap())
 }
 
-/// Views of some of the bytes of several buffers; rows share bytes, and a buffer may have no row.
+/// Views of some of the bytes of several buffers; rows share bytes, and some buffers are unused.
 fn views<T: ByteViewType>(random: &mut Random, len: usize, nulls: Option<NullBuffer>) -> ArrayRef {
     let filler = |random: &mut Random| random.pick(&["a longer text, plain enough to be cut anywhere", "0123456789"]);
     let buffers: Vec<String> = (0..random.below(4))

@@ -39,7 +39,7 @@ fn field(random: &mut Random, name: &str, depth: usize) -> Field {
     Field::new(name, data_type, nullable).with_metadata(metadata(random)).with_dict_is_ordered(is_ordered)
 }
 
-/// Whether arrays of this type can have rows that are null without a bit that says so.
+/// Whether arrays of this type can have null rows without a validity bit.
 pub(super) fn is_ever_null(data_type: &DataType) -> bool {
     match data_type {
         DataType::Null => true,
@@ -100,7 +100,7 @@ fn dictionary(random: &mut Random, depth: usize) -> DataType {
     let key = random.pick(&[T::Int8, T::Int16, T::Int32, T::Int64, T::UInt8, T::UInt16, T::UInt32, T::UInt64]);
     let values = loop {
         let values = data_type(random, depth);
-        // Arrow IPC has no dictionaries inside of dictionaries; a few show that they are refused.
+        // Arrow IPC does not allow dictionaries inside of dictionaries; a few test that they are refused.
         if !has_dictionary(&values) || random.one_in(20) {
             break values;
         }

@@ -21,8 +21,8 @@ use crate::{
 
 /// Describe each column: counts, extremes, mean, quantiles, distinct values, and a small histogram
 ///
-/// The histogram has ten bins of equal width from the least to the greatest value; of texts and categories it shows the
-/// most frequent ones instead. A quartile between two numbers lies between them. Reads one column at a time.
+/// The histogram has ten bins of equal width from the least to the greatest value; for strings and categories it shows
+/// the most frequent ones instead. A quartile between two numbers is interpolated. Reads one column at a time.
 #[derive(clap::Args)]
 pub(crate) struct Describe {
     /// NAME or NAME@VERSION
@@ -82,7 +82,7 @@ fn text(described: &Described) -> Text {
 }
 
 fn row(column: &Statistics) -> Vec<String> {
-    // A time to the second, without its zone, which stands in the type.
+    // A time to the second, without its zone, which the type shows.
     let widest = if column.r#type.starts_with("datetime") { 19 } else { usize::MAX };
     // Texts are cut. Numbers are not: they would be other numbers.
     let text = matches!(column.r#type.as_str(), "str" | "cat" | "enum");

@@ -15,7 +15,7 @@ use crate::{
 /// Check the store and its surroundings; each finding comes with the command that mends it
 ///
 /// Size and free space, huge pages (tried, not read from a setting), running as root, permissions, systemd,
-/// leftovers, damaged frames. Exits with 1 when there is a problem; warnings are none.
+/// leftovers, damaged frames. Exits with 1 when there is a problem, and with 0 after warnings.
 #[derive(clap::Args)]
 pub(crate) struct Doctor {}
 

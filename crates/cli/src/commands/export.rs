@@ -17,7 +17,7 @@ use crate::{
 
 /// Write a frame to a file: Parquet, CSV, NDJSON or Arrow IPC, by extension
 ///
-/// The file is there whole or not at all.
+/// The file is written atomically: other programs see all of it or nothing.
 #[derive(clap::Args)]
 pub(crate) struct Export {
     /// NAME or NAME@VERSION
@@ -26,7 +26,7 @@ pub(crate) struct Export {
     /// The file; `-` for standard output, with --format
     file: PathBuf,
 
-    /// Format of the file; otherwise its extension tells
+    /// Format of the file [default: by the extension of its name]
     #[arg(long, value_enum)]
     format: Option<Format>,
 
@@ -42,7 +42,7 @@ pub(crate) struct Export {
     #[arg(long, value_enum, default_value_t)]
     compression: Codec,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }

@@ -22,7 +22,7 @@ pub(crate) struct Cp {
     /// The other name
     to: Name,
 
-    /// Superseded versions of the new name that stay though nobody uses them
+    /// Number of old versions of the new name to keep even when unused
     #[arg(long, default_value_t = 0, value_name = "VERSIONS")]
     keep: u32,
 }
@@ -34,7 +34,7 @@ impl Cp {
         let frame = self.from.open(&store)?;
         let mut options = PublishOptions::new().keep(self.keep);
         for (key, value) in frame.metadata() {
-            // Python unpickles what stands under its own keys in a sealed frame, which the copy will be.
+            // Python unpickles the values of its own keys in a sealed frame, and the copy will be sealed.
             if frame.is_sealed() || !key.starts_with("coframe.") {
                 options = options.metadata(key, value);
             }
@@ -165,7 +165,7 @@ fn meant(all: &[Name], text: &str) -> Result<Vec<Name>> {
     text.parse().map(|name| vec![name]).map_err(|error: coframe::Error| Failure::usage(error))
 }
 
-/// Remove what dead processes left, and superseded versions that nobody uses
+/// Remove what dead processes left, and superseded versions that no process uses
 #[derive(clap::Args)]
 pub(crate) struct Sweep {}
 

@@ -49,11 +49,11 @@ pub(crate) struct Publish {
     #[command(flatten)]
     categories: Categories,
 
-    /// How strings and lists lie in the frame [default: views, as Polars has them; for Arrow IPC as in the file]
+    /// Types of strings and lists in the frame [default: views, as in Polars; for Arrow IPC as in the file]
     #[arg(long, value_enum)]
     layout: Option<LayoutName>,
 
-    /// Superseded versions that stay though nobody uses them
+    /// Number of old versions to keep even when unused
     #[arg(long, default_value_t = 0, value_name = "VERSIONS")]
     keep: u32,
 
@@ -61,7 +61,7 @@ pub(crate) struct Publish {
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
 
-    /// Publish only if this is the latest version; 0: only if there is none
+    /// Publish only if this is the latest version; 0: only if the name is new
     #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
 }
@@ -73,7 +73,7 @@ enum LayoutName {
     Source,
     /// Strings as views, lists with offsets of 64 bits: shared with Polars
     Views,
-    /// Strings with offsets: for readers that have no views
+    /// Strings with offsets: for readers that do not support views
     Classic,
 }
 
@@ -92,7 +92,7 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// A version that is there now.
+/// A version that exists now.
 #[derive(Serialize)]
 pub(crate) struct Published {
     name: String,
@@ -162,7 +162,7 @@ impl Publish {
         let layout = self.layout.unwrap_or(if arrow { LayoutName::Source } else { LayoutName::Views });
         let keep = arrow || matches!(layout, LayoutName::Source);
         let mut categories = self.categories.clone();
-        // Columns that were left out have no categories.
+        // Columns that were left out need no categories.
         let named = self.read.text.categories().filter(|name| schema.field_with_name(name).is_ok());
         categories.categorical.extend(named.cloned());
         let mut categorical = Categorical::choose(&schema, &categories, &first, keep)?;
@@ -215,7 +215,7 @@ fn bytes_of(column: &ArrayRef) -> usize {
     column.to_data().get_slice_memory_size().unwrap_or(0)
 }
 
-/// A bar on the terminal; none where nobody watches.
+/// A bar on the terminal; none if the output is not a terminal.
 fn bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
     let bar = ProgressBar::with_draw_target(bytes, target);

@@ -58,7 +58,7 @@ pub(crate) struct Sql {
     #[arg(long, group = "result", value_name = "NAME")]
     publish: Option<coframe::Name>,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long, requires = "parquet")]
     force: bool,
 

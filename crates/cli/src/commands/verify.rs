@@ -13,8 +13,8 @@ use crate::{
 
 /// Check every value of a frame, or of all; exit with 1 and the rule that is broken
 ///
-/// Rules stand in docs/FORMAT.md. Reads the whole frame. A value that changed and is still valid is not found: values
-/// have no checksum.
+/// docs/FORMAT.md has the rules. Reads the whole frame. A value that changed and is still valid is not found: values
+/// are not covered by the checksum.
 #[derive(clap::Args)]
 pub(crate) struct Verify {
     /// NAME or NAME@VERSION

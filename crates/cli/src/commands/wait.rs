@@ -18,7 +18,7 @@ use crate::{
 /// How long a store may be gone and made again before it is noticed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The versions of a name, also when the store is removed and made again: its versions begin at 1 then.
+/// The versions of a name, also when the store is removed and created again: its versions start at 1 then.
 struct Versions<'a> {
     context: &'a Context,
     store: Store,
@@ -51,7 +51,7 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// What tells a store from another one at the same path: the file that counts its versions.
+/// What distinguishes a store from another one at the same path: the file that counts its versions.
 fn made(store: &Path) -> Option<(u64, u64)> {
     let counter = store.join("store").metadata().ok()?;
     Some((counter.dev(), counter.ino()))

@@ -27,7 +27,7 @@ fn any_leaf(array: &ArrayRef, is_such: &dyn Fn(&ArrayRef) -> bool) -> bool {
     }
 }
 
-/// Names of columns with NaN or infinity, for which JSON has no word; gathered while batches are written.
+/// Names of columns with NaN or infinity, which JSON lacks; gathered while batches are written.
 #[derive(Default)]
 pub(super) struct NotFinite(Vec<String>);
 
@@ -40,7 +40,7 @@ impl NotFinite {
         }
     }
 
-    /// Says on standard error what became of them: the data would not show it.
+    /// Reports on standard error what became of them: the data would not show it.
     pub(super) fn tell(&self) {
         if !self.0.is_empty() {
             let names = self.0.join("`, `");
@@ -60,7 +60,7 @@ fn has_not_finite(array: &ArrayRef) -> bool {
 
 const DAY: i64 = 86_400;
 
-/// Refuses dates and times that have no form as text: writers would print an error as the value.
+/// Refuses dates and times that cannot be written as text: writers would print an error as the value.
 pub(super) fn check_times(name: &str, column: &ArrayRef) -> Result {
     if !any_leaf(column, &has_far_time) {
         return Ok(());

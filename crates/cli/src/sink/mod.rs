@@ -91,8 +91,8 @@ fn has_columns(schema: &SchemaRef, format: &str) -> Result {
     Ok(())
 }
 
-/// Refuses a column of a type that a writer does not know, by its name, before anything is written. `write` tries a row,
-/// and says whether it could.
+/// Refuses a column of a type that a writer does not know, by its name, before anything is written. `write` tries a
+/// row, and returns whether it could.
 fn check(schema: &SchemaRef, format: &str, write: impl Fn(&RecordBatch) -> bool) -> Result {
     for field in schema.fields() {
         let (name, data_type) = (field.name(), field.data_type());

@@ -64,7 +64,7 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     Ok(())
 }
 
-/// The field in types that the writer knows: it panics on dictionaries whose values are views, and Parquet has no
+/// The field in types that the writer knows: it panics on dictionaries whose values are views, and Parquet lacks a
 /// unit of seconds, without which times would become numbers.
 fn writable(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
@@ -74,7 +74,7 @@ fn writable(field: &FieldRef) -> FieldRef {
             _ => return field.clone(),
         },
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
-        // Without a whole day's type of its own it would be a number.
+        // Without the type of a whole day it would be a number.
         DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
         DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
         DataType::List(item) => DataType::List(writable(item)),

@@ -37,7 +37,7 @@ fn plain_field(field: &Field) -> Field {
         other => other.clone(),
     };
     let is_text = types::wide_integer(field).is_some();
-    // As texts they are no more what their mark says.
+    // As strings they no longer match their mark.
     let metadata = if is_text { HashMap::new() } else { field.metadata().clone() };
     field.clone().with_data_type(data_type).with_metadata(metadata)
 }

@@ -1,4 +1,4 @@
-//! A file that is there whole or not at all.
+//! A file that is written atomically.
 
 use std::{
     fs::File,
@@ -10,16 +10,16 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 
 use crate::failure::{Failure, Result};
 
-/// A file without a name beside its target, so that a process that is killed leaves nothing.
+/// An unnamed file in the directory of its target, so that a process that is killed leaves nothing.
 pub(crate) struct FileTarget {
     path: PathBuf,
     out: BufWriter<File>,
-    /// The temporary file on file systems that have none without a name; removed when it is dropped.
+    /// The temporary file on file systems that cannot create unnamed ones; removed when it is dropped.
     named: Option<tempfile::TempPath>,
 }
 
 impl FileTarget {
-    /// Begins the file; refuses a path that is taken, unless `force`, and whatever is there and no file.
+    /// Creates the file. Refuses an existing path unless `force`, and any that is not a regular file.
     pub(crate) fn create(path: &Path, force: bool) -> Result<Self> {
         let path = &taken(path, force)?;
         let directory = directory(path);

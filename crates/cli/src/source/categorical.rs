@@ -16,7 +16,7 @@ use crate::failure::{Failure, Result};
 
 /// Rows that are looked at before a column is taken for categories.
 pub(crate) const LOOK: usize = 65_536;
-/// Fewer rows tell nothing.
+/// Fewer rows are not enough to decide.
 const FEWEST: usize = 100;
 /// A column with at most one text for this many rows is categories.
 const REPEATS: usize = 10;
@@ -147,7 +147,7 @@ fn categories(field: &Field) -> Field {
     field.clone().with_data_type(dictionary())
 }
 
-/// Whether categories are neither an enum's nor of a `Categories` object of their own (docs/FORMAT.md, section 5).
+/// Whether categories are neither an enum's nor of a separate `Categories` object (docs/FORMAT.md, section 5).
 fn is_of_everybody(field: &Field) -> bool {
     let metadata = field.metadata();
     !metadata.contains_key("_PL_ENUM_VALUES2")

@@ -58,7 +58,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
             let mut seen = vec![false; fields.len()];
             let member = |key: Cow<'a, str>, value: &'a RawValue| {
                 let Some((position, field)) = fields.find(&key) else { return };
-                // Of a key that is there twice, the decoder keeps one value.
+                // Of a key that occurs twice, the decoder keeps one value.
                 let again = mem::replace(&mut seen[position], true).then(|| value.get());
                 found = found.or(again).or_else(|| lossy(value, field.data_type(), as_text));
             };
@@ -70,7 +70,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
         (DataType::UInt64, b'-' | b'0'..=b'9') => text.parse::<u64>().is_ok(),
         (DataType::Float64, b'-' | b'0'..=b'9') => is_exact(text),
         (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
-        // What is no JSON of the type at all is left to the decoder.
+        // Invalid JSON of the type is left to the decoder.
         _ => true,
     };
     (!fits).then_some(text)

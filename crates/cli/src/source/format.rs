@@ -1,4 +1,4 @@
-//! Which format a file has: its content says so for Parquet and Arrow, its name for text.
+//! The format of a file: by its content for Parquet and Arrow, by its name for text.
 
 use clap::ValueEnum;
 
@@ -32,7 +32,7 @@ impl Format {
     }
 }
 
-/// The format of a file: what was asked for, else what it begins with, else what its name ends with.
+/// The format of a file: as requested, else by its first bytes, else by the extension of its name.
 pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     if let Some(format) = asked {
         return Ok(format);

@@ -29,7 +29,7 @@ enum Seen {
     Struct(Vec<(String, Seen)>),
 }
 
-/// Looks at the first rows. `as_text`: columns that become text whatever they hold.
+/// Inspects the first rows. `as_text`: columns that become text whatever they hold.
 pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], label: &str) -> Result<Schema> {
     let mut columns = Vec::new();
     let (mut line, mut number, mut seen) = (Vec::new(), 0, 0);
@@ -62,7 +62,7 @@ pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], lab
     Ok(Schema::new(fields(&columns)))
 }
 
-/// What was seen of a key; its place is that of its first value. `next` is where it stands if this row has its keys in the
+/// What was seen of a key; its place is that of its first value. `next` is its position if this row has its keys in the
 /// order of the others.
 fn entry<'a>(columns: &'a mut Vec<(String, Seen)>, key: &str, next: &mut usize) -> &'a mut Seen {
     let expected = columns.get(*next).is_some_and(|(name, _)| name == key).then_some(*next);
@@ -127,7 +127,7 @@ fn number(text: &str) -> Seen {
     match text.parse::<i64>() {
         Ok(_) => Seen::Integer,
         Err(_) if text.parse::<u64>().is_ok() => Seen::Unsigned,
-        // Whether a float holds it, reading the rows tells.
+        // Reading the rows shows whether a float holds it.
         Err(_) => Seen::Float,
     }
 }

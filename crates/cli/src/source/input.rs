@@ -40,7 +40,7 @@ enum From {
     },
 }
 
-/// What tells that a file was changed or replaced between two openings.
+/// What shows that a file was changed or replaced between two openings.
 #[derive(PartialEq)]
 struct Identity {
     file: (u64, u64),
@@ -222,7 +222,7 @@ pub(super) fn damaged(label: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::failed(format_args!("could not read {label}: {error}; get an undamaged copy of it"))
 }
 
-/// The bytes unpacked, without the byte order mark that they may begin with.
+/// The unpacked bytes, without a leading byte order mark.
 fn buffered<'a>(reader: impl Read + Send + 'a, gzip: bool) -> io::Result<Box<dyn BufRead + Send + 'a>> {
     if gzip {
         return unmarked(BufReader::with_capacity(BUFFER, Unpacked::new(reader)));

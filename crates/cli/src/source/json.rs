@@ -213,7 +213,7 @@ struct Rows {
     text: Box<dyn BufRead>,
     /// Rows of a batch at most.
     most: usize,
-    /// The text of the rows in the decoder, kept to say which line is wrong.
+    /// The text of the rows in the decoder, kept to report which line is wrong.
     bytes: Vec<u8>,
     lines: Vec<Range<usize>>,
     /// Number of the first of those lines.

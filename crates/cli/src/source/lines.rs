@@ -10,14 +10,14 @@ pub(super) struct Changes {
     pub(super) delimiter: u8,
     /// Whether each empty line below the first is a row, since there is one column.
     pub(super) one_column: bool,
-    /// Lines that begin with this byte are left out.
+    /// Lines whose first byte is this one are left out.
     pub(super) comment: Option<u8>,
     /// Whether spaces and tabs before a value are left out.
     pub(super) trim: bool,
 }
 
 impl Changes {
-    /// The text with the changes; as it is where there are none.
+    /// The text with the changes, or unchanged if they do not apply.
     pub(super) fn of<'a>(self, text: impl BufRead + 'a) -> Box<dyn BufRead + 'a> {
         if self.one_column || self.comment.is_some() || self.trim {
             Box::new(Lines::new(text, self))

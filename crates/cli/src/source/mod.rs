@@ -34,7 +34,7 @@ use input::Input;
 /// What may help where a value does not have the type of the rows that were looked at.
 const MORE: &str = "more rows for the types (--infer-rows 0), or ";
 
-/// A value as it stands in an error: its first 80 characters.
+/// A value as an error shows it: its first 80 characters.
 fn brief(value: &str) -> String {
     let end = value.char_indices().nth(80).map_or(value.len(), |(end, _)| end);
     if end < value.len() { format!("{}...", &value[..end]) } else { value.to_owned() }
@@ -57,7 +57,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Looks at every file: what it is, and which columns it has.
+    /// Inspects every file: its format, and its columns.
     pub(crate) fn open(files: &[String], options: ReadOptions) -> Result<Self> {
         let mut parts = Vec::new();
         let mut schemas = schema::Merge::new();
@@ -82,7 +82,7 @@ impl Source {
         Ok(Self { parts, schema, all, chosen, options, notes })
     }
 
-    /// Whether every file is Arrow IPC, whose layout somebody chose.
+    /// Whether every file is Arrow IPC, whose layout its writer chose.
     pub(crate) fn is_arrow(&self) -> bool {
         self.parts.iter().all(|(_, format)| *format == Format::Arrow)
     }

@@ -66,7 +66,7 @@ pub(crate) struct TextOptions {
     #[arg(long, value_name = "LINES")]
     pub(crate) skip_rows: Option<usize>,
 
-    /// Skip the lines of CSV that begin with this character
+    /// Skip the lines of CSV that start with this character
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub(crate) comment: Option<u8>,
 
@@ -177,7 +177,7 @@ impl TextOptions {
         self.string.iter().chain(self.types.iter().map(|(name, _)| name)).cloned().collect()
     }
 
-    /// Text columns that become categories because their type says so.
+    /// Text columns whose type makes them categories.
     pub(crate) fn categories(&self) -> impl Iterator<Item = &String> {
         self.types.iter().filter(|(_, kind)| *kind == ColumnType::Categories).map(|(name, _)| name)
     }

@@ -25,8 +25,8 @@ use crate::failure::{Failure, Result, chain, panic_text};
 const ROWS: usize = 65_536;
 const BYTES: usize = 16 << 20;
 
-/// Rows from which the size of the others is judged: a file says how large they are encoded, and a text that is there
-/// often is there once.
+/// Rows from which the size of the others is estimated: a file records the encoded size only, and a string that occurs
+/// often is encoded once.
 const PROBE: usize = 64;
 
 type Builder = ParquetRecordBatchReaderBuilder<File>;

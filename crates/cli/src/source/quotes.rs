@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-/// Begins the error of a quote that is never closed; the line follows.
+/// First words of the error of a quote that is never closed; the line follows.
 pub(super) const OPEN_QUOTE: &str = "quote never closed, line ";
 
 /// Follows the quotes of a text: its end inside of them is an error.

@@ -130,7 +130,7 @@ mod tests {
         let large = format!("\"{}\n\",x\r\n", "y".repeat(1 << 20)).repeat(40);
         let found = rows(&format!("a,b\r\n{small}{large}{small}"), 1000);
         assert_eq!(found.iter().sum::<usize>(), 240);
-        // 16 rows fill a batch, and the one that was begun in the same piece of the text is completed.
+        // 16 rows fill a batch, and the one that started in the same piece of the text is completed.
         assert!(matches!(found[..], [116..=117, 16..=17, _]), "{found:?}");
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Merge {
     inferred: bool,
     /// Whether all files so far are CSV, whose values of any types can be texts together.
     is_csv: bool,
-    /// A file that says its types itself.
+    /// A file that contains its types.
     typed: Option<String>,
     metadata: Common,
 }
@@ -138,13 +138,13 @@ fn plain(field: &Field) -> Field {
     field.clone().with_metadata(metadata)
 }
 
-/// What the metadata of a field says of its values: the same bytes under another mark are other values.
+/// How the metadata of a field interprets its values: the same bytes under another mark are other values.
 fn meaning(field: &Field) -> [Option<&String>; 4] {
     let marks = ["_PL_ENUM_VALUES2", "_PL_CATEGORICAL2", "ARROW:extension:name", "ARROW:extension:metadata"];
     marks.map(|mark| field.metadata().get(mark))
 }
 
-/// A type for values of both without a loss; reading them tells of those that it does not hold.
+/// A type for values of both without a loss; reading them finds those that do not fit.
 fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     match (a, b) {

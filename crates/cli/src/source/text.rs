@@ -166,7 +166,7 @@ fn boolean(text: &str) -> Option<bool> {
     (is_true || text.eq_ignore_ascii_case("false")).then_some(is_true)
 }
 
-/// Whether the text begins as the shape does, in which `0` is a digit and `T` may be a space.
+/// Whether the first characters match the shape, in which `0` is a digit and `T` may be a space.
 fn has_shape(text: &str, shape: &[u8]) -> bool {
     let fits = |(found, expected): (u8, &u8)| match expected {
         b'0' => found.is_ascii_digit(),
@@ -180,7 +180,7 @@ fn date(text: &str) -> Option<i32> {
     (text.len() == 10 && has_shape(text, b"0000-00-00")).then(|| Date32Type::parse(text))?
 }
 
-/// The digits of a second that a time needs (6 or 9), and whether it has a zone; `None` for what is no time.
+/// The digits of a second that a time needs (6 or 9), and whether it has a zone; `None` for anything but a time.
 fn time_shape(text: &str) -> Option<(u8, bool)> {
     // A leap second would become the next minute.
     if !has_shape(text, b"0000-00-00T00:00:00") || &text[17..19] == "60" {

@@ -286,7 +286,7 @@ fn verify_finds_a_changed_file_and_names_the_rule() {
     drop(store.publish("cut", &texts).unwrap());
     drop(store.publish("good", &texts).unwrap());
     scratch.ok(&["verify", "--all"]);
-    // The first text of the column: 0xFF is no UTF-8.
+    // The first string of the column: 0xFF is not UTF-8.
     let bytes = fs::read(scratch.store_path().join("bad@1.arrow")).unwrap();
     let text = bytes.windows(6).position(|window| window == b"longer").unwrap() as u64;
     damage(&scratch, "bad@1.arrow", |_| text);

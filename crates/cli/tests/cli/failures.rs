@@ -50,7 +50,7 @@ fn a_broken_csv_row_is_named_by_file_and_line() {
     assert_as_it_was(&scratch);
 }
 
-/// Twenty thousand lines, which is more than the inference looks at.
+/// Twenty thousand lines, which is more than the inference reads.
 fn lines(line: impl Fn(usize) -> String) -> String {
     let mut lines: Vec<String> = (0..20_000).map(line).collect();
     lines.push(String::new());
@@ -147,7 +147,7 @@ fn ctrl_c_during_publish_leaves_nothing() {
         let mut child = Reaper(command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
         let mut stdin = child.0.stdin.take().unwrap();
         stdin.write_all(b"a,b\n").unwrap();
-        // More than the inference looks at, and than pipes and buffers hold: it is at work.
+        // More than the inference reads, and than pipes and buffers hold: it is at work.
         for _ in 0..200_000 {
             stdin.write_all(b"1,text that takes some room\n").unwrap();
         }

@@ -18,7 +18,7 @@ fn polars(frame: &Frame) -> DataFrame {
     frame.to_polars().unwrap()
 }
 
-/// Texts instead of categories, which CSV and JSON cannot tell apart.
+/// Strings instead of categories, which CSV and JSON do not distinguish.
 fn as_text(df: DataFrame, columns: &[&str]) -> DataFrame {
     let cast = columns.iter().map(|name| col(*name).cast(DataType::String));
     df.lazy().with_columns(cast.collect::<Vec<_>>()).collect().unwrap()

@@ -56,7 +56,7 @@ impl Refused<'_> {
         }
     }
 
-    /// Whether the command did it. If not, it must have said of which column it could not, in a line.
+    /// Whether the command did it. If not, it must have named the column that it could not convert, in one line.
     fn done(&mut self, what: &str, case: &str, args: &[&str]) -> bool {
         let Ran { code, out: _, err } = self.scratch.run(args);
         if code == 0 {
@@ -123,8 +123,8 @@ const NO_FORM: &str = "
     head --json refused: union_dense, union_sparse
     sql refused: interval, union_dense, union_sparse";
 
-/// What comes back otherwise. CSV has no empty text beside null; texts have no decimals and no zones, but floats and UTC;
-/// JSON has no NaN and no maps; Polars has maps as lists and no rows without columns.
+/// What comes back otherwise. CSV reads an empty string as null; strings carry no decimals and zones, but floats and
+/// UTC; JSON lacks NaN and maps; Polars has maps as lists and cannot have rows without columns.
 const OTHERWISE: &str = "
     csv differs: binary, binary_view, float16, large_binary, large_utf8, string_view,
         timestamp_zone, utf8
@@ -153,7 +153,7 @@ fn lines(lists: &[&str]) -> Vec<String> {
 #[test]
 fn filled_columns_of_every_type_come_back_or_are_named() {
     let found = through_all_commands(&FORMATS, |_, batches| batches.to_vec());
-    // One case is empty, of which NDJSON keeps no keys. Decimals have more digits than floats, and no type of their own.
+    // One case is empty, for which NDJSON keeps zero keys. Decimals have more digits than floats, and lack a type.
     let refused = "publish ndjson refused: decimal128, decimal256, empty";
     assert_eq!(found, lines(&[NO_FORM, OTHERWISE, refused]));
 }
@@ -173,7 +173,7 @@ fn empty_columns_of_every_type_come_back_or_are_named() {
         let columns = schema.fields().iter().map(|field| new_empty_array(field.data_type())).collect();
         vec![batch(schema, columns, 0)]
     };
-    // Without a row NDJSON has no keys, and so no columns.
+    // Without a row NDJSON has zero keys, and so zero columns.
     let found = through_all_commands(&["parquet", "arrow", "csv"], empty);
     let expected = lines(&[NO_FORM]).into_iter().filter(|line| !line.starts_with("export ndjson"));
     assert_eq!(found, expected.collect::<Vec<_>>());

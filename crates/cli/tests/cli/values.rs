@@ -1,4 +1,4 @@
-//! Values stay what they are, or the command says of which column they could not.
+//! Values are unchanged, or the command names the column that it could not convert.
 
 use std::{fs, sync::Arc};
 
@@ -154,7 +154,7 @@ fn integers_of_128_bits_are_digits_inside_lists_and_structs_too() {
 #[test]
 fn texts_that_repeat_in_parquet_are_read_in_small_batches() {
     let scratch = scratch();
-    // A few kilobytes in the file, and 200 MB as texts of their own.
+    // A few kilobytes in the file, and 200 MB as separate strings.
     let text = "x".repeat(10_000);
     let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..20_000).map(|_| text.as_str())));
     publish(&scratch, "long", texts);

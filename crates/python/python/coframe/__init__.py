@@ -103,7 +103,7 @@ def wait(
 
 
 def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
-    """Removes what dead processes left and superseded versions that nobody uses."""
+    """Removes what dead processes left and superseded versions that no process uses."""
     found = existing(store)
     return Swept(0, 0, 0) if found is None else found.sweep()
 

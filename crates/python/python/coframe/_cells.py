@@ -1,7 +1,7 @@
 """Cells: small mutable shared things, with the names that ``multiprocessing`` gives them.
 
-Each is made or opened by a name in a store, or without one: then it lies in a session of this process. All pickle as
-their handle and open themselves at their first use, as frames do, into any process of this user on this machine.
+Each is created or opened by name in a store, or without a name in a session of this process. All pickle as
+their handle and open themselves at their first use, as frames do, in any process of this user on this machine.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Counter(Cell[_coframe.Counter]):
 
     @property
     def value(self) -> int:
-        """What it stands at."""
+        """The current value."""
         return self._open().get()
 
     @value.setter
@@ -171,9 +171,10 @@ class Counter(Cell[_coframe.Counter]):
 
 
 class _Lockable(Cell[_coframe.LockedCell]):
-    """A cell with a lock. The thread that takes it gives it back, and does not take it twice.
+    """A cell with a lock. The thread that acquires it releases it, and does not acquire it twice.
 
-    A thread that ends without giving it back gives it back by ending, and nobody is told; a process that dies is told of.
+    A thread that ends while it holds the lock releases it silently. The death of a process is reported to the next
+    owner.
     """
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
@@ -203,7 +204,7 @@ class _Lockable(Cell[_coframe.LockedCell]):
 
 
 class Lock(_Lockable):
-    """A lock between processes. When its owner dies, the next one gets it and is told."""
+    """A lock between processes. When its owner dies, the next one gets it with a :class:`coframe.PoisonedError`."""
 
     def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:
         super().__init__(self._maker(), name, store)

@@ -43,7 +43,7 @@ class _Read(Mapping[Any, Any]):
         return _Values(self)
 
     def range(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
-        """The entries with ``start <= key < stop`` in the order of keys; ``None`` is no bound."""
+        """The entries with ``start <= key < stop`` in the order of keys; ``None`` means unbounded."""
         return _loaded(_range(self._state, start, stop))
 
 
@@ -99,8 +99,8 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
     :meth:`change`. ``pop``, ``popitem``, ``setdefault``, ``clear``, ``change`` and ``transaction`` are atomic, whichever processes
     write at the same time; ``update`` is one change for each key.
 
-    Inside of :meth:`change` and :meth:`transaction`, and while another process is there, others wait to write; Ctrl-C ends
-    their wait.
+    While another process writes, or is inside of :meth:`change` or :meth:`transaction`, writers wait. Ctrl-C ends their
+    wait.
     """
 
     def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:
@@ -151,7 +151,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         return DictSnapshot(self._open().snapshot())
 
     def range(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
-        """The entries with ``start <= key < stop`` as they are now, in the order of keys; ``None`` is no bound."""
+        """The entries with ``start <= key < stop`` as they are now, in the order of keys; ``None`` means unbounded."""
         return _loaded(_range(self._open().snapshot(), start, stop))
 
     def transaction(self, change: Callable[[DictTransaction], R]) -> R:
@@ -183,7 +183,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         raise KeyError("popitem(): the dict is empty")
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """The value of a key, which is set to ``default`` first where there is none, in one step."""
+        """Returns the value of a key. Sets it to ``default`` first if the key is missing, atomically."""
         new = pickle.dumps(default, pickle.HIGHEST_PROTOCOL)
         value = self._open().update(text_of(key), lambda old: new if old is None else old)
         return default if value is None else pickle.loads(value)
@@ -194,10 +194,10 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
 
     def clear(self) -> None:
         """Takes all entries away, in one step."""
-        self._open().clear()
+        """Removes all entries atomically."""
 
     def change(self, key: Any, change: Callable[[Any], Any], default: Any = None) -> Any:
-        """Sets a key to what ``change`` makes of its value (of ``default`` where there is none), in one step."""
+        """Sets a key to the result of ``change`` on its value (on ``default`` if it is missing), atomically."""
 
         def bytes_of(old: bytes | None) -> bytes:
             new = change(default if old is None else pickle.loads(old))

@@ -11,15 +11,15 @@ class Error(Exception):
 
 
 class NotFoundError(Error, FileNotFoundError):
-    """There is no frame, version, column or cell of that name."""
+    """The frame, version, column or cell does not exist."""
 
 
 class ColumnNotFoundError(NotFoundError, KeyError):
-    """There is no column of that name in the frame."""
+    """The frame does not have this column."""
 
 
 class SupersededError(Error, FileNotFoundError):
-    """The frame was there; another version or nothing stands in its place now."""
+    """The version existed; another one has replaced it, or it was removed."""
 
 
 class ConflictError(Error):
@@ -61,7 +61,7 @@ class ClosedError(InvalidError):
 
 
 class PoisonedError(Error, RuntimeError):
-    """A process died while it had the lock of a cell, and nobody has mended the value since."""
+    """A process died while it held the lock of a cell, and the value has not been repaired since."""
 
 
 class BrokenError(Error, _threading.BrokenBarrierError):

@@ -22,12 +22,12 @@ class ColumnExplain:
     name: str
     #: Its Arrow type.
     type: str
-    #: Bytes of its buffers that lie in the mapping.
+    #: Bytes of its buffers that are in the mapping.
     shared: int
     #: Bytes that opening copied, and why.
     copied: int
     reason: str | None
-    #: What stands against sharing it with each library; ``None`` where everything is shared.
+    #: Why each library cannot share it; ``None`` where everything is shared.
     polars: str | None
     arrow: str | None
     numpy: str | None

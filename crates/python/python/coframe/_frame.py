@@ -90,7 +90,7 @@ class Frame:
             self._open()
         text = self._identity()
         if self._lifetime is not None:
-            # Whoever has the text may open the frame at any time.
+            # A process that has the text may open the frame at any time.
             self._lifetime.pin()
         return text
 
@@ -236,7 +236,7 @@ class Frame:
         return self._open().__arrow_c_schema__()
 
     def explain(self) -> Explain:
-        """Tells for each column how many bytes are shared, how many were copied, and what each library would copy."""
+        """Reports for each column how many bytes are shared, how many were copied, and what each library would copy."""
         return explain(self._open())
 
     # How it travels.
@@ -254,7 +254,7 @@ class Frame:
 
     def _identity(self) -> str:
         if self._text is None:
-            # Not as the property: nobody gets the text, and it stays what it is when the frame is freed.
+            # Not as the property: the text is not passed on, and is unchanged when the frame is freed.
             self._text = self._open().handle
         return self._text
 
@@ -328,11 +328,11 @@ class Column:
     def numpy(self, *, copy: bool | None = None, writable: bool = False) -> Any:
         """A numpy array: read-only and on the mapped bytes for columns of a fixed width without nulls.
 
-        What cannot be shared is copied; with ``copy=False`` that is a :class:`coframe.WouldCopyError`, which says why.
+        Copies what cannot be shared. ``copy=False`` raises :class:`coframe.WouldCopyError` with the reason instead.
         ``copy=True`` always gives a separate array. ``writable=True`` gives one that may be written to, on a private map of
-        the same bytes, of which the kernel copies each page at its first write. Nulls become NaN, NaT or None. A column of lists of one length has
-        two dimensions. Integers of 128 bits, and 64-bit ones beyond 2**53 beside nulls, become Python's in an array of objects,
-        because no dtype of numpy holds them.
+        the same bytes, of which the kernel copies each page at its first write. Nulls become NaN, NaT or None. A column
+        of lists of one length has two dimensions. Integers of 128 bits, and 64-bit ones beyond 2**53 next to nulls,
+        become Python's in an array of objects, because every dtype of numpy would change them.
         """
         return handed("numpy", self._alone(), lambda part: _numpy_out.array(part, 0, copy, writable))
 

@@ -31,7 +31,7 @@ def handed(library: str, native: Native, make: Callable[[Native], R]) -> R:
 def _is_of_a_library(error: BaseException) -> bool:
     if isinstance(error, (Error, MemoryError)):
         return False
-    # A panic of Polars is no `Exception`.
+    # A panic of Polars is not an `Exception`.
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 

@@ -36,7 +36,7 @@ def text_of(key: Any) -> str:
     except (ValueError, OverflowError) as error:
         if isinstance(error, InvalidError):
             raise
-        # Python writes integers of up to some thousand digits; an instant may lie outside of the years 1 to 9999.
+        # Python writes integers of up to some thousand digits; an instant may be outside of the years 1 to 9999.
         raise InvalidError(f"a key that is too long or too large: {error}") from error
     return text
 
@@ -125,7 +125,7 @@ def _number(number: int | float) -> str:
 
 
 def _read(text: str, at: int) -> tuple[Any, int]:
-    """The key that begins somewhere, and where it ends."""
+    """The key at an offset, and the offset of its end."""
     kind, at = text[at : at + 1], at + 1
     if kind == _NONE:
         return None, at

@@ -1,4 +1,4 @@
-"""How long things without a name of their own live: in a session of this process."""
+"""How long unnamed things live: in a session of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Taken again by a signal handler that runs while its thread waits inside.
 _lock = threading.RLock()
 _counter = itertools.count(1)
-#: The session of a process in a store, which is known by its directory: another one may stand at the same path later. A
+#: The session of a process in a store, by its directory: another store may have the same path later. A
 #: forked child finds its parent's here, and leaves them alone.
 _sessions: dict[tuple[int, int, int], _coframe.Session] = {}
 
@@ -61,7 +61,7 @@ def _living(key: tuple[int, int, int]) -> _coframe.Store | None:
 
 @contextmanager
 def told_of_session(handle: str) -> Iterator[None]:
-    """Says why what a handle names is not there, where its session has ended."""
+    """Reports why the target of a handle is missing, if its session has ended."""
     try:
         yield
     except NotFoundError as error:
@@ -130,7 +130,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Lifetime:
-    """Removes a name of a session when the last part of its frame is gone, unless somebody else may have its handle."""
+    """Removes a name of a session when the last part of its frame is gone, unless its handle may be elsewhere."""
 
     __slots__ = ("_kept", "_pinned", "_process", "_remove")
 

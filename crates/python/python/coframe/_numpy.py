@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def columns(table: dict[Any, Any]) -> Columns:
-    """A dict of numpy arrays (or of what numpy makes arrays of) as a table; shares what lies in memory as Arrow wants it."""
+    """A dict of numpy arrays (or of what numpy makes arrays of) as a table; shares memory that has Arrow's layout."""
     from ._tables import refuse_nuls
 
     np = _packages.need("numpy", "publishing a dict of arrays")
@@ -39,7 +39,7 @@ def _array(np: Any, name: str, values: Any) -> Any:
     if array.dtype.kind in "biuf" and isinstance(values, (list, tuple)) and len(kinds := set(map(type, values))) > 1 and bool in kinds:
         raise UnsupportedError(f"column `{name}` holds booleans beside numbers, of which numpy makes numbers; give it one type")
     if array.dtype.kind in "US" and not isinstance(values, np.ndarray) and array.ndim == 1:
-        # Numpy makes texts of whatever stands beside a text.
+        # Numpy makes texts of all values in a list with one text.
         kind = str if array.dtype.kind == "U" else bytes
         for row, value in enumerate(values):
             if not isinstance(value, kind):
@@ -53,7 +53,7 @@ def _array(np: Any, name: str, values: Any) -> Any:
 
 
 def _check_integers(np: Any, name: str, values: Any, floats: Any) -> None:
-    """Numpy makes floats of integers beside nulls, beside floats, and where one is below zero and one above all of int64."""
+    """Numpy makes floats of integers next to nulls or floats, or if one is negative and one above all of int64."""
     kind = str(getattr(values, "dtype", getattr(values, "type", ""))).lower()
     if "float" in kind or "double" in kind:
         return
@@ -132,7 +132,7 @@ def _in_arrows_unit(np: Any, name: str, values: Any, valid: Any) -> Any:
 
 
 def _same_values(np: Any, name: str, values: Any, valid: Any, new: Any, old: Any) -> Any:
-    """The values in another dtype, if going back to the old one gives the same, where they are no nulls."""
+    """The values in another dtype, if going back to the old one gives the same, except for nulls."""
     lost = new.astype(old) != (values.view(old) if new.dtype.kind == "i" else values)
     lost = lost if valid is None else lost & valid
     if lost.any():
@@ -216,7 +216,7 @@ def _objects(np: Any, values: list[Any]) -> Any:
 
 
 def as_asked(array: Any, dtype: Any, copy: bool | None, what: str) -> Any:
-    """An array as ``__array__`` must give it: of this dtype, and copied as ``copy`` says."""
+    """An array as ``__array__`` must return it: of this dtype, and copied as ``copy`` requires."""
     if dtype is None or array.dtype == dtype:
         return array.copy() if copy else array
     if copy is False:

@@ -11,7 +11,7 @@ from typing import Any
 from . import _packages
 from ._errors import UnsupportedError
 
-#: How a column of objects is stored: "objects", what stands for its nulls, and one of "texts", "values" and "arrays".
+#: How a column of objects is stored: "objects", the stand-in for its nulls, and one of "texts", "values" and "arrays".
 Part = tuple[str, Any, str]
 
 
@@ -42,7 +42,7 @@ def restored(part: Part, column: Any) -> Any:
 
 
 def _one_null(what: str, values: Any) -> tuple[Any, Any]:
-    """The value that stands for nulls, and the values with ``None`` instead."""
+    """The value that replaces nulls, and the values with ``None`` instead."""
     pd = _packages.need("pandas", "a DataFrame of pandas")
 
     types = set(map(type, values))
@@ -95,9 +95,9 @@ def _arrays(np: Any, column: Any) -> list[Any]:
 
 
 def _are_surely_same(array: Any, values: Any, found: list[Any]) -> bool:
-    """Whether all values are the same as others, in one go; ``False`` may mean that only :func:`_same` can tell.
+    """Whether all values are the same as others, in one go; ``False`` may mean that only :func:`_same` can decide.
 
-    Of Python's own types marshal writes type and value, and in its first format nothing else. Bytes stand for several types.
+    marshal writes type and value of Python's own types, and in its first format nothing else. Bytes are ambiguous.
     """
     if "binary" in str(array.type):
         return False

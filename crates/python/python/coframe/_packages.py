@@ -12,7 +12,7 @@ from ._errors import MissingPackageError
 
 
 def need(package: str, why: str) -> ModuleType:
-    """Imports a package, or says why it is needed and how to get it."""
+    """Imports a package, or raises an error that names the feature and the command to install it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -20,7 +20,7 @@ def need(package: str, why: str) -> ModuleType:
 
 
 def is_a(thing: Any, package: str, *names: str) -> bool:
-    """Whether a thing is an instance of a class of a package, without importing it: whoever has an instance did."""
+    """Whether a thing is an instance of a class of a package. Does not import the package: its user has done so."""
     module = sys.modules.get(package)
     classes = tuple(getattr(module, name) for name in names if hasattr(module, name))
     return bool(classes) and isinstance(thing, classes)
@@ -43,7 +43,7 @@ def kind(thing: Any) -> str | None:
 
 
 def is_table(thing: Any) -> bool:
-    """Whether a thing is surely a whole table, to be shared though nobody said so, and to come back as what it is."""
+    """Whether a thing is surely a whole table, to be shared without a request, and to come back as what it is."""
     known = {("polars", "DataFrame"), ("pandas", "DataFrame"), ("pyarrow", "Table")}
     # The very class: an instance of a class derived from it would come back as another thing.
     return any(type(thing) is getattr(sys.modules.get(package), name, None) for package, name in known)

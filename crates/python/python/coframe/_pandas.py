@@ -26,7 +26,7 @@ def arrow_table(native: Native, views: bool) -> Any:
 
 
 def _with_sorted_keys(pa: Any, native: Native, table: Any) -> Any:
-    """The table with maps that are known to have sorted keys, where the file says so: the C interface loses it."""
+    """The table with maps that are known to have sorted keys, if the file records it: the C interface loses it."""
     for position, sorted_keys in enumerate(map(native.sorted_keys, range(table.num_columns))):
         if any(sorted_keys):
             field, column = table.field(position), table.column(position)
@@ -123,7 +123,7 @@ def series(native: Native, name: str, dtypes: Dtypes, views: bool) -> Any:
     levels = [] if text is None else json.loads(text).get("index_columns", [])
     if name in levels and not len(df.columns):
         return df.index.get_level_values(levels.index(name)).to_series(index=df.index)
-    # By its position: labels that are no texts have others as the names of columns.
+    # By its position: labels other than texts have different names as columns.
     return df.iloc[:, 0]
 
 

@@ -76,7 +76,7 @@ def _start(store: str) -> None:
 
 
 def _wait(starter: int) -> None:
-    """Waits for the process that starts the reaper, so that this one has no child that ``os.wait`` could find."""
+    """Waits for the process that starts the reaper, so that ``os.wait`` in this one cannot find it."""
     try:
         status = os.waitpid(starter, 0)[1]
     except ChildProcessError:

@@ -42,7 +42,7 @@ def data_frame(recipe: Recipe, table: Any, rows: tuple[int, int], wanted: Wanted
 
 
 def cut(recipe: Recipe, rows: tuple[int, int]) -> Recipe:
-    """The recipe of some rows, to be published as a frame of their own."""
+    """The recipe of some rows, to be published as a separate frame."""
     index = recipe["index"]
     return recipe if index is None else {**recipe, "index": index[rows[0] : rows[1]]}
 
@@ -96,7 +96,7 @@ def _values(what: str, part: tuple[Any, ...], column: Any, wanted: Wanted) -> An
 
 
 def _is_arrows(part: tuple[Any, ...]) -> bool:
-    """Whether Arrow has the values of a column, rather than what stands for them."""
+    """Whether Arrow has the values of a column, rather than stand-ins."""
     pd = _packages.need("pandas", "a DataFrame of pandas")
 
     if part[0] == "objects":

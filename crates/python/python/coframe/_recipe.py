@@ -1,7 +1,7 @@
 """DataFrames of pandas in: a table of Arrow, and a recipe of what Arrow does not carry.
 
 The columns of the table are for every reader of Arrow. The recipe has the labels, dtypes, names and attributes, from which
-:mod:`coframe._rebuild` makes the DataFrame that pickle would have made. It is a pickle itself, and stands in the frame's
+:mod:`coframe._rebuild` makes the DataFrame that pickle would have made. It is a pickle itself, stored in the frame's
 own metadata, which an imported file cannot bring along.
 """
 
@@ -72,7 +72,7 @@ def table_of(df: Any) -> tuple[Any, str]:
 
 
 def text_of(recipe: Recipe) -> str:
-    """A recipe as it stands in metadata."""
+    """A recipe as it is stored in metadata."""
     try:
         return base64.b85encode(pickle.dumps(recipe, protocol=5)).decode()
     except Exception as error:
@@ -175,7 +175,7 @@ def _plain_index(pd: Any, index: Any, plain: Any) -> list[tuple[Any, ...]] | Non
     parts, arrays = [], []
     for position, level in enumerate(levels):
         part, stand_in = _part(f"level {position} of the index", level)
-        # The frequency belongs to the whole index, and says how to continue it.
+        # The frequency belongs to the whole index, and defines how to continue it.
         parts.append((*part, getattr(index, "freq", None)) if part[0] in ("numpy", "dtype") else part)
         arrays.append(level if stand_in is None else stand_in)
     names = [name if isinstance(name, str) else None for name in index.names]

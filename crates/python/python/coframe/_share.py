@@ -20,16 +20,16 @@ R = TypeVar("R")
 
 
 class SharedFrame(Frame):
-    """A frame without a name of its own, in a session of this process.
+    """An unnamed frame in a session of this process.
 
-    It goes when the last reference to it goes, like any object. Once it has been pickled it stays, because some worker
-    may not have opened it yet: until :meth:`free`, the end of its ``with``, or the end of this process.
+    Freed with its last reference, unless it was pickled: a worker may still have to open it then, so it is kept until
+    :meth:`free`, the end of its ``with``, or the end of this process.
     """
 
     __slots__ = ()
 
     def free(self) -> None:
-        """Takes the frame away. Workers that have it open, and arrays made from it, keep their memory."""
+        """Removes the frame. Workers that have it open, and arrays made from it, keep their memory."""
         if self._native is not None:
             # Its hash stays what it was.
             self._identity()
@@ -48,7 +48,7 @@ class SharedFrame(Frame):
 def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, layout: Layout = "source") -> SharedFrame:
     """Puts a table into shared memory for the workers of this process: ``pool.map(partial(f, coframe.share(df)), items)``.
 
-    It lies in a session of this process in the store, or in ``store`` if that is a session.
+    It is stored in a session of this process in the store, or in ``store`` if that is a session.
 
     ``f`` gets the frame and calls ``.polars()``, ``.pandas()`` or the like; :func:`partial` gives it the table directly.
     """
@@ -134,7 +134,7 @@ class partial(Generic[R]):
         return self.func(*ready, *map(_table, args), **{**keywords, **own})
 
     def free(self) -> None:
-        """Takes away what this object shared, when its last result is there. Workers that have it open keep their memory."""
+        """Removes what this object shared, after its last result has arrived. Workers keep the memory that they opened."""
         self._tables = None
         for frame in self._own:
             frame.free()

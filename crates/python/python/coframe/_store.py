@@ -59,7 +59,7 @@ class User:
     pid: int
     command: str
     version: int
-    #: Its share of the resident pages in bytes; ``None`` where the kernel does not tell.
+    #: Its share of the resident pages in bytes; ``None`` where the kernel does not report it.
     pss: int | None
 
 
@@ -115,9 +115,9 @@ class Store:
         batch_rows: int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Frame:
-        """Publishes a table as the latest version of a name, at once, and returns the frame.
+        """Publishes a table atomically as the latest version of a name, and returns the frame.
 
-        Copies the table's bytes once. ``keep``: how many superseded versions stay though nobody uses them. ``layout``:
+        Copies the table's bytes once. ``keep``: number of old versions to keep even when unused. ``layout``:
         strings as the table has them ("source"), as views for Polars ("views"), or as offsets ("classic"). ``if_version``:
         publish only if this is the latest version (``None``: only if the name is free). ``batch_rows``: rows of a record batch.
         """
@@ -185,7 +185,8 @@ class Store:
         return isinstance(name, str) and self._open().exists(name)
 
     def remove(self, name: str) -> bool:
-        """Takes a name away, with all its versions; ``False`` when there was none. Whoever has it open keeps it."""
+        """Removes a name with all its versions; returns ``False`` if it did not exist. Processes that have it open keep
+        it."""
         _check_text("name", name)
         return self._open().remove(name)
 
@@ -196,7 +197,8 @@ class Store:
         return self._open().wait(name, newer_than, timeout)
 
     def sweep(self) -> Swept:
-        """Removes what dead processes left and superseded versions that nobody uses. Runs by itself at every publish."""
+        """Removes what dead processes left and superseded versions that no process uses. Every publish does so for its
+        name."""
         return Swept(*self._open().sweep())
 
     def usage(self) -> Usage:
@@ -214,7 +216,7 @@ class Store:
         return Frame._of(self._open().verify(name))
 
     def session(self) -> Session:
-        """Begins a session: frames that die with this process, or at the end of a ``with``."""
+        """Starts a session: frames that are removed when this process dies, or at the end of a ``with``."""
         return Session(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -270,7 +272,7 @@ def _store_later(path: str) -> Store:
 
 
 class Session(Store):
-    """A part of a store whose frames die with this process, or at the end of a ``with``. Works as a store of its own."""
+    """A part of a store whose frames are removed when this process dies, or at the end of a ``with``."""
 
     def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
         native = native_of(store)
@@ -279,7 +281,7 @@ class Session(Store):
         guard(native)
 
     def close(self) -> None:
-        """Ends the session: its names go, and whoever has a frame open keeps it. In a forked child it removes nothing."""
+        """Ends the session and removes its names. Frames that are open stay readable. Does nothing in a forked child."""
         if self._native is not None:
             _kept.forget(self._native)
         self._native = None
@@ -304,7 +306,7 @@ def store_of(store: Store | str | os.PathLike[str] | None) -> Store:
 
 
 def existing(store: Store | str | os.PathLike[str] | None) -> Store | None:
-    """As :func:`store_of`, for what only looks: ``None`` where there is no store, and none is made."""
+    """As :func:`store_of`, for reading only: ``None`` if the store does not exist, and it is not created."""
     if isinstance(store, Store):
         return store
     path = store or os.environ.get("COFRAME_STORE") or f"/dev/shm/coframe-{os.geteuid()}"

@@ -80,7 +80,7 @@ def refuse_nuls(names: Iterable[Any]) -> None:
 
 
 def _names(table: Any) -> Iterable[Any]:
-    """The names of what is no table of Polars or pandas, as far as they can be seen."""
+    """The column names of a table from neither Polars nor pandas, if they can be found."""
     if _packages.is_a(table, "pyarrow", "Table", "RecordBatch", "RecordBatchReader"):
         return _arrow_names(table.schema)
     if _packages.is_a(table, "duckdb", "DuckDBPyRelation"):
@@ -109,7 +109,7 @@ def _arrow_names(fields: Any) -> Iterator[str]:
     for field in fields:
         yield field.name
         kind = field.type
-        # A dictionary has its values beside its fields.
+        # A dictionary has its values in addition to its fields.
         kind = getattr(kind, "value_type", kind) if kind.num_fields == 0 else kind
         if kind.num_fields and hasattr(kind, "field"):
             yield from _arrow_names(kind.field(position) for position in range(kind.num_fields))

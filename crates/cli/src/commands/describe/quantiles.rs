@@ -10,8 +10,8 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The first quartile, the median and the third quartile of the values that are not null.
 ///
-/// A quartile of numbers that falls between two values lies between them in the same proportion. Where a float could
-/// not tell them apart, and of decimals and times, it is the nearer of the two.
+/// A quartile that falls between two values is interpolated linearly. Where a float could not tell them apart, and for
+/// decimals and times, it is the nearer of the two.
 pub(super) fn quartiles(series: &Series) -> PolarsResult<[Value; 3]> {
     let sorted = series.drop_nulls().sort(SortOptions::default())?;
     if sorted.is_empty() {

@@ -1,4 +1,4 @@
-//! What can be said about one column.
+//! Statistics of one column.
 
 use polars::prelude::*;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::{
 use crate::failure::{Failure, Result};
 
 const BINS: usize = 10;
-/// How many of the most frequent values are told.
+/// How many of the most frequent values are shown.
 const TOP: IdxSize = 5;
 
 #[derive(Serialize)]
@@ -33,13 +33,13 @@ pub(super) struct Statistics {
     histogram: Option<Histogram>,
     /// Texts and categories, the most frequent first.
     top: Option<Vec<Frequent>>,
-    /// Why nothing but counts can be said; else `None`.
+    /// Why only counts are available; else `None`.
     error: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Histogram {
-    /// Where the first bin begins and the last one ends, as numbers.
+    /// Start of the first bin and end of the last one, as numbers.
     from: f64,
     to: f64,
     counts: Vec<usize>,
@@ -82,7 +82,7 @@ impl Statistics {
         Ok(statistics)
     }
 
-    /// What is said of a column that Polars cannot read.
+    /// The statistics of a column that Polars cannot read.
     pub(super) fn unreadable(name: String, short: String, count: usize, nulls: usize, error: String) -> Self {
         Self { error: Some(error), ..Self::counted(name, short, count, nulls) }
     }
@@ -122,9 +122,9 @@ fn mean(series: &Series) -> PolarsResult<Value> {
 }
 
 impl Histogram {
-    /// `None` when there is no finite value.
+    /// `None` when all values are infinite, NaN or null.
     fn of(series: &Series) -> Option<Self> {
-        // The physical values of times are the numbers to tell; those of decimals lack their point.
+        // The physical values of times are the numbers to show; those of decimals lack their point.
         let decimal = series.dtype().is_decimal();
         let numbers = if decimal { series.clone() } else { series.to_physical_repr().into_owned() };
         let floats = numbers.cast(&DataType::Float64).ok()?;

@@ -19,7 +19,7 @@ pub(super) fn json_of(value: &AnyValue<'_>) -> Value {
             (None, None) => json!(value.to_string()),
         },
         AnyValue::String(text) => json!(text),
-        // Polars panics at dates and times too far for a calendar: they are told as their numbers.
+        // Polars panics at dates and times too far for a calendar: they are shown as their numbers.
         value => match catch_unwind(AssertUnwindSafe(|| value.str_value().into_owned())) {
             Ok(text) => json!(text),
             Err(_) => json!(value.clone().to_physical().to_string()),
@@ -27,7 +27,7 @@ pub(super) fn json_of(value: &AnyValue<'_>) -> Value {
     }
 }
 
-/// JSON has no numbers for infinity and NaN, which are told as text.
+/// JSON numbers cannot be infinity or NaN, which are shown as strings.
 pub(super) fn json_of_float(value: f64) -> Value {
     Number::from_f64(value).map_or_else(|| json!(value.to_string()), Value::Number)
 }

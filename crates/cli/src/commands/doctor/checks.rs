@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::Level;
 use crate::{failure::chain, output};
 
-/// What a container gets when nobody says otherwise.
+/// The default size of /dev/shm in a container.
 const DOCKER: u64 = 64 << 20;
 /// Less than this part of the store free is worth a word.
 const LITTLE: u64 = 20;
-/// How the directory of a trial begins.
+/// Prefix of a trial's directory.
 const TRIAL: &str = ".doctor-";
 
 #[derive(Serialize)]
@@ -138,7 +138,7 @@ fn remove_ipc(path: &Path) -> Finding {
     ok(check, "off")
 }
 
-/// The last word of logind's configuration; on where it says nothing.
+/// The last word of logind's configuration; the default is on.
 fn remove_ipc_setting() -> bool {
     let mut files = vec!["/etc/systemd/logind.conf".into()];
     for directory in ["/usr/lib/systemd/logind.conf.d", "/etc/systemd/logind.conf.d"] {
@@ -171,9 +171,9 @@ fn space(store: &Store) -> coframe::Result<Finding> {
     Ok(ok("space", found))
 }
 
-/// Publishes a trial frame, reads it, and looks at which pages the kernel mapped.
+/// Publishes a trial frame, reads it, and checks which pages the kernel mapped.
 ///
-/// In a store of its own inside the directory, hidden: a session would sweep.
+/// Uses a hidden store inside the directory: a session would sweep.
 fn huge_pages(store: &Store) -> coframe::Result<Finding> {
     let check = "huge pages";
     let Ok(directory) = tempfile::Builder::new().prefix(TRIAL).tempdir_in(store.path()) else {
@@ -203,13 +203,13 @@ fn huge_pages(store: &Store) -> coframe::Result<Finding> {
     Ok(warning(check, found, format!("sudo mount -o remount,huge=within_size {}", mount_of(store.path()))))
 }
 
-/// Bytes that this process maps of a file with huge pages; `None` where the kernel does not tell.
+/// Bytes that this process maps of a file with huge pages; `None` where the kernel does not report them.
 fn huge_bytes(file: &str) -> Option<u64> {
     let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
     let mut inside = false;
     let mut kib = 0;
     for line in smaps.lines() {
-        // The line that begins a map ends with its file; all others are `Key: number kB`.
+        // The first line of a map ends with its file; all others are `Key: number kB`.
         if line.split_ascii_whitespace().next().is_some_and(|word| word.contains('-')) {
             inside = line.contains(file);
         }
@@ -221,7 +221,7 @@ fn huge_bytes(file: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// The mount point that a path lies on.
+/// The mount point of a path.
 fn mount_of(path: &Path) -> String {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split_ascii_whitespace().nth(1));

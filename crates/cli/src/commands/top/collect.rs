@@ -35,13 +35,13 @@ pub(super) struct Line {
 pub(super) struct Memory {
     /// Processes that map anything.
     pub(super) processes: usize,
-    /// Bytes of all segments that somebody maps, each counted once.
+    /// Bytes of all segments that a process maps, each counted once.
     pub(super) mapped: u64,
     /// The same, counted for each process that maps it: what copies would take.
     pub(super) separate: u64,
     /// What all processes have resident of it, together.
     pub(super) pss: u64,
-    /// Superseded segments that are kept alive by their readers, beside the latest ones.
+    /// Superseded segments that are kept alive by their readers, next to the latest ones.
     pub(super) superseded: usize,
     pub(super) superseded_bytes: u64,
 }
