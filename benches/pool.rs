@@ -155,7 +155,7 @@ fn memory(store: &Store) {
     let bare = sum(&builder(store, 8).build().expect("a pool"));
     let frame = store.open("floats").expect("the frame");
     let pool = builder(store, 8).initializer(hold, &frame).build().expect("a pool");
-    let bytes = frame.bytes() as f64;
+    let bytes = frame.size_bytes() as f64;
     // This process has not touched the pages, so the workers' shares add up to all of them.
     let found = sum(&pool) / (bytes + bare);
     println!("8 workers: {:.0} MB bare, {:.0} MB with 1 GB each", bare / 1e6, sum(&pool) / 1e6);

@@ -13,9 +13,9 @@ use common::{mixed, scratch, verdict};
 
 fn main() {
     let (store, directory) = scratch();
-    let per_row = store.publish("probe", &mixed(100_000)).expect("publish").bytes() / 100_000;
+    let per_row = store.publish("probe", &mixed(100_000)).expect("publish").size_bytes() / 100_000;
     let df = mixed(1_000_000_000 / per_row);
-    let bytes = store.publish("frame", &df).expect("publish").bytes();
+    let bytes = store.publish("frame", &df).expect("publish").size_bytes();
     let same = std::fs::read(store.path().join("frame.arrow")).expect("the segment");
     assert_eq!(same.len(), bytes);
     println!("{} rows, {:.0} MB", df.height(), bytes as f64 / 1e6);

@@ -19,7 +19,7 @@ fn main() {
     let df = mixed(4_000_000);
     let frame = store.publish("frame", &df).expect("publish");
     let mapped = frame.to_polars().expect("polars");
-    println!("{} rows, {:.0} MB", df.height(), frame.bytes() as f64 / 1e6);
+    println!("{} rows, {:.0} MB", df.height(), frame.size_bytes() as f64 / 1e6);
 
     let jobs: [(&str, Job); 2] = [("sum", sum), ("group-by", group_by)];
     for (what, job) in jobs {
@@ -52,7 +52,7 @@ fn main() {
         ("get_array_memory_size", columns().map(coframe::arrow::array::Array::get_array_memory_size).sum::<usize>()),
         ("get_buffer_memory_size", columns().map(coframe::arrow::array::Array::get_buffer_memory_size).sum()),
     ] {
-        let ratio = weight as f64 / frame.bytes() as f64;
+        let ratio = weight as f64 / frame.size_bytes() as f64;
         verdict(&format!("{what} against the frame's bytes"), ratio, "x", "at most 1.05x", ratio <= 1.05);
     }
 }

@@ -55,7 +55,7 @@ fn parent(options: &[&str]) -> Result<()> {
     let start = Instant::now();
     let frame = session.publish("flights", &flights)?;
     let published = start.elapsed();
-    let megabytes = frame.bytes() as f64 / 1e6;
+    let megabytes = frame.size_bytes() as f64 / 1e6;
     println!(
         "published {megabytes:.1} MB once in {:.1} ms: {:.2} GB/s",
         ms(published),

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let frame = pool.session().publish("flights", &flights)?;
 
     let parts = pool.try_map_rows(caught_up, &frame, 6)?;
-    let bytes: usize = parts.iter().map(|part| part.bytes()).sum();
+    let bytes: usize = parts.iter().map(|part| part.size_bytes()).sum();
     println!(
         "{} frames returned, {:.1} MB in total, on the bytes that the workers wrote",
         parts.len(),
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let results = pool.try_map(best, pairs)?;
     let total: usize = results.iter().map(|(flights, _)| flights).sum();
     let most = results.iter().map(|(_, most)| *most).fold(f64::MIN, f64::max);
-    println!("{total} of {} flights made up more than 15 minutes, and one made up {most}", frame.rows());
+    println!("{total} of {} flights made up more than 15 minutes, and one made up {most}", frame.num_rows());
     println!("{} frames are left in the session", pool.session().list()?.len());
     Ok(())
 }

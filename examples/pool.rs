@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     eprintln!();
     let workers = pool.worker_ids().len();
-    println!("{} flights in {workers} workers: {:.1} ms", frame.rows(), took.as_secs_f64() * 1e3);
+    println!("{} flights in {workers} workers: {:.1} ms", frame.num_rows(), took.as_secs_f64() * 1e3);
     for (carrier, (known, sum)) in carriers {
         println!("{carrier}: {:5.1} min late on average over {known} flights", sum as f64 / known as f64);
     }

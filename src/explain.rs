@@ -77,7 +77,7 @@ impl Frame {
                 reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             }
         };
-        Ok(Explain { columns: (0..self.columns()).map(explain).collect() })
+        Ok(Explain { columns: (0..self.num_columns()).map(explain).collect() })
     }
 }
 

@@ -19,7 +19,7 @@
 //!
 //! // Or by a string that passes through arguments, queues and serializers:
 //! let part = flights.select(["delay"])?.slice(0..2)?.handle().to_string();
-//! assert_eq!(part.parse::<Handle>()?.open()?.rows(), 2);
+//! assert_eq!(part.parse::<Handle>()?.open()?.num_rows(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -109,7 +109,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     let store = Store::at(directory.path().join("store")).unwrap();
     let df = contiguous(1_000_000);
     let (frame, publish, _) = measure(|| store.publish("x", &df).unwrap());
-    let bytes = frame.bytes();
+    let bytes = frame.size_bytes();
     assert!(bytes > 50_000_000, "{bytes}");
     assert!(publish < bytes / 100, "publish allocated {publish} of {bytes}");
     let (_opened, open, _) = measure(|| store.open("x").unwrap().to_polars().unwrap());
@@ -170,6 +170,6 @@ fn a_writer_of_large_values_keeps_few_of_them(store: &Store) {
         let ((), _, peak) = measure(|| (0..batches).for_each(|_| writer.write(&batch()).unwrap()));
         println!("a writer of {batches} {what} of 1 MB: at most {} MB on the heap", peak / 1_000_000);
         assert!(peak < 300_000_000, "a writer of {batches} {what} of 1 MB had a peak of {peak} on the heap");
-        assert_eq!(writer.publish().unwrap().rows(), batches);
+        assert_eq!(writer.publish().unwrap().num_rows(), batches);
     }
 }

@@ -12,7 +12,7 @@ use super::{Error, Kind};
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// # let store = coframe::Store::at(dir.path().join("store"))?;
 /// fn rows(store: &coframe::Store) -> std::io::Result<usize> {
-///     Ok(store.open("prices")?.rows())
+///     Ok(store.open("prices")?.num_rows())
 /// }
 /// assert_eq!(rows(&store).unwrap_err().kind(), std::io::ErrorKind::NotFound);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

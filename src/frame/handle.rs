@@ -33,7 +33,7 @@ const EXPECTED: &str = "expected coframe:<store path>/<name>@<version>?id=<segme
 ///
 /// let text = frame.slice(..2)?.handle().to_string();
 /// let handle: Handle = text.parse()?;
-/// assert_eq!(handle.open()?.rows(), 2);
+/// assert_eq!(handle.open()?.num_rows(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

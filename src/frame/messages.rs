@@ -67,7 +67,7 @@ impl Frame {
     /// # let store = coframe::Store::at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
     /// let bytes = frame.segment_bytes();
-    /// assert_eq!(bytes.len(), frame.bytes());
+    /// assert_eq!(bytes.len(), frame.size_bytes());
     /// assert!(bytes.starts_with(b"ARROW1") && bytes.ends_with(b"ARROW1"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

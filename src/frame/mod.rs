@@ -56,7 +56,7 @@ use crate::{
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::at(dir.path().join("store"))?;
 /// let frame = store.publish("squares", &df!("x" => [1, 2, 3], "square" => [1, 4, 9])?)?;
-/// assert_eq!((frame.rows(), frame.columns()), (3, 2));
+/// assert_eq!((frame.num_rows(), frame.num_columns()), (3, 2));
 ///
 /// let part = frame.select(["square"])?.slice(1..)?;
 /// assert_eq!(part.to_polars()?, df!("square" => [4, 9])?);
@@ -148,19 +148,19 @@ impl Frame {
 
     /// Number of rows in this frame.
     #[must_use]
-    pub fn rows(&self) -> usize {
+    pub fn num_rows(&self) -> usize {
         self.rows.len()
     }
 
     /// Number of columns in this frame.
     #[must_use]
-    pub fn columns(&self) -> usize {
+    pub fn num_columns(&self) -> usize {
         self.schema.fields().len()
     }
 
     /// Size of the segment in bytes, metadata included; the same for every part of it.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         self.shared.mapping.bytes().len()
     }
 
@@ -173,7 +173,7 @@ impl Frame {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
-    /// assert_eq!(std::fs::metadata(frame.path())?.len(), frame.bytes() as u64);
+    /// assert_eq!(std::fs::metadata(frame.path())?.len(), frame.size_bytes() as u64);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -233,7 +233,7 @@ impl Frame {
     }
 
     fn batch(&self, piece: &Piece) -> RecordBatch {
-        let columns = (0..self.columns()).filter_map(|position| self.array(piece, position)).collect();
+        let columns = (0..self.num_columns()).filter_map(|position| self.array(piece, position)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(piece.rows.len()));
         // Types come from the schema; lengths and nulls were checked when the frame was opened. So this cannot fail.
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).unwrap_or_else(|error| {
@@ -315,11 +315,11 @@ impl Frame {
         let end = match range.end_bound() {
             Bound::Included(end) => end.saturating_add(1),
             Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.rows(),
+            Bound::Unbounded => self.num_rows(),
         };
-        if start > end || end > self.rows() {
+        if start > end || end > self.num_rows() {
             let what = format!("the row range {start}..{end} of `{}`", self.name());
-            return Err(Error::invalid(what, format_args!("expected one inside 0..{}", self.rows())));
+            return Err(Error::invalid(what, format_args!("expected one inside 0..{}", self.num_rows())));
         }
         let rows = self.rows.start + start..self.rows.start + end;
         Ok(Self { rows, batches: Arc::default(), ..self.clone() })
@@ -333,14 +333,14 @@ impl Frame {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2, 3, 4, 5])?)?;
-    /// let rows: Vec<usize> = frame.split(3).iter().map(|part| part.rows()).collect();
+    /// let rows: Vec<usize> = frame.split(3).iter().map(|part| part.num_rows()).collect();
     /// assert_eq!(rows, [2, 2, 1]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn split(&self, n: usize) -> Vec<Self> {
         let n = n.max(1);
-        let (each, longer) = (self.rows() / n, self.rows() % n);
+        let (each, longer) = (self.num_rows() / n, self.num_rows() % n);
         let start = |part: usize| part * each + part.min(longer);
         (0..n).filter_map(|part| self.slice(start(part)..start(part + 1)).ok()).collect()
     }
@@ -413,8 +413,8 @@ impl fmt::Debug for Frame {
         f.debug_struct("Frame")
             .field("name", self.name())
             .field("version", &self.version())
-            .field("rows", &self.rows())
-            .field("columns", &self.columns())
+            .field("rows", &self.num_rows())
+            .field("columns", &self.num_columns())
             .finish_non_exhaustive()
     }
 }

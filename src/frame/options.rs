@@ -10,7 +10,7 @@
 /// # store.publish("flights", &polars::df!("carrier" => ["UA"], "delay" => [3])?)?;
 /// let options = OpenOptions::new().columns(["delay"]).copies(CopyPolicy::Never);
 /// let frame = store.open_with("flights", &options)?;
-/// assert_eq!(frame.columns(), 1);
+/// assert_eq!(frame.num_columns(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ impl OpenOptions {
     /// # let store = coframe::Store::at(dir.path().join("store"))?;
     /// # store.publish("flights", &polars::df!("delay" => [3])?)?;
     /// let frame = store.open_with("flights", &OpenOptions::new().validate(true))?;
-    /// assert_eq!(frame.rows(), 1);
+    /// assert_eq!(frame.num_rows(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]

@@ -29,7 +29,7 @@ impl Frame {
             return Marks::default();
         };
         let order = |original| sorted.iter().find(|(column, _)| *column == original).map(|(_, descending)| *descending);
-        let columns = 0..self.columns();
+        let columns = 0..self.num_columns();
         let sorted = columns.filter_map(|column| Some((column, order(self.original(column))?))).collect();
         Marks { polars: *polars, sorted }
     }

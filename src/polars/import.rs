@@ -73,7 +73,7 @@ impl Frame {
         let marks = self.footer().metadata.as_ref().map(|metadata| &metadata.marks);
         let map = self.map();
         let pieces: Vec<Piece> = self.pieces().filter(|piece| !piece.rows.is_empty()).collect();
-        let mut columns: Vec<Series> = Vec::with_capacity(self.columns());
+        let mut columns: Vec<Series> = Vec::with_capacity(self.num_columns());
         for (position, field) in self.schema().fields().iter().enumerate() {
             let dtype = crossing.column_dtype(self, position, field)?;
             let mut chunks = Vec::with_capacity(pieces.len());
@@ -108,18 +108,23 @@ impl Frame {
             }
             columns.push(column);
         }
-        DataFrame::new(self.rows(), columns.into_iter().map(Column::from).collect())
+        DataFrame::new(self.num_rows(), columns.into_iter().map(Column::from).collect())
             .map_err(|e| Error::polars(format_args!("put the columns of {} together", self.label()), e))
     }
 
     /// Refuses more rows than Polars counts: it would panic.
     fn check_rows(&self) -> Result<()> {
         let end = usize::try_from(IdxSize::MAX).unwrap_or(usize::MAX);
-        if self.rows() < end {
+        if self.num_rows() < end {
             return Ok(());
         }
         Err(Error::unsupported(
-            format_args!("{} of {} rows in Polars, where a frame has at most {},", self.label(), self.rows(), end - 1),
+            format_args!(
+                "{} of {} rows in Polars, where a frame has at most {},",
+                self.label(),
+                self.num_rows(),
+                end - 1
+            ),
             "read it in parts with `slice`, or build polars with its feature `bigidx`",
         ))
     }

@@ -25,7 +25,7 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(frame: &Frame) -> Self {
-        let most = wide(frame.bytes()).saturating_mul(8).saturating_add(SPARE_VALUES);
+        let most = wide(frame.size_bytes()).saturating_mul(8).saturating_add(SPARE_VALUES);
         Self { frame: frame.label(), most, left: most }
     }
 

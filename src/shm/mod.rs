@@ -159,7 +159,7 @@ impl SharedMemory {
 
     /// Size of the segment in bytes: that of the Arrow IPC file.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub fn size_bytes(&self) -> u64 {
         self.bytes
     }
 

@@ -32,7 +32,7 @@ impl Store {
     /// let mut file = FileWriter::try_new(std::fs::File::create(&path)?, &batch.schema())?;
     /// file.write(&batch)?;
     /// file.finish()?;
-    /// assert_eq!(store.import("x", &path)?.rows(), 2);
+    /// assert_eq!(store.import("x", &path)?.num_rows(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn import(&self, name: &str, path: impl AsRef<Path>) -> Result<Frame> {

@@ -21,11 +21,11 @@ pub struct FrameInfo {
     /// Its latest version.
     pub version: u64,
     /// Rows of the latest version.
-    pub rows: usize,
+    pub num_rows: usize,
     /// Columns of the latest version.
-    pub columns: usize,
+    pub num_columns: usize,
     /// Bytes of the latest version's segment.
-    pub bytes: usize,
+    pub size_bytes: usize,
     /// When the latest version was published; `None` when coframe did not write the file.
     pub created: Option<SystemTime>,
     /// Older versions that are still there, because they are kept or in use; ascending.
@@ -110,9 +110,9 @@ impl Store {
             infos.push(FrameInfo {
                 name,
                 version: frame.version(),
-                rows: frame.rows(),
-                columns: frame.footer().schema.fields().len(),
-                bytes: frame.bytes(),
+                num_rows: frame.num_rows(),
+                num_columns: frame.footer().schema.fields().len(),
+                size_bytes: frame.size_bytes(),
                 created: frame.created(),
                 superseded: versions,
                 keep: frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.keep),

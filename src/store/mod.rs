@@ -71,7 +71,7 @@ use crate::{
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::at(dir.path().join("store"))?;
 /// store.publish("prices", &polars::df!("price" => [1.5, 2.5])?)?;
-/// assert_eq!(store.open("prices")?.rows(), 2);
+/// assert_eq!(store.open("prices")?.num_rows(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

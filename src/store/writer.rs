@@ -70,7 +70,7 @@ impl Store {
     /// for _ in 0..3 {
     ///     writer.write(&batch)?;
     /// }
-    /// assert_eq!(writer.publish()?.rows(), 6);
+    /// assert_eq!(writer.publish()?.num_rows(), 6);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn writer(&self, name: &str, schema: SchemaRef) -> Result<FrameWriter> {

@@ -272,7 +272,7 @@ fn frames_of_version_1_open_as_they_did() {
         scratch.store.verify("x").unwrap();
         // Other readers see the same rows.
         let reader = FileReader::try_new(fs::File::open(&path).unwrap(), None).unwrap();
-        assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), frame.rows());
+        assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), frame.num_rows());
         seen += 1;
     }
     assert_eq!(seen, 3);
@@ -281,7 +281,7 @@ fn frames_of_version_1_open_as_they_did() {
 /// A frame as text: Arrow and Polars types, metadata, flags and every value.
 fn describe(frame: &Frame) -> String {
     use std::fmt::Write;
-    let mut text = format!("{} rows in {} batches\n", frame.rows(), frame.batches().len());
+    let mut text = format!("{} rows in {} batches\n", frame.num_rows(), frame.batches().len());
     writeln!(text, "metadata {:?}", frame.metadata()).unwrap();
     let df = frame.to_polars().unwrap();
     for (field, column) in frame.schema().fields().iter().zip(df.columns()) {

@@ -131,7 +131,7 @@ fn a_few_bytes_cannot_claim_items_without_bytes_that_take_long_to_validate() {
         column("l", FixedSizeListArray::try_new(item, size, values, Some(nulls)).unwrap())
     };
     place(&scratch, &file(&lists(1_000)), 0o600);
-    assert_eq!(scratch.store.open("x").unwrap().rows(), 8);
+    assert_eq!(scratch.store.open("x").unwrap().num_rows(), 8);
     place(&scratch, &file(&lists(i32::MAX)), 0o600);
     let error = scratch.store.open("x").unwrap_err();
     assert_eq!(error.rule(), Some("S5-buffers"), "{error}");
@@ -141,7 +141,7 @@ fn a_few_bytes_cannot_claim_items_without_bytes_that_take_long_to_validate() {
 fn more_rows_than_the_format_allows_are_an_error() {
     let scratch = scratch();
     place(&scratch, &file(&column("n", NullArray::new(1 << 40))), 0o600);
-    assert_eq!(scratch.store.open("x").unwrap().rows(), 1 << 40);
+    assert_eq!(scratch.store.open("x").unwrap().num_rows(), 1 << 40);
     for rows in [(1 << 40) + 1, i64::MAX as usize] {
         place(&scratch, &file(&column("n", NullArray::new(rows))), 0o600);
         assert_eq!(scratch.store.open("x").unwrap_err().rule(), Some("S5-buffers"));
@@ -160,7 +160,7 @@ fn a_foreign_file_may_name_its_columns_as_coframe_names_its_entries() {
     let frame = scratch.store.import("x", &path).unwrap();
     assert_eq!(frame.schema().field(0).name(), "coframe.segment");
     place(&scratch, &fs::read(&path).unwrap(), 0o400);
-    assert_eq!(scratch.store.open("x").unwrap().rows(), 1);
+    assert_eq!(scratch.store.open("x").unwrap().num_rows(), 1);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn bytes_behind_the_end_of_a_stream_are_an_error() {
     writer.write(&batch).unwrap();
     let stream = writer.into_inner().unwrap();
     fs::write(&path, &stream).unwrap();
-    assert_eq!(scratch.store.import("x", &path).unwrap().rows(), 2);
+    assert_eq!(scratch.store.import("x", &path).unwrap().num_rows(), 2);
     for more in [stream.as_slice(), b"x", &[0; 8]] {
         let bytes = [&stream, more].concat();
         fs::write(&path, &bytes).unwrap();
@@ -296,7 +296,7 @@ fn a_store_that_was_copied_is_validated_until_it_is_adopted() {
     coframe::Dict::<String, u64>::create(&scratch.store, "d").unwrap();
     let copy = coframe::Store::at(copied(&scratch)).unwrap();
     assert!(scratch.store.is_home().unwrap() && !copy.is_home().unwrap());
-    assert_eq!(copy.open("x").unwrap().rows(), 1);
+    assert_eq!(copy.open("x").unwrap().num_rows(), 1);
     assert!(coframe::Dict::<String, u64>::open(&copy, "d").unwrap_err().is_untrusted());
     let segment = copy.path().join("x@1.arrow");
     let good = fs::read(&segment).unwrap();
@@ -327,7 +327,7 @@ fn a_handle_opens_in_its_store_whatever_the_path_and_makes_no_store() {
     let scratch = scratch();
     let handle = scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap().handle();
     let spelled = coframe::Store::at(scratch.path().join("../store")).unwrap();
-    assert_eq!(spelled.open_handle(&handle, &OpenOptions::new()).unwrap().rows(), 1);
+    assert_eq!(spelled.open_handle(&handle, &OpenOptions::new()).unwrap().num_rows(), 1);
     let empty = scratch.path().with_file_name("empty");
     let other = coframe::Store::at(&empty).unwrap();
     assert!(other.open_handle(&handle, &OpenOptions::new()).unwrap_err().is_invalid());

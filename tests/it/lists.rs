@@ -38,7 +38,7 @@ fn a_file_of_another_writer_is_listed_without_reading_its_values() {
     symlink("x@1.arrow", scratch.path().join("x.arrow")).unwrap();
     assert!(scratch.store.open("x").unwrap_err().is_corrupt());
     let infos = scratch.store.list().unwrap();
-    assert_eq!((infos.len(), infos[0].rows, infos[0].columns), (1, 2, 1));
+    assert_eq!((infos.len(), infos[0].num_rows, infos[0].num_columns), (1, 2, 1));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn a_slice_of_a_dictionary_of_views_writes_only_its_values() {
     let dictionary: DictionaryArray<Int8Type> = DictionaryArray::try_new(keys, Arc::new(texts.slice(7, 2))).unwrap();
     let batch = RecordBatch::try_from_iter([("d", Arc::new(dictionary) as ArrayRef)]).unwrap();
     let frame = scratch.store.publish("d", &batch).unwrap();
-    assert!(frame.bytes() < 10_000, "{} bytes", frame.bytes());
+    assert!(frame.size_bytes() < 10_000, "{} bytes", frame.size_bytes());
     scratch.store.verify("d").unwrap();
 }
 
@@ -122,7 +122,7 @@ fn lists_that_are_all_empty_hold_no_runs() {
     let runs: RunArray<Int32Type> = RunArray::try_new(&ends, &StringArray::from(vec!["a", "b"])).unwrap();
     let batch = list_of(Arc::new(runs), &[5, 0, 0]);
     scratch.store.publish("r", &batch.slice(1, 2)).unwrap();
-    assert_eq!(scratch.store.verify("r").unwrap().rows(), 2);
+    assert_eq!(scratch.store.verify("r").unwrap().num_rows(), 2);
 }
 
 #[test]
@@ -162,11 +162,11 @@ fn parts_of_lists_of_views_are_as_large_as_their_rows() {
         builder.append(true);
     }
     let batch = RecordBatch::try_from_iter([("l", Arc::new(builder.finish()) as ArrayRef)]).unwrap();
-    let full = scratch.store.publish("full", &batch).unwrap().bytes();
-    let ten = scratch.store.publish("ten", &batch.slice(0, 10)).unwrap().bytes();
+    let full = scratch.store.publish("full", &batch).unwrap().size_bytes();
+    let ten = scratch.store.publish("ten", &batch.slice(0, 10)).unwrap().size_bytes();
     assert!(ten < full / 100, "{ten} of {full}");
     let options = PublishOptions::new().batch_rows(1000);
-    let cut = scratch.store.publish_with("cut", &batch, options).unwrap().bytes();
+    let cut = scratch.store.publish_with("cut", &batch, options).unwrap().size_bytes();
     assert!(cut < full / 4 * 5, "{cut} of {full}");
 }
 
@@ -219,7 +219,7 @@ fn lists_and_maps_may_name_their_items_otherwise() {
     };
     let parts = [batch("item", ["entries", "key", "value"]), batch("element", ["key_value", "keys", "values"])];
     let frame = scratch.store.publish("x", &parts[..]).unwrap();
-    assert_eq!(frame.rows(), 2);
+    assert_eq!(frame.num_rows(), 2);
     let lists = frame.column("l").unwrap();
     assert_eq!(lists.iter().map(coframe::arrow::array::Array::len).sum::<usize>(), 2);
 }

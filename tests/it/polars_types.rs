@@ -273,7 +273,7 @@ fn empty_frames_keep_their_dtypes_and_frames_without_columns_their_height() {
     for height in [0, 7] {
         let none = DataFrame::new(height, Vec::new()).unwrap();
         let frame = scratch.store.publish("none", &none).unwrap();
-        assert_eq!((frame.rows(), frame.columns()), (height, 0));
+        assert_eq!((frame.num_rows(), frame.num_columns()), (height, 0));
         assert_same(&frame, &none);
     }
 }
@@ -340,7 +340,7 @@ fn a_huge_mapping_of_which_a_frame_uses_little_is_compacted() {
     let all = Series::new("c".into(), &texts).cast(&dtype).unwrap();
     let few = DataFrame::new(3, vec![all.slice(69_990, 3).into_column()]).unwrap();
     let frame = scratch.store.publish("few", &few).unwrap();
-    assert!(frame.bytes() < 20_000, "{} bytes", frame.bytes());
+    assert!(frame.size_bytes() < 20_000, "{} bytes", frame.size_bytes());
     assert_same(&frame, &few);
 }
 
@@ -351,7 +351,7 @@ fn a_slice_of_long_strings_writes_only_what_it_refers_to() {
     let df = df!("s" => &texts, "l" => Series::new("".into(), &texts).implode().unwrap().into_series().new_from_index(0, 1).explode(ExplodeOptions { empty_as_null: true, keep_nulls: true }).unwrap()).unwrap();
     let ten = df.slice(50_000, 10);
     let frame = scratch.store.publish("ten", &ten).unwrap();
-    assert!(frame.bytes() < 10_000, "{} bytes", frame.bytes());
+    assert!(frame.size_bytes() < 10_000, "{} bytes", frame.size_bytes());
     assert_same(&frame, &ten);
 }
 

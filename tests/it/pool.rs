@@ -70,8 +70,8 @@ fn frames_travel_as_handles_anywhere_in_arguments_and_results() {
     assert_eq!(pool.map_rows(sum, &frame, 7).unwrap().iter().sum::<i64>(), 499_500);
     let argument = ("name".to_owned(), vec![Some(frame.slice(..10).unwrap()), None, Some(frame.clone())]);
     let (name, parts, handle) = pool.map(nested, [argument]).unwrap().remove(0);
-    assert_eq!((name.as_str(), parts[0].rows(), parts[1].rows()), ("name", 10, 1000));
-    assert_eq!(handle.open().unwrap().rows(), 10);
+    assert_eq!((name.as_str(), parts[0].num_rows(), parts[1].num_rows()), ("name", 10, 1000));
+    assert_eq!(handle.open().unwrap().num_rows(), 10);
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn a_large_result_comes_whole() {
 fn a_frame_of_an_unfinished_task_is_not_superseded() {
     fn slow(frame: Frame) -> usize {
         std::thread::sleep(Duration::from_millis(100));
-        frame.rows()
+        frame.num_rows()
     }
     fn by_handle(handle: Handle) -> usize {
-        handle.open().unwrap().rows()
+        handle.open().unwrap().num_rows()
     }
     let scratch = scratch();
     let pool = builder(&scratch).workers(1).build().unwrap();
@@ -123,7 +123,7 @@ fn results_that_are_frames_are_freed_when_they_are_dropped() {
     }
     fn fail_after_publishing(rows: i64) -> Result<Published, String> {
         let published = Published::new(&numbers(rows)).map_err(|e| e.to_string())?;
-        Err(format!("{} rows are too many", published.rows()))
+        Err(format!("{} rows are too many", published.num_rows()))
     }
     fn total(part: Published) -> i64 {
         sum(part.frame().clone())
@@ -132,7 +132,7 @@ fn results_that_are_frames_are_freed_when_they_are_dropped() {
     let pool = builder(&scratch).build().unwrap();
     let names = || pool.session().list().unwrap().len();
     let parts = pool.try_map(publish, [10, 20, 30]).unwrap();
-    assert_eq!(parts.iter().map(|part| part.rows()).collect::<Vec<_>>(), [10, 20, 30]);
+    assert_eq!(parts.iter().map(|part| part.num_rows()).collect::<Vec<_>>(), [10, 20, 30]);
     assert_eq!(names(), 3);
     let df = parts[2].to_polars().unwrap();
     // A second map reduces them without a copy; they live until their tasks are finished.
@@ -355,7 +355,7 @@ fn many_results_that_are_frames_take_no_descriptors() {
         let scratch = scratch();
         let pool = builder(&scratch).build().unwrap();
         let parts = pool.try_map(publish, 1..=200).unwrap();
-        assert_eq!(parts.iter().map(|part| part.rows()).sum::<usize>(), 20_100);
+        assert_eq!(parts.iter().map(|part| part.num_rows()).sum::<usize>(), 20_100);
         drop(parts);
         assert_eq!(pool.session().list().unwrap().len(), 0);
         return;

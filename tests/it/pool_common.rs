@@ -66,7 +66,7 @@ fn calls_with_other_shared_values_take_turns_in_one_worker() {
 #[test]
 fn a_shared_frame_is_held_for_the_call_and_no_longer() {
     fn rows((frame, _): &(Frame, u8), x: usize) -> usize {
-        frame.rows() + x
+        frame.num_rows() + x
     }
     let scratch = scratch();
     let pool = builder(&scratch).build().unwrap();
@@ -100,7 +100,7 @@ fn a_worker_that_replaces_a_dead_one_gets_the_shared_value_too() {
 #[test]
 fn a_shared_value_that_cannot_be_read_is_an_error_of_each_task() {
     fn rows(frame: &Frame, _: u32) -> usize {
-        frame.rows()
+        frame.num_rows()
     }
     let scratch = scratch();
     let pool = builder(&scratch).build().unwrap();

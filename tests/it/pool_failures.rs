@@ -251,7 +251,7 @@ fn what_cannot_be_sent_is_an_error_at_the_call() {
 #[test]
 fn an_argument_frame_that_is_gone_is_said_by_the_task() {
     fn rows(frame: Frame) -> usize {
-        frame.rows()
+        frame.num_rows()
     }
     let scratch = scratch();
     let pool = builder(&scratch).build().unwrap();
@@ -268,7 +268,7 @@ fn a_task_beyond_the_memory_limit_loses_its_worker_and_frames_do_not_count() {
         bytes.iter().map(|byte| usize::from(*byte)).sum()
     }
     fn bytes(frame: Frame) -> usize {
-        frame.bytes()
+        frame.size_bytes()
     }
     let scratch = scratch();
     let limit = 256 << 20;
@@ -278,7 +278,7 @@ fn a_task_beyond_the_memory_limit_loses_its_worker_and_frames_do_not_count() {
     assert!(error.is_worker_lost() && error.to_string().contains("SIGABRT"), "{error}");
     let values: Vec<i64> = (0..40_000_000).collect();
     let frame = scratch.store.publish("large", &coframe::polars::df!("x" => values).unwrap()).unwrap();
-    let size = frame.bytes();
+    let size = frame.size_bytes();
     assert!(size > limit as usize);
     assert_eq!(pool.map(bytes, [frame]).unwrap(), [size]);
 }
@@ -299,7 +299,7 @@ fn an_argument_that_kills_its_worker_before_it_begins_is_an_error_and_no_endless
 #[test]
 fn an_item_that_cannot_be_sent_fails_alone() {
     fn rows(frame: Frame) -> usize {
-        frame.rows()
+        frame.num_rows()
     }
     let scratch = scratch();
     let pool = builder(&scratch).build().unwrap();

@@ -82,7 +82,7 @@ fn a_handle_opens_the_frame_in_another_process() {
     if role().is_some() {
         let handle: Handle = std::env::var("TEST_HANDLE").unwrap().parse().unwrap();
         let frame = handle.open().unwrap();
-        assert_eq!((frame.rows(), frame.columns(), mark(&frame)), (ROWS, 2, 5));
+        assert_eq!((frame.num_rows(), frame.num_columns(), mark(&frame)), (ROWS, 2, 5));
         return;
     }
     let scratch = scratch();

@@ -128,7 +128,7 @@ fn a_file_that_does_not_start_with_its_schema_has_no_messages() {
     for damage in [8..16, 16..40] {
         // The footer still describes the batches, and readers of files need no more.
         let frame = foreign(&scratch, &numbers(), 8, Some(damage));
-        assert_eq!(frame.rows(), 4);
+        assert_eq!(frame.num_rows(), 4);
         let Err(error) = frame.messages() else { panic!("messages of a damaged file") };
         assert!(error.is_corrupt() && error.to_string().contains("S4-blocks"), "{error}");
     }
@@ -158,5 +158,5 @@ fn a_frame_that_is_published_again_keeps_what_polars_knows() {
 #[test]
 fn record_batches_are_published_by_value() {
     let scratch = scratch();
-    assert_eq!(scratch.store.publish("x", vec![numbers(), numbers()]).unwrap().rows(), 4);
+    assert_eq!(scratch.store.publish("x", vec![numbers(), numbers()]).unwrap().num_rows(), 4);
 }

@@ -76,7 +76,7 @@ fn a_file_or_stream_in_shared_memory_is_imported_however_long_the_segment_is() {
     }
     let named = Named::new("slash");
     std::fs::write(named.path(), file()).unwrap();
-    assert_eq!(scratch.store.import_shared_memory(&format!("/{}", named.os_id), "x").unwrap().rows(), 3);
+    assert_eq!(scratch.store.import_shared_memory(&format!("/{}", named.os_id), "x").unwrap().num_rows(), 3);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
     let frame = scratch.store.publish("x", &df!("i" => 0..1000, "s" => vec!["text"; 1000]).unwrap()).unwrap();
     let part = frame.slice(10..20).unwrap().select(["s"]).unwrap();
     let exported = part.export_shared_memory(&named.os_id).unwrap();
-    assert_eq!(std::fs::metadata(named.path()).unwrap().len(), exported.bytes());
+    assert_eq!(std::fs::metadata(named.path()).unwrap().len(), exported.size_bytes());
     let error = frame.export_shared_memory(&named.os_id).unwrap_err();
     assert!(
         error.to_string().ends_with("it exists already; use another name, or remove the existing segment"),
@@ -155,7 +155,7 @@ fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
     );
     // Another library of Rust attaches to it by its name.
     let other = ShmemConf::new().os_id(&named.os_id).open().unwrap();
-    assert!(other.len() as u64 >= exported.bytes());
+    assert!(other.len() as u64 >= exported.size_bytes());
     let back = scratch.store.import_shared_memory(exported.os_id(), "y").unwrap();
     assert!(back.to_polars().unwrap().equals(&part.to_polars().unwrap()));
     drop(exported);

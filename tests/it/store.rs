@@ -188,19 +188,19 @@ fn parts_are_selected_sliced_and_split_without_a_copy() {
     let df = df!("a" => [1, 2, 3, 4, 5, 6, 7], "b" => ["p", "q", "r", "s", "t", "u", "v"], "c" => [0.5; 7]).unwrap();
     let frame = scratch.store.publish_with("t", &df, PublishOptions::new().batch_rows(3)).unwrap();
     let parts = frame.split(3);
-    assert_eq!(parts.iter().map(Frame::rows).collect::<Vec<_>>(), [3, 2, 2]);
+    assert_eq!(parts.iter().map(Frame::num_rows).collect::<Vec<_>>(), [3, 2, 2]);
     let part = parts[1].select(["b", "a"]).unwrap().slice(1..).unwrap();
     assert_eq!(part.to_polars().unwrap(), df!("b" => ["t"], "a" => [5]).unwrap());
     assert_eq!(part.handle().open().unwrap().to_polars().unwrap(), df!("b" => ["t"], "a" => [5]).unwrap());
     assert!(part.explain().unwrap().copied() == 0);
-    assert_eq!(frame.split(9).iter().map(Frame::rows).sum::<usize>(), 7);
+    assert_eq!(frame.split(9).iter().map(Frame::num_rows).sum::<usize>(), 7);
     assert_eq!(frame.split(0).len(), 1);
     let error = frame.slice(3..9).unwrap_err();
     assert_eq!(error.to_string(), "the row range 3..9 of `t`: expected one inside 0..7");
     assert!(frame.select(["d"]).unwrap_err().is_not_found());
     assert!(scratch.store.open_with("t", &OpenOptions::new().columns(["d"])).unwrap_err().is_not_found());
     let none = frame.select(Vec::<&str>::new()).unwrap();
-    assert_eq!((none.rows(), none.columns(), none.handle().open().unwrap().rows()), (7, 0, 7));
+    assert_eq!((none.num_rows(), none.num_columns(), none.handle().open().unwrap().num_rows()), (7, 0, 7));
 }
 
 #[test]

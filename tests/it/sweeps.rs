@@ -71,7 +71,7 @@ fn a_sweep_counts_the_bytes_of_sessions() {
             fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
         }
     }
-    let bytes = frame.bytes() as u64;
+    let bytes = frame.size_bytes() as u64;
     drop((session, frame));
     fs::rename(copy, &directory).unwrap();
     set_mode(&directory, 0o700);

@@ -133,7 +133,7 @@ fn below_a_null_a_time_may_be_anything() {
         ];
         for column in columns {
             place(&scratch, column.clone());
-            assert_eq!(scratch.store.open("x").unwrap().rows(), 2, "{}", column.data_type());
+            assert_eq!(scratch.store.open("x").unwrap().num_rows(), 2, "{}", column.data_type());
             scratch.store.publish("y", &batch(column)).unwrap();
             scratch.store.verify("y").unwrap();
         }

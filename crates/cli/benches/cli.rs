@@ -41,7 +41,7 @@ fn main() {
 
     run(&store, &["publish", whole, "--name", "big"]);
     fs::remove_file(whole).unwrap();
-    let bytes = Store::at(&store).unwrap().open("big").unwrap().bytes();
+    let bytes = Store::at(&store).unwrap().open("big").unwrap().size_bytes();
     println!("\n{:44} {:>12} {:>16}", "", "median", "least..most");
     let empty = directory.path().join("empty");
     drop(Store::at(&empty).unwrap());
@@ -91,7 +91,7 @@ fn publish(what: &str, store: &Path, files: &[&str]) {
         peak = kib(&status, "VmHWM:").unwrap_or(0).saturating_sub(kib(&status, "RssShmem:").unwrap_or(0)).max(peak);
         std::thread::sleep(Duration::from_millis(2));
     }
-    let (seconds, bytes) = (begun.elapsed().as_secs_f64(), Store::at(store).unwrap().open("big").unwrap().bytes());
+    let (seconds, bytes) = (begun.elapsed().as_secs_f64(), Store::at(store).unwrap().open("big").unwrap().size_bytes());
     let rate = bytes as f64 / 1e9 / seconds;
     println!(
         "{what:44} {:>9.2} GB {:>13.1} MB   {seconds:.2} s, {rate:.2} GB/s",

@@ -45,7 +45,7 @@ impl Frame {
 
     #[getter]
     fn rows(&self) -> usize {
-        self.frame.rows()
+        self.frame.num_rows()
     }
 
     #[getter]
@@ -72,7 +72,7 @@ impl Frame {
 
     #[getter]
     fn bytes(&self) -> usize {
-        self.frame.bytes()
+        self.frame.size_bytes()
     }
 
     /// Seconds since the Unix epoch.

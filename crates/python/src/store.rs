@@ -99,7 +99,15 @@ impl Store {
         let created =
             |time: std::time::SystemTime| Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64());
         let info = |i: coframe::FrameInfo| {
-            (i.name.to_string(), i.version, i.rows, i.columns, i.bytes, i.created.and_then(created), i.superseded)
+            (
+                i.name.to_string(),
+                i.version,
+                i.num_rows,
+                i.num_columns,
+                i.size_bytes,
+                i.created.and_then(created),
+                i.superseded,
+            )
         };
         Ok(infos.into_iter().map(info).collect())
     }

@@ -174,7 +174,7 @@ impl Expected {
 
     #[track_caller]
     fn is_in(&self, frame: &Frame) {
-        assert_eq!(frame.rows(), self.rows());
+        assert_eq!(frame.num_rows(), self.rows());
         self.is_equal(frame.schema(), frame.batches());
     }
 
@@ -235,9 +235,9 @@ fn assert_logically_equal(found: &[ArrayRef], expected: &[ArrayRef]) {
 
 /// Rows and columns of a frame, through another reader and published again.
 fn parts(scratch: &Scratch, random: &mut Random, frame: &Frame, expected: &Expected) {
-    let start = random.within(0, frame.rows());
-    let len = random.within(0, frame.rows() - start);
-    let columns: Vec<usize> = (0..frame.columns()).filter(|_| random.one_in(2)).collect();
+    let start = random.within(0, frame.num_rows());
+    let len = random.within(0, frame.num_rows() - start);
+    let columns: Vec<usize> = (0..frame.num_columns()).filter(|_| random.one_in(2)).collect();
     let names: Vec<&str> = columns.iter().map(|column| expected.schema.field(*column).name().as_str()).collect();
     let rows = expected.slice(start, len);
     let part = frame.slice(start..start + len).unwrap();
@@ -277,8 +277,8 @@ fn polars(scratch: &Scratch, random: &mut Random, frame: &Frame, expected: &Expe
     let (frame, expected) = (frame.select(&names).unwrap(), expected.select(&columns));
     let df = frame.to_polars().unwrap();
     is_in_polars(&expected, &df);
-    let start = random.within(0, frame.rows());
-    let len = random.within(0, frame.rows() - start);
+    let start = random.within(0, frame.num_rows());
+    let len = random.within(0, frame.num_rows() - start);
     let part = frame.slice(start..start + len).unwrap().to_polars().unwrap();
     is_in_polars(&expected.slice(start, len), &part);
     let back = scratch.store.publish("polars", &df).unwrap();

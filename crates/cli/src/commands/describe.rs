@@ -47,7 +47,7 @@ impl Describe {
         let columns = frame.schema().fields().iter().enumerate();
         let columns = columns.map(|(position, field)| describe(&frame, position, field)).collect::<Result<_>>()?;
         let described =
-            Described { name: frame.name().to_string(), version: frame.version(), rows: frame.rows(), columns };
+            Described { name: frame.name().to_string(), version: frame.version(), rows: frame.num_rows(), columns };
         if context.json {
             return output::print_json(&described);
         }
@@ -70,7 +70,7 @@ fn describe(frame: &Frame, position: usize, field: &Field) -> Result<Statistics>
     };
     let nulls = frame.batches().iter().map(|batch| batch.column(position).logical_null_count()).sum();
     let name = field.name().clone();
-    Ok(Statistics::unreadable(name, types::short(field), frame.rows() - nulls, nulls, error))
+    Ok(Statistics::unreadable(name, types::short(field), frame.num_rows() - nulls, nulls, error))
 }
 
 const HEADER: [&str; 12] =

@@ -115,10 +115,10 @@ impl Export {
     fn print(&self, frame: &Frame, format: Format, bytes: u64, context: &Context) -> Result {
         let path = self.file.display().to_string();
         if context.json {
-            let (name, version, rows) = (frame.name().to_string(), frame.version(), frame.rows());
+            let (name, version, rows) = (frame.name().to_string(), frame.version(), frame.num_rows());
             let format = format!("{format:?}").to_lowercase();
             return output::print_json(&Exported { name, version, path, format, rows, bytes });
         }
-        output::print_line(format_args!("{path}: {}, {}", output::plural(frame.rows(), "row"), output::size(bytes)))
+        output::print_line(format_args!("{path}: {}, {}", output::plural(frame.num_rows(), "row"), output::size(bytes)))
     }
 }

@@ -156,9 +156,9 @@ fn line(info: &FrameInfo, users: &[User]) -> FrameLine {
     FrameLine {
         name: info.name.to_string(),
         version: info.version,
-        rows: info.rows,
-        columns: info.columns,
-        bytes: info.bytes as u64,
+        rows: info.num_rows,
+        columns: info.num_columns,
+        bytes: info.size_bytes as u64,
         created: info.created.map(output::milliseconds),
         users: distinct(users),
         superseded: info

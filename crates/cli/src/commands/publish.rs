@@ -109,9 +109,9 @@ impl Published {
         Self {
             name: frame.name().to_string(),
             version: frame.version(),
-            rows: frame.rows(),
-            columns: frame.columns(),
-            bytes: frame.bytes(),
+            rows: frame.num_rows(),
+            columns: frame.num_columns(),
+            bytes: frame.size_bytes(),
             seconds: begun.elapsed().as_secs_f64(),
             handle: frame.handle().to_string(),
         }

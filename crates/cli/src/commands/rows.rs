@@ -94,7 +94,7 @@ impl What {
 impl Head {
     pub(crate) fn run(self, context: &Context) -> Result {
         let frame = self.what.frame(context)?;
-        let part = frame.slice(..self.what.rows.min(frame.rows()))?;
+        let part = frame.slice(..self.what.rows.min(frame.num_rows()))?;
         self.what.print(&frame, part.batches(), context)
     }
 }
@@ -102,7 +102,7 @@ impl Head {
 impl Tail {
     pub(crate) fn run(self, context: &Context) -> Result {
         let frame = self.what.frame(context)?;
-        let part = frame.slice(frame.rows().saturating_sub(self.what.rows)..)?;
+        let part = frame.slice(frame.num_rows().saturating_sub(self.what.rows)..)?;
         self.what.print(&frame, part.batches(), context)
     }
 }
@@ -112,7 +112,7 @@ impl Sample {
         let frame = self.what.frame(context)?;
         // Keys of the hasher are random in each process.
         let seed = self.seed.unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
-        let chosen = choose(frame.rows() as u64, self.what.rows as u64, seed);
+        let chosen = choose(frame.num_rows() as u64, self.what.rows as u64, seed);
         let mut batches = Vec::new();
         let mut first = 0;
         for batch in frame.batches() {

@@ -79,8 +79,8 @@ fn shown<'a>(store: &Store, frame: &'a Frame, users: Vec<Reader>) -> Shown<'a> {
     Shown {
         name,
         version,
-        rows: frame.rows(),
-        bytes: frame.bytes(),
+        rows: frame.num_rows(),
+        bytes: frame.size_bytes(),
         created: frame.created().map(output::milliseconds),
         path: Path::new(&path).display().to_string(),
         handle: frame.handle().to_string(),

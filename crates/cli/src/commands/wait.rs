@@ -141,7 +141,7 @@ impl Watch {
             Err(error) if error.is_superseded() || error.is_not_found() => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let (rows, bytes) = (frame.rows(), frame.bytes());
+        let (rows, bytes) = (frame.num_rows(), frame.size_bytes());
         if json {
             let created = frame.created().map(output::milliseconds);
             output::print_json(&Line { name, version, rows, bytes, created })?;

@@ -231,7 +231,7 @@ fn cp_keeps_values_types_and_metadata_and_rm_takes_patterns() {
     let removed: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(removed, json!({ "removed": ["copy-1", "copy-2"], "missing": ["nix"] }));
     assert_eq!(scratch.entries(), ["flights.arrow", "flights@1.arrow"]);
-    assert_eq!(to.rows(), 336_776);
+    assert_eq!(to.num_rows(), 336_776);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn with_frame() -> Scratch {
 #[track_caller]
 fn assert_as_it_was(scratch: &Scratch) {
     assert_eq!(scratch.entries(), ["t.arrow", "t@1.arrow"]);
-    assert_eq!(scratch.store().open("t").unwrap().rows(), 2);
+    assert_eq!(scratch.store().open("t").unwrap().num_rows(), 2);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_type_that_changes_half_way_is_named_by_line_and_column() {
     assert_as_it_was(&scratch);
     scratch.ok(&["publish", &file, "--name", "text", "--string", "b"]);
     scratch.ok(&["publish", &file, "--name", "all", "--infer-rows", "0"]);
-    assert_eq!(scratch.store().open("all").unwrap().rows(), 20_001);
+    assert_eq!(scratch.store().open("all").unwrap().num_rows(), 20_001);
 
     let rows = lines(|n| format!("{{\"a\":{n},\"b\":{n}}}"));
     let file = scratch.file("change.ndjson", format!("{rows}{{\"a\":1,\"b\":\"oh\"}}\n"));

@@ -176,7 +176,7 @@ fn a_frame_without_rows_keeps_its_columns_in_every_format() {
         scratch.ok(&["export", "none", path.to_str().unwrap()]);
         scratch.ok(&["publish", path.to_str().unwrap(), "--name", "again"]);
         let again = scratch.store().open("again").unwrap();
-        assert_eq!((again.rows(), again.schema().field(1).name().as_str()), (0, "b"), "{file}");
+        assert_eq!((again.num_rows(), again.schema().field(1).name().as_str()), (0, "b"), "{file}");
     }
     assert_eq!(scratch.json(&["head", "none"])["rows"], json!([]));
     assert_eq!(scratch.json(&["describe", "none"])["columns"][0]["min"], json!(null));
@@ -319,7 +319,7 @@ fn patterns_leave_hidden_files_out() {
     scratch.file("a.csv", "n\n1\n");
     scratch.file(".half.csv", "n\n2\n");
     scratch.ok(&["publish", scratch.path("*.csv").to_str().unwrap(), "--name", "t"]);
-    assert_eq!(scratch.store().open("t").unwrap().rows(), 1);
+    assert_eq!(scratch.store().open("t").unwrap().num_rows(), 1);
 }
 
 #[test]

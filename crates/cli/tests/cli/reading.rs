@@ -114,7 +114,7 @@ fn rows_that_grow_are_read_in_bounded_memory() {
     let output = limited.env("COFRAME_STORE", scratch.store_path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let frame = scratch.store().open("grow").unwrap();
-    assert_eq!(frame.rows(), 10_600);
+    assert_eq!(frame.num_rows(), 10_600);
     assert_eq!(scratch.json(&["sql", "select sum(length(text)) as bytes from grow"])["rows"][0]["bytes"], 629_155_600);
 }
 

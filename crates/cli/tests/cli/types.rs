@@ -40,7 +40,7 @@ fn rendered(frame: &Frame) -> (usize, Vec<Vec<String>>) {
         });
         values.collect()
     };
-    (frame.rows(), (0..frame.columns()).map(column).collect())
+    (frame.num_rows(), (0..frame.num_columns()).map(column).collect())
 }
 
 /// What did not come back as it went, as `command: case`.
@@ -88,7 +88,7 @@ fn through_all_commands(
         let described = scratch.json(&["describe", "t"]);
         for column in described["columns"].as_array().unwrap() {
             let count = column["count"].as_u64().unwrap() + column["nulls"].as_u64().unwrap();
-            assert_eq!(count as usize, frame.rows(), "{case}: {column}");
+            assert_eq!(count as usize, frame.num_rows(), "{case}: {column}");
         }
         scratch.ok(&["head", "t"]);
         scratch.ok(&["cp", "t", "copy"]);

@@ -167,7 +167,7 @@ fn texts_that_repeat_in_parquet_are_read_in_small_batches() {
     limited.arg("--data=300000000").arg(env!("CARGO_BIN_EXE_coframe")).args(["publish", file.to_str().unwrap()]);
     let output = limited.env("COFRAME_STORE", scratch.store_path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(scratch.store().open("long").unwrap().rows(), 20_000);
+    assert_eq!(scratch.store().open("long").unwrap().num_rows(), 20_000);
 }
 
 #[test]

@@ -43,10 +43,10 @@ fn frame(store: &Store, name: &str, query: &Query) -> Result<DataFrame> {
     let columns = frame.schema().fields().iter().map(|field| field.name()).filter(|name| query.may_read(name));
     let columns: Vec<&String> = columns.collect();
     let is_clear = |name: &&String| !types::is_there_twice(&frame, name);
-    let all = columns.len() == frame.columns();
+    let all = columns.len() == frame.num_columns();
     if all || !columns.iter().all(is_clear) {
         let next =
-            if all && frame.columns() > 1 { "; name the columns that the query needs instead of `*`" } else { "" };
+            if all && frame.num_columns() > 1 { "; name the columns that the query needs instead of `*`" } else { "" };
         return Err(Failure::failed(format_args!("{}{next}", crate::failure::chain(&error))));
     }
     part(&frame, &columns)

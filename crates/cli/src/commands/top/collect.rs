@@ -80,7 +80,7 @@ fn memory(store: &Store, frames: &[FrameLine], users: &BTreeMap<Name, Vec<User>>
             let size = *segments.entry(user.version).or_insert_with(|| match latest {
                 Some(latest) if latest.version == user.version => latest.bytes,
                 // One that went in between counts for nothing.
-                _ => store.open_version(name.as_str(), user.version).map_or(0, |frame| frame.bytes() as u64),
+                _ => store.open_version(name.as_str(), user.version).map_or(0, |frame| frame.size_bytes() as u64),
             });
             memory.separate += size;
             memory.pss += user.pss.unwrap_or(0);
