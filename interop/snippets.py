@@ -16,9 +16,9 @@ PRINTED_STORE = "/dev/shm/coframe-1000"
 def run_all(store, readers):
     """The snippets that fail, each run on frames in the layout that the page's first table recommends."""
     text, problems = PAGE.read_text(), []
-    stores = {layout: publish(store.another(layout), layout) for layout in ("views", "classic")}
+    stores = {layout: publish(store.another(layout), layout) for layout in ("view", "offset")}
     for reader in readers:
-        row = re.search(rf"^\| {TITLES[reader]} \| `(views|classic)`", text, re.MULTILINE)
+        row = re.search(rf"^\| {TITLES[reader]} \| `(view|offset)`", text, re.MULTILINE)
         blocks = blocks_of(text, TITLES[reader])
         if not row or not blocks:
             problems.append(f"docs/READERS.md has no layout or no code for {TITLES[reader]}")

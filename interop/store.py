@@ -6,7 +6,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-LAYOUTS = ("views", "classic")
+LAYOUTS = ("view", "offset")
 
 
 class Store:

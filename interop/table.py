@@ -90,14 +90,14 @@ def text_of(reader, judgement, notes):
 
 def shared_table(found):
     ways = {way for layout in LAYOUTS for way in found["shared"][layout]}
-    rows = [f"{way} | {found['shared']['views'][way]} | {found['shared']['classic'][way]}" for way in sorted(ways)]
+    rows = [f"{way} | {found['shared']['view'][way]} | {found['shared']['offset'][way]}" for way in sorted(ways)]
     return table_of(["", *LAYOUTS], rows)
 
 
 def written_table(found):
     rows = []
     for writer in (name for name in found if name.startswith("by ")):
-        for file in found[writer]["source"]:
+        for file in found[writer]["keep"]:
             judgements = [found[writer][layout][file] for layout in found[writer]]
             rows.append(f"{TITLES[writer.removeprefix('by ')]} | `{file}` | {came_back(judgements)}")
     return table_of(["written by", "file", "comes back"], rows)

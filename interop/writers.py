@@ -8,7 +8,7 @@ from verdict import difference, same, short
 
 WRITERS = ("pyarrow", "polars", "pandas", "duckdb", "node")
 LONG = "a string beyond twelve bytes: größer"
-LAYOUTS = ("source", "views", "classic")
+LAYOUTS = ("keep", "view", "offset")
 
 # The input of the writers, and the values that must come back. Times are milliseconds since 1970.
 COLUMNS = {

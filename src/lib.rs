@@ -27,7 +27,7 @@
 //!
 //! * A [`Store`] is a directory, in memory by default, that holds frames under [`Name`]s.
 //! * A [`Frame`] is an immutable table, or a part of one: [`batches`](Frame::batches) for Arrow,
-//!   [`to_polars`](Frame::to_polars) for Polars, [`explain`](Frame::explain) for what was shared and what was not.
+//!   [`to_polars`](Frame::to_polars) for Polars, [`copy_report`](Frame::copy_report) for what was shared and what was copied.
 //! * Publishing a name again creates a new, higher version. Processes that have an older version open keep it.
 //! * A [`Handle`] identifies one version, or a part of it, and opens it in another process.
 //! * A [`Session`] is a part of a store whose frames are removed when the process that owns it dies.
@@ -81,10 +81,10 @@ compile_error!(
 
 #[cfg(feature = "cell")]
 pub mod cell;
+mod copy_report;
 #[cfg(feature = "dict")]
 pub mod dict;
 mod error;
-mod explain;
 mod failpoint;
 mod frame;
 mod interrupt;
@@ -107,13 +107,13 @@ pub use crate::dict::Dict;
 pub use crate::pool::Pool;
 
 pub use crate::{
+    copy_report::{ColumnCopies, CopyReport},
     error::{Error, Result},
-    explain::{ColumnExplain, Explain},
     frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions},
     interrupt::interruptible,
-    ipc::{IpcReader, Layout, MessageKind, Table, TableReader, via},
+    ipc::{IpcReader, MessageKind, StringLayout, Table, TableReader, via},
     name::Name,
-    store::{FrameInfo, FrameWriter, PrivateBytes, Pss, PublishOptions, Session, Store, Swept, Usage, User},
+    store::{FrameInfo, FrameUser, FrameWriter, PrivateBytes, PublishOptions, Session, Store, StoreUsage, SweepReport},
 };
 
 /// Compiles the README's examples.

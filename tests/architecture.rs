@@ -43,7 +43,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("ipc", with(&["ipc"])),
         ("frame", with(&["frame", "segment", "ipc"])),
         ("polars", with(&["polars", "frame", "ipc"])),
-        ("explain", with(&["frame", "polars", "ipc"])),
+        ("copy_report", with(&["frame", "polars", "ipc"])),
         ("store", with(&["store", "frame", "segment", "ipc"])),
         ("cell", with(&["cell", "store", "frame"])),
         ("dict", with(&["dict", "cell", "store", "frame"])),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use coframe::{
-    IpcReader, Layout as StringLayout, PublishOptions, Store,
+    IpcReader, PublishOptions, Store, StringLayout,
     arrow::{
         array::{
             ArrayRef, BinaryViewArray, DictionaryArray, Int8Array, LargeStringArray, ListArray, RecordBatch,
@@ -134,7 +134,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
         batches.extend(store.publish("t", ten).unwrap().batches().to_vec());
     }
     let (_, _, peak) = measure(|| {
-        let classic = PublishOptions::new().layout(StringLayout::Classic);
+        let classic = PublishOptions::new().layout(StringLayout::Offset);
         let reader =
             coframe::arrow::array::RecordBatchIterator::new(batches.iter().cloned().map(Ok), batches[0].schema());
         store.publish_with("z", reader, classic.batch_rows(100_000)).unwrap()

@@ -80,7 +80,7 @@ impl OpenOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyPolicy {
-    /// Copy where necessary; [`Frame::explain`](crate::Frame::explain) reports what and why.
+    /// Copy where necessary; [`Frame::copy_report`](crate::Frame::copy_report) reports what and why.
     #[default]
     Allow,
     /// Refuse with an error that names the column and the reason.
@@ -97,5 +97,5 @@ pub enum CategoryPolicy {
     #[default]
     Shared,
     /// `Categories` private to the frame: keys are always shared, and the columns match no others.
-    Own,
+    Private,
 }

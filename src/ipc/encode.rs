@@ -18,7 +18,7 @@ use super::{
     canonical::written,
     dictionary::{Dictionaries, has_dictionary, keys_type},
     footer::{self, Metadata},
-    layout::{Layout, conform},
+    layout::{StringLayout, conform},
     readable::{check_readable, check_writable},
 };
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ type Sink<'a> = dyn FnMut(&[&[u8]]) -> Result<()> + 'a;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EncoderOptions {
-    pub(crate) layout: Layout,
+    pub(crate) layout: StringLayout,
     pub(crate) batch_rows: Option<usize>,
     pub(crate) batch_bytes: Option<usize>,
 }

@@ -1,5 +1,7 @@
 //! Which Arrow type strings, binaries and lists take in a segment.
 
+use std::{fmt, str::FromStr};
+
 use arrow::{
     array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array},
     compute::{CastOptions, cast, cast_with_options},
@@ -13,29 +15,61 @@ use crate::error::{Error, Result};
 /// The layout of strings, binaries and lists in a segment, including nested ones and dictionary values.
 ///
 /// ```
-/// use coframe::{Layout, PublishOptions};
+/// use coframe::{StringLayout, PublishOptions};
 ///
 /// // For readers that cannot compute on string views, pandas among them.
-/// let options = PublishOptions::new().layout(Layout::Classic);
+/// let options = PublishOptions::new().layout(StringLayout::Offset);
 /// # let _ = options;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Layout {
+pub enum StringLayout {
     /// As the table came: Polars brings views, pyarrow and pandas mostly do not. Nothing is rearranged.
     #[default]
-    Source,
+    Keep,
     /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Other
     /// strings, and lists with other offsets, are copied, a batch at a time.
-    Views,
+    View,
     /// No views (`LargeUtf8`, `LargeBinary`): for readers without them. Views are copied, a batch at a time.
-    Classic,
+    Offset,
 }
 
-impl Layout {
+/// `keep`, `view` or `offset`: the words of the command and of Python.
+///
+/// ```
+/// use coframe::StringLayout;
+///
+/// assert_eq!("view".parse::<StringLayout>()?, StringLayout::View);
+/// assert_eq!(StringLayout::Offset.to_string(), "offset");
+/// # Ok::<(), coframe::Error>(())
+/// ```
+impl FromStr for StringLayout {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "view" => Ok(Self::View),
+            "offset" => Ok(Self::Offset),
+            _ => Err(Error::invalid(format_args!("the layout `{text}`"), "expected `keep`, `view` or `offset`")),
+        }
+    }
+}
+
+impl fmt::Display for StringLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Keep => "keep",
+            Self::View => "view",
+            Self::Offset => "offset",
+        })
+    }
+}
+
+impl StringLayout {
     /// The schema in this layout; metadata and nullability stay.
     pub(super) fn schema(self, schema: &SchemaRef) -> SchemaRef {
-        if self == Self::Source {
+        if self == Self::Keep {
             return schema.clone();
         }
         let fields = schema.fields().iter().map(|field| {
@@ -49,11 +83,11 @@ impl Layout {
     fn data_type(self, data_type: DataType) -> DataType {
         use DataType::{Binary, BinaryView, Dictionary, LargeBinary, LargeList, LargeUtf8, List, Utf8, Utf8View};
         match (self, data_type) {
-            (Self::Views, Utf8 | LargeUtf8) => Utf8View,
-            (Self::Views, Binary | LargeBinary) => BinaryView,
-            (Self::Views, List(item)) => LargeList(item),
-            (Self::Classic, Utf8View) => LargeUtf8,
-            (Self::Classic, BinaryView) => LargeBinary,
+            (Self::View, Utf8 | LargeUtf8) => Utf8View,
+            (Self::View, Binary | LargeBinary) => BinaryView,
+            (Self::View, List(item)) => LargeList(item),
+            (Self::Offset, Utf8View) => LargeUtf8,
+            (Self::Offset, BinaryView) => LargeBinary,
             (_, Dictionary(key, value)) => Dictionary(key, Box::new(map_type(&value, &|inner| self.data_type(inner)))),
             (_, other) => other,
         }

@@ -44,7 +44,7 @@ pub(crate) use decode::{Copied, decode};
 pub(crate) use digest::Intact;
 pub(crate) use encode::{Encoder, EncoderOptions};
 pub(crate) use footer::{Footer, Marks, Metadata};
-pub use layout::Layout;
+pub use layout::StringLayout;
 pub use messages::IpcReader;
 pub(crate) use messages::read_messages;
 pub(crate) use part::{Map, Part};

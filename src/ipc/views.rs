@@ -211,7 +211,7 @@ pub(super) fn check_limit(name: &str, data: &ArrayData) -> Result<()> {
         if largest > MAX_BUFFER {
             return Err(Error::unsupported(
                 format_args!("column `{name}`, one of whose values has {largest} bytes, more than {MAX_BUFFER},"),
-                "publish it with Layout::Classic",
+                "publish it with StringLayout::Offset",
             ));
         }
     }

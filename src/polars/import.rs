@@ -46,7 +46,7 @@ impl Frame {
     /// Costs in the order of columns, batches and categories: about a microsecond a column, whatever the number of
     /// rows, for every dtype of a frame that Polars published. Of a part of the rows, Polars counts the nulls, which
     /// reads one bit a row. What must be copied (types that Polars lacks, keys
-    /// that this process numbers otherwise) is in [`Frame::explain`], and refused under
+    /// that this process numbers otherwise) is in [`Frame::copy_report`], and refused under
     /// [`CopyPolicy::Never`](crate::CopyPolicy::Never). The columns keep the mapping alive; changing one in Polars
     /// copies it first, so nothing is ever written to shared memory.
     ///

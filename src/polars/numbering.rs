@@ -76,7 +76,7 @@ impl Incoming {
         let (pl_name, pl_namespace) = (PlSmallStr::from_str(name), PlSmallStr::from_str(namespace));
         let categories = match self.policy {
             CategoryPolicy::Shared => Categories::new(pl_name, pl_namespace, physical),
-            CategoryPolicy::Own => {
+            CategoryPolicy::Private => {
                 let id = (name.to_owned(), namespace.to_owned(), physical);
                 self.own.entry(id).or_insert_with(|| Categories::random(pl_namespace, physical)).clone()
             }
@@ -169,7 +169,7 @@ mod tests {
 
     impl Column {
         fn new() -> Self {
-            let mut incoming = Incoming::new(CategoryPolicy::Own);
+            let mut incoming = Incoming::new(CategoryPolicy::Private);
             let dtype = incoming.categorical("c", "tests", CategoricalPhysical::U32);
             Self { incoming, dtype }
         }

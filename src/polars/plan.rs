@@ -111,9 +111,9 @@ impl<'a> Plan<'a> {
         {
             let reason = match self.crossing.categories.policy {
                 CategoryPolicy::Shared => {
-                    "this process numbers the categories differently; CategoryPolicy::Own shares them"
+                    "this process numbers the categories differently; CategoryPolicy::Private shares them"
                 }
-                CategoryPolicy::Own => "another column numbers the same categories differently",
+                CategoryPolicy::Private => "another column numbers the same categories differently",
             };
             self.copy(bytes, reason.to_owned());
         }

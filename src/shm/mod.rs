@@ -26,7 +26,7 @@ use rustix::{
 use crate::{
     error::{Error, Kind, Result},
     frame::Frame,
-    ipc::{Encoder, EncoderOptions, Layout, Metadata, read_messages},
+    ipc::{Encoder, EncoderOptions, Metadata, StringLayout, read_messages},
     segment::{Directory, Draft, Trust},
     store::{PublishOptions, Store},
 };
@@ -113,12 +113,12 @@ impl Frame {
     ///
     /// [`is_invalid`](Error::is_invalid) if the name exists or is not valid; [`is_no_space`](Error::is_no_space).
     pub fn export_shared_memory(&self, os_id: &str) -> Result<SharedMemory> {
-        self.export_shared_memory_with(os_id, Layout::Source)
+        self.export_shared_memory_with(os_id, StringLayout::Keep)
     }
 
     /// Copies this frame into a named segment of shared memory, in a layout that its reader supports. See
     /// [`Frame::export_shared_memory`].
-    pub fn export_shared_memory_with(&self, os_id: &str, layout: Layout) -> Result<SharedMemory> {
+    pub fn export_shared_memory_with(&self, os_id: &str, layout: StringLayout) -> Result<SharedMemory> {
         let os_id = checked(os_id)?;
         // Every user can create files in this directory; coframe never trusts the bytes that it exports.
         let directory = Arc::new(Directory::open(Path::new(SHARED_MEMORY), Trust::Promised)?);
@@ -183,7 +183,7 @@ impl Drop for SharedMemory {
 }
 
 /// The frame as the bytes of an Arrow IPC file.
-fn encode(frame: &Frame, layout: Layout, sink: &mut dyn FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
+fn encode(frame: &Frame, layout: StringLayout, sink: &mut dyn FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
     let options = EncoderOptions { layout, batch_rows: None, batch_bytes: None };
     let mut encoder = Encoder::begin(frame.schema(), &options, sink)?;
     for batch in frame.batches() {

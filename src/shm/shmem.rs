@@ -17,7 +17,7 @@ use super::{SHARED_MEMORY, encode, path_of};
 use crate::{
     error::{Error, Kind, Result},
     frame::Frame,
-    ipc::Layout,
+    ipc::StringLayout,
     store::{PublishOptions, Store},
 };
 
@@ -114,7 +114,7 @@ impl Frame {
         }
         let mut end = 0;
         let mut write = |bytes: &[u8]| write_at(&file, bytes, &mut end).map_err(|e| Error::os("write to", &path, e));
-        encode(self, Layout::Source, &mut |slices| slices.iter().try_for_each(|slice| write(slice)))?;
+        encode(self, StringLayout::Keep, &mut |slices| slices.iter().try_for_each(|slice| write(slice)))?;
         let zeros = [0; 4096];
         for start in (needed..size).step_by(zeros.len()) {
             write(zeros.get(..zeros.len().min(size - start)).unwrap_or_default())?;
@@ -124,7 +124,7 @@ impl Frame {
 
     fn size_in_shmem(&self) -> Result<usize> {
         let mut size = 0;
-        encode(self, Layout::Source, &mut |slices| {
+        encode(self, StringLayout::Keep, &mut |slices| {
             size += slices.iter().map(|slice| slice.len()).sum::<usize>();
             Ok(())
         })?;

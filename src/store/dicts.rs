@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 
 use rustix::fs::{FallocateFlags, FileType, fallocate};
 
-use super::{Store, control::Control, random_id, sweep::Swept};
+use super::{Store, control::Control, random_id, sweep::SweepReport};
 use crate::{
     error::{Error, Kind, Result},
     name::Name,
@@ -185,7 +185,7 @@ impl Store {
 
     /// Removes the files of dicts without a name, whose makers or removers died, and names without files. Under the
     /// store lock.
-    pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)], swept: &mut Swept) {
+    pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)], swept: &mut SweepReport) {
         for (entry, _) in entries {
             let removed = self.sweep_dict(entry);
             swept.bytes = swept.bytes.saturating_add(swept.noting(removed).unwrap_or(0));

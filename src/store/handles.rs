@@ -49,7 +49,7 @@ impl super::Store {
         for _ in 0..50 {
             // The owner's lock may outlast it for a moment: it goes with the last reference to its memory.
             if let Some(control) = super::control::Control::try_lock(&store.shared.root)? {
-                store.sweep_sessions(&control, &mut super::Swept::default());
+                store.sweep_sessions(&control, &mut super::SweepReport::default());
             }
             if store.in_session(id).is_err() {
                 break;

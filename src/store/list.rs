@@ -37,7 +37,7 @@ pub struct FrameInfo {
 /// What a store holds, as [`Store::usage`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Usage {
+pub struct StoreUsage {
     /// Names.
     pub frames: usize,
     /// Segments: latest and superseded versions, those of sessions included.
@@ -56,7 +56,7 @@ pub struct Usage {
     pub total: u64,
 }
 
-impl Usage {
+impl StoreUsage {
     fn add(&mut self, frames: &Directory, entry: &str) -> Result<()> {
         let is_named = |name: &str| name.parse::<Name>().is_ok();
         let is_cell = entry.strip_suffix(".cell").is_some_and(is_named);
@@ -189,9 +189,10 @@ impl Store {
     /// assert!(usage.bytes > 0 && usage.free < usage.total);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn usage(&self) -> Result<Usage> {
+    pub fn usage(&self) -> Result<StoreUsage> {
         let Space { free, total } = self.shared.root.space()?;
-        let mut usage = Usage { frames: 0, segments: 0, bytes: 0, cells: 0, dicts: 0, shared_bytes: 0, free, total };
+        let mut usage =
+            StoreUsage { frames: 0, segments: 0, bytes: 0, cells: 0, dicts: 0, shared_bytes: 0, free, total };
         for store in std::iter::once(self.root()).chain(self.sessions()?) {
             for (entry, _) in store.frames().entries()? {
                 usage.add(store.frames(), &entry)?;

@@ -43,12 +43,12 @@ pub(crate) use place::{Place, place_handle};
 
 #[cfg(feature = "dict")]
 pub(crate) use dicts::DictFiles;
-pub use list::{FrameInfo, Usage};
+pub use list::{FrameInfo, StoreUsage};
 pub use private::PrivateBytes;
 pub use publish::PublishOptions;
 pub use session::Session;
-pub use sweep::Swept;
-pub use users::{Pss, User};
+pub use sweep::SweepReport;
+pub use users::FrameUser;
 pub use writer::FrameWriter;
 
 use rustix::fs::FileType;

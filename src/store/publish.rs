@@ -6,17 +6,17 @@ use super::Store;
 use crate::{
     error::Result,
     frame::Frame,
-    ipc::{EncoderOptions, Layout, Table},
+    ipc::{EncoderOptions, StringLayout, Table},
     name::Name,
 };
 
 /// Options of [`Store::publish_with`] and [`Store::writer_with`].
 ///
 /// ```
-/// use coframe::{Layout, PublishOptions};
+/// use coframe::{StringLayout, PublishOptions};
 ///
 /// let options = PublishOptions::new()
-///     .layout(Layout::Classic)
+///     .layout(StringLayout::Offset)
 ///     .keep(2)
 ///     .metadata("source", "exchange");
 /// # let _ = options;
@@ -45,9 +45,9 @@ impl PublishOptions {
         Self::default()
     }
 
-    /// The layout of strings and binaries in the segment. Default: [`Layout::Source`].
+    /// The layout of strings and binaries in the segment. Default: [`StringLayout::Keep`].
     #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
+    pub fn layout(mut self, layout: StringLayout) -> Self {
         self.encoder.layout = layout;
         self
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Store, Swept, control::Control};
+use super::{Store, SweepReport, control::Control};
 use crate::{error::Result, segment::Trust};
 
 impl Store {
@@ -32,7 +32,7 @@ impl Store {
             store => store?,
         };
         let control = Control::lock(&store.shared.root)?;
-        let mut swept = Swept::default();
+        let mut swept = SweepReport::default();
         store.sweep_sessions(&control, &mut swept);
         Ok(swept.sessions)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Store, control::Control, sweep::Swept};
+use super::{Store, control::Control, sweep::SweepReport};
 use crate::error::Result;
 
 /// How long a call without room waits for the store lock, to sweep.
@@ -38,6 +38,6 @@ impl Store {
 
     /// As [`make_room`](Store::make_room), for a caller that has the store lock.
     pub(super) fn make_room_locked(&self, control: &mut Control<'_>) -> bool {
-        self.sweep_locked(control).is_ok_and(|swept: Swept| swept.bytes > 0)
+        self.sweep_locked(control).is_ok_and(|swept: SweepReport| swept.bytes > 0)
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, ops::Deref, time::Duration};
 
 use rustix::process::{Pid, getpid};
 
-use super::{SESSIONS, Store, control::Control, random_id, sweep::Swept};
+use super::{SESSIONS, Store, control::Control, random_id, sweep::SweepReport};
 use crate::{
     error::{Error, Kind, Result},
     failpoint,
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// Removes the sessions of dead owners, and those that were left half-made or half-removed.
-    pub(super) fn sweep_sessions(&self, _control: &Control<'_>, swept: &mut Swept) {
+    pub(super) fn sweep_sessions(&self, _control: &Control<'_>, swept: &mut SweepReport) {
         let entries = self.session_entries();
         let entries = swept.noting(entries).unwrap_or_default();
         if entries.is_empty() {

@@ -27,7 +27,7 @@ const MAX_PROBLEMS: usize = 32;
 /// What a sweep removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Swept {
+pub struct SweepReport {
     /// Superseded versions beyond those that are kept, and files of publishers that died.
     pub segments: usize,
     /// Sessions whose owner died.
@@ -41,7 +41,7 @@ pub struct Swept {
 /// The versions of one name whose files exist, ascending.
 type Versions = BTreeMap<Name, Vec<u64>>;
 
-impl Swept {
+impl SweepReport {
     /// The value; an error is noted, and the sweep goes on with the next entry.
     pub(super) fn noting<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.note(&error)).ok()
@@ -71,7 +71,7 @@ impl Store {
     /// Removes superseded versions beyond those that are kept, leftovers of killed publishers, and the sessions of
     /// dead owners. What any process has mapped stays.
     ///
-    /// An entry that cannot be swept is skipped and described in [`Swept::problems`]. Costs about 3 us for each entry
+    /// An entry that cannot be swept is skipped and described in [`SweepReport::problems`]. Costs about 3 us for each entry
     /// of the store and its sessions. Blocks for up to ten seconds while another process publishes or sweeps.
     ///
     /// Sweeps also run by themselves: at the start of a session, when the store is full, and at a publish once a
@@ -88,7 +88,7 @@ impl Store {
     /// assert_eq!(store.sweep()?.segments, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn sweep(&self) -> Result<Swept> {
+    pub fn sweep(&self) -> Result<SweepReport> {
         let mut control = Control::lock(&self.shared.root)?;
         self.sweep_locked(&mut control)
     }
@@ -101,8 +101,8 @@ impl Store {
         }
     }
 
-    pub(super) fn sweep_locked(&self, control: &mut Control<'_>) -> Result<Swept> {
-        let (mut swept, mut seen) = (Swept::default(), Seen::default());
+    pub(super) fn sweep_locked(&self, control: &mut Control<'_>) -> Result<SweepReport> {
+        let (mut swept, mut seen) = (SweepReport::default(), Seen::default());
         self.sweep_sessions(control, &mut swept);
         self.root().sweep_frames(&mut swept, &mut seen)?;
         let sessions = self.sessions();
@@ -117,7 +117,7 @@ impl Store {
         Ok(swept)
     }
 
-    fn sweep_frames(&self, swept: &mut Swept, seen: &mut Seen) -> Result<()> {
+    fn sweep_frames(&self, swept: &mut SweepReport, seen: &mut Seen) -> Result<()> {
         let frames = self.frames();
         let entries = frames.entries()?;
         seen.entries = seen.entries.saturating_add(u64::try_from(entries.len()).unwrap_or(u64::MAX));
@@ -144,7 +144,7 @@ impl Store {
     }
 
     /// Removes what one entry is that writers hide while they work, if its writer died.
-    fn sweep_hidden(&self, entry: &str, swept: &mut Swept) -> Result<()> {
+    fn sweep_hidden(&self, entry: &str, swept: &mut SweepReport) -> Result<()> {
         let frames = self.frames();
         if parse_record(entry).is_some() {
             // Also that of a name with the prefix of hidden files.
@@ -161,7 +161,7 @@ impl Store {
     }
 
     /// Removes a trial store whose process was ended.
-    fn sweep_trial(&self, entry: &str, swept: &mut Swept) -> Result<()> {
+    fn sweep_trial(&self, entry: &str, swept: &mut SweepReport) -> Result<()> {
         let trial = self.frames().sub(entry)?;
         let entries = trial.entries()?;
         for (file, _) in entries.iter().filter(|(_, kind)| *kind == FileType::RegularFile) {
@@ -183,7 +183,7 @@ impl Store {
         name: &Name,
         versions: &[u64],
         has_record: bool,
-        swept: &mut Swept,
+        swept: &mut SweepReport,
         seen: &mut Seen,
     ) -> Result<()> {
         let latest = self.latest(name)?;
@@ -206,7 +206,7 @@ impl Store {
     }
 
     /// Of one name's versions, ascending, those that a sweep may remove if no process uses them; ascending.
-    fn doomed(&self, name: &Name, versions: &[u64], latest: Option<u64>, swept: &mut Swept) -> Vec<u64> {
+    fn doomed(&self, name: &Name, versions: &[u64], latest: Option<u64>, swept: &mut SweepReport) -> Vec<u64> {
         let Some(latest) = latest else { return versions.to_vec() };
         let (superseded, above): (Vec<u64>, Vec<u64>) =
             versions.iter().filter(|version| **version != latest).partition(|version| **version < latest);

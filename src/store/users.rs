@@ -16,7 +16,7 @@ use crate::{
 /// A process that maps a frame now, as [`Store::users`] shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct User {
+pub struct FrameUser {
     /// The process.
     pub pid: u32,
     /// Its name, as the kernel keeps it (15 bytes at most).
@@ -24,16 +24,14 @@ pub struct User {
     /// The version that it maps.
     pub version: u64,
     /// Its share of the resident pages in bytes (PSS: each page divided by the processes that map it); `None` where
-    /// the kernel does not report it, or was not asked.
+    /// the kernel does not report it, and from [`Store::all_users`].
     pub pss: Option<u64>,
 }
 
-/// Whether [`Store::all_users`] asks for shares of resident pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pss {
-    /// The kernel walks the page tables of every process that maps a frame: milliseconds for each mapped gigabyte.
+/// Whether to read the processes' shares of resident pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pss {
     Read,
-    /// [`User::pss`] is `None`.
     Skip,
 }
 
@@ -52,7 +50,7 @@ impl Store {
     /// assert_eq!(users[0].pid, std::process::id());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn users(&self, name: &str) -> Result<Vec<User>> {
+    pub fn users(&self, name: &str) -> Result<Vec<FrameUser>> {
         let name = checked(name)?;
         let versions = self.version_files(&name)?;
         let mut users = self.users_among(versions.into_iter().map(|version| (name.clone(), version)), Pss::Read)?;
@@ -61,19 +59,34 @@ impl Store {
 
     /// The processes that currently map a frame of this store, by name, without names that no process maps.
     ///
-    /// Sees what [`Store::users`] sees, and reads /proc once for all names.
-    pub fn all_users(&self, pss: Pss) -> Result<BTreeMap<Name, Vec<User>>> {
+    /// Sees what [`Store::users`] sees, and reads /proc once for all names. [`FrameUser::pss`] is `None`.
+    pub fn all_users(&self) -> Result<BTreeMap<Name, Vec<FrameUser>>> {
+        self.users_of_all(Pss::Skip)
+    }
+
+    /// [`Store::all_users`] with [`FrameUser::pss`].
+    ///
+    /// The kernel walks the page tables of every process that maps a frame: milliseconds for each mapped gigabyte.
+    pub fn all_users_with_pss(&self) -> Result<BTreeMap<Name, Vec<FrameUser>>> {
+        self.users_of_all(Pss::Read)
+    }
+
+    fn users_of_all(&self, pss: Pss) -> Result<BTreeMap<Name, Vec<FrameUser>>> {
         let entries = self.frames().entries()?;
         self.users_among(entries.iter().filter_map(|(entry, _)| Name::parse_file(entry)), pss)
     }
 
-    fn users_among(&self, segments: impl Iterator<Item = (Name, u64)>, pss: Pss) -> Result<BTreeMap<Name, Vec<User>>> {
+    fn users_among(
+        &self,
+        segments: impl Iterator<Item = (Name, u64)>,
+        pss: Pss,
+    ) -> Result<BTreeMap<Name, Vec<FrameUser>>> {
         let (mut files, mut devices) = (HashMap::new(), HashMap::new());
         for (name, version) in segments {
             let Some(id) = self.file_id_of(&name.file(version), &mut devices)? else { continue };
             files.insert(id, (name, version));
         }
-        let mut users: BTreeMap<Name, Vec<User>> = BTreeMap::new();
+        let mut users: BTreeMap<Name, Vec<FrameUser>> = BTreeMap::new();
         let processes = fs::read_dir("/proc").map_err(|e| Error::os("list", "/proc", e))?;
         for process in processes.flatten() {
             let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -119,7 +132,7 @@ fn starts_at(line: &str, address: usize) -> bool {
 type Segments = HashMap<FileId, (Name, u64)>;
 
 /// What one process maps. Empty for a process that ended, or that belongs to another user.
-fn users_of(pid: u32, process: &Path, files: &Segments, pss: Pss) -> Vec<(Name, User)> {
+fn users_of(pid: u32, process: &Path, files: &Segments, pss: Pss) -> Vec<(Name, FrameUser)> {
     let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
     let mut mapped: Vec<(Name, u64)> = maps.lines().filter_map(|line| files.get(&file_id(line)?).cloned()).collect();
     mapped.sort_unstable();
@@ -131,7 +144,7 @@ fn users_of(pid: u32, process: &Path, files: &Segments, pss: Pss) -> Vec<(Name, 
     let smaps = (pss == Pss::Read).then(|| fs::read_to_string(process.join("smaps")).ok()).flatten();
     let share = |segment: &(Name, u64)| smaps.as_deref().map(|smaps| share(smaps, files, segment));
     let user = |segment: (Name, u64)| {
-        let user = User { pid, command: command.clone(), version: segment.1, pss: share(&segment) };
+        let user = FrameUser { pid, command: command.clone(), version: segment.1, pss: share(&segment) };
         (segment.0, user)
     };
     mapped.into_iter().map(user).collect()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coframe::{
-    CategoryPolicy, CopyPolicy, Layout, OpenOptions, PublishOptions,
+    CategoryPolicy, CopyPolicy, OpenOptions, PublishOptions, StringLayout,
     arrow::{
         array::{
             Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal256Array, DictionaryArray,
@@ -183,14 +183,14 @@ fn every_arrow_type_comes_back_exactly_and_shared() {
 fn every_arrow_type_takes_every_layout_in_many_batches() {
     let scratch = scratch();
     let batch = every_type();
-    for layout in [Layout::Views, Layout::Classic] {
+    for layout in [StringLayout::View, StringLayout::Offset] {
         for rows in [2, 100] {
             let options = PublishOptions::new().layout(layout).batch_rows(rows);
             let frame = scratch.store.publish_with("all", &[batch.clone(), batch.clone()][..], options).unwrap();
             assert_same(&frame, &concat_batches(&batch.schema(), [&batch, &batch]).unwrap());
             scratch.store.verify("all").unwrap();
             let wrong: &[&str] = match layout {
-                Layout::Classic => &["Utf8View", "BinaryView"],
+                StringLayout::Offset => &["Utf8View", "BinaryView"],
                 _ => &["Utf8,", "LargeUtf8", "data_type: List("],
             };
             let schema = format!("{:?}", frame.schema().fields());
@@ -276,7 +276,7 @@ fn what_polars_has_goes_to_polars_and_every_copy_is_named() {
         }
         let never = OpenOptions::new().columns([field.name()]).copies(CopyPolicy::Never);
         let strict = scratch.store.open_with("all", &never).unwrap().to_polars();
-        if let Ok(explain) = one.explain() {
+        if let Ok(explain) = one.copy_report() {
             assert_eq!(strict.is_err(), explain.copied() > 0, "{explain}");
         }
     }
@@ -292,7 +292,7 @@ fn nulls_of_foreign_structs_reach_their_fields_in_polars() {
     let parent = StructArray::new(fields, vec![inner], Some(NullBuffer::from(vec![true, false, true])));
     let batch = RecordBatch::try_from_iter([("s", Arc::new(parent) as ArrayRef)]).unwrap();
     let frame = scratch.store.publish("s", &batch).unwrap();
-    assert!(frame.explain().unwrap().columns[0].reason.is_some());
+    assert!(frame.copy_report().unwrap().columns[0].reason.is_some());
     let df = frame.to_polars().unwrap();
     let x = df.column("s").unwrap().struct_().unwrap().field_by_name("x").unwrap();
     assert_eq!(x.null_count(), 1);
@@ -330,7 +330,7 @@ fn misaligned_buffers_of_a_foreign_file_are_copied_and_named_or_refused() {
         let frame = scratch.store.open(&name).unwrap();
         assert_same(&frame, &batch);
         let never = OpenOptions::new().copies(CopyPolicy::Never);
-        let explain = frame.select(["d"]).unwrap().explain().unwrap();
+        let explain = frame.select(["d"]).unwrap().copy_report().unwrap();
         match scratch.store.open_with(&name, &never) {
             Ok(_) => assert_eq!(explain.copied(), 0, "{explain}"),
             Err(error) => {
@@ -368,11 +368,11 @@ fn shared_with_polars(keys: ArrayRef, values: &[&str]) -> coframe::Result<Vec<Op
     let batch = RecordBatch::try_from_iter([("d", inner), ("s", Arc::new(parent) as ArrayRef)]).unwrap();
     scratch.store.publish("d", &batch).unwrap();
     scratch.store.verify("d").unwrap();
-    let never = OpenOptions::new().copies(CopyPolicy::Never).categories(CategoryPolicy::Own);
+    let never = OpenOptions::new().copies(CopyPolicy::Never).categories(CategoryPolicy::Private);
     let strict = scratch.store.open_with("d", &never)?;
-    let explained = scratch.store.open_with("d", &OpenOptions::new().categories(CategoryPolicy::Own)).unwrap();
+    let explained = scratch.store.open_with("d", &OpenOptions::new().categories(CategoryPolicy::Private)).unwrap();
     let df = strict.to_polars();
-    assert_eq!(df.is_err(), explained.explain().unwrap().copied() > 0);
+    assert_eq!(df.is_err(), explained.copy_report().unwrap().copied() > 0);
     let df = df.or_else(|error| explained.to_polars().and(Err(error)))?;
     let nested = df.column("s").unwrap().struct_().unwrap().field_by_name("d").unwrap();
     let texts = |series: &Series| -> Vec<Option<String>> {
@@ -420,7 +420,7 @@ fn keys_of_many_batches_and_parts_of_lists_are_shared_with_polars() {
     }
     writer.unwrap().publish().unwrap();
     for column in ["d", "l"] {
-        let never = OpenOptions::new().columns([column]).copies(CopyPolicy::Never).categories(CategoryPolicy::Own);
+        let never = OpenOptions::new().columns([column]).copies(CopyPolicy::Never).categories(CategoryPolicy::Private);
         let df = scratch.store.open_with("d", &never).unwrap().to_polars().unwrap();
         let found = df.column(column).unwrap().as_materialized_series().iter().map(|value| format!("{value}"));
         let expected = match column {

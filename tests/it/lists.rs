@@ -92,7 +92,7 @@ fn users_are_found_where_files_have_other_devices_in_maps() {
         let frame = store.publish("x", &numbers(&[1])).unwrap();
         let users = store.users("x").unwrap();
         assert_eq!(users.iter().map(|user| user.pid).collect::<Vec<_>>(), [std::process::id()]);
-        assert_eq!(store.all_users(coframe::Pss::Skip).unwrap().len(), 1);
+        assert_eq!(store.all_users().unwrap().len(), 1);
         drop(frame);
         assert!(store.users("x").unwrap().is_empty());
         return;

@@ -174,7 +174,7 @@ fn case(scratch: &Scratch, path: &Path, bytes: &[u8]) -> bool {
         if let Ok(df) = frame.to_polars() {
             read(scratch, &df);
         }
-        let _ = frame.explain();
+        let _ = frame.copy_report();
     }
     if scratch.store.import("y", path).is_ok() {
         scratch.store.verify("y").unwrap();

@@ -51,7 +51,7 @@ fn a_process_that_numbers_categories_otherwise_rewrites_keys_or_takes_its_own() 
     };
     // The categories of that name died with the series; this process now starts another one.
     let other = Series::new("o".into(), ["y"]).cast(&named("numbering")).unwrap();
-    let explain = frame.explain().unwrap();
+    let explain = frame.copy_report().unwrap();
     assert!(explain.columns[0].reason.as_ref().unwrap().contains("numbers the categories differently"), "{explain}");
     let back = frame.to_polars().unwrap();
     assert_eq!(back.column("c").unwrap().dtype(), other.dtype());
@@ -63,7 +63,7 @@ fn a_process_that_numbers_categories_otherwise_rewrites_keys_or_takes_its_own() 
     assert!(error.is_would_copy());
     assert!(error.to_string().starts_with("column `c` would be copied: this process numbers"), "{error}");
 
-    let own = never.categories(coframe::CategoryPolicy::Own);
+    let own = never.categories(coframe::CategoryPolicy::Private);
     let back = scratch.store.open_with("c", &own).unwrap().to_polars().unwrap();
     assert_ne!(back.column("c").unwrap().dtype(), other.dtype());
     let text = back.column("c").unwrap().cast(&DataType::String).unwrap();

@@ -135,7 +135,7 @@ fn maps_go_to_polars_as_lists_of_their_entries_at_any_depth() {
         let maps = scratch.store.publish("maps", &column(map)).unwrap();
         let expected = lists.to_polars().unwrap();
         assert!(maps.to_polars().unwrap().equals_missing(&expected), "{what}");
-        assert!(maps.explain().unwrap().to_string().contains("is converted"), "{what}");
+        assert!(maps.copy_report().unwrap().to_string().contains("is converted"), "{what}");
         for rows in [0..1, 1..3, 2..3] {
             let part = maps.slice(rows.clone()).unwrap().to_polars().unwrap();
             assert!(part.equals_missing(&expected.slice(rows.start as i64, rows.len())), "{what} {rows:?}");

@@ -1,7 +1,7 @@
 //! Every Polars dtype survives the way through shared memory, exactly and without a copy.
 
 use coframe::{
-    CopyPolicy, Frame, Layout, OpenOptions, PublishOptions,
+    CopyPolicy, Frame, OpenOptions, PublishOptions, StringLayout,
     polars::{chunked_array::builder::get_list_builder, prelude::*, series::IsSorted},
 };
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_oneof, proptest};
@@ -135,7 +135,7 @@ fn every_dtype_comes_back_exactly_and_shared() {
     let options = OpenOptions::new().copies(CopyPolicy::Never);
     let frame = scratch.store.open_with("all", &options).unwrap();
     assert_same(&frame, &df);
-    let explain = frame.explain().unwrap();
+    let explain = frame.copy_report().unwrap();
     assert_eq!(explain.copied(), 0, "{explain}");
     scratch.store.verify("all").unwrap();
 }
@@ -254,7 +254,7 @@ fn every_dtype_comes_back_in_every_layout_and_batch_size() {
     let scratch = scratch();
     let mut df = everything();
     df.vstack_mut(&everything()).unwrap();
-    for layout in [Layout::Source, Layout::Views, Layout::Classic] {
+    for layout in [StringLayout::Keep, StringLayout::View, StringLayout::Offset] {
         for rows in [1, 3, 100] {
             let options = PublishOptions::new().layout(layout).batch_rows(rows);
             let frame = scratch.store.publish_with("all", &df, options).unwrap();
@@ -288,7 +288,7 @@ fn every_dtype_of_others_comes_back_also_when_all_of_it_is_null_or_there_is_none
         // As a program that knows Arrow alone publishes them: without what Polars knows.
         let frame = scratch.store.publish("x", coframe::TableReader::new(&df).unwrap()).unwrap();
         assert!(frame.to_polars().unwrap().equals_missing(&df), "{df}");
-        let own = OpenOptions::new().categories(coframe::CategoryPolicy::Own);
+        let own = OpenOptions::new().categories(coframe::CategoryPolicy::Private);
         assert_eq!(scratch.store.open_with("x", &own).unwrap().to_polars().unwrap().height(), df.height());
     }
 }

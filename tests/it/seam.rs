@@ -151,7 +151,7 @@ fn a_frame_that_is_published_again_keeps_what_polars_knows() {
     assert_eq!(found, df.select(["order", "category"]).unwrap().slice(1, 2));
     assert_eq!(found.column("order").unwrap().is_sorted_flag(), IsSorted::Ascending);
     // Without the marks, Polars would have to copy the keys to know that they are within the dictionary.
-    assert_eq!(again.explain().unwrap().copied(), 0);
+    assert_eq!(again.copy_report().unwrap().copied(), 0);
     scratch.store.verify("again").unwrap();
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use coframe::{
-    Layout,
+    StringLayout,
     arrow::{
         array::{ArrayRef, Int64Array, RecordBatch, StringArray},
         ipc::writer::{FileWriter, StreamWriter},
@@ -227,7 +227,7 @@ fn python_reads_an_exported_frame_and_its_resource_tracker_leaves_it() {
     let named = Named::new("python");
     let df = df!("i" => [Some(1i64), None], "s" => ["a text beyond twelve bytes", "ü"]).unwrap();
     let frame = scratch.store.publish("x", &df).unwrap();
-    let exported = frame.export_shared_memory_with(&named.os_id, Layout::Classic).unwrap();
+    let exported = frame.export_shared_memory_with(&named.os_id, StringLayout::Offset).unwrap();
     let script = "import sys, pyarrow as pa\n\
         from multiprocessing import resource_tracker\n\
         from multiprocessing.shared_memory import SharedMemory\n\

@@ -8,7 +8,7 @@ use std::{
 };
 
 use coframe::{
-    Frame, Handle, IpcReader, Name, OpenOptions, Pss, PublishOptions, Store,
+    Frame, Handle, IpcReader, Name, OpenOptions, PublishOptions, Store,
     arrow::{
         array::{AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
         datatypes::Int64Type,
@@ -192,7 +192,7 @@ fn parts_are_selected_sliced_and_split_without_a_copy() {
     let part = parts[1].select(["b", "a"]).unwrap().slice(1..).unwrap();
     assert_eq!(part.to_polars().unwrap(), df!("b" => ["t"], "a" => [5]).unwrap());
     assert_eq!(part.handle().open().unwrap().to_polars().unwrap(), df!("b" => ["t"], "a" => [5]).unwrap());
-    assert!(part.explain().unwrap().copied() == 0);
+    assert!(part.copy_report().unwrap().copied() == 0);
     assert_eq!(frame.split(9).iter().map(Frame::num_rows).sum::<usize>(), 7);
     assert_eq!(frame.split(0).len(), 1);
     let error = frame.slice(3..9).unwrap_err();
@@ -419,12 +419,12 @@ fn names_of_damaged_frames_are_there_and_one_look_at_proc_serves_all_names() {
     let first = scratch.store.publish_with("x", &numbers(&[1]), PublishOptions::new().keep(1)).unwrap();
     let second = scratch.store.publish_with("x", &numbers(&[2]), PublishOptions::new().keep(1)).unwrap();
     drop(scratch.store.publish("y", &numbers(&[3])).unwrap());
-    let users = scratch.store.all_users(Pss::Read).unwrap();
+    let users = scratch.store.all_users_with_pss().unwrap();
     assert_eq!(users.keys().map(Name::as_str).collect::<Vec<_>>(), ["x"]);
     let mapped: Vec<_> = users.values().flatten().map(|user| (user.pid, user.version)).collect();
     assert_eq!(mapped, [first.version(), second.version()].map(|version| (std::process::id(), version)));
     assert!(users.values().flatten().all(|user| user.pss.is_some()));
-    assert!(scratch.store.all_users(Pss::Skip).unwrap().values().flatten().all(|user| user.pss.is_none()));
+    assert!(scratch.store.all_users().unwrap().values().flatten().all(|user| user.pss.is_none()));
     assert_eq!(scratch.store.list().unwrap()[0].keep, 1);
     assert_eq!(values(&scratch.store.verify_version("x", 1).unwrap()), [1]);
 

@@ -111,7 +111,7 @@ impl Frame {
     }
 
     fn explain(&self, py: Python<'_>) -> Result<Vec<Explained>> {
-        let explain = py.detach(|| self.frame.explain())?;
+        let explain = py.detach(|| self.frame.copy_report())?;
         let columns = explain.columns.into_iter().zip(self.frame.schema().fields()).enumerate();
         let explained = columns.map(|(position, (column, field))| {
             let views = export::has_views(field.data_type());

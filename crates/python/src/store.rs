@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::{Layout, PublishOptions};
+use coframe::PublishOptions;
 use pyo3::{prelude::*, types::PyIterator};
 
 use crate::{
-    error::{Result, exception},
+    error::Result,
     frame::Frame,
     import::{Chain, Interruptible, Reader, reader},
     wait::{detached, limit},
@@ -55,7 +55,7 @@ impl Store {
         if_version: Option<(Option<u64>,)>,
         batch_rows: Option<usize>,
     ) -> Result<Frame> {
-        let layout = layout_of(py, layout)?;
+        let layout = layout.parse()?;
         let mut options = PublishOptions::new().layout(layout).keep(keep);
         options = metadata.into_iter().fold(options, |options, (key, value)| options.metadata(key, value));
         if let Some((version,)) = if_version {
@@ -81,7 +81,7 @@ impl Store {
         layout: &str,
         keep: u32,
     ) -> Result<Frame> {
-        let options = PublishOptions::new().layout(layout_of(py, layout)?).keep(keep);
+        let options = PublishOptions::new().layout(layout.parse()?).keep(keep);
         Ok(Frame { frame: detached(py, || self.store.import_with(name, path, options))? })
     }
 
@@ -162,18 +162,6 @@ impl Store {
         let session = detached(py, || self.store.session())?;
         Ok(Session { session: Mutex::new(Some(session)) })
     }
-}
-
-fn layout_of(py: Python<'_>, layout: &str) -> Result<Layout> {
-    Ok(match layout {
-        "source" => Layout::Source,
-        "views" => Layout::Views,
-        "classic" => Layout::Classic,
-        other => {
-            let message = format!("the layout `{other}`: expected \"source\", \"views\" or \"classic\"");
-            return Err(exception(py, "InvalidError", &message).into());
-        }
-    })
 }
 
 /// A session that this process owns. Dropped in a forked child it removes nothing: the library's session knows its process.

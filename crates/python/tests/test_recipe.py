@@ -32,7 +32,7 @@ def _harmful(store: coframe.Store, mark: pathlib.Path) -> coframe.Frame:
     text = base64.b85encode(pickle.dumps(Harm(mark))).decode()
     metadata = [("coframe.python", "pandas"), (RECIPE, text)]
     table = pa.Table.from_pandas(DF)
-    return coframe.Frame._of(store._open().publish("harm", table, layout="source", keep=0, metadata=metadata, if_version=None, batch_rows=None))
+    return coframe.Frame._of(store._open().publish("harm", table, layout="keep", keep=0, metadata=metadata, if_version=None, batch_rows=None))
 
 
 def test_a_recipe_of_a_store_that_was_copied_is_not_unpickled(store: coframe.Store, tmp_path: pathlib.Path) -> None:

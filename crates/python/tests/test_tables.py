@@ -155,9 +155,9 @@ def test_a_requested_schema_is_what_the_reader_gets() -> None:
 def test_the_layout_is_chosen_at_the_publish() -> None:
     df = pl.DataFrame({"s": ["a", "b"]})
     assert coframe.publish(df, "t").schema == {"s": "Utf8View"}
-    assert coframe.publish(df, "t", layout="classic").schema == {"s": "LargeUtf8"}
-    assert coframe.publish(TABLE.select(["s"]), "t", layout="views").schema == {"s": "Utf8View"}
-    with pytest.raises(coframe.InvalidError, match='the layout `row`: expected "source", "views" or "classic"'):
+    assert coframe.publish(df, "t", layout="offset").schema == {"s": "LargeUtf8"}
+    assert coframe.publish(TABLE.select(["s"]), "t", layout="view").schema == {"s": "Utf8View"}
+    with pytest.raises(coframe.InvalidError, match='the layout `row`: expected `keep`, `view` or `offset`'):
         coframe.publish(df, "t", layout="row")  # type: ignore[arg-type]
 
 

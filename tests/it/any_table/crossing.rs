@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coframe::{
-    Error, Frame, Layout, OpenOptions, PublishOptions,
+    Error, Frame, OpenOptions, PublishOptions, StringLayout,
     arrow::{
         array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchOptions, RecordBatchReader},
         datatypes::{DataType, Schema, SchemaRef, TimeUnit, UnionMode},
@@ -42,7 +42,7 @@ pub(super) fn check(scratch: &Scratch, random: &mut Random) -> Result<Outcome, R
     let schema: SchemaRef = Arc::new(types::schema(random));
     let count = random.pick(&[0, 1, 1, 2, 3, 5]);
     let batches: Vec<RecordBatch> = (0..count).map(|_| batch(random, &schema)).collect();
-    let layout = random.pick(&[Layout::Source, Layout::Source, Layout::Views, Layout::Classic]);
+    let layout = random.pick(&[StringLayout::Keep, StringLayout::Keep, StringLayout::View, StringLayout::Offset]);
     let mut options = PublishOptions::new().layout(layout);
     if random.one_in(2) {
         options = options.batch_rows(random.within(1, 8));

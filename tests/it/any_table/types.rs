@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use coframe::{
-    Layout,
+    StringLayout,
     arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, TimeUnit, UnionFields, UnionMode},
 };
 
@@ -182,18 +182,18 @@ fn runs(random: &mut Random, depth: usize) -> DataType {
 }
 
 /// The type that a frame of the given layout has for this one.
-pub(super) fn in_layout(data_type: &DataType, layout: Layout) -> DataType {
+pub(super) fn in_layout(data_type: &DataType, layout: StringLayout) -> DataType {
     use DataType as T;
     let item = |field: &FieldRef| {
         let inner = in_layout(field.data_type(), layout);
         Arc::new(field.as_ref().clone().with_data_type(inner))
     };
     match (layout, data_type) {
-        (Layout::Views, T::Utf8 | T::LargeUtf8) => T::Utf8View,
-        (Layout::Views, T::Binary | T::LargeBinary) => T::BinaryView,
-        (Layout::Classic, T::Utf8View) => T::LargeUtf8,
-        (Layout::Classic, T::BinaryView) => T::LargeBinary,
-        (Layout::Views, T::List(field)) | (_, T::LargeList(field)) => T::LargeList(item(field)),
+        (StringLayout::View, T::Utf8 | T::LargeUtf8) => T::Utf8View,
+        (StringLayout::View, T::Binary | T::LargeBinary) => T::BinaryView,
+        (StringLayout::Offset, T::Utf8View) => T::LargeUtf8,
+        (StringLayout::Offset, T::BinaryView) => T::LargeBinary,
+        (StringLayout::View, T::List(field)) | (_, T::LargeList(field)) => T::LargeList(item(field)),
         (_, T::List(field)) => T::List(item(field)),
         (_, T::ListView(field)) => T::ListView(item(field)),
         (_, T::LargeListView(field)) => T::LargeListView(item(field)),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsStr, fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
 
-use coframe::{FrameInfo, Name, Pss, Store, User};
+use coframe::{FrameInfo, FrameUser, Name, Store};
 use serde::Serialize;
 
 use crate::{
@@ -106,7 +106,7 @@ pub(crate) struct Superseded {
 impl Ls {
     pub(crate) fn run(self, context: &Context) -> Result {
         let store = context.store()?;
-        let mut listing = collect(&store, &store.all_users(Pss::Skip)?)?;
+        let mut listing = collect(&store, &store.all_users()?)?;
         if let Some(pattern) = &self.pattern {
             let all: Vec<Name> = store.names()?;
             let shown = names::matching(&all, pattern)?;
@@ -128,7 +128,7 @@ impl Ls {
 }
 
 /// All frames of a store, damaged ones included.
-pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<User>>) -> Result<Listing> {
+pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<FrameUser>>) -> Result<Listing> {
     let none = Vec::new();
     let infos = store.list()?;
     let mut frames: Vec<FrameLine> =
@@ -151,7 +151,7 @@ pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<User>>) -> Resul
     Ok(Listing { store, frames, cells: None, dicts: None })
 }
 
-fn line(info: &FrameInfo, users: &[User]) -> FrameLine {
+fn line(info: &FrameInfo, users: &[FrameUser]) -> FrameLine {
     let of = |version: u64| users.iter().filter(|user| user.version == version).count();
     FrameLine {
         name: info.name.to_string(),
@@ -172,7 +172,7 @@ fn line(info: &FrameInfo, users: &[User]) -> FrameLine {
 }
 
 /// Processes; one may map several versions.
-fn distinct(users: &[User]) -> usize {
+fn distinct(users: &[FrameUser]) -> usize {
     let mut pids: Vec<u32> = users.iter().map(|user| user.pid).collect();
     pids.dedup();
     pids.len()

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use coframe::{
-    Frame, Layout, PublishOptions, Store,
+    Frame, PublishOptions, Store, StringLayout,
     arrow::array::{ArrayRef, RecordBatch},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -49,9 +49,9 @@ pub(crate) struct Publish {
     #[command(flatten)]
     categories: Categories,
 
-    /// Types of strings and lists in the frame [default: views, as in Polars; for Arrow IPC as in the file]
-    #[arg(long, value_enum)]
-    layout: Option<LayoutName>,
+    /// Types of strings and lists in the frame [default: view, as in Polars; for Arrow IPC keep]
+    #[arg(long, value_parser = layouts())]
+    layout: Option<StringLayout>,
 
     /// Number of old versions to keep even when unused
     #[arg(long, default_value_t = 0, value_name = "VERSIONS")]
@@ -67,24 +67,14 @@ pub(crate) struct Publish {
 }
 
 /// The library's layouts, by name.
-#[derive(Clone, Copy, ValueEnum)]
-enum LayoutName {
-    /// Strings and lists as the file has them
-    Source,
-    /// Strings as views, lists with offsets of 64 bits: shared with Polars
-    Views,
-    /// Strings with offsets: for readers that do not support views
-    Classic,
-}
-
-impl From<LayoutName> for Layout {
-    fn from(name: LayoutName) -> Self {
-        match name {
-            LayoutName::Source => Self::Source,
-            LayoutName::Views => Self::Views,
-            LayoutName::Classic => Self::Classic,
-        }
-    }
+fn layouts() -> impl TypedValueParser<Value = StringLayout> {
+    let name = |name: &'static str, help: &'static str| PossibleValue::new(name).help(help);
+    PossibleValuesParser::new([
+        name("keep", "Strings and lists as the file has them"),
+        name("view", "Strings as views, lists with offsets of 64 bits: shared with Polars"),
+        name("offset", "Strings with offsets: for readers that do not support views"),
+    ])
+    .try_map(|name| name.parse::<StringLayout>())
 }
 
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
@@ -159,8 +149,8 @@ impl Publish {
         let schema = source.schema.clone();
         let mut batches = source.batches(bar);
         let first = first(&mut batches, if self.categories.auto_categorical { LOOK } else { 1 })?;
-        let layout = self.layout.unwrap_or(if arrow { LayoutName::Source } else { LayoutName::Views });
-        let keep = arrow || matches!(layout, LayoutName::Source);
+        let layout = self.layout.unwrap_or(if arrow { StringLayout::Keep } else { StringLayout::View });
+        let keep = arrow || matches!(layout, StringLayout::Keep);
         let mut categories = self.categories.clone();
         // Columns that were left out need no categories.
         let named = self.read.text.categories().filter(|name| schema.field_with_name(name).is_ok());
@@ -174,12 +164,9 @@ impl Publish {
         Ok(writer.publish()?)
     }
 
-    fn options(&self, layout: LayoutName, first: &[RecordBatch]) -> PublishOptions {
-        let mut options = PublishOptions::new()
-            .layout(layout.into())
-            .keep(self.keep)
-            .batch_rows(batch_rows(first))
-            .batch_bytes(BATCH);
+    fn options(&self, layout: StringLayout, first: &[RecordBatch]) -> PublishOptions {
+        let mut options =
+            PublishOptions::new().layout(layout).keep(self.keep).batch_rows(batch_rows(first)).batch_bytes(BATCH);
         for (key, value) in &self.metadata {
             options = options.metadata(key, value);
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use coframe::{Explain, Frame, Store, User};
+use coframe::{CopyReport, Frame, FrameUser, Store};
 use serde::Serialize;
 
 use crate::{context::Context, failure::Result, names::Target, output, text::Text, types};
@@ -54,7 +54,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn of(user: &User) -> Self {
+    pub(crate) fn of(user: &FrameUser) -> Self {
         Self { pid: user.pid, command: user.command.clone(), version: user.version, pss: user.pss }
     }
 }
@@ -93,7 +93,7 @@ fn shown<'a>(store: &Store, frame: &'a Frame, users: Vec<Reader>) -> Shown<'a> {
 
 /// What opening shares of each column; one that Polars cannot take does not hide the others.
 fn columns(frame: &Frame) -> Vec<Column> {
-    let explain = |names: &[&String]| -> coframe::Result<Explain> { frame.select(names)?.explain() };
+    let explain = |names: &[&String]| -> coframe::Result<CopyReport> { frame.select(names)?.copy_report() };
     let fields = frame.schema().fields();
     let refusal = |field: &coframe::arrow::datatypes::FieldRef| match explain(&[field.name()]) {
         _ if types::is_there_twice(frame, field.name()) => Some("two columns have this name".to_owned()),

@@ -224,7 +224,7 @@ fn categories_of_all_columns_of_a_frame_are_shared_with_polars() {
     let file = scratch.file("t.csv", rows);
     scratch.ok(&["publish", &file, "--categorical", "a", "--categorical", "b"]);
     for frame in ["flights", "t"] {
-        let never = OpenOptions::new().copies(CopyPolicy::Never).categories(CategoryPolicy::Own);
+        let never = OpenOptions::new().copies(CopyPolicy::Never).categories(CategoryPolicy::Private);
         let df = scratch.store().open_with(frame, &never).unwrap().to_polars().unwrap();
         assert!(df.dtypes().iter().filter(|dtype| dtype.is_categorical()).count() > 1, "{df}");
     }
@@ -235,7 +235,7 @@ fn categories_of_all_columns_of_a_frame_are_shared_with_polars() {
 fn the_layout_is_views_for_text_and_as_asked() {
     let scratch = scratch();
     let file = scratch.file("t.csv", "a\nx\n");
-    for (layout, expected) in [("views", "Utf8View"), ("classic", "Utf8"), ("source", "Utf8")] {
+    for (layout, expected) in [("view", "Utf8View"), ("offset", "Utf8"), ("keep", "Utf8")] {
         scratch.ok(&["publish", &file, "--layout", layout]);
         assert_eq!(scratch.json(&["show", "t"])["columns"][0]["arrow"], expected, "{layout}");
     }

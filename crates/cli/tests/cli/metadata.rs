@@ -53,7 +53,7 @@ fn metadata_of_a_schema_survives_publish_cp_and_export() {
     writer.finish().unwrap();
     let parquet = parquet(&scratch, "p.parquet", &[("pandas", PANDAS), ("geo", GEO)]);
     for path in [file.to_str().unwrap(), stream.to_str().unwrap(), &parquet] {
-        for more in [&[][..], &["--columns", "n"], &["--categorical", "key"], &["--layout", "classic"]] {
+        for more in [&[][..], &["--columns", "n"], &["--categorical", "key"], &["--layout", "offset"]] {
             scratch.ok(&[&["publish", path, "--name", "t"][..], more].concat());
             assert_eq!(found(&scratch, "t"), expected, "{path} {more:?}");
         }

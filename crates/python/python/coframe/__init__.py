@@ -50,7 +50,7 @@ def publish(
     *,
     store: Store | str | os.PathLike[str] | None = None,
     keep: int = 0,
-    layout: Layout = "source",
+    layout: Layout = "keep",
     if_version: int | AnyVersion | None = ANY,
     batch_rows: int | None = None,
     metadata: dict[str, str] | None = None,

@@ -129,5 +129,5 @@ def work(native: Native) -> dict[str, str]:
         elif "Time64" in text or "Time32" in text:
             found[name] = "Polars reads each time once, to check that it is one of a day"
         elif re.search(r"\b(Large)?(Utf8|Binary)\b", text):
-            found[name] = 'Polars makes views of strings and binaries; publish with layout="views" to share them'
+            found[name] = 'Polars makes views of strings and binaries; publish with layout="view" to share them'
     return found

@@ -45,7 +45,7 @@ class SharedFrame(Frame):
         self.free()
 
 
-def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, layout: Layout = "source") -> SharedFrame:
+def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, layout: Layout = "keep") -> SharedFrame:
     """Puts a table into shared memory for the workers of this process: ``pool.map(partial(f, coframe.share(df)), items)``.
 
     It is stored in a session of this process in the store, or in ``store`` if that is a session.

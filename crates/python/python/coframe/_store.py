@@ -15,7 +15,7 @@ from ._errors import ClosedError, InvalidError
 from ._frame import Frame
 from ._lifetime import guard
 
-Layout = Literal["source", "views", "classic"]
+Layout = Literal["keep", "view", "offset"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Store:
         name: str,
         *,
         keep: int = 0,
-        layout: Layout = "source",
+        layout: Layout = "keep",
         if_version: int | AnyVersion | None = ANY,
         batch_rows: int | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -118,7 +118,7 @@ class Store:
         """Publishes a table atomically as the latest version of a name, and returns the frame.
 
         Copies the table's bytes once. ``keep``: number of old versions to keep even when unused. ``layout``:
-        strings as the table has them ("source"), as views for Polars ("views"), or as offsets ("classic"). ``if_version``:
+        strings as the table has them ("keep"), as views for Polars ("view"), or as offsets ("offset"). ``if_version``:
         publish only if this is the latest version (``None``: only if the name is free). ``batch_rows``: rows of a record batch.
         """
         native = self._open()
@@ -153,7 +153,7 @@ class Store:
         return Frame._of(frame)
 
     def import_file(
-        self, path: str | os.PathLike[str], name: str, *, keep: int = 0, layout: Layout = "source"
+        self, path: str | os.PathLike[str], name: str, *, keep: int = 0, layout: Layout = "keep"
     ) -> Frame:
         """Publishes an Arrow IPC file (Feather 2) or stream of any writer, compressed or not. Every value is checked."""
         return Frame._of(self._open().import_file(name, os.fspath(path), layout, keep))

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use coframe::{Pss, Store};
+use coframe::Store;
 use rustix::process::geteuid;
 use serde::Serialize;
 
@@ -232,7 +232,7 @@ fn mount_of(path: &Path) -> String {
 /// What a sweep would remove: superseded versions beyond those that are kept and that no visible process maps, and files
 /// of publishers that died.
 fn leftovers(store: &Store) -> coframe::Result<Finding> {
-    let users = store.all_users(Pss::Skip)?;
+    let users = store.all_users()?;
     let infos = store.list()?;
     let mut unused = Vec::new();
     for info in &infos {

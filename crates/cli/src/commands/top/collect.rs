@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coframe::{Name, Pss, Store, User};
+use coframe::{FrameUser, Name, Store};
 use serde::Serialize;
 
 use crate::{
@@ -48,7 +48,7 @@ pub(super) struct Memory {
 
 impl Snapshot {
     pub(super) fn take(store: &Store) -> Result<Self> {
-        let users = without_this_process(store.all_users(Pss::Read)?);
+        let users = without_this_process(store.all_users_with_pss()?);
         let listing = list::collect(store, &users)?;
         let memory = memory(store, &listing.frames, &users);
         let line = |frame: FrameLine| {
@@ -60,7 +60,7 @@ impl Snapshot {
     }
 }
 
-fn without_this_process(mut users: BTreeMap<Name, Vec<User>>) -> BTreeMap<Name, Vec<User>> {
+fn without_this_process(mut users: BTreeMap<Name, Vec<FrameUser>>) -> BTreeMap<Name, Vec<FrameUser>> {
     let me = std::process::id();
     for users in users.values_mut() {
         users.retain(|user| user.pid != me);
@@ -69,7 +69,7 @@ fn without_this_process(mut users: BTreeMap<Name, Vec<User>>) -> BTreeMap<Name, 
     users
 }
 
-fn memory(store: &Store, frames: &[FrameLine], users: &BTreeMap<Name, Vec<User>>) -> Memory {
+fn memory(store: &Store, frames: &[FrameLine], users: &BTreeMap<Name, Vec<FrameUser>>) -> Memory {
     let mut memory = Memory::default();
     let mut processes = BTreeSet::new();
     for (name, users) in users {

@@ -1,4 +1,4 @@
-//! `Frame::explain`: what opening a frame shared and what it copied.
+//! `Frame::copy_report`: what opening a frame shared and what it copied.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -11,15 +11,15 @@ use crate::{error::Result, frame::Frame};
 /// `Display` prints a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Explain {
+pub struct CopyReport {
     /// The columns of the frame, in order.
-    pub columns: Vec<ColumnExplain>,
+    pub columns: Vec<ColumnCopies>,
 }
 
-/// One column of an [`Explain`].
+/// One column of a [`CopyReport`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ColumnExplain {
+pub struct ColumnCopies {
     /// Name of the column.
     pub name: String,
     /// Its Arrow type.
@@ -45,19 +45,19 @@ impl Frame {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1i64, 2, 3])?)?;
-    /// let explain = frame.explain()?;
-    /// assert_eq!((explain.columns[0].shared, explain.copied()), (24, 0));
-    /// println!("{explain}");
+    /// let report = frame.copy_report()?;
+    /// assert_eq!((report.columns[0].shared, report.copied()), (24, 0));
+    /// println!("{report}");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn explain(&self) -> Result<Explain> {
+    pub fn copy_report(&self) -> Result<CopyReport> {
         #[cfg(feature = "polars")]
         let crossing = crate::polars::copies(self)?;
         #[cfg(not(feature = "polars"))]
         let crossing: Vec<crate::ipc::Copied> = Vec::new();
         let start = self.mapping().bytes().as_ptr().addr();
         let range = start..start + self.mapping().bytes().len();
-        let explain = |position: usize| {
+        let report = |position: usize| {
             let field = self.schema().field(position);
             let mut buffers = BTreeSet::new();
             for batch in self.batches() {
@@ -69,7 +69,7 @@ impl Frame {
             let crossed = crossing.iter().find(|copied| copied.column == position);
             let copies = || self.copied(position).into_iter().chain(crossed);
             let reasons: Vec<&str> = copies().map(|copied| copied.reason.as_str()).collect();
-            ColumnExplain {
+            ColumnCopies {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
                 shared,
@@ -77,7 +77,7 @@ impl Frame {
                 reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             }
         };
-        Ok(Explain { columns: (0..self.num_columns()).map(explain).collect() })
+        Ok(CopyReport { columns: (0..self.num_columns()).map(report).collect() })
     }
 }
 
@@ -90,7 +90,7 @@ fn collect(data: &ArrayData, buffers: &mut BTreeSet<(usize, usize)>) {
     data.child_data().iter().for_each(|child| collect(child, buffers));
 }
 
-impl Explain {
+impl CopyReport {
     /// Bytes copied in all columns. Zero means that every buffer is shared.
     #[must_use]
     pub fn copied(&self) -> usize {
@@ -98,7 +98,7 @@ impl Explain {
     }
 }
 
-impl fmt::Display for Explain {
+impl fmt::Display for CopyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.columns.iter().map(|column| column.name.chars().count()).max().unwrap_or(0).max(6);
         writeln!(f, "{:name$} {:>14} {:>14}  why", "column", "shared bytes", "copied bytes")?;
