@@ -58,7 +58,7 @@ fn main() {
 
 /// Microseconds that one way to open takes, in a process without categories.
 fn measure(role: &str, path: &Path, name: &str) -> f64 {
-    let store = Store::at(path).expect("the store");
+    let store = Store::open_at(path).expect("the store");
     let peer = path.with_file_name("peer.arrow");
     let options = OpenOptions::new().copies(CopyPolicy::Never);
     let time = match role {

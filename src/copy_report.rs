@@ -43,7 +43,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1i64, 2, 3])?)?;
     /// let report = frame.copy_report()?;
     /// assert_eq!((report.columns[0].shared, report.copied()), (24, 0));

@@ -42,7 +42,7 @@ thread_local! {
 /// use coframe::{Store, interruptible};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let deadline = Instant::now() + Duration::from_millis(100);
 /// let waited = interruptible(move || Instant::now() > deadline, || store.wait("never", 0, Duration::MAX));
 /// assert!(waited.unwrap_err().is_interrupted());

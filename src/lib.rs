@@ -9,12 +9,12 @@
 //!
 //! # let dir = tempfile::tempdir_in("/dev/shm")?;
 //! # let path = dir.path().join("store");
-//! let store = Store::at(&path)?; // or Store::open_default()?
+//! let store = Store::open_at(&path)?; // or Store::open_default()?
 //! let df = df!("carrier" => ["UA", "DL", "UA"], "delay" => [Some(2), Some(-3), None])?;
 //! let flights = store.publish("flights", &df)?;
 //!
 //! // In any process of this user, in microseconds for any size:
-//! let flights = Store::at(&path)?.open("flights")?;
+//! let flights = Store::open_at(&path)?.open("flights")?;
 //! assert!(flights.to_polars()?.equals_missing(&df));
 //!
 //! // Or by a string that passes through arguments, queues and serializers:

@@ -106,7 +106,7 @@ fn reading_deltas_needs_memory_for_what_was_read() {
 #[test]
 fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batch() {
     let directory = tempfile::Builder::new().prefix("coframe-heap-").tempdir_in("/dev/shm").unwrap();
-    let store = Store::at(directory.path().join("store")).unwrap();
+    let store = Store::open_at(directory.path().join("store")).unwrap();
     let df = contiguous(1_000_000);
     let (frame, publish, _) = measure(|| store.publish("x", &df).unwrap());
     let bytes = frame.size_bytes();

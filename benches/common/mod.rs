@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// A temporary store in memory.
 pub(crate) fn scratch() -> (Store, TempDir) {
     let directory = tempfile::Builder::new().prefix("coframe-bench-").tempdir_in("/dev/shm").expect("/dev/shm");
-    (Store::at(directory.path().join("store")).expect("a store"), directory)
+    (Store::open_at(directory.path().join("store")).expect("a store"), directory)
 }
 
 /// The median time of `runs` calls, after a warm-up of a tenth as many (at least one).

@@ -23,7 +23,7 @@ use crate::{
 /// use coframe::{Store, cell::Array};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let image: Array<[f32; 3]> = Array::create(&store, "image", 640 * 480)?;
 /// {
 ///     let mut left = image.claim_part(0, 2)?; // another process takes part 1
@@ -141,7 +141,7 @@ impl<T: Pod> Array<T> {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let array = coframe::cell::Array::<f64>::create(&store, "sums", 3)?;
     /// let guard = array.lock()?;
     /// assert_eq!(array.as_mut_ptr().cast_const(), guard.as_ptr());
@@ -222,7 +222,7 @@ element! {
 /// use coframe::{Store, cell::AtomicArray};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let progress: AtomicArray<f64> = AtomicArray::create(&store, "progress", 8)?;
 /// progress.add(3, 0.25);
 /// progress.max(3, 0.1);

@@ -79,7 +79,7 @@ impl End {
 /// use coframe::{Store, cell::Barrier};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let barrier = Barrier::create(&store, "loaded", 2)?;
 /// let mut places = std::thread::scope(|scope| {
 ///     let other = scope.spawn(|| barrier.arrive(None));

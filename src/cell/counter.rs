@@ -41,7 +41,7 @@ mod sealed {
 /// use coframe::{Store, cell::Counter};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let total: Counter = Counter::create(&store, "total")?;
 /// let same: Counter = Counter::open(&store, "total")?; // in any process
 /// assert_eq!(same.add(5), 5);

@@ -16,7 +16,7 @@ use crate::{error::Result, interrupt::Looks, store::Store};
 /// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let ready = Event::create(&store, "ready")?;
 /// assert!(!ready.wait_timeout(Duration::from_millis(1))?);
 /// ready.set();

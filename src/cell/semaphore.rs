@@ -27,7 +27,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let licences = Semaphore::create(&store, "licences", 2)?;
 /// let (_one, two) = (licences.acquire()?, licences.acquire()?);
 /// assert!(licences.acquire_timeout(Duration::ZERO)?.is_none());

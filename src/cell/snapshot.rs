@@ -25,7 +25,7 @@ use crate::{
 /// use coframe::{Store, cell::Snapshot};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let quote = Snapshot::create(&store, "quote", [101.5_f64, 101.7])?;
 /// let mut writer = quote.writer()?;
 /// writer.write(&[101.6, 101.8]);

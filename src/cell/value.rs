@@ -26,7 +26,7 @@ use crate::{
 /// use coframe::{Store, cell::Value};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let position = Value::create(&store, "position", [0.0_f64; 3])?;
 /// position.update(|p| p[2] += 1.5)?;
 /// assert_eq!(position.get()?, [0.0, 0.0, 1.5]);
@@ -45,7 +45,7 @@ pub struct Value<T: Pod> {
 /// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let lock = Lock::open_or_create(&store, "printer", ())?;
 /// let held = lock.lock()?;
 /// let other = std::thread::spawn(move || Lock::open(&store, "printer")?.lock_timeout(Duration::ZERO).map(|l| l.is_some()));

@@ -69,7 +69,7 @@ place_handle!(DictHandle, "coframe-dict:");
 /// use coframe::{Dict, Store};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let ages: Dict<String, u32> = Dict::create(&store, "ages")?;
 /// ages.insert("Ada", &36)?;
 /// ages.insert("Bob", &41)?;
@@ -260,7 +260,7 @@ where
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let models = coframe::Dict::<String, Vec<u8>>::create(&store, "models")?;
     /// models.put("latest", &vec![1; 1000])?;
     /// models.put("latest", &vec![2; 1000])?;
@@ -337,7 +337,7 @@ where
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let accounts = coframe::Dict::<String, i64>::create(&store, "accounts")?;
     /// accounts.insert("a", &10)?;
     /// accounts.transaction(|t| {

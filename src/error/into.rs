@@ -10,7 +10,7 @@ use super::{Error, Kind};
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// # let store = coframe::Store::at(dir.path().join("store"))?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
 /// fn rows(store: &coframe::Store) -> std::io::Result<usize> {
 ///     Ok(store.open("prices")?.num_rows())
 /// }

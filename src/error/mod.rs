@@ -26,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = coframe::Store::at(dir.path().join("store"))?;
+/// let store = coframe::Store::open_at(dir.path().join("store"))?;
 /// let error = store.open("prices").unwrap_err();
 /// assert!(error.is_not_found());
 /// assert!(error.to_string().starts_with("there is no frame `prices` in the store"));

@@ -28,7 +28,7 @@ const EXPECTED: &str = "expected coframe:<store path>/<name>@<version>?id=<segme
 /// use coframe::{Handle, Store};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let frame = store.publish("flights", &polars::df!("x" => [1, 2, 3])?)?;
 ///
 /// let text = frame.slice(..2)?.handle().to_string();

@@ -49,7 +49,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
     /// let id = format!("{:032x}", frame.segment_id().unwrap());
     /// assert!(frame.handle().to_string().contains(&id));
@@ -64,7 +64,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
     /// let bytes = frame.segment_bytes();
     /// assert_eq!(bytes.len(), frame.size_bytes());
@@ -89,7 +89,7 @@ impl Frame {
     /// use coframe::{IpcReader, MessageKind};
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
     /// let mut stream = Vec::new();
     /// for message in frame.messages()? {

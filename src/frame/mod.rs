@@ -54,7 +54,7 @@ use crate::{
 /// use polars::prelude::*;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let frame = store.publish("squares", &df!("x" => [1, 2, 3], "square" => [1, 4, 9])?)?;
 /// assert_eq!((frame.num_rows(), frame.num_columns()), (3, 2));
 ///
@@ -171,7 +171,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
     /// assert_eq!(std::fs::metadata(frame.path())?.len(), frame.size_bytes() as u64);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -194,7 +194,7 @@ impl Frame {
     /// use coframe::{PublishOptions, Store};
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// let store = Store::at(dir.path().join("store"))?;
+    /// let store = Store::open_at(dir.path().join("store"))?;
     /// let df = polars::df!("x" => [1])?;
     /// let frame = store.publish_with("x", &df, PublishOptions::new().metadata("source", "sensor 7"))?;
     /// assert_eq!(frame.metadata()["source"], "sensor 7");
@@ -214,7 +214,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// assert!(store.publish("x", &polars::df!("x" => [1])?)?.is_sealed());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -275,7 +275,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
     /// assert_eq!(frame.column("x")?[0].len(), 2);
     /// assert!(frame.column("y").unwrap_err().is_not_found());
@@ -331,7 +331,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2, 3, 4, 5])?)?;
     /// let rows: Vec<usize> = frame.split(3).iter().map(|part| part.num_rows()).collect();
     /// assert_eq!(rows, [2, 2, 1]);

@@ -6,7 +6,7 @@
 /// use coframe::{CopyPolicy, OpenOptions};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// # let store = coframe::Store::at(dir.path().join("store"))?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
 /// # store.publish("flights", &polars::df!("carrier" => ["UA"], "delay" => [3])?)?;
 /// let options = OpenOptions::new().columns(["delay"]).copies(CopyPolicy::Never);
 /// let frame = store.open_with("flights", &options)?;
@@ -63,7 +63,7 @@ impl OpenOptions {
     /// use coframe::OpenOptions;
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// # store.publish("flights", &polars::df!("delay" => [3])?)?;
     /// let frame = store.open_with("flights", &OpenOptions::new().validate(true))?;
     /// assert_eq!(frame.num_rows(), 1);

@@ -35,7 +35,7 @@ pub mod via {
 /// use coframe::{Store, arrow::array::{Int64Array, RecordBatch, RecordBatchIterator}};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
 /// store.publish("one", &batch)?;
 /// store.publish("many", &[batch.clone(), batch.clone()][..])?;

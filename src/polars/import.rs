@@ -61,7 +61,7 @@ impl Frame {
     /// use polars::prelude::*;
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// let store = Store::at(dir.path().join("store"))?;
+    /// let store = Store::open_at(dir.path().join("store"))?;
     /// let df = df!("name" => ["a", "b"], "x" => [Some(1.5), None])?;
     /// store.publish("table", &df)?;
     /// assert!(store.open("table")?.to_polars()?.equals_missing(&df));

@@ -27,7 +27,7 @@ use crate::{
 /// fn main() -> coframe::Result<()> {
 ///     coframe::pool::init();
 ///     # let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-///     # let store = coframe::Store::at(dir.path().join("store"))?;
+///     # let store = coframe::Store::open_at(dir.path().join("store"))?;
 ///     let pool = Pool::builder()
 ///         .workers(2)
 ///         .task_timeout(std::time::Duration::from_secs(60))

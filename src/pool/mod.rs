@@ -16,7 +16,7 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     coframe::pool::init(); // first line: this process may be a worker
 //!     # let dir = tempfile::tempdir_in("/dev/shm")?;
-//!     # let store = coframe::Store::at(dir.path().join("store"))?;
+//!     # let store = coframe::Store::open_at(dir.path().join("store"))?;
 //!     let frame = store.publish("numbers", &polars::df!("x" => (1..=1000_i64).collect::<Vec<_>>())?)?;
 //!     let pool = Pool::builder().workers(2) // default: all CPUs
 //!         # .store(&store)

@@ -52,7 +52,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// # let os_id = format!("coframe-test-{}-doc", std::process::id());
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
     /// let exported = frame.export_shared_memory(&os_id)?;

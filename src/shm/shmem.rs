@@ -37,7 +37,7 @@ impl Store {
     /// use shared_memory::ShmemConf;
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
     /// let segment = frame.to_shmem(ShmemConf::new())?;
     /// let copy = store.import_shmem("y", &segment)?;
@@ -90,7 +90,7 @@ impl Frame {
     /// use shared_memory::ShmemConf;
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
     /// let segment = ShmemConf::new().size(1 << 20).create()?;
     /// assert!(frame.write_shmem(&segment)? < 1 << 20);

@@ -79,7 +79,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let total: coframe::cell::Counter = coframe::cell::Counter::create(&store, "total")?;
     /// assert!(store.remove_cell("total")?);
     /// assert_eq!(total.add(1), 1);

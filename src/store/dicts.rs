@@ -156,7 +156,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// coframe::Dict::<String, u64>::create(&store, "ages")?;
     /// assert_eq!(store.dicts()?.len(), 1);
     /// assert!(store.remove_dict("ages")?);

@@ -24,7 +24,7 @@ impl<'de> Deserialize<'de> for Frame {
 impl Handle {
     /// Maps the segment without decoding it, so that no sweep removes it. `None` when it is not there.
     pub(crate) fn hold(&self) -> Result<Option<std::sync::Arc<crate::segment::Mapping>>> {
-        let store = super::Store::existing(&self.store)?;
+        let store = super::Store::open_existing(&self.store)?;
         let store = match &self.session {
             Some(session) => store.in_session(session)?,
             None => store,
@@ -37,7 +37,7 @@ impl Handle {
 impl super::Store {
     /// The frames of a session that another process owns.
     pub(crate) fn of_session(path: &std::path::Path, id: &str) -> Result<Self> {
-        Self::existing(path)?.in_session(id)
+        Self::open_existing(path)?.in_session(id)
     }
 }
 
@@ -45,7 +45,7 @@ impl super::Store {
 impl super::Store {
     /// Removes a session whose owner has just died; tries for half a second.
     pub(crate) fn end_session_of_dead(path: &std::path::Path, id: &str) -> Result<()> {
-        let store = Self::existing(path)?;
+        let store = Self::open_existing(path)?;
         for _ in 0..50 {
             // The owner's lock may outlast it for a moment: it goes with the last reference to its memory.
             if let Some(control) = super::control::Control::try_lock(&store.shared.root)? {

@@ -121,7 +121,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// # store.publish("x", &polars::df!("x" => [1])?)?;
     /// assert_eq!(store.adopt()?, 1);
     /// assert!(store.is_home()?);

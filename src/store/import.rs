@@ -26,7 +26,7 @@ impl Store {
     /// use coframe::arrow::{array::{Int64Array, RecordBatch}, ipc::writer::FileWriter};
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let path = dir.path().join("x.arrow");
     /// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
     /// let mut file = FileWriter::try_new(std::fs::File::create(&path)?, &batch.schema())?;

@@ -89,7 +89,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// # store.publish("b", &polars::df!("x" => [1])?)?;
     /// # store.publish("a", &polars::df!("x" => [1])?)?;
     /// let names: Vec<String> = store.list()?.iter().map(|info| info.name.to_string()).collect();
@@ -148,7 +148,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
     /// assert!(store.remove("x")?);
     /// assert!(!store.remove("x")?);
@@ -182,7 +182,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// store.publish("x", &polars::df!("x" => [1])?)?;
     /// let usage = store.usage()?;
     /// assert_eq!((usage.frames, usage.segments, usage.cells), (1, 1, 0));

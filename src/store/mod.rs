@@ -69,7 +69,7 @@ use crate::{
 /// use coframe::Store;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// store.publish("prices", &polars::df!("price" => [1.5, 2.5])?)?;
 /// assert_eq!(store.open("prices")?.num_rows(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -90,16 +90,26 @@ struct Shared {
 }
 
 impl Store {
-    /// Opens the default store, making it when it is missing: `$COFRAME_STORE`, else `/dev/shm/coframe-<uid>`.
+    /// The path of the default store: `$COFRAME_STORE`, else `/dev/shm/coframe-<uid>` with the effective user id.
+    ///
+    /// ```
+    /// assert!(coframe::Store::default_path().is_absolute() || std::env::var_os("COFRAME_STORE").is_some());
+    /// ```
+    #[must_use]
+    pub fn default_path() -> PathBuf {
+        match std::env::var_os("COFRAME_STORE").filter(|path| !path.is_empty()) {
+            Some(path) => path.into(),
+            None => format!("/dev/shm/coframe-{}", rustix::process::geteuid().as_raw()).into(),
+        }
+    }
+
+    /// Opens the store at [`Store::default_path`] and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// As [`Store::at`]. A directory of another user at the default path is refused.
+    /// As [`Store::open_at`]. A directory of another user at the default path is refused.
     pub fn open_default() -> Result<Self> {
-        match std::env::var_os("COFRAME_STORE").filter(|path| !path.is_empty()) {
-            Some(path) => Self::at(path),
-            None => Self::at(format!("/dev/shm/coframe-{}", rustix::process::geteuid().as_raw())),
-        }
+        Self::open_at(Self::default_path())
     }
 
     /// Opens the store at `path`, making it (mode 0700) when it is missing; its parent must be there.
@@ -112,7 +122,7 @@ impl Store {
     /// [`is_untrusted`](Error::is_untrusted) when another user owns the directory or can write to it, or it is a
     /// symbolic link of another user; [`is_unsupported`](Error::is_unsupported) on another file system, NFS among them;
     /// [`is_invalid`](Error::is_invalid) when the directory holds other things.
-    pub fn at(path: impl AsRef<Path>) -> Result<Self> {
+    pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_root(path.as_ref(), Trust::Checked, true)
     }
 
@@ -120,15 +130,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) when the path has no store; else as [`Store::at`].
+    /// [`is_not_found`](Error::is_not_found) when the path has no store; else as [`Store::open_at`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// let error = coframe::Store::existing(dir.path().join("store")).unwrap_err();
+    /// let error = coframe::Store::open_existing(dir.path().join("store")).unwrap_err();
     /// assert!(error.is_not_found());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn existing(path: impl AsRef<Path>) -> Result<Self> {
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::open_root(path, Trust::Checked, false).map_err(|error| {
             if error.is_missing_path() { Kind::NoStore { path: path.to_owned() }.into() } else { error }
@@ -146,11 +156,11 @@ impl Store {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let path = dir.path().join("store");
     /// // SAFETY: only this program writes to the directory, and it never changes a file.
-    /// let store = unsafe { coframe::Store::at_trusting_writers(&path) }?;
+    /// let store = unsafe { coframe::Store::open_at_trusting_writers(&path) }?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[expect(unsafe_code, reason = "the promise that the type system cannot see is made here, once")]
-    pub unsafe fn at_trusting_writers(path: impl AsRef<Path>) -> Result<Self> {
+    pub unsafe fn open_at_trusting_writers(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_root(path.as_ref(), Trust::Promised, true)
     }
 

@@ -73,7 +73,7 @@ impl Store {
     /// Opens what a handle names, with options. The handle's own columns and rows come on top of them.
     ///
     /// The store of the handle must be this one, whatever its path is here: the id of the segment shows it. A store opened
-    /// by [`Store::at_trusting_writers`] opens handles too. [`Handle::open`] finds the store by itself.
+    /// by [`Store::open_at_trusting_writers`] opens handles too. [`Handle::open`] finds the store by itself.
     pub fn open_handle(&self, handle: &Handle, options: &OpenOptions) -> Result<Frame> {
         let store = match &handle.session {
             Some(session) if self.shared.session.as_ref() != Some(session) => {

@@ -36,7 +36,7 @@ impl Place {
     pub(crate) fn open_store(&self, kind: &str) -> Result<Store> {
         let opened = match &self.session {
             Some(session) => Store::of_session(&self.store, session),
-            None => Store::existing(&self.store),
+            None => Store::open_existing(&self.store),
         };
         opened.map_err(|error| {
             if !error.is_missing_path() {

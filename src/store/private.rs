@@ -40,7 +40,7 @@ impl Frame {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1_i64, 2])?)?;
     /// let column = frame.column("x")?[0].to_data();
     /// let bytes = frame.private_bytes()?.expect("the frame has its name");

@@ -67,7 +67,7 @@ impl PublishOptions {
     /// use coframe::{PublishOptions, Store};
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = Store::at(dir.path().join("store"))?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
     /// # let df = polars::df!("x" => [1])?;
     /// let first = store.publish_with("x", &df, PublishOptions::new().if_version(None))?;
     /// let late = store.publish_with("x", &df, PublishOptions::new().if_version(None));
@@ -100,7 +100,7 @@ impl PublishOptions {
     /// use coframe::{PublishOptions, Store, arrow::array::{Int64Array, RecordBatch}};
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = Store::at(dir.path().join("store"))?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
     /// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1; 100])) as _)])?;
     /// let mut writer = store.writer_with("x", batch.schema(), PublishOptions::new().batch_bytes(1600))?;
     /// for _ in 0..4 {
@@ -140,7 +140,7 @@ impl Store {
     /// use coframe::Store;
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = Store::at(dir.path().join("store"))?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
     /// let df = polars::df!("x" => [1, 2, 3])?;
     /// let first = store.publish("x", &df)?;
     /// let second = store.publish("x", &df)?;

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// use coframe::Store;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::at(dir.path().join("store"))?;
+/// let store = Store::open_at(dir.path().join("store"))?;
 /// let session = store.session()?;
 /// let frame = session.publish("part", &polars::df!("x" => [1])?)?;
 /// let handle = frame.handle();

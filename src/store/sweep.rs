@@ -80,7 +80,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let df = polars::df!("x" => [1])?;
     /// let first = store.publish("x", &df)?;
     /// store.publish("x", &df)?; // `first` is superseded, and in use

@@ -44,7 +44,7 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
     /// let users = store.users("x")?;
     /// assert_eq!(users[0].pid, std::process::id());

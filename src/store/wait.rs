@@ -39,7 +39,7 @@ impl Store {
     /// use std::time::Duration;
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::at(dir.path().join("store"))?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let first = store.publish("x", &polars::df!("x" => [1])?)?.version();
     /// assert_eq!(store.wait("x", 0, Duration::ZERO)?, Some(first));
     /// assert_eq!(store.wait("x", first, Duration::from_millis(5))?, None);

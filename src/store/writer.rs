@@ -25,7 +25,7 @@ pub(super) const DRAFT: &str = ".draft-";
 /// Publishing consumes the writer, so nothing is ever written to a published frame:
 ///
 /// ```compile_fail,E0382
-/// # let store = coframe::Store::at("/dev/shm/example").unwrap();
+/// # let store = coframe::Store::open_at("/dev/shm/example").unwrap();
 /// # let schema = std::sync::Arc::new(coframe::arrow::datatypes::Schema::empty());
 /// let writer = store.writer("x", schema).unwrap();
 /// writer.publish().unwrap();
@@ -64,7 +64,7 @@ impl Store {
     /// use coframe::{Store, arrow::array::{Int64Array, RecordBatch}};
     ///
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = Store::at(dir.path().join("store"))?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
     /// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
     /// let mut writer = store.writer("big", batch.schema())?;
     /// for _ in 0..3 {

@@ -41,7 +41,7 @@ pub(crate) fn scratch() -> Scratch {
 
 pub(crate) fn scratch_in(parent: &str) -> Scratch {
     let directory = tempfile::Builder::new().prefix("coframe-test-").tempdir_in(parent).unwrap();
-    let store = Store::at(directory.path().join("store")).unwrap();
+    let store = Store::open_at(directory.path().join("store")).unwrap();
     Scratch { store, directory }
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn on_small_file_system(test: &str, megabytes: u32) {
 
 /// The store that the parent of this process named.
 pub(crate) fn store_of_test() -> Store {
-    Store::at(std::env::var_os("COFRAME_STORE").unwrap()).unwrap()
+    Store::open_at(std::env::var_os("COFRAME_STORE").unwrap()).unwrap()
 }
 
 /// Forks, runs `work` in the child and ends it; returns the child's id.

@@ -25,7 +25,7 @@ fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
         };
         for _ in 0..3 {
             let first: Dict<u8, u8> = Dict::open_or_create(store, "x").unwrap();
-            let second = Dict::<u8, u8>::open(&Store::at(store.path()).unwrap(), "x").unwrap();
+            let second = Dict::<u8, u8>::open(&Store::open_at(store.path()).unwrap(), "x").unwrap();
             second.insert(&1, &2).unwrap();
             assert_eq!(first.get(&1).unwrap(), Some(2));
             assert_eq!((count(".dict"), count(".dict-lock"), count(".dict-gate")), (1, 1, 1));

@@ -281,7 +281,7 @@ fn a_copy_of_a_store_has_dicts_of_its_own() {
     let dict: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
     let path = scratch.path().with_file_name("copy");
     assert!(std::process::Command::new("cp").arg("-a").arg(scratch.path()).arg(&path).status().unwrap().success());
-    let copy = Store::at(&path).unwrap();
+    let copy = Store::open_at(&path).unwrap();
     copy.adopt().unwrap();
     let copy = Dict::<u8, u8>::open(&copy, "x").unwrap();
     copy.insert(&1, &1).unwrap();

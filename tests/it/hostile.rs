@@ -294,7 +294,7 @@ fn a_store_that_was_copied_is_validated_until_it_is_adopted() {
     let scratch = scratch();
     scratch.store.publish("x", &df!("s" => ["a needle of more than twelve"]).unwrap()).unwrap();
     coframe::Dict::<String, u64>::create(&scratch.store, "d").unwrap();
-    let copy = coframe::Store::at(copied(&scratch)).unwrap();
+    let copy = coframe::Store::open_at(copied(&scratch)).unwrap();
     assert!(scratch.store.is_home().unwrap() && !copy.is_home().unwrap());
     assert_eq!(copy.open("x").unwrap().num_rows(), 1);
     assert!(coframe::Dict::<String, u64>::open(&copy, "d").unwrap_err().is_untrusted());
@@ -307,7 +307,7 @@ fn a_store_that_was_copied_is_validated_until_it_is_adopted() {
     fs::write(&segment, good).unwrap();
     fs::set_permissions(&segment, fs::Permissions::from_mode(0o400)).unwrap();
     assert_eq!(copy.adopt().unwrap(), 1);
-    assert!(coframe::Store::at(copy.path()).unwrap().is_home().unwrap());
+    assert!(coframe::Store::open_at(copy.path()).unwrap().is_home().unwrap());
     assert_eq!(coframe::Dict::<String, u64>::open(&copy, "d").unwrap().len().unwrap(), 0);
     damage(&segment);
     assert!(copy.open("x").is_ok(), "an adopted store is trusted");
@@ -319,17 +319,17 @@ fn a_store_that_was_renamed_is_where_it_was_made() {
     scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap();
     let moved = scratch.path().with_file_name("moved");
     fs::rename(scratch.path(), &moved).unwrap();
-    assert!(coframe::Store::at(&moved).unwrap().is_home().unwrap());
+    assert!(coframe::Store::open_at(&moved).unwrap().is_home().unwrap());
 }
 
 #[test]
 fn a_handle_opens_in_its_store_whatever_the_path_and_makes_no_store() {
     let scratch = scratch();
     let handle = scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap().handle();
-    let spelled = coframe::Store::at(scratch.path().join("../store")).unwrap();
+    let spelled = coframe::Store::open_at(scratch.path().join("../store")).unwrap();
     assert_eq!(spelled.open_handle(&handle, &OpenOptions::new()).unwrap().num_rows(), 1);
     let empty = scratch.path().with_file_name("empty");
-    let other = coframe::Store::at(&empty).unwrap();
+    let other = coframe::Store::open_at(&empty).unwrap();
     assert!(other.open_handle(&handle, &OpenOptions::new()).unwrap_err().is_invalid());
     fs::remove_dir_all(&empty).unwrap();
     fs::create_dir(&empty).unwrap();
@@ -376,7 +376,7 @@ fn a_store_is_one_whatever_its_path_is_spelled_as_and_through_a_link() {
     let link = scratch.path().with_file_name("link");
     symlink(scratch.path(), &link).unwrap();
     for path in [scratch.path().join("."), scratch.path().join("../store/"), link] {
-        let other = coframe::Store::at(path).unwrap();
+        let other = coframe::Store::open_at(path).unwrap();
         assert_eq!(other.open("x").unwrap().handle(), frame.handle());
     }
 }

@@ -142,7 +142,7 @@ fn pool_process() {
         std::thread::sleep(Duration::from_mins(10));
     }
     let Some(path) = role().and_then(|role| role.strip_prefix("pool:").map(str::to_owned)) else { return };
-    let store = coframe::Store::at(path).unwrap();
+    let store = coframe::Store::open_at(path).unwrap();
     let pool = Pool::builder().worker_test("pool::worker").store(&store).workers(3).build().unwrap();
     pool.session().publish("x", &coframe::polars::df!("x" => [1]).unwrap()).unwrap();
     let ids: Vec<String> = pool.worker_ids().iter().map(ToString::to_string).collect();

@@ -31,7 +31,7 @@ pub(crate) fn values(frame: &Frame) -> Vec<i64> {
 fn a_store_on_an_ordinary_disk_works_and_is_there_again() {
     let scratch = scratch_in(env!("CARGO_TARGET_TMPDIR"));
     scratch.store.publish("x", &numbers(&[1, 2])).unwrap();
-    let again = Store::at(scratch.path()).unwrap();
+    let again = Store::open_at(scratch.path()).unwrap();
     assert_eq!(values(&again.open("x").unwrap()), [1, 2]);
     again.publish("x", &numbers(&[3])).unwrap();
     assert_eq!(scratch.files(), ["x.arrow", "x@2.arrow"]);
@@ -312,7 +312,7 @@ fn directories_that_others_own_or_can_write_to_are_refused() {
     let scratch = scratch();
     let path = scratch.path();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-    let error = Store::at(&path).unwrap_err();
+    let error = Store::open_at(&path).unwrap_err();
     assert!(error.is_untrusted());
     assert_eq!(
         error.to_string(),
@@ -326,15 +326,15 @@ fn directories_that_others_own_or_can_write_to_are_refused() {
 
     let link = path.with_file_name("link");
     symlink(&path, &link).unwrap();
-    assert_eq!(Store::at(&link).unwrap().path(), path, "a link of this user is followed");
+    assert_eq!(Store::open_at(&link).unwrap().path(), path, "a link of this user is followed");
     fs::write(path.with_file_name("file"), "").unwrap();
-    assert!(Store::at(path.with_file_name("file")).unwrap_err().is_untrusted());
+    assert!(Store::open_at(path.with_file_name("file")).unwrap_err().is_untrusted());
 
     // Only root can give a directory away; other users have another user's /usr already.
     let foreign = path.with_file_name("foreign");
     fs::create_dir(&foreign).unwrap();
     let given = std::os::unix::fs::chown(&foreign, Some(65_534), None).is_ok();
-    let error = Store::at(if given { foreign } else { "/usr".into() }).unwrap_err();
+    let error = Store::open_at(if given { foreign } else { "/usr".into() }).unwrap_err();
     assert!(error.is_untrusted() && error.to_string().contains("it belongs to user"), "{error}");
 }
 
@@ -352,7 +352,7 @@ fn a_directory_of_other_things_is_no_store_and_stays_as_it_was() {
     let other = scratch.path().with_file_name("documents");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("letter.txt"), "Dear").unwrap();
-    let error = Store::at(&other).unwrap_err();
+    let error = Store::open_at(&other).unwrap_err();
     assert!(error.is_invalid() && error.to_string().contains("holds `letter.txt`"), "{error}");
     assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
 }
@@ -360,9 +360,9 @@ fn a_directory_of_other_things_is_no_store_and_stays_as_it_was() {
 #[test]
 fn file_systems_that_cannot_hold_a_store_are_refused() {
     // As root /proc/self belongs to this user, and the file system decides; others are refused as strangers.
-    let error = Store::at("/proc/self/task").unwrap_err();
+    let error = Store::open_at("/proc/self/task").unwrap_err();
     assert!(error.is_unsupported() || error.is_untrusted(), "{error}");
-    assert!(Store::at("/nonexistent/store").unwrap_err().to_string().starts_with("could not make the directory"));
+    assert!(Store::open_at("/nonexistent/store").unwrap_err().to_string().starts_with("could not make the directory"));
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_handle_of_another_store_at_the_same_path_is_superseded() {
     let scratch = scratch();
     let handle = scratch.store.publish("x", &numbers(&[1])).unwrap().handle();
     fs::remove_dir_all(scratch.path()).unwrap();
-    Store::at(scratch.path()).unwrap().publish("x", &numbers(&[2])).unwrap();
+    Store::open_at(scratch.path()).unwrap().publish("x", &numbers(&[2])).unwrap();
     assert!(handle.open().unwrap_err().is_superseded());
 }
 
@@ -408,9 +408,9 @@ fn a_link_to_anything_else_is_not_followed() {
 fn a_control_file_that_makes_no_sense_is_corrupt() {
     let scratch = scratch();
     fs::write(scratch.path().join("store"), "coframe store 1\nnext 1\n").unwrap();
-    assert!(Store::at(scratch.path()).unwrap_err().is_corrupt());
+    assert!(Store::open_at(scratch.path()).unwrap_err().is_corrupt());
     fs::write(scratch.path().join("store"), "coframe store 2\nid 0\nnext 1\n").unwrap();
-    assert!(Store::at(scratch.path()).unwrap_err().is_unsupported());
+    assert!(Store::open_at(scratch.path()).unwrap_err().is_unsupported());
 }
 
 #[test]

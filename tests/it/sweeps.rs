@@ -83,7 +83,7 @@ fn a_sweep_counts_the_bytes_of_sessions() {
 fn a_trial_of_the_command_that_was_ended_is_swept_once_it_is_old() {
     let scratch = scratch();
     let trial = scratch.path().join(".doctor-1234");
-    let frame = Store::at(&trial).unwrap().publish("trial", &numbers(&[1; 1000])).unwrap();
+    let frame = Store::open_at(&trial).unwrap().publish("trial", &numbers(&[1; 1000])).unwrap();
     scratch.store.sweep().unwrap();
     assert!(trial.join("trial.arrow").exists(), "a young trial was removed");
     let hour_ago = SystemTime::now() - std::time::Duration::from_hours(1);

@@ -41,10 +41,10 @@ fn main() {
 
     run(&store, &["publish", whole, "--name", "big"]);
     fs::remove_file(whole).unwrap();
-    let bytes = Store::at(&store).unwrap().open("big").unwrap().size_bytes();
+    let bytes = Store::open_at(&store).unwrap().open("big").unwrap().size_bytes();
     println!("\n{:44} {:>12} {:>16}", "", "median", "least..most");
     let empty = directory.path().join("empty");
-    drop(Store::at(&empty).unwrap());
+    drop(Store::open_at(&empty).unwrap());
     times("start, and nothing else: --version", &empty, &["--version"]);
     times("ls of an empty store", &empty, &["ls"]);
     times(&format!("head of {:.2} GB", bytes as f64 / 1e9), &store, &["head", "big"]);
@@ -72,7 +72,7 @@ fn run(store: &Path, args: &[&str]) {
 
 /// A thousand frames of twenty columns, as in a store of partitioned tables.
 fn thousand(path: &Path) {
-    let store = Store::at(path).unwrap();
+    let store = Store::open_at(path).unwrap();
     let columns = (0..20).map(|n| Column::new(format!("column_{n}").into(), [n, n + 1, n + 2])).collect();
     let df = DataFrame::new(3, columns).unwrap();
     for n in 0..1000 {
@@ -91,7 +91,8 @@ fn publish(what: &str, store: &Path, files: &[&str]) {
         peak = kib(&status, "VmHWM:").unwrap_or(0).saturating_sub(kib(&status, "RssShmem:").unwrap_or(0)).max(peak);
         std::thread::sleep(Duration::from_millis(2));
     }
-    let (seconds, bytes) = (begun.elapsed().as_secs_f64(), Store::at(store).unwrap().open("big").unwrap().size_bytes());
+    let (seconds, bytes) =
+        (begun.elapsed().as_secs_f64(), Store::open_at(store).unwrap().open("big").unwrap().size_bytes());
     let rate = bytes as f64 / 1e9 / seconds;
     println!(
         "{what:44} {:>9.2} GB {:>13.1} MB   {seconds:.2} s, {rate:.2} GB/s",

@@ -15,9 +15,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(store: Option<PathBuf>, json: bool) -> Self {
         // Not by the parser of arguments, whose usage lines would list it as an argument that was given.
-        let store = store.or_else(|| std::env::var_os("COFRAME_STORE").map(PathBuf::from));
-        let default = || format!("/dev/shm/coframe-{}", rustix::process::geteuid().as_raw()).into();
-        Self { path: store.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(default), json }
+        let store = store.filter(|path| !path.as_os_str().is_empty());
+        Self { path: store.unwrap_or_else(Store::default_path), json }
     }
 
     /// The store, which must be there: a command that only looks makes no directory.
@@ -28,11 +27,11 @@ impl Context {
                 "there is no store at `{path}`; `coframe publish` makes it, --store or COFRAME_STORE names another"
             )));
         }
-        Ok(Store::existing(&self.path)?)
+        Ok(Store::open_existing(&self.path)?)
     }
 
     /// The store, made when it is missing.
     pub(crate) fn store_or_new(&self) -> Result<Store> {
-        Ok(Store::at(&self.path)?)
+        Ok(Store::open_at(&self.path)?)
     }
 }

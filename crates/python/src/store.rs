@@ -32,7 +32,7 @@ impl Store {
     #[new]
     #[pyo3(signature = (path=None))]
     fn new(py: Python<'_>, path: Option<std::path::PathBuf>) -> Result<Self> {
-        let open = || path.map_or_else(coframe::Store::open_default, coframe::Store::at);
+        let open = || path.map_or_else(coframe::Store::open_default, coframe::Store::open_at);
         Ok(Self { store: detached(py, open)? })
     }
 

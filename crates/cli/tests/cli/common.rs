@@ -33,7 +33,7 @@ impl Scratch {
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store::at(self.store_path()).unwrap()
+        Store::open_at(self.store_path()).unwrap()
     }
 
     /// A path for a file of this test.

@@ -76,7 +76,7 @@ fn assert_plain(what: &str, text: &[u8], is_json: bool) {
 fn data_cannot_control_the_terminal_in_any_command() {
     let scratch = scratch();
     let path = scratch.path(&format!("store{EVIL}"));
-    let store = Store::at(&path).unwrap();
+    let store = Store::open_at(&path).unwrap();
     store.publish_with("t", &batch(), PublishOptions::new().metadata(EVIL, EVIL)).unwrap();
     let reader = reader(&scratch, &store);
     let csv = scratch.file(&format!("{EVIL}.csv"), format!("n,\"{EVIL}\"\n1,\"{EVIL}\"\n"));

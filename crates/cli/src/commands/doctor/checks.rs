@@ -49,7 +49,7 @@ pub(super) fn all(path: &Path) -> Vec<Finding> {
     findings.push(permissions(path));
     findings.push(user());
     findings.push(remove_ipc(path));
-    let store = match Store::at(path) {
+    let store = match Store::open_at(path) {
         Ok(store) => store,
         Err(error) => {
             findings.push(problem("store", chain(&error), "coframe --store ANOTHER-PATH ls"));
@@ -179,7 +179,7 @@ fn huge_pages(store: &Store) -> coframe::Result<Finding> {
     let Ok(directory) = tempfile::Builder::new().prefix(TRIAL).tempdir_in(store.path()) else {
         return Ok(ok(check, "not tried: no directory could be made in the store"));
     };
-    let trial = Store::at(directory.path())?;
+    let trial = Store::open_at(directory.path())?;
     let df = polars::df!("x" => (1..=1_i64 << 20).collect::<Vec<_>>());
     let Ok(df) = df else { return Ok(ok(check, "not tried")) };
     let frame = match trial.publish("trial", &df) {
