@@ -113,7 +113,10 @@ pub use crate::{
     interrupt::interruptible,
     ipc::{IpcReader, MessageKind, StringLayout, Table, TableReader, via},
     name::Name,
-    store::{FrameInfo, FrameUser, FrameWriter, PrivateBytes, PublishOptions, Session, Store, StoreUsage, SweepReport},
+    store::{
+        FrameInfo, FrameUser, FrameWriter, PrivateBytes, PublishMode, PublishOptions, Session, Store, StoreUsage,
+        SweepReport,
+    },
 };
 
 /// Compiles the README's examples.

@@ -125,7 +125,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     }
     let batch = bytes / 10;
     let options = PublishOptions::new().batch_rows(100_000);
-    let (gathered, _, peak) = measure(|| store.publish_with("y", &chunks, options.clone()).unwrap());
+    let (gathered, _, peak) = measure(|| store.publish_with("y", &chunks, &options).unwrap());
     assert_eq!(gathered.batches().len(), 10);
     assert!(peak < batch + batch / 20, "coalescing had a peak of {peak} on the heap; a batch is {batch}");
     let tens: Vec<DataFrame> = (0..10).map(|i| df.slice(i * 100_000, 100_000)).collect();
@@ -137,7 +137,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
         let classic = PublishOptions::new().layout(StringLayout::Offset);
         let reader =
             coframe::arrow::array::RecordBatchIterator::new(batches.iter().cloned().map(Ok), batches[0].schema());
-        store.publish_with("z", reader, classic.batch_rows(100_000)).unwrap()
+        store.publish_with("z", reader, &classic.batch_rows(100_000)).unwrap()
     });
     assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 

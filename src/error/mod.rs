@@ -177,7 +177,7 @@ impl Error {
         matches!(*self.kind, Kind::Superseded { .. })
     }
 
-    /// True if [`PublishOptions::if_version`](crate::PublishOptions::if_version) found another version.
+    /// True if [`PublishMode`](crate::PublishMode) did not allow the version that the name has.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(*self.kind, Kind::Conflict { .. })

@@ -196,7 +196,7 @@ impl Frame {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// let store = Store::open_at(dir.path().join("store"))?;
     /// let df = polars::df!("x" => [1])?;
-    /// let frame = store.publish_with("x", &df, PublishOptions::new().metadata("source", "sensor 7"))?;
+    /// let frame = store.publish_with("x", &df, &PublishOptions::new().metadata("source", "sensor 7"))?;
     /// assert_eq!(frame.metadata()["source"], "sensor 7");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -19,10 +19,11 @@ pub struct OpenOptions {
     pub(crate) copies: CopyPolicy,
     pub(crate) categories: CategoryPolicy,
     pub(crate) validate: bool,
+    pub(crate) version: Option<u64>,
 }
 
 impl OpenOptions {
-    /// All columns, copies allowed, the process's categories, and values validated where the file is not trusted.
+    /// The latest version, all columns, copies allowed, the process's categories, and values validated where the file is not trusted.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -35,6 +36,28 @@ impl OpenOptions {
         I: IntoIterator<Item: Into<String>>,
     {
         self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Opens this version of the name. Default: the latest.
+    ///
+    /// A handle names its version; another one here is an error.
+    ///
+    /// ```
+    /// use coframe::{OpenOptions, PublishOptions};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let keep = PublishOptions::new().keep(1);
+    /// let first = store.publish_with("x", &polars::df!("x" => [1], "y" => [2])?, &keep)?.version();
+    /// store.publish_with("x", &polars::df!("x" => [3])?, &keep)?;
+    /// let frame = store.open_with("x", &OpenOptions::new().version(first).columns(["y"]))?;
+    /// assert_eq!((frame.version(), frame.num_columns()), (first, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
         self
     }
 

@@ -45,7 +45,7 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn import_shmem(&self, name: &str, segment: &Shmem) -> Result<Frame> {
-        self.import_shmem_with(name, segment, PublishOptions::new())
+        self.import_shmem_with(name, segment, &PublishOptions::new())
     }
 
     /// Publishes a table from a segment of the crate `shared_memory`, with options. See [`Store::import_shmem`].
@@ -53,8 +53,8 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::import_shmem`].
-    pub fn import_shmem_with(&self, name: &str, segment: &Shmem, options: PublishOptions) -> Result<Frame> {
-        self.import_shared_memory_with(segment.get_os_id(), name, options)
+    pub fn import_shmem_with(&self, name: &str, segment: &Shmem, options: &PublishOptions) -> Result<Frame> {
+        self.import_shared_memory_with(name, segment.get_os_id(), options)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A sealed file becomes the latest version of a name.
 
-use super::{Store, control::Control, publish::Condition};
+use super::{Store, control::Control, publish::PublishMode};
 use crate::{
     error::{Kind, Result},
     failpoint,
@@ -24,11 +24,11 @@ impl Store {
         control: &mut Control<'_>,
         name: &Name,
         sealed: &Sealed,
-        condition: Condition,
+        mode: PublishMode,
     ) -> Result<Committed> {
-        match self.commit_once(control, name, sealed, condition) {
+        match self.commit_once(control, name, sealed, mode) {
             Err(error) if error.is_no_space() && self.make_room_locked(control) => {
-                self.commit_once(control, name, sealed, condition)
+                self.commit_once(control, name, sealed, mode)
             }
             result => result,
         }
@@ -39,7 +39,7 @@ impl Store {
         control: &mut Control<'_>,
         name: &Name,
         sealed: &Sealed,
-        condition: Condition,
+        mode: PublishMode,
     ) -> Result<Committed> {
         self.check_not_ended()?;
         let last_sweep = self.last_sweep()?;
@@ -48,12 +48,13 @@ impl Store {
             self.sweep_locked(control)?;
         }
         let latest = self.latest(name)?;
-        match condition {
-            Condition::Latest(expected) if expected != latest => {
-                let name = name.to_string();
-                return Err(Kind::Conflict { name, expected, found: latest }.into());
-            }
-            Condition::Latest(_) | Condition::Any => {}
+        let expected = match mode {
+            PublishMode::Overwrite => latest,
+            PublishMode::Create => None,
+            PublishMode::Update(version) => Some(version),
+        };
+        if expected != latest {
+            return Err(Kind::Conflict { name: name.to_string(), expected, found: latest }.into());
         }
         let mut superseded = self.without_orphans(name, latest)?;
         let former = superseded.clone();

@@ -45,7 +45,7 @@ pub(crate) use place::{Place, place_handle};
 pub(crate) use dicts::DictFiles;
 pub use list::{FrameInfo, StoreUsage};
 pub use private::PrivateBytes;
-pub use publish::PublishOptions;
+pub use publish::{PublishMode, PublishOptions};
 pub use session::Session;
 pub use sweep::SweepReport;
 pub use users::FrameUser;

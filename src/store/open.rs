@@ -28,9 +28,16 @@ impl Store {
         self.open_with(name, &OpenOptions::new())
     }
 
-    /// Opens the latest version of a name, with options.
+    /// Opens a name with options: its latest version, or the one of [`OpenOptions::version`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`], and of [`Store::open_version`] for a version.
     pub fn open_with(&self, name: &str, options: &OpenOptions) -> Result<Frame> {
         let name = checked(name)?;
+        if let Some(version) = options.version {
+            return self.open_version_with(&name, version, options);
+        }
         for _ in 0..RETRIES {
             let Some(version) = self.latest(&name)? else { return Err(self.not_found(&name, None)) };
             failpoint::reach("looked-up").map_err(|e| self.frames().write_error("open a frame in", e))?;
@@ -70,7 +77,8 @@ impl Store {
         }
     }
 
-    /// Opens what a handle names, with options. The handle's own columns and rows come on top of them.
+    /// Opens what a handle names, with options. Its row range always applies; its columns apply
+    /// unless the options name some.
     ///
     /// The store of the handle must be this one, whatever its path is here: the id of the segment shows it. A store opened
     /// by [`Store::open_at_trusting_writers`] opens handles too. [`Handle::open`] finds the store by itself.
@@ -81,6 +89,10 @@ impl Store {
             }
             _ => self.clone(),
         };
+        if let Some(version) = options.version.filter(|version| *version != handle.version) {
+            let what = format!("version {version} for the handle of `{}@{}`", handle.name, handle.version);
+            return Err(Error::invalid(what, "a handle names its version; leave the option out"));
+        }
         let mut options = options.clone();
         if options.columns.is_none() {
             options.columns.clone_from(&handle.columns);

@@ -25,21 +25,40 @@ use crate::{
 pub struct PublishOptions {
     pub(super) encoder: EncoderOptions,
     pub(super) keep: u32,
-    pub(super) condition: Condition,
+    pub(super) mode: PublishMode,
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// What must be there for a publish to happen.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Condition {
+/// What a publish does with the version that its name already has.
+///
+/// The check and the publish are atomic. If the name has another version than expected, the publish fails with
+/// [`is_conflict`](crate::Error::is_conflict) and changes nothing.
+///
+/// ```
+/// use coframe::{PublishMode, PublishOptions, Store};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("x" => [1])?;
+/// let create = PublishOptions::new().mode(PublishMode::Create);
+/// let first = store.publish_with("x", &df, &create)?;
+/// assert!(store.publish_with("x", &df, &create).unwrap_err().is_conflict());
+/// store.publish_with("x", &df, &PublishOptions::new().mode(PublishMode::Update(first.version())))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PublishMode {
+    /// Publishes whatever the latest version is.
     #[default]
-    Any,
-    /// This latest version, or none.
-    Latest(Option<u64>),
+    Overwrite,
+    /// Publishes only if the name does not exist.
+    Create,
+    /// Publishes only if this is the latest version.
+    Update(u64),
 }
 
 impl PublishOptions {
-    /// Source layout, no superseded versions kept, whatever the latest version is.
+    /// The layout of the table, no superseded versions kept, and [`PublishMode::Overwrite`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -59,25 +78,10 @@ impl PublishOptions {
         self
     }
 
-    /// Publishes only if the latest version is this one; `None`: only if the name is free.
-    ///
-    /// Otherwise the error [`is_conflict`](crate::Error::is_conflict), and nothing has changed. Default: no condition.
-    ///
-    /// ```
-    /// use coframe::{PublishOptions, Store};
-    ///
-    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = Store::open_at(dir.path().join("store"))?;
-    /// # let df = polars::df!("x" => [1])?;
-    /// let first = store.publish_with("x", &df, PublishOptions::new().if_version(None))?;
-    /// let late = store.publish_with("x", &df, PublishOptions::new().if_version(None));
-    /// assert!(late.unwrap_err().is_conflict());
-    /// store.publish_with("x", &df, PublishOptions::new().if_version(Some(first.version())))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Whether the publish overwrites, creates or updates a name. Default: [`PublishMode::Overwrite`].
     #[must_use]
-    pub fn if_version(mut self, version: Option<u64>) -> Self {
-        self.condition = Condition::Latest(version);
+    pub fn mode(mut self, mode: PublishMode) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -102,7 +106,7 @@ impl PublishOptions {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = Store::open_at(dir.path().join("store"))?;
     /// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1; 100])) as _)])?;
-    /// let mut writer = store.writer_with("x", batch.schema(), PublishOptions::new().batch_bytes(1600))?;
+    /// let mut writer = store.writer_with("x", batch.schema(), &PublishOptions::new().batch_bytes(1600))?;
     /// for _ in 0..4 {
     ///     writer.write(&batch)?;
     /// }
@@ -148,11 +152,11 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn publish<Via>(&self, name: &str, table: impl Table<Via>) -> Result<Frame> {
-        self.publish_with(name, table, PublishOptions::new())
+        self.publish_with(name, table, &PublishOptions::new())
     }
 
     /// Publishes a table as the latest version of a name. See [`Store::publish`].
-    pub fn publish_with<Via>(&self, name: &str, table: impl Table<Via>, options: PublishOptions) -> Result<Frame> {
+    pub fn publish_with<Via>(&self, name: &str, table: impl Table<Via>, options: &PublishOptions) -> Result<Frame> {
         let source = table.into_source()?;
         let mut writer = self.writer_with(name, source.schema, options)?;
         writer.set_marks(source.marks);

@@ -74,16 +74,24 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn writer(&self, name: &str, schema: SchemaRef) -> Result<FrameWriter> {
-        self.writer_with(name, schema, PublishOptions::new())
+        self.writer_with(name, schema, &PublishOptions::new())
     }
 
     /// Starts a frame that is written batch by batch, with options.
-    pub fn writer_with(&self, name: &str, schema: SchemaRef, options: PublishOptions) -> Result<FrameWriter> {
+    pub fn writer_with(&self, name: &str, schema: SchemaRef, options: &PublishOptions) -> Result<FrameWriter> {
         let name = checked(name)?;
         let mut sink =
             Sink { store: self.clone(), draft: self.with_room(|| self.draft(|| Control::lock(&self.shared.root)))? };
         let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| sink.write(slices))?;
-        Ok(FrameWriter { name, options, marks: Marks::default(), schema, sink, encoder, is_broken: false })
+        Ok(FrameWriter {
+            name,
+            options: options.clone(),
+            marks: Marks::default(),
+            schema,
+            sink,
+            encoder,
+            is_broken: false,
+        })
     }
 
     /// A file without a name among the frames. `locked` keeps sweeps out where the file system wants a name for it.
@@ -175,7 +183,7 @@ impl FrameWriter {
         let mapping = sealed.map()?;
         let mut frame = Frame::of_mapping(mapping, store.origin(name.clone(), UNPUBLISHED), &OpenOptions::new())?;
         let mut control = Control::lock(&store.shared.root)?;
-        let committed = store.commit(&mut control, &name, &sealed, self.options.condition)?;
+        let committed = store.commit(&mut control, &name, &sealed, self.options.mode)?;
         drop(sealed);
         frame.set_version(committed.version);
         store.settle(&mut control, &name, committed, self.options.keep)?;

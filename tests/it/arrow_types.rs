@@ -186,7 +186,7 @@ fn every_arrow_type_takes_every_layout_in_many_batches() {
     for layout in [StringLayout::View, StringLayout::Offset] {
         for rows in [2, 100] {
             let options = PublishOptions::new().layout(layout).batch_rows(rows);
-            let frame = scratch.store.publish_with("all", &[batch.clone(), batch.clone()][..], options).unwrap();
+            let frame = scratch.store.publish_with("all", &[batch.clone(), batch.clone()][..], &options).unwrap();
             assert_same(&frame, &concat_batches(&batch.schema(), [&batch, &batch]).unwrap());
             scratch.store.verify("all").unwrap();
             let wrong: &[&str] = match layout {
@@ -217,7 +217,7 @@ fn batches_with_different_dictionaries_keep_their_values_under_one_dictionary() 
     let batches =
         [batch(&[Some("a"), Some("b")]), batch(&[Some("b"), Some("c"), None]), batch(&[Some("d"), Some("a")])];
     for rows in [1, 2, 100] {
-        let frame = scratch.store.publish_with("d", &batches[..], PublishOptions::new().batch_rows(rows)).unwrap();
+        let frame = scratch.store.publish_with("d", &batches[..], &PublishOptions::new().batch_rows(rows)).unwrap();
         let texts: Vec<Option<String>> = frame
             .column("d")
             .unwrap()
@@ -414,7 +414,7 @@ fn keys_of_many_batches_and_parts_of_lists_are_shared_with_polars() {
         let rows = [("d", Arc::new(d.slice(1, 2)) as ArrayRef), ("l", Arc::new(list) as ArrayRef)];
         RecordBatch::try_from_iter_with_nullable(rows.map(|(name, array)| (name, array, true))).unwrap()
     };
-    let mut writer = scratch.store.writer_with("d", batch(one.clone()).schema(), PublishOptions::new().batch_rows(2));
+    let mut writer = scratch.store.writer_with("d", batch(one.clone()).schema(), &PublishOptions::new().batch_rows(2));
     for dictionary in [one, other] {
         writer.as_mut().unwrap().write(&batch(dictionary)).unwrap();
     }

@@ -397,7 +397,7 @@ fn metadata_that_no_footer_can_hold_is_refused() {
     let large = || String::from_utf8(vec![0; 1 << 30]).unwrap();
     let batch = column("x", Int64Array::from(vec![1]));
     let options = coframe::PublishOptions::new().metadata("note", large());
-    let error = scratch.store.publish_with("x", &batch, options).unwrap_err();
+    let error = scratch.store.publish_with("x", &batch, &options).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("at most 1073741824"), "{error}");
     let schema = Schema::new_with_metadata(batch.schema().fields().clone(), [("note".to_owned(), large())].into());
     let batch = RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap();

@@ -41,7 +41,7 @@ const STEPS: [&str; 17] = [
 /// A frame all of whose rows are one number, which differs from those of other frames.
 fn publish(store: &Store, name: &str) -> Frame {
     let mark = i64::from(std::process::id()) << 32 | i64::from(random());
-    store.publish_with(name, &numbers(&vec![mark; 3000]), PublishOptions::new().keep(random() % 3)).unwrap()
+    store.publish_with(name, &numbers(&vec![mark; 3000]), &PublishOptions::new().keep(random() % 3)).unwrap()
 }
 
 fn check(frame: &Frame) {

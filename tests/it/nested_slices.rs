@@ -166,7 +166,7 @@ fn parts_of_lists_of_views_are_as_large_as_their_rows() {
     let ten = scratch.store.publish("ten", &batch.slice(0, 10)).unwrap().size_bytes();
     assert!(ten < full / 100, "{ten} of {full}");
     let options = PublishOptions::new().batch_rows(1000);
-    let cut = scratch.store.publish_with("cut", &batch, options).unwrap().size_bytes();
+    let cut = scratch.store.publish_with("cut", &batch, &options).unwrap().size_bytes();
     assert!(cut < full / 4 * 5, "{cut} of {full}");
 }
 

@@ -78,7 +78,7 @@ fn no_batch_has_more_rows_than_other_implementations_count() {
     let scratch = scratch();
     let batch = column(Arc::new(NullArray::new(5_000_000_000)));
     for options in [PublishOptions::new(), PublishOptions::new().batch_rows(usize::MAX)] {
-        let frame = scratch.store.publish_with("x", &batch, options).unwrap();
+        let frame = scratch.store.publish_with("x", &batch, &options).unwrap();
         let rows: Vec<usize> = frame.batches().iter().map(RecordBatch::num_rows).collect();
         assert!(rows.iter().all(|rows| i32::try_from(*rows).is_ok()), "{rows:?}");
         assert_eq!(rows.iter().sum::<usize>(), 5_000_000_000);

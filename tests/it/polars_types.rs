@@ -257,7 +257,7 @@ fn every_dtype_comes_back_in_every_layout_and_batch_size() {
     for layout in [StringLayout::Keep, StringLayout::View, StringLayout::Offset] {
         for rows in [1, 3, 100] {
             let options = PublishOptions::new().layout(layout).batch_rows(rows);
-            let frame = scratch.store.publish_with("all", &df, options).unwrap();
+            let frame = scratch.store.publish_with("all", &df, &options).unwrap();
             assert_eq!(frame.batches().len(), 10_usize.div_ceil(rows));
             assert_same(&frame, &df);
             scratch.store.verify("all").unwrap();
@@ -435,7 +435,7 @@ proptest! {
         let columns = columns.into_iter().enumerate().map(|(i, s)| s.with_name(format!("c{i}").into()).into_column());
         let df = DataFrame::new(8, columns.collect()).unwrap().slice(start as i64, len);
         let options = PublishOptions::new().batch_rows(rows);
-        let frame = scratch.store.publish_with("any", &df, options).unwrap();
+        let frame = scratch.store.publish_with("any", &df, &options).unwrap();
         prop_assert!(frame.to_polars().unwrap().equals_missing(&df));
         prop_assert!(scratch.store.verify("any").is_ok());
     }

@@ -140,9 +140,9 @@ fn an_orphan_of_a_killed_publisher_never_becomes_a_superseded_version() {
     let test = "processes::a_publisher_killed_at_any_step_leaves_all_or_nothing";
     let scratch = scratch();
     let keep = || coframe::PublishOptions::new().keep(5);
-    scratch.store.publish_with("x", &marked(1), keep()).unwrap();
+    scratch.store.publish_with("x", &marked(1), &keep()).unwrap();
     run(&scratch, test, "publisher", Some("kill:linked"));
-    scratch.store.publish_with("x", &marked(3), keep()).unwrap();
+    scratch.store.publish_with("x", &marked(3), &keep()).unwrap();
     let marks: Vec<i64> = scratch
         .store
         .versions("x")
@@ -204,7 +204,7 @@ fn racing_publishers_lose_no_version_and_the_latest_never_goes_back() {
         let base: i64 = role.parse().unwrap();
         let store = store_of_test();
         for i in 0..EACH {
-            store.publish_with("x", &marked(base + i), coframe::PublishOptions::new().keep(1000)).unwrap();
+            store.publish_with("x", &marked(base + i), &coframe::PublishOptions::new().keep(1000)).unwrap();
         }
         return;
     }

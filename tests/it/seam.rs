@@ -45,7 +45,7 @@ fn mixed(store: &Store) -> Frame {
     .unwrap();
     let categories = DataType::from_categories(Categories::global());
     let df = df.lazy().with_column(col("text").cast(categories).alias("category")).collect().unwrap();
-    store.publish_with("mixed", &df, PublishOptions::new().batch_rows(2)).unwrap()
+    store.publish_with("mixed", &df, &PublishOptions::new().batch_rows(2)).unwrap()
 }
 
 #[test]

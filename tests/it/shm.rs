@@ -69,20 +69,20 @@ fn a_file_or_stream_in_shared_memory_is_imported_however_long_the_segment_is() {
         for padding in [0, 1, 7, 4096, 200_000] {
             let named = Named::new(&format!("{what}-{padding}"));
             std::fs::write(named.path(), [bytes.clone(), vec![0; padding]].concat()).unwrap();
-            let frame = scratch.store.import_shared_memory(&named.os_id, what).unwrap();
+            let frame = scratch.store.import_shared_memory(what, &named.os_id).unwrap();
             assert_eq!(frame.batches(), [batch()]);
             assert!(named.path().exists(), "it is not ours to remove");
         }
     }
     let named = Named::new("slash");
     std::fs::write(named.path(), file()).unwrap();
-    assert_eq!(scratch.store.import_shared_memory(&format!("/{}", named.os_id), "x").unwrap().num_rows(), 3);
+    assert_eq!(scratch.store.import_shared_memory("x", &format!("/{}", named.os_id)).unwrap().num_rows(), 3);
 }
 
 #[test]
 fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
     let scratch = scratch();
-    let import = |os_id: &str| scratch.store.import_shared_memory(os_id, "x").unwrap_err();
+    let import = |os_id: &str| scratch.store.import_shared_memory("x", os_id).unwrap_err();
     let error = import("coframe-test-none");
     assert!(error.is_not_found());
     assert!(error.to_string().starts_with("there is no shared memory `coframe-test-none` in the store `/dev/shm`"));
@@ -130,7 +130,7 @@ fn what_is_changed_while_it_is_imported_is_an_error_or_valid() {
         });
         let (mut good, mut bad) = (0, 0);
         for _ in 0..2000 {
-            match scratch.store.import_shared_memory(&named.os_id, "x") {
+            match scratch.store.import_shared_memory("x", &named.os_id) {
                 Ok(_) => good += u32::from(scratch.store.verify("x").is_ok()),
                 Err(_) => bad += 1,
             }
@@ -156,7 +156,7 @@ fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
     // Another library of Rust attaches to it by its name.
     let other = ShmemConf::new().os_id(&named.os_id).open().unwrap();
     assert!(other.len() as u64 >= exported.size_bytes());
-    let back = scratch.store.import_shared_memory(exported.os_id(), "y").unwrap();
+    let back = scratch.store.import_shared_memory("y", exported.os_id()).unwrap();
     assert!(back.to_polars().unwrap().equals(&part.to_polars().unwrap()));
     drop(exported);
     assert!(!named.path().exists());
@@ -209,7 +209,7 @@ fn a_table_of_pythons_shared_memory_is_imported_and_stays_pythons() {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
-        let frame = scratch.store.import_shared_memory(line.trim(), format).unwrap();
+        let frame = scratch.store.import_shared_memory(format, line.trim()).unwrap();
         process.stdin.take().unwrap().write_all(b"\n").unwrap();
         let output = process.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

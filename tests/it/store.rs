@@ -8,7 +8,7 @@ use std::{
 };
 
 use coframe::{
-    Frame, Handle, IpcReader, Name, OpenOptions, PublishOptions, Store,
+    Frame, Handle, IpcReader, Name, OpenOptions, PublishMode, PublishOptions, Store,
     arrow::{
         array::{AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
         datatypes::Int64Type,
@@ -82,7 +82,7 @@ fn a_version_that_somebody_opened_keeps_its_name_until_the_last_part_of_it_goes(
 fn keep_says_how_many_unused_superseded_versions_stay() {
     let scratch = scratch();
     for value in 0..5 {
-        scratch.store.publish_with("x", &numbers(&[value]), PublishOptions::new().keep(2)).unwrap();
+        scratch.store.publish_with("x", &numbers(&[value]), &PublishOptions::new().keep(2)).unwrap();
     }
     assert_eq!(scratch.store.versions("x").unwrap(), [3, 4, 5]);
     assert_eq!(values(&scratch.store.open_version("x", 4).unwrap()), [3]);
@@ -117,14 +117,12 @@ fn a_published_file_is_read_only_and_has_no_writer() {
 #[test]
 fn compare_and_swap_publishes_only_over_the_expected_version() {
     let scratch = scratch();
-    let publish = |expected, value| {
-        scratch.store.publish_with("x", &numbers(&[value]), PublishOptions::new().if_version(expected))
-    };
-    assert!(publish(Some(1), 0).unwrap_err().is_conflict());
-    let first = publish(None, 1).unwrap().version();
-    assert!(publish(None, 2).unwrap_err().is_conflict());
-    let second = publish(Some(first), 3).unwrap().version();
-    let error = publish(Some(first), 4).unwrap_err();
+    let publish = |mode, value| scratch.store.publish_with("x", &numbers(&[value]), &PublishOptions::new().mode(mode));
+    assert!(publish(PublishMode::Update(1), 0).unwrap_err().is_conflict());
+    let first = publish(PublishMode::Create, 1).unwrap().version();
+    assert!(publish(PublishMode::Create, 2).unwrap_err().is_conflict());
+    let second = publish(PublishMode::Update(first), 3).unwrap().version();
+    let error = publish(PublishMode::Update(first), 4).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -186,7 +184,7 @@ fn a_reader_that_fails_half_way_publishes_nothing() {
 fn parts_are_selected_sliced_and_split_without_a_copy() {
     let scratch = scratch();
     let df = df!("a" => [1, 2, 3, 4, 5, 6, 7], "b" => ["p", "q", "r", "s", "t", "u", "v"], "c" => [0.5; 7]).unwrap();
-    let frame = scratch.store.publish_with("t", &df, PublishOptions::new().batch_rows(3)).unwrap();
+    let frame = scratch.store.publish_with("t", &df, &PublishOptions::new().batch_rows(3)).unwrap();
     let parts = frame.split(3);
     assert_eq!(parts.iter().map(Frame::num_rows).collect::<Vec<_>>(), [3, 2, 2]);
     let part = parts[1].select(["b", "a"]).unwrap().slice(1..).unwrap();
@@ -416,8 +414,8 @@ fn a_control_file_that_makes_no_sense_is_corrupt() {
 #[test]
 fn names_of_damaged_frames_are_there_and_one_look_at_proc_serves_all_names() {
     let scratch = scratch();
-    let first = scratch.store.publish_with("x", &numbers(&[1]), PublishOptions::new().keep(1)).unwrap();
-    let second = scratch.store.publish_with("x", &numbers(&[2]), PublishOptions::new().keep(1)).unwrap();
+    let first = scratch.store.publish_with("x", &numbers(&[1]), &PublishOptions::new().keep(1)).unwrap();
+    let second = scratch.store.publish_with("x", &numbers(&[2]), &PublishOptions::new().keep(1)).unwrap();
     drop(scratch.store.publish("y", &numbers(&[3])).unwrap());
     let users = scratch.store.all_users_with_pss().unwrap();
     assert_eq!(users.keys().map(Name::as_str).collect::<Vec<_>>(), ["x"]);

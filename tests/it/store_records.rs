@@ -101,7 +101,7 @@ fn a_publish_beside_many_names_reads_no_directory() {
 #[test]
 fn a_publish_beside_many_names_keeps_as_many_versions_as_it_is_told() {
     let scratch = with_many_names(20);
-    let publish = |mark, keep| scratch.store.publish_with("x", &numbers(&[mark]), PublishOptions::new().keep(keep));
+    let publish = |mark, keep| scratch.store.publish_with("x", &numbers(&[mark]), &PublishOptions::new().keep(keep));
     let marks = || -> Vec<i64> {
         let versions = scratch.store.versions("x").unwrap();
         versions.iter().map(|version| values(&scratch.store.open_version("x", *version).unwrap())[0]).collect()
@@ -125,10 +125,10 @@ fn a_name_with_more_versions_than_its_record_holds_is_swept_and_removed_whole() 
     let scratch = with_many_names(20);
     let options = || PublishOptions::new().keep(1000);
     for i in 0..300 {
-        scratch.store.publish_with("x", &numbers(&[i]), options()).unwrap();
+        scratch.store.publish_with("x", &numbers(&[i]), &options()).unwrap();
     }
     assert_eq!(scratch.store.versions("x").unwrap().len(), 300);
-    scratch.store.publish_with("x", &numbers(&[300]), PublishOptions::new().keep(298)).unwrap();
+    scratch.store.publish_with("x", &numbers(&[300]), &PublishOptions::new().keep(298)).unwrap();
     assert_eq!(scratch.store.versions("x").unwrap().len(), 299);
     assert!(scratch.store.remove("x").unwrap());
     assert_eq!(files_of_x(&scratch.store), [""; 0]);
@@ -174,7 +174,7 @@ fn a_publisher_killed_beside_many_names_leaves_all_or_nothing_and_the_next_one_c
         assert_eq!(values(&scratch.store.open("x").unwrap()), [if is_seen { 2 } else { 1 }], "{step}");
         // What the dead publisher linked never counts as a version, also after the next one.
         let keep = PublishOptions::new().keep(5);
-        let third = scratch.store.publish_with("x", &numbers(&[3]), keep).unwrap().version();
+        let third = scratch.store.publish_with("x", &numbers(&[3]), &keep).unwrap().version();
         let versions = scratch.store.versions("x").unwrap();
         let marks: Vec<i64> =
             versions.iter().map(|v| values(&scratch.store.open_version("x", *v).unwrap())[0]).collect();
@@ -203,7 +203,7 @@ fn a_remover_killed_at_any_step_leaves_all_or_nothing_and_its_files_are_removed(
             let keep = || PublishOptions::new().keep(5);
             let (store, mut last) = (&scratch.store, 0);
             for mark in 0..3 {
-                last = store.publish_with("x", &numbers(&[mark]), keep()).unwrap().version();
+                last = store.publish_with("x", &numbers(&[mark]), &keep()).unwrap().version();
             }
             killed(&scratch, test, "remover", step);
             let exists = step == "remove-recorded";

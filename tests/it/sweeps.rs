@@ -140,7 +140,7 @@ fn a_cell_without_room_sweeps_and_tries_again() {
     let store = store_of_test();
     let make = || {
         let first = store.publish("x", &floats(5)).unwrap();
-        store.publish_with("x", &numbers(&[2]), PublishOptions::new()).unwrap();
+        store.publish_with("x", &numbers(&[2]), &PublishOptions::new()).unwrap();
         drop(first);
     };
     make();

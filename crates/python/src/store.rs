@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::PublishOptions;
+use coframe::{PublishMode, PublishOptions};
 use pyo3::{prelude::*, types::PyIterator};
 
 use crate::{
@@ -59,7 +59,7 @@ impl Store {
         let mut options = PublishOptions::new().layout(layout).keep(keep);
         options = metadata.into_iter().fold(options, |options, (key, value)| options.metadata(key, value));
         if let Some((version,)) = if_version {
-            options = options.if_version(version);
+            options = options.mode(version.map_or(PublishMode::Create, PublishMode::Update));
         }
         if let Some(rows) = batch_rows {
             options = options.batch_rows(rows);
@@ -69,7 +69,7 @@ impl Store {
             None => reader(table)?,
         };
         let reader = Interruptible(reader);
-        Ok(Frame { frame: detached(py, || self.store.publish_with(name, reader, options))? })
+        Ok(Frame { frame: detached(py, || self.store.publish_with(name, reader, &options))? })
     }
 
     /// Publishes an Arrow IPC file or stream.
@@ -82,7 +82,7 @@ impl Store {
         keep: u32,
     ) -> Result<Frame> {
         let options = PublishOptions::new().layout(layout.parse()?).keep(keep);
-        Ok(Frame { frame: detached(py, || self.store.import_with(name, path, options))? })
+        Ok(Frame { frame: detached(py, || self.store.import_with(name, path, &options))? })
     }
 
     #[pyo3(signature = (name, version=None))]

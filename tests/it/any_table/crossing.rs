@@ -90,13 +90,13 @@ fn publish(
     options: PublishOptions,
 ) -> coframe::Result<Frame> {
     match random.below(3) {
-        0 if !batches.is_empty() => scratch.store.publish_with(NAME, batches, options),
+        0 if !batches.is_empty() => scratch.store.publish_with(NAME, batches, &options),
         1 => {
             let reader = RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema.clone());
-            scratch.store.publish_with(NAME, reader, options)
+            scratch.store.publish_with(NAME, reader, &options)
         }
         _ => {
-            let mut writer = scratch.store.writer_with(NAME, schema.clone(), options)?;
+            let mut writer = scratch.store.writer_with(NAME, schema.clone(), &options)?;
             batches.iter().try_for_each(|batch| writer.write(batch))?;
             writer.publish()
         }
@@ -255,7 +255,7 @@ fn parts(scratch: &Scratch, random: &mut Random, frame: &Frame, expected: &Expec
     if random.one_in(2) {
         options = options.batch_rows(random.within(1, 5));
     }
-    let again = scratch.store.publish_with("again", part.reader(), options).unwrap();
+    let again = scratch.store.publish_with("again", part.reader(), &options).unwrap();
     both.is_in(&again);
     scratch.store.verify("again").unwrap();
 }

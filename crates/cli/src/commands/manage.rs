@@ -49,9 +49,9 @@ fn copy(store: &Store, frame: &Frame, to: &str, options: PublishOptions) -> Resu
     if let Ok(df) = frame.to_polars()
         && TableReader::new(&df).is_ok_and(|reader| &reader.schema() == frame.schema())
     {
-        return Ok(store.publish_with(to, &df, options)?);
+        return Ok(store.publish_with(to, &df, &options)?);
     }
-    Ok(store.publish_with(to, frame.reader(), options)?)
+    Ok(store.publish_with(to, frame.reader(), &options)?)
 }
 
 /// Remove frames with all their versions, or cells or dicts

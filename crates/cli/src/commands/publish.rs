@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use coframe::{
-    Frame, PublishOptions, Store, StringLayout,
+    Frame, PublishMode, PublishOptions, Store, StringLayout,
     arrow::array::{ArrayRef, RecordBatch},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -61,9 +61,13 @@ pub(crate) struct Publish {
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
 
-    /// Publish only if this is the latest version; 0: only if the name is new
-    #[arg(long, value_name = "VERSION")]
-    if_version: Option<u64>,
+    /// Publish only if the name does not exist [default: overwrite]
+    #[arg(long, conflicts_with = "update")]
+    create: bool,
+
+    /// Publish only if this is the latest version
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
+    update: Option<u64>,
 }
 
 /// The library's layouts, by name.
@@ -157,7 +161,7 @@ impl Publish {
         categories.categorical.extend(named.cloned());
         let mut categorical = Categorical::choose(&schema, &categories, &first, keep)?;
         let options = self.options(layout, &first);
-        let mut writer = store.writer_with(name, categorical.schema.clone(), options)?;
+        let mut writer = store.writer_with(name, categorical.schema.clone(), &options)?;
         for batch in first.into_iter().map(Ok).chain(batches) {
             writer.write(&categorical.apply(&batch?)?)?;
         }
@@ -170,10 +174,8 @@ impl Publish {
         for (key, value) in &self.metadata {
             options = options.metadata(key, value);
         }
-        match self.if_version {
-            Some(version) => options.if_version(Some(version).filter(|version| *version > 0)),
-            None => options,
-        }
+        let mode = if self.create { PublishMode::Create } else { PublishMode::Overwrite };
+        options.mode(self.update.map_or(mode, PublishMode::Update))
     }
 }
 

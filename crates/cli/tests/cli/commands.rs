@@ -120,7 +120,7 @@ fn head_tail_and_sample_give_the_rows_that_they_name() {
     let scratch = scratch();
     let numbers: Vec<i64> = (0..1000).collect();
     let df = df!("n" => &numbers, "m" => &numbers).unwrap();
-    scratch.store().publish_with("t", &df, PublishOptions::new().batch_rows(300)).unwrap();
+    scratch.store().publish_with("t", &df, &PublishOptions::new().batch_rows(300)).unwrap();
     assert_eq!(scratch.ok(&["head", "t", "-n", "2", "--csv"]), "n,m\n0,0\n1,1\n");
     assert_eq!(scratch.ok(&["tail", "t", "-n", "2", "--csv", "--columns", "m"]), "m\n998\n999\n");
     assert_eq!(scratch.json(&["head", "t", "-n", "5000"])["rows"].as_array().unwrap().len(), 1000);
@@ -149,7 +149,7 @@ fn an_older_version_is_reached_by_its_number() {
     scratch.ok(&["cp", "t@1", "old"]);
     assert_eq!(scratch.ok(&["head", "old", "--csv"]), "a\n1\n");
     scratch.ok(&["verify", "t@1"]);
-    assert!(scratch.fails(1, &["publish", &file, "--if-version", "1"]).contains("expected version 1 to be the latest"));
+    assert!(scratch.fails(1, &["publish", &file, "--update", "1"]).contains("expected version 1 to be the latest"));
 }
 
 #[test]

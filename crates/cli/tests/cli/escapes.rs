@@ -77,7 +77,7 @@ fn data_cannot_control_the_terminal_in_any_command() {
     let scratch = scratch();
     let path = scratch.path(&format!("store{EVIL}"));
     let store = Store::open_at(&path).unwrap();
-    store.publish_with("t", &batch(), PublishOptions::new().metadata(EVIL, EVIL)).unwrap();
+    store.publish_with("t", &batch(), &PublishOptions::new().metadata(EVIL, EVIL)).unwrap();
     let reader = reader(&scratch, &store);
     let csv = scratch.file(&format!("{EVIL}.csv"), format!("n,\"{EVIL}\"\n1,\"{EVIL}\"\n"));
     let broken = scratch.file(&format!("{EVIL}x.csv"), "a\n1,2\n");
