@@ -170,7 +170,7 @@ fn resident() -> f64 {
 
 fn constant_memory(store: &Store) {
     let pool = builder(store, 2).build().expect("a pool");
-    let results = pool.imap(|x: u64| x + 1, 0..1_000_000_u64).expect("a call");
+    let results = pool.map_iter(|x: u64| x + 1, 0..1_000_000_u64).expect("a call");
     let mut seen = Vec::new();
     let mut count = 0_u64;
     for result in results {
@@ -180,7 +180,7 @@ fn constant_memory(store: &Store) {
         }
     }
     let (first, last) = (seen[0], seen[seen.len() - 1]);
-    println!("{count} tasks through imap: {first:.1} MB resident after a fifth, {last:.1} MB at the end");
+    println!("{count} tasks through map_iter: {first:.1} MB resident after a fifth, {last:.1} MB at the end");
     verdict(
         "growth of memory over the last 800 000 tasks",
         last - first,

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pool = Pool::builder().workers(4).task_timeout(Duration::from_mins(1)).build()?;
     let tasks = (0..4).map(|worker| (worker, total.clone(), mean.clone()));
-    for (worker, result) in pool.imap(count, tasks)?.enumerate() {
+    for (worker, result) in pool.map_iter(count, tasks)?.enumerate() {
         match result {
             Ok(added) => println!("worker {worker} counted to {added}"),
             Err(error) => println!("worker {worker}: {error}"),

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pool = Pool::builder().workers(2).task_timeout(Duration::from_secs(1)).build()?;
     println!("workers: {:?}", pool.worker_ids());
-    for (x, result) in pool.try_imap(square, 0..10_u64)?.enumerate() {
+    for (x, result) in pool.try_map_iter(square, 0..10_u64)?.enumerate() {
         match result {
             Ok(square) => println!("{x} squared is {square}"),
             Err(error) if error.is_worker_lost() => println!("{x}: lost.   {error}"),

@@ -114,8 +114,13 @@ impl<T: Pod> Array<T> {
         self.acquire(None, true)?.ok_or_else(|| self.busy("another process".to_owned()))
     }
 
-    /// Takes the lock, or returns `None` if it is not free within the timeout. Zero does not block.
-    pub fn lock_timeout(&self, limit: Duration) -> Result<Option<Guard<'_, T>>> {
+    /// Takes the lock if it is free; `None` otherwise. Errors as [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<Option<Guard<'_, T>>> {
+        self.try_lock_for(Duration::ZERO)
+    }
+
+    /// Takes the lock, or returns `None` if it is not free within the timeout. Errors as [`lock`](Self::lock).
+    pub fn try_lock_for(&self, limit: Duration) -> Result<Option<Guard<'_, T>>> {
         self.acquire(Some(limit), false)
     }
 
@@ -156,7 +161,7 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`is_busy`](Error::is_busy) if another holder has claimed some of them; [`is_invalid`](Error::is_invalid) when
+    /// [`is_busy`](Error::is_busy) if another holder has claimed some of them; [`is_invalid_argument`](Error::is_invalid_argument) when
     /// the range is not inside the array; [`is_poisoned`](Error::is_poisoned) as [`lock`](Self::lock).
     pub fn claim(&self, elements: Range<usize>) -> Result<Claim<'_, T>> {
         claims::claim(&self.region, elements)

@@ -68,7 +68,7 @@ impl End {
 /// A point that a number of participants reach together.
 ///
 /// A participant that dies while it waits breaks the barrier, as does one whose time limit passes: every participant gets
-/// an error ([`is_broken`](Error::is_broken)) until [`reset`](Self::reset). One that dies before it arrives cannot be
+/// an error ([`is_barrier_broken`](Error::is_barrier_broken)) until [`reset`](Self::reset). One that dies before it arrives cannot be
 /// known: pass a time limit. Each participant learns how its own round ended, whatever happens to the barrier before it
 /// runs again.
 ///

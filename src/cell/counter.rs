@@ -63,7 +63,7 @@ impl<T: Count> Counter<T> {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](crate::Error::is_invalid) when the name is taken.
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::create(store, name, shape::<T>(CellKind::Counter), |_| Ok(()))?;
         region.map(Self::of).ok_or_else(|| taken(store, name))
@@ -74,7 +74,7 @@ impl<T: Count> Counter<T> {
     /// # Errors
     ///
     /// [`is_not_found`](crate::Error::is_not_found) without such a cell;
-    /// [`is_invalid`](crate::Error::is_invalid) when it is something else.
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when it is something else.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Region::open(store, name, |_| shape::<T>(CellKind::Counter)).map(Self::of)
     }

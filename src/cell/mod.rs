@@ -86,7 +86,7 @@ macro_rules! handles {
             ///
             /// Those of `open`, also when its session has ended, and [`is_superseded`](crate::Error::is_superseded)
             /// when another cell was made under its name.
-            pub fn of_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
+            pub fn from_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
                 let cell = Self::open(&handle.0.open_store("cell")?, handle.name().as_str())?;
                 handle.0.check(&cell.region.handle().0, "cell").map(|()| cell)
             }
@@ -101,7 +101,7 @@ macro_rules! handles {
         impl<'de $(, $param: $bound)?> serde::Deserialize<'de> for $type $(<$param>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let handle = super::CellHandle::deserialize(deserializer)?;
-                Self::of_handle(&handle).map_err(|error| {
+                Self::from_handle(&handle).map_err(|error| {
                     #[cfg(feature = "pool")]
                     crate::frame::note_opening_error(format!("{error:?}"));
                     serde::de::Error::custom(format_args!("{error:?}"))

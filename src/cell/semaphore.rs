@@ -24,13 +24,12 @@ use crate::{
 ///
 /// ```
 /// use coframe::{Store, cell::Semaphore};
-/// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
 /// let licences = Semaphore::create(&store, "licences", 2)?;
 /// let (_one, two) = (licences.acquire()?, licences.acquire()?);
-/// assert!(licences.acquire_timeout(Duration::ZERO)?.is_none());
+/// assert!(licences.try_acquire()?.is_none());
 /// drop(two);
 /// assert_eq!(licences.available()?, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -103,8 +102,13 @@ impl Semaphore {
         self.acquire_within(None)?.ok_or_else(|| busy().into())
     }
 
-    /// Takes a permit if one becomes free within the time limit; `None` otherwise. Zero does not block.
-    pub fn acquire_timeout(&self, limit: Duration) -> Result<Option<Permit<'_>>> {
+    /// Takes a permit if one is free; `None` otherwise.
+    pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
+        self.try_acquire_for(Duration::ZERO)
+    }
+
+    /// Takes a permit if one becomes free within the timeout; `None` otherwise.
+    pub fn try_acquire_for(&self, limit: Duration) -> Result<Option<Permit<'_>>> {
         self.acquire_within(Some(limit))
     }
 

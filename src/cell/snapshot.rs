@@ -126,7 +126,7 @@ impl<T: Pod> Snapshot<T> {
         let held = match guard::lock(&self.region, DATA, Some(Duration::ZERO), true) {
             Ok(held) => held,
             // This thread has it.
-            Err(error) if error.is_invalid() => None,
+            Err(error) if error.is_invalid_argument() => None,
             Err(error) => return Err(error),
         };
         Ok(SnapshotWriter { held: held.ok_or_else(busy)?, value: PhantomData })

@@ -42,13 +42,12 @@ pub struct Value<T: Pod> {
 ///
 /// ```
 /// use coframe::{Store, cell::Lock};
-/// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
 /// let lock = Lock::open_or_create(&store, "printer", ())?;
 /// let held = lock.lock()?;
-/// let other = std::thread::spawn(move || Lock::open(&store, "printer")?.lock_timeout(Duration::ZERO).map(|l| l.is_some()));
+/// let other = std::thread::spawn(move || Lock::open(&store, "printer")?.try_lock().map(|l| l.is_some()));
 /// assert!(!other.join().unwrap()?);
 /// drop(held);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -107,7 +106,7 @@ impl<T: Pod> Value<T> {
     /// # Errors
     ///
     /// [`is_poisoned`](Error::is_poisoned) if an owner died while it held the lock and the value was not repaired
-    /// since: [`lock_poisoned`](Self::lock_poisoned) locks it all the same. [`is_invalid`](Error::is_invalid) if this
+    /// since: [`lock_poisoned`](Self::lock_poisoned) locks it all the same. [`is_invalid_argument`](Error::is_invalid_argument) if this
     /// thread holds the lock already.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
         self.acquire(None, false)
@@ -125,8 +124,13 @@ impl<T: Pod> Value<T> {
         Ok(ValueGuard { guard })
     }
 
-    /// Takes the lock, or returns `None` if it is not free within the timeout. Zero does not block.
-    pub fn lock_timeout(&self, limit: Duration) -> Result<Option<ValueGuard<'_, T>>> {
+    /// Takes the lock if it is free; `None` otherwise. Errors as [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<Option<ValueGuard<'_, T>>> {
+        self.try_lock_for(Duration::ZERO)
+    }
+
+    /// Takes the lock, or returns `None` if it is not free within the timeout. Errors as [`lock`](Self::lock).
+    pub fn try_lock_for(&self, limit: Duration) -> Result<Option<ValueGuard<'_, T>>> {
         Ok(guard::lock(&self.region, data::<T>(), Some(limit), false)?.map(|guard| ValueGuard { guard }))
     }
 

@@ -103,7 +103,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) when the name is taken; [`is_no_space`](Error::is_no_space) when the first
+    /// [`is_invalid_argument`](Error::is_invalid_argument) when the name is taken; [`is_no_space`](Error::is_no_space) when the first
     /// 80 KiB do not fit into the store.
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         Self::make(store, name)?.ok_or_else(|| {
@@ -126,7 +126,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found), [`is_invalid`](Error::is_invalid) when its types are others (compared
+    /// [`is_not_found`](Error::is_not_found), [`is_invalid_argument`](Error::is_invalid_argument) when its types are others (compared
     /// by their names, without modules), [`is_untrusted`](Error::is_untrusted) when another user could write to it.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Self::open_that(store, &name.parse()?, None)
@@ -176,7 +176,7 @@ where
     ///
     /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another dict was made under its
     /// name.
-    pub fn of_handle(handle: &DictHandle) -> Result<Self> {
+    pub fn from_handle(handle: &DictHandle) -> Result<Self> {
         Self::open_that(&handle.0.open_store("dict")?, handle.name(), Some(handle.0.id()))
     }
 
@@ -381,7 +381,7 @@ where
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let handle = DictHandle::deserialize(deserializer)?;
-        Self::of_handle(&handle).map_err(|error| {
+        Self::from_handle(&handle).map_err(|error| {
             #[cfg(feature = "pool")]
             crate::frame::note_opening_error(format!("{error:?}"));
             de::Error::custom(format_args!("{error:?}"))

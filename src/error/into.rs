@@ -27,7 +27,7 @@ impl From<Error> for io::Error {
             _ if error.is_corrupt() => io::ErrorKind::InvalidData,
             _ if error.is_unsupported() => io::ErrorKind::Unsupported,
             _ if error.is_busy() => io::ErrorKind::TimedOut,
-            _ if error.is_invalid() => io::ErrorKind::InvalidInput,
+            _ if error.is_invalid_argument() => io::ErrorKind::InvalidInput,
             // Not `Interrupted`, which callers retry: this caller ended the wait.
             _ => io::ErrorKind::Other,
         };

@@ -222,7 +222,7 @@ impl Error {
         }
     }
 
-    /// True if another process held a lock until the deadline. A retry can succeed.
+    /// True if another process or thread held a lock, a claim or a role until the deadline. A retry can succeed.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(*self.kind, Kind::Busy { .. })
@@ -242,7 +242,7 @@ impl Error {
 
     /// True if an argument cannot be used: a bad name, a schema that does not match, a range out of bounds.
     #[must_use]
-    pub fn is_invalid(&self) -> bool {
+    pub fn is_invalid_argument(&self) -> bool {
         matches!(*self.kind, Kind::Invalid { .. })
     }
 
@@ -257,7 +257,7 @@ impl Error {
     /// True if a barrier is broken: a participant died while it waited, or a wait timed out.
     #[cfg(feature = "cell")]
     #[must_use]
-    pub fn is_broken(&self) -> bool {
+    pub fn is_barrier_broken(&self) -> bool {
         matches!(*self.kind, Kind::Broken { .. })
     }
 

@@ -71,7 +71,9 @@ impl Error {
         self.is_task(|failure| matches!(failure, TaskFailure::Lost { .. }))
     }
 
-    /// True if a task exceeded the pool's timeout and was killed.
+    /// True if a task of a pool exceeded its timeout and was killed.
+    ///
+    /// A wait for a lock that another process holds is [`is_busy`](Error::is_busy) or `None`, as its method documents.
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::TimedOut(_)))

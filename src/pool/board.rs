@@ -216,6 +216,6 @@ mod tests {
     #[test]
     fn memory_of_another_size_is_refused() {
         let file = tempfile::tempfile().unwrap();
-        assert!(Board::open(&file).unwrap_err().is_invalid());
+        assert!(Board::open(&file).unwrap_err().is_invalid_argument());
     }
 }

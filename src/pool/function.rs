@@ -67,10 +67,6 @@ impl Function {
         Self::at(run_fallible::<A, R, E>, address!(f))
     }
 
-    pub(super) fn of_two<A: DeserializeOwned, B: DeserializeOwned, R: Serialize>(f: fn(A, B) -> R) -> Result<Self> {
-        Self::at(run_two::<A, B, R>, address!(f))
-    }
-
     pub(super) fn of_common<S, A, R>(f: fn(&S, A) -> R) -> Result<Self>
     where
         S: DeserializeOwned + 'static,
@@ -137,20 +133,6 @@ where
     match decode(argument).map(f) {
         Ok(Ok(value)) => finish(&value, result),
         Ok(Err(error)) => Outcome::Failed(chain(&*error.into())),
-        Err(outcome) => outcome,
-    }
-}
-
-fn run_two<A, B, R>(target: usize, argument: &[u8], result: &mut Vec<u8>) -> Outcome
-where
-    A: DeserializeOwned,
-    B: DeserializeOwned,
-    R: Serialize,
-{
-    // SAFETY: `Function::of_two` is the only one that pairs this code with a target, and there it has this type.
-    let f = unsafe { pointer::<fn(A, B) -> R>(target) };
-    match decode(argument) {
-        Ok((a, b)) => finish(&f(a, b), result),
         Err(outcome) => outcome,
     }
 }
@@ -377,8 +359,8 @@ mod tests {
         assert_eq!(read::<u64>(&result).unwrap(), 42);
         let (outcome, _) = call(Function::of_fallible(half).unwrap(), &7_u32);
         assert!(matches!(outcome, Outcome::Failed(chain) if chain == ["7 is odd"]));
-        let add: fn(u32, u32) -> u32 = |a, b| a + b;
-        let (outcome, result) = call(Function::of_two(add).unwrap(), &(2_u32, 3_u32));
+        let add: fn((u32, u32)) -> u32 = |(a, b)| a + b;
+        let (outcome, result) = call(Function::of(add).unwrap(), &(2_u32, 3_u32));
         assert!(matches!(outcome, Outcome::Done(_)));
         assert_eq!(read::<u32>(&result).unwrap(), 5);
     }
@@ -388,7 +370,7 @@ mod tests {
         let here = Function::of(double).unwrap();
         for wrong in [0, u64::MAX, u64::MAX / 2] {
             for function in [Function { run: wrong, ..here }, Function { target: wrong, ..here }] {
-                assert!(function.call(&[], &mut Vec::new()).is_err_and(|error| error.is_invalid()));
+                assert!(function.call(&[], &mut Vec::new()).is_err_and(|error| error.is_invalid_argument()));
             }
         }
         // The C library's code is not the executable's.

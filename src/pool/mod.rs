@@ -83,7 +83,7 @@ use std::{error::Error as StdError, fmt, fmt::Debug, sync::Arc, thread::JoinHand
 
 pub use builder::Builder;
 pub use published::Published;
-pub use stream::{Imap, OnFailure, Progress, Unordered};
+pub use stream::{MapIter, OnFailure, Progress, Unordered};
 pub use task::Task;
 pub use worker::init;
 
@@ -162,7 +162,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The first failure, by default at once ([`Builder::on_failure`]). [`imap`](Self::imap) gives each task its own.
+    /// The first failure, by default at once ([`Builder::on_failure`]). [`map_iter`](Self::map_iter) gives each task its own.
     pub fn map<A: Argument, R: Output>(&self, f: fn(A) -> R, items: impl IntoIterator<Item = A>) -> Result<Vec<R>> {
         self.stream(Function::of(f)?, items)?.collect()
     }
@@ -187,16 +187,6 @@ impl Pool {
         E: Failure,
     {
         self.stream(Function::of_fallible(f)?, items)?.collect()
-    }
-
-    /// As [`map`](Self::map), for a function of two parameters and pairs of them.
-    pub fn starmap<A, B, R>(&self, f: fn(A, B) -> R, items: impl IntoIterator<Item = (A, B)>) -> Result<Vec<R>>
-    where
-        A: Argument,
-        B: Argument,
-        R: Output,
-    {
-        self.stream(Function::of_two(f)?, items)?.collect()
     }
 
     /// As [`map`](Self::map), for a function that also gets a value which all its tasks share: a frame, a model, a
@@ -224,7 +214,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Those of [`map`](Self::map), and [`is_invalid`](crate::Error::is_invalid) when the value cannot be serialised.
+    /// Those of [`map`](Self::map), and [`is_invalid_argument`](crate::Error::is_invalid_argument) when the value cannot be serialised.
     pub fn map_with<S, A, R>(&self, f: fn(&S, A) -> R, shared: &S, items: impl IntoIterator<Item = A>) -> Result<Vec<R>>
     where
         S: Serialize + DeserializeOwned + 'static,
@@ -286,7 +276,7 @@ impl Pool {
         A: Argument,
         R: Output,
     {
-        self.imap(f, items)?.try_fold(start, |folded, result| Ok(fold(folded, result?)))
+        self.map_iter(f, items)?.try_fold(start, |folded, result| Ok(fold(folded, result?)))
     }
 
     /// Calls a function with each item, lazily: results in the order of items as they come, each task's own error
@@ -294,27 +284,27 @@ impl Pool {
     ///
     /// Items are taken from the iterator by the thread that asks for results, no more than
     /// [`in_flight`](Builder::in_flight) ahead; it may be endless, and slow, but must not wait for results itself.
-    pub fn imap<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Imap<'_, I::IntoIter, R>>
+    pub fn map_iter<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<MapIter<'_, I::IntoIter, R>>
     where
         A: Argument,
         R: Output,
         I: IntoIterator<Item = A>,
     {
-        Ok(Imap::new(self.stream(Function::of(f)?, items)?))
+        Ok(MapIter::new(self.stream(Function::of(f)?, items)?))
     }
 
-    /// As [`imap`](Self::imap), for a function that may fail.
-    pub fn try_imap<A, R, E, I>(&self, f: fn(A) -> Result<R, E>, items: I) -> Result<Imap<'_, I::IntoIter, R>>
+    /// As [`map_iter`](Self::map_iter), for a function that may fail.
+    pub fn try_map_iter<A, R, E, I>(&self, f: fn(A) -> Result<R, E>, items: I) -> Result<MapIter<'_, I::IntoIter, R>>
     where
         A: Argument,
         R: Output,
         E: Failure,
         I: IntoIterator<Item = A>,
     {
-        Ok(Imap::new(self.stream(Function::of_fallible(f)?, items)?))
+        Ok(MapIter::new(self.stream(Function::of_fallible(f)?, items)?))
     }
 
-    /// As [`imap`](Self::imap), with results as they come, each with the position of its item. The position of a
+    /// As [`map_iter`](Self::map_iter), with results as they come, each with the position of its item. The position of a
     /// failure is [`task`](crate::Error::task).
     pub fn map_unordered<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Unordered<'_, I::IntoIter, R>>
     where
@@ -356,7 +346,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`is_interrupted`](crate::Error::is_interrupted) when [`interruptible`](crate::interruptible) ends the wait: the
-    /// workers are killed then, as by [`terminate`](Self::terminate). [`is_invalid`](crate::Error::is_invalid) in a
+    /// workers are killed then, as by [`terminate`](Self::terminate). [`is_invalid_argument`](crate::Error::is_invalid_argument) in a
     /// forked child, because the pool's threads are not copied.
     pub fn join(mut self) -> Result<()> {
         self.shared.check_process("`join` of a pool")?;
@@ -376,7 +366,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](crate::Error::is_invalid) in a forked child: the workers are its parent's.
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) in a forked child: the workers are its parent's.
     pub fn terminate(mut self) -> Result<()> {
         self.shared.check_process("`terminate` of a pool")?;
         self.shared.terminate();

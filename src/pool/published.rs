@@ -163,7 +163,7 @@ impl Published {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) outside a worker, where [`Pool::session`](super::Pool::session) publishes;
+    /// [`is_invalid_argument`](Error::is_invalid_argument) outside a worker, where [`Pool::session`](super::Pool::session) publishes;
     /// [`is_no_space`](Error::is_no_space) when the store is full.
     pub fn new<Via>(table: impl Table<Via>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -223,14 +223,14 @@ pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Res
     Err(call.error(index, argument.as_deref(), failure))
 }
 
-/// Results in the order of items, as they come; made by [`Pool::imap`](super::Pool::imap).
+/// Results in the order of items, as they come; made by [`Pool::map_iter`](super::Pool::map_iter).
 ///
 /// An error of a task is in its place. One that ends the call, of a pool that has ended, is the last item; after one of
 /// an interrupted wait ([`is_interrupted`](Error::is_interrupted)) the next call waits on.
 ///
 /// Memory is bounded: no more than [`in_flight`](super::Builder::in_flight) tasks are under way, those included whose
 /// results wait for an earlier one. Dropped, it takes back what no worker has been given yet.
-pub struct Imap<'p, I, R> {
+pub struct MapIter<'p, I, R> {
     stream: Stream<'p, I>,
     /// Results from the next one on, where they have arrived.
     window: VecDeque<Option<Finished>>,
@@ -240,13 +240,13 @@ pub struct Imap<'p, I, R> {
     result: PhantomData<fn() -> R>,
 }
 
-impl<'p, I, R> Imap<'p, I, R> {
+impl<'p, I, R> MapIter<'p, I, R> {
     pub(super) fn new(stream: Stream<'p, I>) -> Self {
         Self { stream, window: VecDeque::new(), next: 0, is_over: false, result: PhantomData }
     }
 }
 
-impl<I, R> Iterator for Imap<'_, I, R>
+impl<I, R> Iterator for MapIter<'_, I, R>
 where
     I: Iterator<Item: Serialize + DeserializeOwned + Debug>,
     R: DeserializeOwned,

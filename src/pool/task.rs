@@ -62,7 +62,7 @@ impl<R: DeserializeOwned> Task<R> {
     ///
     /// That of the task; of a pool that has ended; [`is_interrupted`](Error::is_interrupted) when
     /// [`interruptible`](crate::interruptible) ends the wait, which loses the result
-    /// ([`wait_timeout`](Self::wait_timeout) keeps the task); [`is_invalid`](Error::is_invalid) in a forked child.
+    /// ([`wait_timeout`](Self::wait_timeout) keeps the task); [`is_invalid_argument`](Error::is_invalid_argument) in a forked child.
     pub fn wait(self) -> Result<R> {
         self.take(None)?.unwrap_or_else(|task| Err(task.no_result()))
     }

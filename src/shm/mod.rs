@@ -111,7 +111,7 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) if the name exists or is not valid; [`is_no_space`](Error::is_no_space).
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the name exists or is not valid; [`is_no_space`](Error::is_no_space).
     pub fn export_shared_memory(&self, os_id: &str) -> Result<SharedMemory> {
         self.export_shared_memory_with(os_id, StringLayout::Keep)
     }

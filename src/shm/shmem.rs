@@ -67,7 +67,7 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) if the segment cannot be created, with the reason of `shared_memory`;
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the segment cannot be created, with the reason of `shared_memory`;
     /// [`is_no_space`](Error::is_no_space).
     pub fn to_shmem(&self, segment: ShmemConf) -> Result<Shmem> {
         let segment = segment.size(self.size_in_shmem()?).create();
@@ -83,7 +83,7 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) if the segment is too small, with the size that is needed; nothing was written then.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the segment is too small, with the size that is needed; nothing was written then.
     /// [`is_not_found`](Error::is_not_found) if the segment was removed.
     ///
     /// ```

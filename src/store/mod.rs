@@ -121,7 +121,7 @@ impl Store {
     ///
     /// [`is_untrusted`](Error::is_untrusted) when another user owns the directory or can write to it, or it is a
     /// symbolic link of another user; [`is_unsupported`](Error::is_unsupported) on another file system, NFS among them;
-    /// [`is_invalid`](Error::is_invalid) when the directory holds other things.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) when the directory holds other things.
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_root(path.as_ref(), Trust::Checked, true)
     }

@@ -136,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_no_space`](crate::Error::is_no_space) when the store is full; [`is_invalid`](crate::Error::is_invalid) for
+    /// [`is_no_space`](crate::Error::is_no_space) when the store is full; [`is_invalid_argument`](crate::Error::is_invalid_argument) for
     /// a bad name; [`is_unsupported`](crate::Error::is_unsupported) for a column that cannot be shared, with its name.
     /// In every case the store is as it was.
     ///

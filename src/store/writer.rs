@@ -108,7 +108,7 @@ impl FrameWriter {
     /// Adds the rows of a batch, whose columns must have the names and types of the schema, in order.
     ///
     /// After an error in writing, such as a full store, some rows are lost: every later call on this writer returns
-    /// [`is_invalid`](Error::is_invalid), and the frame must be written again from its first batch. A batch that does
+    /// [`is_invalid_argument`](Error::is_invalid_argument), and the frame must be written again from its first batch. A batch that does
     /// not fit the schema is refused before anything is written, and the writer stays usable.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.check_usable()?;

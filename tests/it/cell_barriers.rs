@@ -61,7 +61,7 @@ fn a_reset_is_an_error_in_all_participants_that_wait() {
         barrier.reset().unwrap();
         for participant in waiting {
             let error = participant.join().unwrap().unwrap_err();
-            assert!(error.is_broken() && error.to_string().contains("it was reset"), "{error}");
+            assert!(error.is_barrier_broken() && error.to_string().contains("it was reset"), "{error}");
         }
         assert!(!barrier.is_broken());
         let waiting = [0; 2].map(|_| scope.spawn(|| barrier.wait()));
@@ -77,9 +77,9 @@ fn an_abort_is_an_error_in_all_participants_until_a_reset() {
         let waiting = scope.spawn(|| barrier.wait());
         wait_for(&barrier, 1);
         barrier.abort().unwrap();
-        assert!(waiting.join().unwrap().unwrap_err().is_broken());
+        assert!(waiting.join().unwrap().unwrap_err().is_barrier_broken());
     });
-    assert!(barrier.is_broken() && barrier.wait().unwrap_err().is_broken());
+    assert!(barrier.is_broken() && barrier.wait().unwrap_err().is_barrier_broken());
     barrier.reset().unwrap();
     assert!(!barrier.is_broken());
 }
@@ -96,7 +96,7 @@ fn a_slow_participant_learns_how_its_own_round_ended() {
         assert!(wait(slow));
         barrier.reset().unwrap();
         // The round breaks, and the barrier is whole before the participant runs again, for many rounds.
-        let slow = stopped_participant(&barrier, || assert!(barrier.wait().unwrap_err().is_broken()));
+        let slow = stopped_participant(&barrier, || assert!(barrier.wait().unwrap_err().is_barrier_broken()));
         barrier.abort().unwrap();
         barrier.reset().unwrap();
         for _ in 0..20 {
@@ -124,18 +124,18 @@ fn a_participant_that_dies_while_it_waits_breaks_the_barrier_and_gives_its_permi
                 let _ = barrier.wait();
             });
             ready.wait().unwrap();
-            assert!(semaphore.acquire_timeout(Duration::from_millis(20)).unwrap().is_none());
+            assert!(semaphore.try_acquire_for(Duration::from_millis(20)).unwrap().is_none());
             std::thread::sleep(Duration::from_millis(20));
             kill(dead);
             wait(dead);
             let start = Instant::now();
             let error = barrier.wait().unwrap_err();
-            assert!(error.is_broken(), "{error}");
-            assert!(barrier.wait().unwrap_err().is_broken());
+            assert!(error.is_barrier_broken(), "{error}");
+            assert!(barrier.wait().unwrap_err().is_barrier_broken());
             drop(semaphore.acquire().unwrap());
             assert!(start.elapsed() < Duration::from_secs(20));
             barrier.reset().unwrap();
-            assert!(barrier.wait_timeout(Duration::from_millis(20)).unwrap_err().is_broken());
+            assert!(barrier.wait_timeout(Duration::from_millis(20)).unwrap_err().is_barrier_broken());
         },
     );
 }
@@ -154,7 +154,7 @@ fn the_last_participant_finds_the_others_that_died() {
                 std::thread::sleep(Duration::from_millis(50));
             }
             let error = barrier.wait_timeout(Duration::from_secs(5)).unwrap_err();
-            assert!(error.is_broken(), "{error}");
+            assert!(error.is_barrier_broken(), "{error}");
             barrier.reset().unwrap();
         }
         // The next round is for those who live, threads among them.

@@ -57,7 +57,7 @@ fn a_leaked_guard_keeps_the_memory_of_its_dropped_cell() {
         // Another thread still waits for what was leaked.
         let value = Value::<[u64; 4]>::open(store, "value").unwrap();
         std::thread::scope(|scope| {
-            let busy = || value.lock_timeout(Duration::from_millis(20)).unwrap().is_none();
+            let busy = || value.try_lock_for(Duration::from_millis(20)).unwrap().is_none();
             assert!(scope.spawn(busy).join().unwrap());
         });
     });

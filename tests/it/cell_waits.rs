@@ -33,7 +33,7 @@ fn time_limits_of_locks_do_not_follow_the_clock_of_the_system() {
         scope.spawn(move || {
             // SAFETY: gettid(2) has no preconditions.
             send.send(unsafe { libc::gettid() }).unwrap();
-            assert!(lock.lock_timeout(Duration::from_mins(1)).unwrap().is_some());
+            assert!(lock.try_lock_for(Duration::from_mins(1)).unwrap().is_some());
         });
         let operation = futex_operation(receive.recv().unwrap());
         drop(held);
@@ -70,7 +70,7 @@ fn a_process_at_the_limit_of_open_files_takes_no_other_one_for_dead() {
             let own = array.claim(2..4).unwrap();
             assert!(array.lock_poisoned().unwrap_err().is_busy(), "{round}");
             assert!(array.claim(1..2).unwrap_err().is_busy(), "{round}");
-            assert!(semaphore.acquire_timeout(Duration::from_millis(120)).unwrap().is_none(), "{round}");
+            assert!(semaphore.try_acquire_for(Duration::from_millis(120)).unwrap().is_none(), "{round}");
             drop(files);
             assert!(array.claim(2..3).unwrap_err().is_busy(), "the mark that was made at the limit counts");
             drop(own);

@@ -15,7 +15,7 @@ fn a_cell_that_is_something_else_is_named_with_what_was_expected() {
     Value::create(store, "x", 1.5_f64).unwrap();
     let error = Value::<i64>::open(store, "x").unwrap_err();
     let text = error.to_string();
-    assert!(error.is_invalid(), "{text}");
+    assert!(error.is_invalid_argument(), "{text}");
     assert!(text.ends_with("which is a value of `f64` (8 bytes): expected a value of `i64` (8 bytes)"), "{text}");
     let error = Counter::<i64>::open(store, "x").unwrap_err();
     assert!(error.to_string().ends_with("expected a counter of `i64` (8 bytes)"), "{error}");
@@ -23,9 +23,9 @@ fn a_cell_that_is_something_else_is_named_with_what_was_expected() {
     Array::<u32>::create(store, "a", 10).unwrap();
     let error = Array::<u32>::open_or_create(store, "a", 11).unwrap_err();
     assert_eq!(error.to_string(), "the cell `a`, which has 10 elements: expected 11");
-    assert!(Array::<[u16; 2]>::open(store, "a").unwrap_err().is_invalid());
+    assert!(Array::<[u16; 2]>::open(store, "a").unwrap_err().is_invalid_argument());
     assert!(Flag::open(store, "nothing").unwrap_err().is_not_found());
-    assert!(Counter::<i64>::create(store, "../x").unwrap_err().is_invalid());
+    assert!(Counter::<i64>::create(store, "../x").unwrap_err().is_invalid_argument());
 }
 
 #[test]
@@ -60,17 +60,17 @@ fn cells_die_with_their_session_and_named_ones_stay_until_they_are_removed() {
     let outside: Counter = Counter::create(store, "n").unwrap();
     let (inside_handle, outside_handle) = (inside.handle(), outside.handle());
     inside.add(1);
-    assert_eq!(Counter::<i64>::of_handle(&inside_handle.to_string().parse().unwrap()).unwrap().get(), 1);
+    assert_eq!(Counter::<i64>::from_handle(&inside_handle.to_string().parse().unwrap()).unwrap().get(), 1);
     drop(session);
     store.sweep().unwrap();
-    let error = Counter::<i64>::of_handle(&inside_handle).unwrap_err();
+    let error = Counter::<i64>::from_handle(&inside_handle).unwrap_err();
     assert!(error.is_not_found() && error.to_string().starts_with("there is no cell `n` in the store"), "{error}");
     assert_eq!(inside.add(1), 2);
-    assert_eq!(Counter::<i64>::of_handle(&outside_handle).unwrap().add(4), 4);
+    assert_eq!(Counter::<i64>::from_handle(&outside_handle).unwrap().add(4), 4);
     assert_eq!(store.cells().unwrap().len(), 1);
     assert!(store.remove_cell("n").unwrap() && !store.remove_cell("n").unwrap());
     Counter::<i64>::create(store, "n").unwrap();
-    assert!(Counter::<i64>::of_handle(&outside_handle).unwrap_err().is_superseded());
+    assert!(Counter::<i64>::from_handle(&outside_handle).unwrap_err().is_superseded());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported() {
                 std::thread::sleep(Duration::from_micros(u64::from(random() % 600)));
                 kill(owner);
                 wait(owner);
-                match value.lock_timeout(Duration::from_secs(5)) {
+                match value.try_lock_for(Duration::from_secs(5)) {
                     Ok(held) => {
                         let held = held.expect("nobody has it");
                         assert_eq!(held[0], held[1], "an interrupted update was not reported");
@@ -177,7 +177,7 @@ fn a_guard_of_the_parent_does_nothing_in_a_forked_child() {
         let (mut held, mut permit, mut claim) = (Some(held), Some(permit), Some(claim));
         assert!(wait(fork(|| drop((held.take(), permit.take(), claim.take())))));
         assert!(std::thread::scope(|scope| {
-            scope.spawn(|| value.lock_timeout(Duration::from_millis(20)).unwrap().is_none()).join().unwrap()
+            scope.spawn(|| value.try_lock_for(Duration::from_millis(20)).unwrap().is_none()).join().unwrap()
         }));
         assert_eq!(semaphore.available().unwrap(), 0);
         assert!(array.claim(1..3).unwrap_err().is_busy());
@@ -206,7 +206,7 @@ fn claims_exclude_each_other_and_a_dead_one_is_reported() {
         assert_eq!((first.elements(), second.len()), (0..50, 50));
         assert!(array.claim(49..51).unwrap_err().is_busy());
         assert!(array.lock().unwrap_err().is_busy());
-        assert!(array.claim(90..101).unwrap_err().is_invalid());
+        assert!(array.claim(90..101).unwrap_err().is_invalid_argument());
         drop((first, second));
         assert!(array.lock().unwrap().iter().all(|x| *x == 0));
         let dead = fork(|| {

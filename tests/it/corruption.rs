@@ -163,7 +163,7 @@ fn every_bit_flip_in_a_compressed_file_is_an_error_or_imported_and_valid() {
                 }
                 Err(error) => {
                     refused += 1;
-                    assert!(error.is_corrupt() || error.is_unsupported() || error.is_invalid(), "{error}");
+                    assert!(error.is_corrupt() || error.is_unsupported() || error.is_invalid_argument(), "{error}");
                 }
             }
         }

@@ -169,7 +169,7 @@ fn what_cannot_be_a_key_or_is_another_dict_is_said() {
     let path = path.display();
     let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
     let error = dict.insert(&*"k".repeat(600), &1).unwrap_err();
-    assert!(error.is_invalid(), "{error}");
+    assert!(error.is_invalid_argument(), "{error}");
     assert_eq!(
         error.to_string(),
         "a key of `String`: it takes 676 bytes, a key may take 511 (text takes 9 bytes for each 8); use a shorter one, \
@@ -185,7 +185,7 @@ fn what_cannot_be_a_key_or_is_another_dict_is_said() {
     assert!(error.to_string().ends_with("a dict of that name is there: open it, or use `open_or_create`"), "{error}");
     let error = Dict::<String, u32>::open(store, "y").unwrap_err();
     assert!(error.is_not_found() && error.to_string().starts_with("there is no dict `y` in the store"), "{error}");
-    assert!(Dict::<String, u32>::open(store, "../x").unwrap_err().is_invalid());
+    assert!(Dict::<String, u32>::open(store, "../x").unwrap_err().is_invalid_argument());
     assert_eq!(Dict::<String, u32>::open_or_create(store, "x").unwrap().len().unwrap(), 0);
     assert_eq!(store.dicts().unwrap().iter().map(coframe::Name::as_str).collect::<Vec<_>>(), ["unit", "x"]);
 }
@@ -247,10 +247,13 @@ fn what_could_not_be_read_back_is_refused_and_what_cannot_be_is_deleted() {
     let scratch = scratch();
     let json: Dict<u8, serde_json::Value> = Dict::create(&scratch.store, "json").unwrap();
     let error = json.insert(&1, &serde_json::json!({"a": 1})).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().ends_with("cannot be in a dict: store their text"), "{error}");
+    assert!(
+        error.is_invalid_argument() && error.to_string().ends_with("cannot be in a dict: store their text"),
+        "{error}"
+    );
     let arrays: Dict<[u8; 4], u8> = Dict::create(&scratch.store, "arrays").unwrap();
     let error = arrays.insert(&[1_u8, 2, 3, 4][..], &1).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().ends_with("give it as that type itself"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().ends_with("give it as that type itself"), "{error}");
     arrays.insert(&[1, 2, 3, 4], &1).unwrap();
     assert_eq!(all(&arrays), [([1, 2, 3, 4], 1)]);
 
@@ -309,13 +312,13 @@ fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
     let scratch = scratch();
     let old: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
     let handle = old.handle();
-    assert_eq!(Dict::<u8, u8>::of_handle(&handle.to_string().parse().unwrap()).unwrap().len().unwrap(), 0);
+    assert_eq!(Dict::<u8, u8>::from_handle(&handle.to_string().parse().unwrap()).unwrap().len().unwrap(), 0);
     assert!(scratch.store.remove_dict("x").unwrap());
-    assert!(Dict::<u8, u8>::of_handle(&handle).unwrap_err().is_not_found());
+    assert!(Dict::<u8, u8>::from_handle(&handle).unwrap_err().is_not_found());
     old.insert(&1, &1).unwrap();
     let new: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
     assert_eq!((old.len().unwrap(), new.len().unwrap()), (1, 0));
-    let error = Dict::<u8, u8>::of_handle(&handle).unwrap_err();
+    let error = Dict::<u8, u8>::from_handle(&handle).unwrap_err();
     assert!(error.is_superseded() && error.to_string().contains("another dict was made under its name"), "{error}");
     drop((old, new));
     assert!(scratch.store.remove_dict("x").unwrap());

@@ -330,7 +330,7 @@ fn a_handle_opens_in_its_store_whatever_the_path_and_makes_no_store() {
     assert_eq!(spelled.open_handle(&handle, &OpenOptions::new()).unwrap().num_rows(), 1);
     let empty = scratch.path().with_file_name("empty");
     let other = coframe::Store::open_at(&empty).unwrap();
-    assert!(other.open_handle(&handle, &OpenOptions::new()).unwrap_err().is_invalid());
+    assert!(other.open_handle(&handle, &OpenOptions::new()).unwrap_err().is_invalid_argument());
     fs::remove_dir_all(&empty).unwrap();
     fs::create_dir(&empty).unwrap();
     fs::set_permissions(&empty, fs::Permissions::from_mode(0o700)).unwrap();

@@ -184,7 +184,7 @@ fn batches_whose_struct_fields_have_another_order_are_refused() {
     };
     let parts = [batch(["a", "b"], [1, 100]), batch(["b", "a"], [100, 1])];
     let error = scratch.store.publish("x", &parts[..]).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("`s`"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("`s`"), "{error}");
     assert!(scratch.files().is_empty());
 }
 
@@ -200,7 +200,7 @@ fn a_union_whose_fields_have_another_order_is_refused() {
     let field = Field::new("u", DataType::Union(schema_fields, UnionMode::Dense), false);
     let mut writer = scratch.store.writer("x", Arc::new(Schema::new(vec![field]))).unwrap();
     let error = writer.write(&batch).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("`u`"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("`u`"), "{error}");
 }
 
 #[test]

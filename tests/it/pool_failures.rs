@@ -111,7 +111,7 @@ fn a_worker_that_dies_is_an_error_that_names_the_task_and_the_signal_and_others_
         ("exit", "exited with code 3"),
     ] {
         let all = items(&["", "", how, "", "", ""]);
-        let results: Vec<_> = pool.imap(misbehave, all).unwrap().collect();
+        let results: Vec<_> = pool.map_iter(misbehave, all).unwrap().collect();
         for (index, result) in results.iter().enumerate() {
             assert_eq!(result.is_err(), index == 2, "{how}: {result:?}");
         }
@@ -135,7 +135,7 @@ fn of_a_chunk_only_the_task_that_died_is_lost() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let pool = builder(&scratch).workers(1).chunk_size(100).build().unwrap();
     let tasks = (0..100).map(|task| (task, log.path().to_owned()));
-    let results: Vec<_> = pool.imap(die_at_37, tasks).unwrap().collect();
+    let results: Vec<_> = pool.map_iter(die_at_37, tasks).unwrap().collect();
     for (task, result) in results.iter().enumerate() {
         assert_eq!(result.as_ref().ok().copied(), (task != 37).then_some(task as u32), "{result:?}");
     }
@@ -174,7 +174,7 @@ fn a_task_that_runs_too_long_is_killed_and_the_others_go_on() {
     let scratch = scratch();
     let pool = builder(&scratch).task_timeout(Duration::from_millis(300)).retries(5).build().unwrap();
     let start = Instant::now();
-    let results: Vec<_> = pool.imap(misbehave, items(&["", "sleep", "", ""])).unwrap().collect();
+    let results: Vec<_> = pool.map_iter(misbehave, items(&["", "sleep", "", ""])).unwrap().collect();
     assert!(start.elapsed() < Duration::from_secs(5));
     let error = results[1].as_ref().unwrap_err();
     assert!(error.is_timed_out() && error.task() == Some(1), "{error}");
@@ -288,7 +288,7 @@ fn an_argument_that_kills_its_worker_before_it_begins_is_an_error_and_no_endless
     let scratch = scratch();
     let pool = builder(&scratch).memory_limit(48 << 20).build().unwrap();
     let arguments = [10_usize, 100 << 20, 20].map(|len| vec![1_u8; len]);
-    let results: Vec<_> = pool.imap(|bytes: Vec<u8>| bytes.len(), arguments).unwrap().collect();
+    let results: Vec<_> = pool.map_iter(|bytes: Vec<u8>| bytes.len(), arguments).unwrap().collect();
     assert_eq!(
         results.iter().map(|result| result.as_ref().ok().copied()).collect::<Vec<_>>(),
         [Some(10), None, Some(20)]
@@ -306,7 +306,7 @@ fn an_item_that_cannot_be_sent_fails_alone() {
     let frame = scratch.store.publish("x", &coframe::polars::df!("x" => [1, 2]).unwrap()).unwrap();
     let gone = scratch.store.publish("y", &coframe::polars::df!("x" => [1]).unwrap()).unwrap();
     scratch.store.remove("y").unwrap();
-    let results: Vec<_> = pool.imap(rows, [frame.clone(), gone, frame]).unwrap().map(Result::ok).collect();
+    let results: Vec<_> = pool.map_iter(rows, [frame.clone(), gone, frame]).unwrap().map(Result::ok).collect();
     assert_eq!(results, [Some(2), None, Some(2)]);
 }
 
@@ -360,7 +360,7 @@ fn of_ten_thousand_tasks_whose_workers_are_killed_at_random_each_ends_once() {
                 kills
             });
             let items = (0..TASKS).map(|task| (task, log.path().to_owned()));
-            let results: Vec<_> = pool.imap(run, items).unwrap().collect();
+            let results: Vec<_> = pool.map_iter(run, items).unwrap().collect();
             stop.store(true, Ordering::Relaxed);
             (results, killer.join().unwrap())
         });

@@ -179,7 +179,7 @@ fn a_forked_child_that_drops_a_pool_ends_nothing() {
     // SAFETY: the child only drops a value and leaves; no lock of another thread is needed for either.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = pool.map(misbehave, items(&[""])).is_err_and(|error| error.is_invalid());
+        let refused = pool.map(misbehave, items(&[""])).is_err_and(|error| error.is_invalid_argument());
         drop(pool);
         if !refused {
             // SAFETY: ends the child, with a code that the parent takes for a failure.

@@ -53,7 +53,7 @@ fn waits_for_results_end_when_their_caller_wants_and_can_go_on() {
     assert_eq!(ended.unwrap_err().to_string(), "the wait for a result of a pool was interrupted by its caller");
     // That task goes on unseen, in the only worker.
     pool_of(&scratch, |pool| {
-        let mut results = pool.imap(sleep, [300]).unwrap();
+        let mut results = pool.map_iter(sleep, [300]).unwrap();
         assert!(interruptible(soon(50), || results.next().unwrap()).unwrap_err().is_interrupted());
         results.next().unwrap().unwrap();
         assert!(results.next().is_none());
@@ -86,7 +86,10 @@ fn a_forked_child_is_refused_what_needs_the_thread_of_a_pool() {
             let mut pool = Some(builder(scratch).workers(1).build().unwrap());
             let refused = |error: coframe::Error| {
                 let text = error.to_string();
-                assert!(error.is_invalid() && text.contains("of the parent process, in a forked child"), "{text}");
+                assert!(
+                    error.is_invalid_argument() && text.contains("of the parent process, in a forked child"),
+                    "{text}"
+                );
             };
             let mut task = Some(pool.as_ref().unwrap().submit(sleep, &200).unwrap());
             let mut other = Some(pool.as_ref().unwrap().submit(sleep, &1).unwrap());
@@ -101,7 +104,7 @@ fn a_forked_child_is_refused_what_needs_the_thread_of_a_pool() {
                 refused(used(pool).unwrap_err());
             })));
             let lent = pool.as_ref().unwrap();
-            let mut results = Some(lent.imap(same, [1, 2]).unwrap());
+            let mut results = Some(lent.map_iter(same, [1, 2]).unwrap());
             assert_eq!(results.as_mut().unwrap().next().unwrap().unwrap(), 1);
             assert!(wait(fork(|| refused(results.take().unwrap().next().unwrap().unwrap_err()))));
             // The parent's are as they were.
@@ -158,7 +161,7 @@ fn a_task_is_awaited_by_any_executor() {
         std::thread::sleep(Duration::from_millis(1));
     };
     assert_eq!(first.unwrap(), 7);
-    assert!(matches!(poll(), Poll::Ready(Err(error)) if error.is_invalid()));
+    assert!(matches!(poll(), Poll::Ready(Err(error)) if error.is_invalid_argument()));
     // The end of the pool wakes it too.
     let task = pool.submit(sleep, &600_000).unwrap();
     let ended = std::thread::spawn(move || block_on(task));

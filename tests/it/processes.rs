@@ -470,8 +470,8 @@ fn a_writer_that_failed_refuses_everything_after() {
         writer.write(&batch(3)).unwrap();
         assert!(writer.write(&batch(1 << 20)).unwrap_err().is_no_space());
         let late = writer.write(&batch(3)).unwrap_err();
-        assert!(late.is_invalid() && late.to_string().contains("an earlier write failed"), "{late}");
-        assert!(writer.publish().unwrap_err().is_invalid());
+        assert!(late.is_invalid_argument() && late.to_string().contains("an earlier write failed"), "{late}");
+        assert!(writer.publish().unwrap_err().is_invalid_argument());
         assert_eq!(store.versions("x").unwrap(), before);
         assert_eq!(mark(&store.open("x").unwrap()), 1);
         return;

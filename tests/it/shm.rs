@@ -274,9 +274,12 @@ fn a_segment_of_another_crate_that_is_too_small_or_damaged_or_gone_changes_nothi
     let frame = scratch.store.publish("x", &df!("i" => [1, 2]).unwrap()).unwrap();
     let small = ShmemConf::new().size(100).create().unwrap();
     let error = frame.write_shmem(&small).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("has 100 bytes, and the frame needs "), "{error}");
+    assert!(
+        error.is_invalid_argument() && error.to_string().contains("has 100 bytes, and the frame needs "),
+        "{error}"
+    );
     let error = scratch.store.import_shmem("y", &small).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("only zeros"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("only zeros"), "{error}");
 
     let segment = frame.to_shmem(ShmemConf::new()).unwrap();
     let path = PathBuf::from("/dev/shm").join(segment.get_os_id().trim_start_matches('/'));
@@ -291,5 +294,5 @@ fn a_segment_of_another_crate_that_is_too_small_or_damaged_or_gone_changes_nothi
     let named = Named::new("taken");
     let _taken = ShmemConf::new().os_id(&named.os_id).size(1).create().unwrap();
     let error = frame.to_shmem(ShmemConf::new().os_id(&named.os_id)).err().unwrap();
-    assert!(error.is_invalid(), "{error}");
+    assert!(error.is_invalid_argument(), "{error}");
 }

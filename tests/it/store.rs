@@ -146,7 +146,7 @@ fn everything_that_a_table_can_be_is_published() {
     assert_eq!(values(&scratch.store.publish("d", reader).unwrap()), [1, 2, 3]);
     let frame = scratch.store.open("d").unwrap();
     assert_eq!(values(&scratch.store.publish("e", frame.reader()).unwrap()), [1, 2, 3]);
-    assert!(scratch.store.publish("f", Vec::<RecordBatch>::new()).unwrap_err().is_invalid());
+    assert!(scratch.store.publish("f", Vec::<RecordBatch>::new()).unwrap_err().is_invalid_argument());
     let mut writer = scratch.store.writer("g", one.schema()).unwrap();
     for _ in 0..3 {
         writer.write(&two).unwrap();
@@ -351,7 +351,7 @@ fn a_directory_of_other_things_is_no_store_and_stays_as_it_was() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("letter.txt"), "Dear").unwrap();
     let error = Store::open_at(&other).unwrap_err();
-    assert!(error.is_invalid() && error.to_string().contains("holds `letter.txt`"), "{error}");
+    assert!(error.is_invalid_argument() && error.to_string().contains("holds `letter.txt`"), "{error}");
     assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
 }
 
@@ -375,7 +375,7 @@ fn what_is_not_there_is_said_with_its_name_and_store() {
     );
     scratch.store.publish("flights", &numbers(&[1])).unwrap();
     assert!(scratch.store.open_version("flights", 9).unwrap_err().is_not_found());
-    assert!(scratch.store.open("a/b").unwrap_err().is_invalid());
+    assert!(scratch.store.open("a/b").unwrap_err().is_invalid_argument());
     let handle = scratch.store.open("flights").unwrap().handle();
     drop(scratch);
     assert!(handle.open().unwrap_err().is_not_found());

@@ -70,13 +70,13 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
         assert!(given_up(|| lock.lock_poisoned()).contains(&holder));
         given_up(|| array.lock());
         given_up(|| array.claim(0..1));
-        given_up(|| lock.lock_timeout(Duration::MAX));
+        given_up(|| lock.try_lock_for(Duration::MAX));
         assert!(given_up(|| store.remove("x")).contains(&holder));
         given_up(|| Dict::<u8, u8>::create(store, "y"));
         given_up(|| store.wait("never", 0, Duration::MAX));
         // Readers never wait, and time limits are kept.
         assert_eq!(dict.get("child").unwrap(), None);
-        assert!(interruptible(|| false, || lock.lock_timeout(Duration::from_millis(120))).unwrap().is_none());
+        assert!(interruptible(|| false, || lock.try_lock_for(Duration::from_millis(120))).unwrap().is_none());
 
         go_on(child);
         assert!(wait(child));
@@ -124,7 +124,7 @@ fn a_barrier_breaks_when_a_wait_at_it_is_ended_and_a_permit_is_not_taken() {
         let other = scope.spawn(|| barrier.wait());
         let said = given_up(|| barrier.wait());
         assert_eq!(said, "the wait for the others at the cell `barrier` was interrupted by its caller");
-        assert!(other.join().unwrap().unwrap_err().is_broken());
+        assert!(other.join().unwrap().unwrap_err().is_barrier_broken());
     });
     barrier.reset().unwrap();
 

@@ -164,7 +164,7 @@ impl Counter {
             Ok(match way {
                 Way::Create(store, name) => cell::Counter::create(store, name)?,
                 Way::Open(store, name) => cell::Counter::open(store, name)?,
-                Way::Handle(handle) => cell::Counter::of_handle(handle)?,
+                Way::Handle(handle) => cell::Counter::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell })
@@ -202,7 +202,7 @@ impl Event {
             Ok(match way {
                 Way::Create(store, name) => cell::Event::create(store, name)?,
                 Way::Open(store, name) => cell::Event::open(store, name)?,
-                Way::Handle(handle) => cell::Event::of_handle(handle)?,
+                Way::Handle(handle) => cell::Event::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell })
@@ -249,7 +249,7 @@ impl Barrier {
             Ok(match way {
                 Way::Create(store, name) => cell::Barrier::create(store, name, parties)?,
                 Way::Open(store, name) => cell::Barrier::open(store, name)?,
-                Way::Handle(handle) => cell::Barrier::of_handle(handle)?,
+                Way::Handle(handle) => cell::Barrier::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell })
@@ -303,7 +303,7 @@ impl Semaphore {
             Ok(match way {
                 Way::Create(store, name) => cell::Semaphore::create(store, name, permits)?,
                 Way::Open(store, name) => cell::Semaphore::open(store, name)?,
-                Way::Handle(handle) => cell::Semaphore::of_handle(handle)?,
+                Way::Handle(handle) => cell::Semaphore::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell, held: Mutex::default() })
@@ -324,7 +324,7 @@ impl Semaphore {
         let limit = limit(timeout).unwrap_or(Duration::MAX);
         // Kept at the end alone: a caller whose signal handler raises will not know of it.
         let taken = detached(py, || {
-            let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.acquire_timeout(limit) {
+            let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.try_acquire_for(limit) {
                 Ok(Some(permit)) => Ok(permit),
                 Ok(None) => Err(None),
                 Err(error) => Err(Some(error)),

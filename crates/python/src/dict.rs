@@ -41,7 +41,7 @@ impl Dict {
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
         let dict = match (how, store) {
             ("open_or_create", Some(store)) => detached(py, || coframe::Dict::open_or_create(&store.store, name)),
-            _ => detached(py, || coframe::Dict::of_handle(&name.parse::<DictHandle>()?)),
+            _ => detached(py, || coframe::Dict::from_handle(&name.parse::<DictHandle>()?)),
         };
         Ok(Self { dict: dict? })
     }

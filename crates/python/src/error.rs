@@ -61,11 +61,11 @@ fn of_library(py: Python<'_>, error: &Error) -> PyErr {
         "BusyError"
     } else if error.is_would_copy() {
         "WouldCopyError"
-    } else if error.is_invalid() {
+    } else if error.is_invalid_argument() {
         "InvalidError"
     } else if error.is_poisoned() {
         "PoisonedError"
-    } else if error.is_broken() {
+    } else if error.is_barrier_broken() {
         "BrokenError"
     } else if error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>) {
         "SystemCallError"

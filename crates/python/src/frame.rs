@@ -28,7 +28,7 @@ type Explained = (String, String, usize, usize, Option<String>, bool, Option<Str
 impl Frame {
     /// Opens what a handle names.
     #[staticmethod]
-    fn of_handle(py: Python<'_>, handle: &str) -> Result<Self> {
+    fn from_handle(py: Python<'_>, handle: &str) -> Result<Self> {
         let frame = detached(py, || handle.parse::<Handle>()?.open_with(&OpenOptions::new()))?;
         Ok(Self { frame })
     }

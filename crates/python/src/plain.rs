@@ -112,7 +112,7 @@ macro_rules! value_cell {
                 }
 
                 fn lock(&self, cell: &str, limit: Duration) -> Result<bool> {
-                    keep(Kept::try_new(self.clone(), |value| in_time(value.lock_timeout(limit))), cell)
+                    keep(Kept::try_new(self.clone(), |value| in_time(value.try_lock_for(limit))), cell)
                 }
 
                 fn lock_poisoned(&self, cell: &str) -> Result<()> {
@@ -134,7 +134,7 @@ macro_rules! value_cell {
                 Ok(Box::new(match way {
                     Way::Create(store, name) => Value::create(store, name, initial)?,
                     Way::Open(store, name) => Value::<$type>::open(store, name)?,
-                    Way::Handle(handle) => Value::<$type>::of_handle(handle)?,
+                    Way::Handle(handle) => Value::<$type>::from_handle(handle)?,
                 }))
             }
         }
@@ -189,7 +189,7 @@ macro_rules! array_cell {
                 }
 
                 fn lock(&self, cell: &str, limit: Duration) -> Result<bool> {
-                    keep(Kept::try_new(self.clone(), |array| in_time(array.lock_timeout(limit))), cell)
+                    keep(Kept::try_new(self.clone(), |array| in_time(array.try_lock_for(limit))), cell)
                 }
 
                 fn lock_poisoned(&self, cell: &str) -> Result<()> {
@@ -212,7 +212,7 @@ macro_rules! array_cell {
                 Ok(Box::new(match way {
                     Way::Create(store, name) => Array::<$type>::create(store, name, len)?,
                     Way::Open(store, name) => Array::<$type>::open(store, name)?,
-                    Way::Handle(handle) => Array::<$type>::of_handle(handle)?,
+                    Way::Handle(handle) => Array::<$type>::from_handle(handle)?,
                 }))
             }
         }
