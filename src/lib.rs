@@ -32,7 +32,7 @@
 //! * A [`Handle`] identifies one version, or a part of it, and opens it in another process.
 //! * A [`Session`] is a part of a store whose frames are removed when the process that owns it dies.
 //! * A [cell](mod@cell) is a small mutable shared object: a counter, a value under a lock, an event.
-//! * A [`Dict`] is a shared map from keys to values.
+//! * A [`SharedMap`] is a shared map from keys to values.
 //! * A [`Pool`] is a set of worker processes that run functions on frames.
 //!
 //! # Guarantees
@@ -58,7 +58,7 @@
 //! * `polars` (default): `DataFrame`s in and out. Without it the crate supports Arrow only.
 //! * `pool` (default): functions on frames, in many processes.
 //! * `cell` (default): counters, values, arrays, locks and events.
-//! * `dict` (default): a shared map; enables `cell`.
+//! * `map` (default): a shared map; enables `cell`.
 //! * `shm` (default): the bridge to plain named shared memory.
 //! * `shared_memory`: copies frames from and into segments of the crate `shared_memory`.
 //! * `compression`: [`Store::import`] and [`IpcReader`] decompress Arrow IPC of other writers.
@@ -82,13 +82,13 @@ compile_error!(
 #[cfg(feature = "cell")]
 pub mod cell;
 mod copy_report;
-#[cfg(feature = "dict")]
-pub mod dict;
 mod error;
 mod failpoint;
 mod frame;
 mod interrupt;
 mod ipc;
+#[cfg(feature = "map")]
+pub mod map;
 mod name;
 #[cfg(feature = "polars")]
 pub mod polars;
@@ -101,8 +101,8 @@ mod store;
 
 pub use arrow;
 
-#[cfg(feature = "dict")]
-pub use crate::dict::Dict;
+#[cfg(feature = "map")]
+pub use crate::map::SharedMap;
 #[cfg(feature = "pool")]
 pub use crate::pool::Pool;
 

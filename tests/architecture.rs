@@ -46,7 +46,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("copy_report", with(&["frame", "polars", "ipc"])),
         ("store", with(&["store", "frame", "segment", "ipc"])),
         ("cell", with(&["cell", "store", "frame"])),
-        ("dict", with(&["dict", "cell", "store", "frame"])),
+        ("map", with(&["map", "cell", "store", "frame"])),
         ("shm", with(&["shm", "store", "frame", "ipc", "segment"])),
         ("pool", with(&["pool", "store", "frame", "segment", "ipc"])),
     ])

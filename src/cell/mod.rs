@@ -19,16 +19,16 @@
 //! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
 //! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits are returned |
 //! | a `Value` that is read far more than written | [`Snapshot`] | readers keep reading the latest complete value |
-//! | `Manager().dict()` | `coframe::Dict` | the transaction is rolled back |
-//! | `Manager().list()` | `coframe::Dict` with numbers as keys | the transaction is rolled back |
-//! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::Dict`: `insert`, `first` and `remove` in a transaction | |
+//! | `Manager().dict()` | `coframe::SharedMap` | the transaction is rolled back |
+//! | `Manager().list()` | `coframe::SharedMap` with numbers as keys | the transaction is rolled back |
+//! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::SharedMap`: `insert`, `first` and `remove` in a transaction | |
 //! | `Pool`, `Process` | `coframe::Pool` | the task is an error, or runs again |
 //! | `SharedMemory` with a table in it | a frame; `Store::import_shared_memory` and back | frames stay whole |
 //! | `ShareableList` | [`Array`], a frame | |
 //!
 //! Which one? One number that many change: [`Counter`]. Many numbers, each on its own: [`AtomicArray`]. What must
 //! change together: [`Value`], or [`Array`] in claimed parts. One writes and many read all the time: [`Snapshot`].
-//! Keys, text, or more of it than is known beforehand: `coframe::Dict`. What does not change at all: a frame.
+//! Keys, text, or more of it than is known beforehand: `coframe::SharedMap`. What does not change at all: a frame.
 //!
 //! Types are plain data (`bytemuck::Pod`): numbers, arrays of them, and `repr(C)` structs without padding. The name of
 //! the type is compared without its modules, so two programs can share one. Guards do nothing in a forked child.
@@ -42,7 +42,7 @@ mod claims;
 mod counter;
 mod event;
 mod futex;
-#[cfg(feature = "dict")]
+#[cfg(feature = "map")]
 mod gate;
 mod guard;
 mod handle;
@@ -62,7 +62,7 @@ pub use bytemuck::Pod;
 pub use claims::Claim;
 pub use counter::{Count, Counter, Flag};
 pub use event::Event;
-#[cfg(feature = "dict")]
+#[cfg(feature = "map")]
 pub(crate) use gate::{GATE_BYTES, Gate};
 pub use guard::Guard;
 pub use handle::CellHandle;

@@ -147,7 +147,7 @@ pub(crate) enum Kind {
         next: &'static str,
     },
     /// LMDB failed, but no system call did.
-    #[cfg(feature = "dict")]
+    #[cfg(feature = "map")]
     Dict {
         action: &'static str,
         what: String,
@@ -430,7 +430,7 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "pool")]
             Kind::Worker { found, next } => write!(f, "could not start a worker: {found}; {next}"),
-            #[cfg(feature = "dict")]
+            #[cfg(feature = "map")]
             Kind::Dict { action, what, .. } => write!(f, "could not {action} {what}"),
             Kind::Arrow { action, .. } => write!(f, "could not {action}"),
             #[cfg(feature = "polars")]
@@ -458,7 +458,7 @@ impl std::error::Error for Error {
             Kind::Os { source, .. } => Some(source),
             #[cfg(feature = "pool")]
             Kind::Task { failure: TaskFailure::Failed(source), .. } => Some(source),
-            #[cfg(feature = "dict")]
+            #[cfg(feature = "map")]
             Kind::Dict { source, .. } => Some(source),
             Kind::Arrow { source, .. } => Some(source),
             #[cfg(feature = "polars")]

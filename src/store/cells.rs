@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Makes such a file for a caller that has the store lock. False when the name is taken.
-    #[cfg(feature = "dict")]
+    #[cfg(feature = "map")]
     pub(super) fn make_mapped(
         &self,
         file: &str,

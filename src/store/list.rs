@@ -47,7 +47,7 @@ pub struct StoreUsage {
     /// Cells, those of sessions included.
     pub cells: usize,
     /// Dicts, those of sessions included.
-    pub dicts: usize,
+    pub maps: usize,
     /// Bytes that the files of cells and dicts occupy.
     pub shared_bytes: u64,
     /// Bytes that the file system has free for this user.
@@ -60,16 +60,16 @@ impl StoreUsage {
     fn add(&mut self, frames: &Directory, entry: &str) -> Result<()> {
         let is_named = |name: &str| name.parse::<Name>().is_ok();
         let is_cell = entry.strip_suffix(".cell").is_some_and(is_named);
-        let is_of_dict = [".dict", ".dict-lock", ".dict-gate"].iter().any(|suffix| entry.ends_with(suffix));
+        let is_of_map = [".dict", ".dict-lock", ".dict-gate"].iter().any(|suffix| entry.ends_with(suffix));
         self.frames += usize::from(entry.strip_suffix(".arrow").is_some_and(is_named));
-        self.dicts += usize::from(entry.strip_suffix(".dict").is_some_and(is_named));
+        self.maps += usize::from(entry.strip_suffix(".dict").is_some_and(is_named));
         self.cells += usize::from(is_cell);
         if Name::parse_file(entry).is_some() {
             if let Some(bytes) = frames.size(entry)? {
                 self.segments += 1;
                 self.bytes = self.bytes.saturating_add(bytes);
             }
-        } else if is_cell || is_of_dict {
+        } else if is_cell || is_of_map {
             self.shared_bytes = self.shared_bytes.saturating_add(frames.allocated(entry)?);
         }
         Ok(())
@@ -192,7 +192,7 @@ impl Store {
     pub fn usage(&self) -> Result<StoreUsage> {
         let Space { free, total } = self.shared.root.space()?;
         let mut usage =
-            StoreUsage { frames: 0, segments: 0, bytes: 0, cells: 0, dicts: 0, shared_bytes: 0, free, total };
+            StoreUsage { frames: 0, segments: 0, bytes: 0, cells: 0, maps: 0, shared_bytes: 0, free, total };
         for store in std::iter::once(self.root()).chain(self.sessions()?) {
             for (entry, _) in store.frames().entries()? {
                 usage.add(store.frames(), &entry)?;

@@ -12,14 +12,14 @@ mod cells;
 
 mod commit;
 mod control;
-#[cfg(feature = "dict")]
-mod dicts;
 mod handles;
 mod home;
 mod import;
 mod list;
+#[cfg(feature = "map")]
+mod maps;
 mod open;
-#[cfg(any(feature = "cell", feature = "dict"))]
+#[cfg(any(feature = "cell", feature = "map"))]
 mod place;
 mod private;
 mod publish;
@@ -38,12 +38,12 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-#[cfg(any(feature = "cell", feature = "dict"))]
+#[cfg(any(feature = "cell", feature = "map"))]
 pub(crate) use place::{Place, place_handle};
 
-#[cfg(feature = "dict")]
-pub(crate) use dicts::DictFiles;
 pub use list::{FrameInfo, StoreUsage};
+#[cfg(feature = "map")]
+pub(crate) use maps::MapFiles;
 pub use private::PrivateBytes;
 pub use publish::{PublishMode, PublishOptions};
 pub use session::Session;

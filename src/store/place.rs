@@ -27,7 +27,7 @@ impl Place {
         &self.name
     }
 
-    #[cfg(feature = "dict")]
+    #[cfg(feature = "map")]
     pub(crate) fn id(&self) -> u128 {
         self.id
     }

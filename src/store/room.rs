@@ -18,7 +18,7 @@ impl Store {
     }
 
     /// As [`with_room`](Store::with_room), for a caller that has the store lock.
-    #[cfg(feature = "dict")]
+    #[cfg(feature = "map")]
     pub(super) fn with_room_locked<R>(
         &self,
         control: &mut Control<'_>,

@@ -134,8 +134,8 @@ impl Store {
             let result = self.sweep_versions(&name, &versions, has_record, swept, seen);
             swept.noting(result);
         }
-        #[cfg(feature = "dict")]
-        self.sweep_dicts(&entries, swept);
+        #[cfg(feature = "map")]
+        self.sweep_maps(&entries, swept);
         for (entry, _) in &entries {
             let result = self.sweep_hidden(entry, swept);
             swept.noting(result);

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use coframe::{
-    Dict, Store,
+    SharedMap, Store,
     cell::{Array, AtomicArray, Barrier, Counter, Event, Flag, Lock, Semaphore, Snapshot, Value},
 };
 
@@ -32,7 +32,7 @@ struct Locked {
     semaphore: Semaphore,
     barrier: Barrier,
     snapshot: Snapshot<u64>,
-    dict: Dict<u64, u64>,
+    dict: SharedMap<u64, u64>,
 }
 
 fn make(store: &Store) -> Locked {
@@ -43,7 +43,7 @@ fn make(store: &Store) -> Locked {
         semaphore: Semaphore::create(store, "semaphore", 1).unwrap(),
         barrier: Barrier::create(store, "barrier", 2).unwrap(),
         snapshot: Snapshot::create(store, "snapshot", 1).unwrap(),
-        dict: Dict::create(store, "dict").unwrap(),
+        dict: SharedMap::create(store, "dict").unwrap(),
     }
 }
 
@@ -59,7 +59,7 @@ fn a_lock_of_another_pid_namespace_is_refused_by_name_and_what_has_none_works() 
             Semaphore::open(&store, "semaphore").map(drop),
             Barrier::open(&store, "barrier").map(drop),
             Snapshot::<u64>::open(&store, "snapshot").unwrap().writer().map(drop),
-            Dict::<u64, u64>::open(&store, "dict").map(drop),
+            SharedMap::<u64, u64>::open(&store, "dict").map(drop),
         ];
         for (index, result) in refused.into_iter().enumerate() {
             let error = result.expect_err(&format!("number {index} was not refused"));
@@ -114,7 +114,7 @@ fn a_cell_that_no_process_has_open_is_taken_over_with_what_was_left_inside() {
         assert_ne!(barrier.wait().unwrap(), other.join().unwrap());
     });
     Snapshot::<u64>::open(store, "snapshot").unwrap().writer().unwrap().write(&2);
-    let dict = Dict::<u64, u64>::open(store, "dict").unwrap();
+    let dict = SharedMap::<u64, u64>::open(store, "dict").unwrap();
     dict.insert(&2, &3).unwrap();
     assert_eq!((dict.get(&1).unwrap(), dict.get(&2).unwrap()), (Some(2), Some(3)));
 }

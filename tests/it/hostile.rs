@@ -293,11 +293,11 @@ fn damage(segment: &std::path::Path) {
 fn a_store_that_was_copied_is_validated_until_it_is_adopted() {
     let scratch = scratch();
     scratch.store.publish("x", &df!("s" => ["a needle of more than twelve"]).unwrap()).unwrap();
-    coframe::Dict::<String, u64>::create(&scratch.store, "d").unwrap();
+    coframe::SharedMap::<String, u64>::create(&scratch.store, "d").unwrap();
     let copy = coframe::Store::open_at(copied(&scratch)).unwrap();
     assert!(scratch.store.is_home().unwrap() && !copy.is_home().unwrap());
     assert_eq!(copy.open("x").unwrap().num_rows(), 1);
-    assert!(coframe::Dict::<String, u64>::open(&copy, "d").unwrap_err().is_untrusted());
+    assert!(coframe::SharedMap::<String, u64>::open(&copy, "d").unwrap_err().is_untrusted());
     let segment = copy.path().join("x@1.arrow");
     let good = fs::read(&segment).unwrap();
     damage(&segment);
@@ -308,7 +308,7 @@ fn a_store_that_was_copied_is_validated_until_it_is_adopted() {
     fs::set_permissions(&segment, fs::Permissions::from_mode(0o400)).unwrap();
     assert_eq!(copy.adopt().unwrap(), 1);
     assert!(coframe::Store::open_at(copy.path()).unwrap().is_home().unwrap());
-    assert_eq!(coframe::Dict::<String, u64>::open(&copy, "d").unwrap().len().unwrap(), 0);
+    assert_eq!(coframe::SharedMap::<String, u64>::open(&copy, "d").unwrap().len().unwrap(), 0);
     damage(&segment);
     assert!(copy.open("x").is_ok(), "an adopted store is trusted");
 }

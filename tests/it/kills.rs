@@ -70,10 +70,10 @@ fn work(store: &Store) {
             8..10 => drop(store.remove(name).unwrap()),
             10..12 => assert_eq!(store.sweep().unwrap().problems, [""; 0]),
             12 => {
-                let dict = coframe::Dict::<u8, u8>::open_or_create(store, "dict").unwrap();
+                let dict = coframe::SharedMap::<u8, u8>::open_or_create(store, "dict").unwrap();
                 dict.insert(&1, &1).unwrap();
                 drop(dict);
-                store.remove_dict("dict").unwrap();
+                store.remove_map("dict").unwrap();
             }
             13 => match store.open(name) {
                 Ok(frame) => check(&frame),
@@ -148,7 +148,7 @@ fn killed_processes_lose_nothing_tear_nothing_and_leave_nothing() {
             wait(worker);
         }
         // A worker may have died between making the dict and removing it.
-        store.remove_dict("dict").unwrap();
+        store.remove_map("dict").unwrap();
         assert_eq!(store.sweep().unwrap().problems, [""; 0]);
         assert_eq!(fs::read_dir(scratch.path().join("sessions")).unwrap().count(), 0);
         for (name, seen) in NAMES.iter().zip(seen) {

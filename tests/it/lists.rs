@@ -8,7 +8,7 @@ use std::{
 };
 
 use coframe::{
-    Dict,
+    SharedMap,
     arrow::{
         array::{RecordBatch, StringArray},
         ipc::writer::FileWriter,
@@ -67,15 +67,15 @@ fn usage_counts_cells_and_dicts_and_their_bytes() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
     let before = scratch.store.usage().unwrap();
-    assert_eq!((before.cells, before.dicts, before.shared_bytes), (0, 0, 0));
+    assert_eq!((before.cells, before.maps, before.shared_bytes), (0, 0, 0));
     let array = Array::<u64>::create(&scratch.store, "a", 1 << 17).unwrap();
     let cells = scratch.store.usage().unwrap();
-    assert_eq!((cells.cells, cells.dicts), (1, 0));
+    assert_eq!((cells.cells, cells.maps), (1, 0));
     assert!((1 << 20..1 << 21).contains(&cells.shared_bytes), "{cells:?}");
-    let dict = Dict::<u64, Vec<u8>>::create(&session, "d").unwrap();
+    let dict = SharedMap::<u64, Vec<u8>>::create(&session, "d").unwrap();
     dict.insert(&1, &vec![1; 1 << 20]).unwrap();
     let all = scratch.store.usage().unwrap();
-    assert_eq!((all.cells, all.dicts, all.frames, all.segments, all.bytes), (1, 1, 0, 0, 0));
+    assert_eq!((all.cells, all.maps, all.frames, all.segments, all.bytes), (1, 1, 0, 0, 0));
     let grown = all.shared_bytes - cells.shared_bytes;
     assert!((1 << 20..4 << 20).contains(&grown), "{grown}");
     drop((array, dict, session));

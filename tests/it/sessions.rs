@@ -60,7 +60,7 @@ fn nothing_can_be_made_in_a_session_that_has_ended() {
         store.publish("x", &numbers(&[1])).unwrap_err(),
         store.writer("x", numbers(&[1]).schema()).unwrap_err(),
         Counter::<u64>::create(&store, "total").unwrap_err(),
-        coframe::Dict::<u8, u8>::create(&store, "ages").unwrap_err(),
+        coframe::SharedMap::<u8, u8>::create(&store, "ages").unwrap_err(),
         store.wait("x", 0, Duration::from_mins(10)).unwrap_err(),
     ];
     for error in errors {

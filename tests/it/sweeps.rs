@@ -148,7 +148,7 @@ fn a_cell_without_room_sweeps_and_tries_again() {
     assert_eq!(store.versions("x").unwrap().len(), 1);
     store.remove_cell("a").unwrap();
     make();
-    coframe::Dict::<u64, Vec<u8>>::create(&store, "d").unwrap();
+    coframe::SharedMap::<u64, Vec<u8>>::create(&store, "d").unwrap();
     let error = coframe::cell::Array::<u64>::create(&store, "b", 9 << 17).unwrap_err();
     assert!(error.is_no_space() && error.to_string().contains("at least 9.0 MiB are needed"), "{error:?}");
 }

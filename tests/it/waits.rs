@@ -7,7 +7,7 @@ use std::{
 };
 
 use coframe::{
-    Dict, Error,
+    Error, SharedMap,
     cell::{Array, Barrier, Flag, Lock, Semaphore},
     interruptible,
 };
@@ -47,7 +47,7 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
     let test = "waits::waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later";
     alone(test, |scratch: &Scratch| {
         let store = &scratch.store;
-        let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+        let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
         let (lock, array) =
             (Lock::create(store, "lock", ()).unwrap(), Array::<f64>::create(store, "array", 2).unwrap());
         let child = fork(|| {
@@ -72,7 +72,7 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
         given_up(|| array.claim(0..1));
         given_up(|| lock.try_lock_for(Duration::MAX));
         assert!(given_up(|| store.remove("x")).contains(&holder));
-        given_up(|| Dict::<u8, u8>::create(store, "y"));
+        given_up(|| SharedMap::<u8, u8>::create(store, "y"));
         given_up(|| store.wait("never", 0, Duration::MAX));
         // Readers never wait, and time limits are kept.
         assert_eq!(dict.get("child").unwrap(), None);
@@ -83,7 +83,7 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
         interruptible(|| true, || dict.insert("parent", &1)).unwrap();
         assert_eq!(dict.get("child").unwrap(), Some(1));
         drop((lock.lock().unwrap(), array.lock().unwrap()));
-        drop(Dict::<u8, u8>::create(store, "y").unwrap());
+        drop(SharedMap::<u8, u8>::create(store, "y").unwrap());
     });
 }
 
@@ -91,7 +91,7 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
 fn a_wait_without_end_behind_a_writer_that_dies_is_over_at_once() {
     let test = "waits::a_wait_without_end_behind_a_writer_that_dies_is_over_at_once";
     alone(test, |Scratch { store, .. }| {
-        let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+        let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
         for is_asked in [false, true] {
             let child = fork(|| {
                 dict.transaction(|t| {

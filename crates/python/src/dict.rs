@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use coframe::dict::{DictHandle, Snapshot};
+use coframe::map::{MapHandle, Snapshot};
 use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{
@@ -25,13 +25,13 @@ use crate::{
 const PAGE: usize = 64;
 
 type Entry = (String, Option<Vec<u8>>);
-type Inner<'a> = coframe::dict::Transaction<'a, String, Vec<u8>>;
+type Inner<'a> = coframe::map::Transaction<'a, String, Vec<u8>>;
 type Range = (ops::Bound<String>, ops::Bound<String>);
 
 /// A map from strings to bytes that processes share.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Dict {
-    dict: coframe::Dict<String, Vec<u8>>,
+    dict: coframe::SharedMap<String, Vec<u8>>,
 }
 
 #[pymethods]
@@ -40,8 +40,8 @@ impl Dict {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
         let dict = match (how, store) {
-            ("open_or_create", Some(store)) => detached(py, || coframe::Dict::open_or_create(&store.store, name)),
-            _ => detached(py, || coframe::Dict::from_handle(&name.parse::<DictHandle>()?)),
+            ("open_or_create", Some(store)) => detached(py, || coframe::SharedMap::open_or_create(&store.store, name)),
+            _ => detached(py, || coframe::SharedMap::from_handle(&name.parse::<MapHandle>()?)),
         };
         Ok(Self { dict: dict? })
     }
@@ -57,7 +57,7 @@ impl Dict {
     }
 
     fn contains(&self, py: Python<'_>, key: &str) -> Result<bool> {
-        detached(py, || self.dict.contains(key))
+        detached(py, || self.dict.contains_key(key))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -84,7 +84,7 @@ impl Dict {
     fn pop_first<'py>(&self, py: Python<'py>) -> Result<Option<(String, Bound<'py, PyBytes>)>> {
         let first = detached(py, || {
             self.dict.transaction(|entries| {
-                let first = entries.first()?;
+                let first = entries.first_key_value()?;
                 if let Some((key, _)) = &first {
                     entries.delete(key)?;
                 }
@@ -167,7 +167,7 @@ impl DictSnapshot {
     }
 
     fn contains(&self, py: Python<'_>, key: &str) -> Result<bool> {
-        self.read(py, |snapshot| snapshot.contains(key))
+        self.read(py, |snapshot| snapshot.contains_key(key))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -276,7 +276,7 @@ impl DictTransaction {
     }
 
     fn contains(&self, key: &str) -> Result<bool> {
-        self.with(|transaction| transaction.contains(key))
+        self.with(|transaction| transaction.contains_key(key))
     }
 
     fn __len__(&self) -> PyResult<usize> {

@@ -129,7 +129,7 @@ impl Store {
     }
 
     fn remove_dict(&self, py: Python<'_>, name: &str) -> Result<bool> {
-        detached(py, || self.store.remove_dict(name))
+        detached(py, || self.store.remove_map(name))
     }
 
     /// Waits for a version above `newer_than`; `None` when the time is over. Ctrl-C ends it.

@@ -118,7 +118,7 @@ impl Ls {
                 None => Ok(names),
             };
             listing.cells = Some(others(&store, shown(store.cells()?)?, "cell"));
-            listing.dicts = Some(others(&store, shown(store.dicts()?)?, "dict"));
+            listing.dicts = Some(others(&store, shown(store.maps()?)?, "dict"));
         }
         if context.json {
             return output::print_json(&listing);

@@ -133,7 +133,7 @@ impl Rm {
     fn all(&self, store: &Store) -> Result<Vec<Name>> {
         Ok(match (self.cells, self.dicts) {
             (true, _) => store.cells()?,
-            (_, true) => store.dicts()?,
+            (_, true) => store.maps()?,
             _ => store.names()?,
         })
     }
@@ -145,7 +145,7 @@ impl Rm {
         }
         Ok(match (self.cells, self.dicts) {
             (true, _) => store.remove_cell(name.as_str())?,
-            (_, true) => store.remove_dict(name.as_str())?,
+            (_, true) => store.remove_map(name.as_str())?,
             _ => store.remove(name.as_str())?,
         })
     }

@@ -1,6 +1,6 @@
 //! Cells and dicts in `ls` and `rm`, and options that no other file tests.
 
-use coframe::{cell::Counter, dict::Dict};
+use coframe::{cell::Counter, map::SharedMap};
 use polars::prelude::df;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn cells_and_dicts_are_listed_and_removed_on_request() {
     store.publish("t", &df!("a" => [1]).unwrap()).unwrap();
     let counter: Counter = Counter::create(&store, "total").unwrap();
     counter.add(1);
-    let dict: Dict<String, u64> = Dict::create(&store, "prices").unwrap();
+    let dict: SharedMap<String, u64> = SharedMap::create(&store, "prices").unwrap();
     dict.insert(&"a".to_owned(), &1).unwrap();
     drop(dict);
     let listed = scratch.json(&["ls", "--all"]);

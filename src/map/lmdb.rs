@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::{
     error::{Error, Kind, Result},
-    store::{DictFiles, Store},
+    store::{MapFiles, Store},
 };
 
 /// Reserved addresses, not memory: how far a dict can grow.
@@ -38,7 +38,7 @@ pub(super) struct Lmdb {
 
 impl Lmdb {
     /// Creates the environment of a new dict with `meta` as its description, and closes it.
-    pub(super) fn make(store: &Store, files: &DictFiles, meta: &[u8]) -> Result<()> {
+    pub(super) fn make(store: &Store, files: &MapFiles, meta: &[u8]) -> Result<()> {
         let failed = |e| error(store, files, "make", e);
         let env = environment(store, files)?;
         let txn = env.write_txn().map_err(failed)?;
@@ -54,7 +54,7 @@ impl Lmdb {
         Ok(())
     }
 
-    pub(super) fn open(store: &Store, files: &DictFiles) -> Result<Self> {
+    pub(super) fn open(store: &Store, files: &MapFiles) -> Result<Self> {
         let failed = |e| error(store, files, "open", e);
         let path = store.dict_path(files);
         let len = std::fs::metadata(&path).map_err(|e| Error::os("read the size of", &path, e))?.len();
@@ -125,7 +125,7 @@ fn fill_up(env: &Env<WithoutTls>, path: &Path, len: u64) -> std::io::Result<()> 
     Ok(())
 }
 
-fn environment(store: &Store, files: &DictFiles) -> Result<Env<WithoutTls>> {
+fn environment(store: &Store, files: &MapFiles) -> Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(MAP_SIZE).max_readers(READERS).max_dbs(2);
     let synchronous = if store.is_in_memory() { EnvFlags::NO_SYNC } else { EnvFlags::empty() };
@@ -139,12 +139,12 @@ fn environment(store: &Store, files: &DictFiles) -> Result<Env<WithoutTls>> {
     env.map_err(|e| error(store, files, "open", e))
 }
 
-pub(super) fn label(store: &Store, files: &DictFiles) -> String {
+pub(super) fn label(store: &Store, files: &MapFiles) -> String {
     format!("the dict `{}` in `{}`", files.name, store.path().display())
 }
 
 /// The crate's error for one of heed's.
-pub(super) fn error(store: &Store, files: &DictFiles, action: &'static str, error: heed::Error) -> Error {
+pub(super) fn error(store: &Store, files: &MapFiles, action: &'static str, error: heed::Error) -> Error {
     let label = label(store, files);
     match error {
         heed::Error::Io(e) if e.raw_os_error() == Some(rustix::io::Errno::NOMEM.raw_os_error()) => {

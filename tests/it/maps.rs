@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, ops::Bound, time::Duration};
 
-use coframe::{Dict, Error, Result, Store};
+use coframe::{Error, Result, SharedMap, Store};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::common::{random, scratch};
@@ -13,18 +13,18 @@ enum Side {
     Sell(u8),
 }
 
-pub(crate) fn all<K, V>(dict: &Dict<K, V>) -> Vec<(K, V)>
+pub(crate) fn all<K, V>(dict: &SharedMap<K, V>) -> Vec<(K, V)>
 where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    dict.entries().unwrap().collect::<Result<_>>().unwrap()
+    dict.iter().unwrap().collect::<Result<_>>().unwrap()
 }
 
 #[test]
 fn entries_come_in_the_order_of_their_keys_whatever_the_type() {
     fn check<K: Serialize + DeserializeOwned + Ord + Clone + std::fmt::Debug>(store: &Store, keys: &[K]) {
-        let dict: Dict<K, u32> = Dict::create(store, "x").unwrap();
+        let dict: SharedMap<K, u32> = SharedMap::create(store, "x").unwrap();
         for (value, key) in (0..).zip(keys) {
             assert_eq!(dict.insert(key, &value).unwrap(), None);
         }
@@ -35,7 +35,7 @@ fn entries_come_in_the_order_of_their_keys_whatever_the_type() {
         for (value, key) in (0..).zip(keys) {
             assert_eq!(dict.get(key).unwrap(), Some(value));
         }
-        assert!(store.remove_dict("x").unwrap());
+        assert!(store.remove_map("x").unwrap());
     }
     let scratch = scratch();
     check(&scratch.store, &[0_i64, -1, i64::MIN, i64::MAX, 255, -256]);
@@ -50,7 +50,7 @@ fn entries_come_in_the_order_of_their_keys_whatever_the_type() {
 #[test]
 fn a_dict_does_what_a_tree_in_memory_does() {
     let scratch = scratch();
-    let dict: Dict<u16, String> = Dict::create(&scratch.store, "x").unwrap();
+    let dict: SharedMap<u16, String> = SharedMap::create(&scratch.store, "x").unwrap();
     let mut tree = BTreeMap::new();
     for step in 0..3000 {
         let (key, value) = (random() as u16 % 300, format!("value {step}"));
@@ -59,7 +59,7 @@ fn a_dict_does_what_a_tree_in_memory_does() {
             2 => assert_eq!(dict.remove(&key).unwrap(), tree.remove(&key)),
             _ => assert_eq!(dict.get(&key).unwrap().as_ref(), tree.get(&key)),
         }
-        assert_eq!(dict.contains(&key).unwrap(), tree.contains_key(&key));
+        assert_eq!(dict.contains_key(&key).unwrap(), tree.contains_key(&key));
         assert_eq!(dict.len().unwrap(), tree.len());
     }
     assert_eq!(all(&dict), tree.clone().into_iter().collect::<Vec<_>>());
@@ -73,8 +73,8 @@ fn a_dict_does_what_a_tree_in_memory_does() {
         assert_eq!(found, tree.range(bounds).map(|(k, v)| (*k, v.clone())).collect::<Vec<_>>());
     }
     let snapshot = dict.snapshot().unwrap();
-    assert_eq!(snapshot.first().unwrap(), tree.first_key_value().map(|(k, v)| (*k, v.clone())));
-    assert_eq!(snapshot.last().unwrap(), tree.last_key_value().map(|(k, v)| (*k, v.clone())));
+    assert_eq!(snapshot.first_key_value().unwrap(), tree.first_key_value().map(|(k, v)| (*k, v.clone())));
+    assert_eq!(snapshot.last_key_value().unwrap(), tree.last_key_value().map(|(k, v)| (*k, v.clone())));
     dict.clear().unwrap();
     assert!(dict.is_empty().unwrap() && all(&dict).is_empty());
 }
@@ -82,7 +82,7 @@ fn a_dict_does_what_a_tree_in_memory_does() {
 #[test]
 fn a_transaction_is_there_as_a_whole_or_not_at_all() {
     let scratch = scratch();
-    let dict: Dict<String, i64> = Dict::create(&scratch.store, "x").unwrap();
+    let dict: SharedMap<String, i64> = SharedMap::create(&scratch.store, "x").unwrap();
     dict.insert("a", &10).unwrap();
     let failed = dict.transaction(|t| {
         t.insert("a", &0)?;
@@ -97,7 +97,7 @@ fn a_transaction_is_there_as_a_whole_or_not_at_all() {
     assert_eq!(all(&dict), [("a".to_owned(), 10)]);
     dict.transaction(|t| {
         t.remove("a")?;
-        let before = t.entries()?.count() + t.range("a".to_owned()..)?.count();
+        let before = t.iter()?.count() + t.range("a".to_owned()..)?.count();
         t.insert("b", &i64::try_from(before).unwrap())?;
         Ok::<_, Error>(())
     })
@@ -108,8 +108,8 @@ fn a_transaction_is_there_as_a_whole_or_not_at_all() {
 #[test]
 fn a_change_through_the_dict_inside_its_own_transaction_is_an_error_and_no_hang() {
     let scratch = scratch();
-    let dict: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
-    let again = Dict::<u8, u8>::open(&scratch.store, "x").unwrap();
+    let dict: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
+    let again = SharedMap::<u8, u8>::open(&scratch.store, "x").unwrap();
     let error = dict.transaction(|t| t.insert(&1, &1).and_then(|_| again.insert(&2, &2))).unwrap_err();
     let path = scratch.path();
     let text = format!(
@@ -134,32 +134,32 @@ fn a_change_through_the_dict_inside_its_own_transaction_is_an_error_and_no_hang(
 #[test]
 fn a_value_is_swapped_only_for_the_expected_one() {
     let scratch = scratch();
-    let dict: Dict<u8, String> = Dict::create(&scratch.store, "x").unwrap();
+    let dict: SharedMap<u8, String> = SharedMap::create(&scratch.store, "x").unwrap();
     let (a, b) = ("a".to_owned(), "b".to_owned());
-    assert!(!dict.compare_and_swap(&1, Some(&a), Some(&b)).unwrap());
-    assert!(dict.compare_and_swap(&1, None, Some(&a)).unwrap());
-    assert!(!dict.compare_and_swap(&1, None, Some(&b)).unwrap());
-    assert!(dict.compare_and_swap(&1, Some(&a), Some(&b)).unwrap());
+    assert!(!dict.compare_exchange(&1, Some(&a), Some(&b)).unwrap());
+    assert!(dict.compare_exchange(&1, None, Some(&a)).unwrap());
+    assert!(!dict.compare_exchange(&1, None, Some(&b)).unwrap());
+    assert!(dict.compare_exchange(&1, Some(&a), Some(&b)).unwrap());
     assert_eq!(dict.get(&1).unwrap(), Some(b.clone()));
-    assert!(dict.compare_and_swap(&1, Some(&b), None).unwrap());
+    assert!(dict.compare_exchange(&1, Some(&b), None).unwrap());
     assert!(dict.is_empty().unwrap());
 }
 
 #[test]
 fn a_snapshot_stays_as_it_was_and_writers_do_not_wait_for_it() {
     let scratch = scratch();
-    let dict: Dict<u32, u32> = Dict::create(&scratch.store, "x").unwrap();
+    let dict: SharedMap<u32, u32> = SharedMap::create(&scratch.store, "x").unwrap();
     dict.transaction(|t| (0..1000).try_for_each(|key| t.insert(&key, &0).map(drop))).unwrap();
     let snapshot = dict.snapshot().unwrap();
-    let mut entries = dict.entries().unwrap();
+    let mut entries = dict.iter().unwrap();
     entries.next().unwrap().unwrap();
     dict.transaction(|t| (0..2000).try_for_each(|key| t.insert(&key, &1).map(drop))).unwrap();
     // Dropped dicts do not take it away, and it goes to another thread.
     drop(dict);
-    let thread = std::thread::spawn(move || snapshot.entries().unwrap().map(|e| e.unwrap().1).sum::<u32>());
+    let thread = std::thread::spawn(move || snapshot.iter().unwrap().map(|e| e.unwrap().1).sum::<u32>());
     assert_eq!(thread.join().unwrap(), 0);
     assert_eq!(entries.map(Result::unwrap).filter(|(_, value)| *value == 0).count(), 999);
-    assert_eq!(Dict::<u32, u32>::open(&scratch.store, "x").unwrap().range(1500..).unwrap().count(), 500);
+    assert_eq!(SharedMap::<u32, u32>::open(&scratch.store, "x").unwrap().range(1500..).unwrap().count(), 500);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn what_cannot_be_a_key_or_is_another_dict_is_said() {
     let scratch = scratch();
     let (store, path) = (&scratch.store, scratch.path());
     let path = path.display();
-    let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+    let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
     let error = dict.insert(&*"k".repeat(600), &1).unwrap_err();
     assert!(error.is_invalid_argument(), "{error}");
     assert_eq!(
@@ -175,19 +175,19 @@ fn what_cannot_be_a_key_or_is_another_dict_is_said() {
         "a key of `String`: it takes 676 bytes, a key may take 511 (text takes 9 bytes for each 8); use a shorter one, \
          and keep the whole of it in the value"
     );
-    let error = Dict::<(), u8>::create(store, "unit").unwrap().insert(&(), &1).unwrap_err();
+    let error = SharedMap::<(), u8>::create(store, "unit").unwrap().insert(&(), &1).unwrap_err();
     assert_eq!(error.to_string(), "a key of `()`: it has no content; expected a type with more than one value");
-    let error = Dict::<u32, u32>::open(store, "x").unwrap_err();
+    let error = SharedMap::<u32, u32>::open(store, "x").unwrap_err();
     let expected =
         format!("the dict `x` in `{path}`, which is a dict of `String` to `u32`: expected one of `u32` to `u32`");
     assert_eq!(error.to_string(), expected);
-    let error = Dict::<String, u32>::create(store, "x").unwrap_err();
+    let error = SharedMap::<String, u32>::create(store, "x").unwrap_err();
     assert!(error.to_string().ends_with("a dict of that name is there: open it, or use `open_or_create`"), "{error}");
-    let error = Dict::<String, u32>::open(store, "y").unwrap_err();
+    let error = SharedMap::<String, u32>::open(store, "y").unwrap_err();
     assert!(error.is_not_found() && error.to_string().starts_with("there is no dict `y` in the store"), "{error}");
-    assert!(Dict::<String, u32>::open(store, "../x").unwrap_err().is_invalid_argument());
-    assert_eq!(Dict::<String, u32>::open_or_create(store, "x").unwrap().len().unwrap(), 0);
-    assert_eq!(store.dicts().unwrap().iter().map(coframe::Name::as_str).collect::<Vec<_>>(), ["unit", "x"]);
+    assert!(SharedMap::<String, u32>::open(store, "../x").unwrap_err().is_invalid_argument());
+    assert_eq!(SharedMap::<String, u32>::open_or_create(store, "x").unwrap().len().unwrap(), 0);
+    assert_eq!(store.maps().unwrap().iter().map(coframe::Name::as_str).collect::<Vec<_>>(), ["unit", "x"]);
 }
 
 #[test]
@@ -195,22 +195,22 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = scratch();
     let make = |name: &str| {
-        drop(Dict::<u8, u8>::create(&scratch.store, name).unwrap());
+        drop(SharedMap::<u8, u8>::create(&scratch.store, name).unwrap());
         scratch.path().join(fs::read_link(scratch.path().join(format!("{name}.dict"))).unwrap())
     };
-    let open = |name: &str| Dict::<u8, u8>::open(&scratch.store, name).unwrap_err();
+    let open = |name: &str| SharedMap::<u8, u8>::open(&scratch.store, name).unwrap_err();
     fs::write(make("cut"), [0; 100]).unwrap();
     assert!(open("cut").to_string().contains("breaks rule B1-file of docs/FORMAT.md: it has 100 bytes"));
     for len in [8192, 16_384, 20_000] {
-        let dict: Dict<u32, u64> = Dict::create(&scratch.store, "shorter").unwrap();
+        let dict: SharedMap<u32, u64> = SharedMap::create(&scratch.store, "shorter").unwrap();
         dict.transaction(|t| (0..5000).try_for_each(|key| t.insert(&key, &1).map(drop))).unwrap();
         drop(dict);
         let file = scratch.path().join(fs::read_link(scratch.path().join("shorter.dict")).unwrap());
         fs::OpenOptions::new().write(true).open(file).unwrap().set_len(len).unwrap();
-        let read = || Dict::<u32, u64>::open(&scratch.store, "shorter")?.entries()?.collect::<Result<Vec<_>>>();
+        let read = || SharedMap::<u32, u64>::open(&scratch.store, "shorter")?.iter()?.collect::<Result<Vec<_>>>();
         let read = read().map(|entries| entries.len());
         assert!(read.as_ref().is_err_and(Error::is_corrupt), "{len}: {read:?}");
-        assert!(scratch.store.remove_dict("shorter").unwrap());
+        assert!(scratch.store.remove_map("shorter").unwrap());
     }
     fs::write(make("zero"), vec![0; 20_000]).unwrap();
     assert!(open("zero").is_corrupt(), "{}", open("zero"));
@@ -225,7 +225,7 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
 #[test]
 fn a_dict_without_a_gate_gets_one_and_what_is_no_gate_is_refused() {
     let scratch = scratch();
-    let open = || Dict::<u8, u8>::open_or_create(&scratch.store, "x");
+    let open = || SharedMap::<u8, u8>::open_or_create(&scratch.store, "x");
     open().unwrap().insert(&1, &1).unwrap();
     let gate = scratch.path().join(scratch.files().into_iter().find(|file| file.ends_with(".dict-gate")).unwrap());
     std::fs::remove_file(&gate).unwrap();
@@ -245,24 +245,24 @@ fn a_dict_without_a_gate_gets_one_and_what_is_no_gate_is_refused() {
 #[test]
 fn what_could_not_be_read_back_is_refused_and_what_cannot_be_is_deleted() {
     let scratch = scratch();
-    let json: Dict<u8, serde_json::Value> = Dict::create(&scratch.store, "json").unwrap();
+    let json: SharedMap<u8, serde_json::Value> = SharedMap::create(&scratch.store, "json").unwrap();
     let error = json.insert(&1, &serde_json::json!({"a": 1})).unwrap_err();
     assert!(
         error.is_invalid_argument() && error.to_string().ends_with("cannot be in a dict: store their text"),
         "{error}"
     );
-    let arrays: Dict<[u8; 4], u8> = Dict::create(&scratch.store, "arrays").unwrap();
+    let arrays: SharedMap<[u8; 4], u8> = SharedMap::create(&scratch.store, "arrays").unwrap();
     let error = arrays.insert(&[1_u8, 2, 3, 4][..], &1).unwrap_err();
     assert!(error.is_invalid_argument() && error.to_string().ends_with("give it as that type itself"), "{error}");
     arrays.insert(&[1, 2, 3, 4], &1).unwrap();
     assert_eq!(all(&arrays), [([1, 2, 3, 4], 1)]);
 
     // A type whose definition has changed, under the same name.
-    let old: Dict<u8, before::Row> = Dict::create(&scratch.store, "rows").unwrap();
+    let old: SharedMap<u8, before::Row> = SharedMap::create(&scratch.store, "rows").unwrap();
     old.transaction(|t| [1, 2].iter().try_for_each(|key| t.insert(key, &before::Row(*key)).map(drop))).unwrap();
-    let new = Dict::<u8, after::Row>::open(&scratch.store, "rows").unwrap();
+    let new = SharedMap::<u8, after::Row>::open(&scratch.store, "rows").unwrap();
     assert!(new.get(&1).unwrap_err().is_corrupt());
-    assert_eq!(new.entries().unwrap().filter(Result::is_err).count(), 2, "each of them is named");
+    assert_eq!(new.iter().unwrap().filter(Result::is_err).count(), 2, "each of them is named");
     assert!(new.delete(&1).unwrap() && new.delete(&2).unwrap() && !new.delete(&3).unwrap());
     new.insert(&1, &after::Row(1, "x".to_owned())).unwrap();
     assert_eq!(new.get(&1).unwrap().unwrap(), after::Row(1, "x".to_owned()));
@@ -281,12 +281,12 @@ mod after {
 #[test]
 fn a_copy_of_a_store_has_dicts_of_its_own() {
     let scratch = scratch();
-    let dict: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    let dict: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
     let path = scratch.path().with_file_name("copy");
     assert!(std::process::Command::new("cp").arg("-a").arg(scratch.path()).arg(&path).status().unwrap().success());
     let copy = Store::open_at(&path).unwrap();
     copy.adopt().unwrap();
-    let copy = Dict::<u8, u8>::open(&copy, "x").unwrap();
+    let copy = SharedMap::<u8, u8>::open(&copy, "x").unwrap();
     copy.insert(&1, &1).unwrap();
     assert_eq!((dict.len().unwrap(), copy.len().unwrap()), (0, 1));
 }
@@ -294,14 +294,14 @@ fn a_copy_of_a_store_has_dicts_of_its_own() {
 #[test]
 fn a_name_whose_file_is_gone_is_free_and_swept() {
     let scratch = scratch();
-    drop(Dict::<u8, u8>::create(&scratch.store, "x").unwrap());
+    drop(SharedMap::<u8, u8>::create(&scratch.store, "x").unwrap());
     let lose = || {
         let file = fs::read_link(scratch.path().join("x.dict")).unwrap();
         fs::remove_file(scratch.path().join(&file)).unwrap();
     };
     lose();
-    assert!(Dict::<u8, u8>::open(&scratch.store, "x").unwrap_err().is_not_found());
-    Dict::<u8, u8>::open_or_create(&scratch.store, "x").unwrap().insert(&1, &1).unwrap();
+    assert!(SharedMap::<u8, u8>::open(&scratch.store, "x").unwrap_err().is_not_found());
+    SharedMap::<u8, u8>::open_or_create(&scratch.store, "x").unwrap().insert(&1, &1).unwrap();
     lose();
     scratch.store.sweep().unwrap();
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
@@ -310,18 +310,18 @@ fn a_name_whose_file_is_gone_is_free_and_swept() {
 #[test]
 fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
     let scratch = scratch();
-    let old: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    let old: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
     let handle = old.handle();
-    assert_eq!(Dict::<u8, u8>::from_handle(&handle.to_string().parse().unwrap()).unwrap().len().unwrap(), 0);
-    assert!(scratch.store.remove_dict("x").unwrap());
-    assert!(Dict::<u8, u8>::from_handle(&handle).unwrap_err().is_not_found());
+    assert_eq!(SharedMap::<u8, u8>::from_handle(&handle.to_string().parse().unwrap()).unwrap().len().unwrap(), 0);
+    assert!(scratch.store.remove_map("x").unwrap());
+    assert!(SharedMap::<u8, u8>::from_handle(&handle).unwrap_err().is_not_found());
     old.insert(&1, &1).unwrap();
-    let new: Dict<u8, u8> = Dict::create(&scratch.store, "x").unwrap();
+    let new: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
     assert_eq!((old.len().unwrap(), new.len().unwrap()), (1, 0));
-    let error = Dict::<u8, u8>::from_handle(&handle).unwrap_err();
+    let error = SharedMap::<u8, u8>::from_handle(&handle).unwrap_err();
     assert!(error.is_superseded() && error.to_string().contains("another dict was made under its name"), "{error}");
     drop((old, new));
-    assert!(scratch.store.remove_dict("x").unwrap());
+    assert!(scratch.store.remove_map("x").unwrap());
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
 }
 
@@ -329,16 +329,16 @@ fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
 fn a_dict_of_a_session_goes_with_it_and_dicts_are_no_frames() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
-    let dict: Dict<u8, u8> = Dict::create(&session, "x").unwrap();
+    let dict: SharedMap<u8, u8> = SharedMap::create(&session, "x").unwrap();
     let text = serde_json::to_string(&dict).unwrap();
-    let same: Dict<u8, u8> = serde_json::from_str(&text).unwrap();
+    let same: SharedMap<u8, u8> = serde_json::from_str(&text).unwrap();
     dict.insert(&1, &1).unwrap();
     assert_eq!(same.get(&1).unwrap(), Some(1));
     scratch.store.sweep().unwrap();
-    assert!(scratch.store.dicts().unwrap().is_empty() && session.list().unwrap().is_empty());
+    assert!(scratch.store.maps().unwrap().is_empty() && session.list().unwrap().is_empty());
     drop(session);
     assert_eq!(fs::read_dir(scratch.path().join("sessions")).unwrap().count(), 0);
-    assert!(serde_json::from_str::<Dict<u8, u8>>(&text).unwrap_err().to_string().contains("sessions"));
+    assert!(serde_json::from_str::<SharedMap<u8, u8>>(&text).unwrap_err().to_string().contains("sessions"));
     same.insert(&2, &2).unwrap();
 }
 
@@ -353,11 +353,11 @@ fn keys_and_put_leave_values_alone_that_cannot_be_read() {
     struct Value(String);
 
     let scratch = scratch();
-    let before: Dict<u32, old::Value> = Dict::create(&scratch.store, "x").unwrap();
+    let before: SharedMap<u32, old::Value> = SharedMap::create(&scratch.store, "x").unwrap();
     for key in 0..200 {
         before.put(&key, &old::Value(200)).unwrap();
     }
-    let dict = Dict::<u32, Value>::open(&scratch.store, "x").unwrap();
+    let dict = SharedMap::<u32, Value>::open(&scratch.store, "x").unwrap();
     assert!(dict.get(&1).unwrap_err().is_corrupt());
     assert_eq!(dict.keys().unwrap().collect::<Result<Vec<_>, _>>().unwrap(), (0..200).collect::<Vec<_>>());
     let snapshot = dict.snapshot().unwrap();

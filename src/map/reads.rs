@@ -1,4 +1,4 @@
-//! Reading a dict: the same in a snapshot and inside a transaction.
+//! Reading a map: the same in a snapshot and inside a transaction.
 
 use std::{
     borrow::Borrow,
@@ -22,7 +22,7 @@ type Interval = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 /// What an iterator makes of the bytes of an entry.
 type Decode<K, V, T> = fn(&Reads<'_, K, V>, (&[u8], &[u8])) -> Result<T>;
 
-/// One state of a dict, through a transaction of either sort.
+/// One state of a map, through a transaction of either sort.
 pub(super) struct Reads<'a, K, V> {
     pub(super) environment: &'a Environment,
     pub(super) entries: Entries,
@@ -122,9 +122,9 @@ where
     Ok((bytes(range.start_bound())?, bytes(range.end_bound())?))
 }
 
-/// Entries of one state of a dict, in the order of keys. Holds some tens of them in memory, however many there are.
+/// Entries of one state of a map, in the order of keys. Holds some tens of them in memory, however many there are.
 ///
-/// An entry that cannot be read is an error in its place; an error of the dict ends it.
+/// An entry that cannot be read is an error in its place; an error of the map ends it.
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Iter<'a, K, V, T = (K, V)> {
     source: Source<'a, K, V>,
@@ -134,7 +134,7 @@ pub struct Iter<'a, K, V, T = (K, V)> {
     is_done: bool,
 }
 
-/// Keys of one state of a dict, in their order. As [`Iter`], without the values.
+/// Keys of one state of a map, in their order. As [`Iter`], without the values.
 pub type Keys<'a, K, V> = Iter<'a, K, V, K>;
 
 /// The state that is read: a borrowed snapshot, or one that the iterator owns.
@@ -227,7 +227,7 @@ macro_rules! reading {
             }
 
             /// Whether the key exists. Does not decode its value.
-            pub fn contains<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<bool>
+            pub fn contains_key<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<bool>
             where
                 K: std::borrow::Borrow<Q>,
             {
@@ -240,23 +240,27 @@ macro_rules! reading {
                 self.reads()?.len()
             }
 
-            /// Whether the dict is empty.
+            /// Whether the map is empty.
             pub fn is_empty(&self) -> crate::error::Result<bool> {
                 self.len().map(|len| len == 0)
             }
 
             /// The entry with the least key.
-            pub fn first(&self) -> crate::error::Result<Option<(K, V)>> {
+            pub fn first_key_value(&self) -> crate::error::Result<Option<(K, V)>> {
                 self.reads()?.first()
             }
 
             /// The entry with the greatest key.
-            pub fn last(&self) -> crate::error::Result<Option<(K, V)>> {
+            pub fn last_key_value(&self) -> crate::error::Result<Option<(K, V)>> {
                 self.reads()?.last()
             }
 
             /// All entries, in the order of keys.
-            pub fn entries(&self) -> crate::error::Result<super::Iter<'_, K, V>> {
+            #[expect(
+                clippy::iter_not_returning_iterator,
+                reason = "a state of the map is opened first, which can fail"
+            )]
+            pub fn iter(&self) -> crate::error::Result<super::Iter<'_, K, V>> {
                 let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
                 Ok(super::Iter::of_reads(self.reads()?, all))
             }

@@ -1,14 +1,14 @@
 //! Processes keep accounts in one dict: each transfer is atomic, even if a process is killed during one.
 //!
 //! ```text
-//! cargo run --example dict
+//! cargo run --example map
 //! ```
 
 use std::{error::Error, time::Duration};
 
-use coframe::{Dict, Pool, Store};
+use coframe::{Pool, SharedMap, Store};
 
-type Accounts = Dict<String, i64>;
+type Accounts = SharedMap<String, i64>;
 
 const NAMES: [&str; 5] = ["Amsterdam", "Berlin", "Cairo", "Delhi", "Essen"];
 
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     coframe::pool::init(); // first line: this process may be a worker
 
     let session = Store::open_default()?.session()?;
-    let accounts: Accounts = Dict::create(&session, "accounts")?;
+    let accounts: Accounts = SharedMap::create(&session, "accounts")?;
     accounts.transaction(|t| NAMES.iter().try_for_each(|name| t.insert(*name, &1_000).map(drop)))?;
 
     let pool = Pool::builder().workers(4).task_timeout(Duration::from_mins(1)).build()?;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A snapshot is one consistent state while others write, so its sum never changes.
     for _ in 0..3 {
         let snapshot = accounts.snapshot()?;
-        let sum = snapshot.entries()?.try_fold(0, |sum, entry| Ok::<_, coframe::Error>(sum + entry?.1))?;
+        let sum = snapshot.iter()?.try_fold(0, |sum, entry| Ok::<_, coframe::Error>(sum + entry?.1))?;
         println!("meanwhile {sum} in total, {} in Cairo", snapshot.get("Cairo")?.unwrap_or(0));
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let range = accounts.range("C".to_owned()..)?.collect::<coframe::Result<Vec<_>>>()?;
     println!("from C: {range:?}");
-    let sum: i64 = accounts.entries()?.map(|entry| entry.map(|(_, amount)| amount)).sum::<coframe::Result<i64>>()?;
+    let sum: i64 = accounts.iter()?.map(|entry| entry.map(|(_, amount)| amount)).sum::<coframe::Result<i64>>()?;
     println!("at the end {sum} in total");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Compares a dict with a tree in memory under a lock and with Python's `Manager().dict()`.
 //!
 //! ```text
-//! cargo bench --bench dict
+//! cargo bench --bench map
 //! ```
 
 mod common;
@@ -13,14 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::{Dict, Error, Store};
+use coframe::{Error, SharedMap, Store};
 use common::{median, ns, scratch, us, verdict};
 
 const KEYS: u64 = 100_000;
 
 fn main() {
     let (store, _directory) = scratch();
-    let dict: Dict<u64, u64> = Dict::create(&store, "numbers").expect("a dict");
+    let dict: SharedMap<u64, u64> = SharedMap::create(&store, "numbers").expect("a dict");
     let tree = Mutex::new((0..KEYS).map(|key| (key, key)).collect::<BTreeMap<u64, u64>>());
 
     let time = median(5, || {
@@ -51,7 +51,7 @@ fn main() {
     let rate = 1e9 / shared;
     verdict("inserts, a transaction each", rate, " a second", "at least 50 000", rate >= 50_000.0);
     println!("     a tree under a mutex: {:.0} a second", 1e9 / plain);
-    let scan = median(20, || dict.entries().expect("a read").count());
+    let scan = median(20, || dict.iter().expect("a read").count());
     println!("     reading all {KEYS} entries in order: {:.1} ms", us(scan) / 1e3);
     two_writers(&store);
     python(1e9 / rate, dict);
@@ -60,7 +60,7 @@ fn main() {
 /// Concurrent inserts of two processes, which take turns.
 fn two_writers(store: &Store) {
     const TIME: Duration = Duration::from_millis(500);
-    let dict: Dict<String, u64> = Dict::create(store, "writers").expect("a dict");
+    let dict: SharedMap<String, u64> = SharedMap::create(store, "writers").expect("a dict");
     let run = |name: &str| {
         let (start, mut count) = (Instant::now(), 0);
         while start.elapsed() < TIME {
@@ -82,7 +82,7 @@ fn two_writers(store: &Store) {
     println!("     inserts of two concurrent processes: {rate:.0} a second in total");
 }
 
-fn python(insert: f64, dict: Dict<u64, u64>) {
+fn python(insert: f64, dict: SharedMap<u64, u64>) {
     let script = "import time\n\
         from multiprocessing import Manager\n\
         d = Manager().dict()\n\

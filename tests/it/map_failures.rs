@@ -7,31 +7,31 @@ use std::{
 };
 
 use coframe::{
-    Dict, Error, Store,
+    Error, SharedMap, Store,
     cell::{Counter, Flag},
 };
 
 use crate::{
     common::{Scratch, alone, child, fork, kill, on_small_file_system, random, role, scratch, store_of_test, wait},
-    dicts::all,
+    maps::all,
 };
 
 #[test]
 fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
-    alone("dict_failures::opened_twice_it_is_one_environment_which_goes_with_the_last", |Scratch { store, .. }| {
+    alone("map_failures::opened_twice_it_is_one_environment_which_goes_with_the_last", |Scratch { store, .. }| {
         let count = |what: &str| {
             let maps = fs::read_to_string("/proc/self/maps").unwrap();
             maps.lines().filter(|line| line.ends_with(what)).count()
         };
         for _ in 0..3 {
-            let first: Dict<u8, u8> = Dict::open_or_create(store, "x").unwrap();
-            let second = Dict::<u8, u8>::open(&Store::open_at(store.path()).unwrap(), "x").unwrap();
+            let first: SharedMap<u8, u8> = SharedMap::open_or_create(store, "x").unwrap();
+            let second = SharedMap::<u8, u8>::open(&Store::open_at(store.path()).unwrap(), "x").unwrap();
             second.insert(&1, &2).unwrap();
             assert_eq!(first.get(&1).unwrap(), Some(2));
             assert_eq!((count(".dict"), count(".dict-lock"), count(".dict-gate")), (1, 1, 1));
             drop(first);
             assert_eq!(count(".dict"), 1);
-            let entries = second.entries().unwrap();
+            let entries = second.iter().unwrap();
             drop(second);
             assert_eq!((entries.count(), count(".dict")), (1, 0), "an iterator keeps it open, and gives it back");
         }
@@ -40,7 +40,7 @@ fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
             for thread in 0..8_u8 {
                 scope.spawn(move || {
                     for _ in 0..100 {
-                        Dict::<u8, u8>::open(store, "x").unwrap().insert(&thread, &1).unwrap();
+                        SharedMap::<u8, u8>::open(store, "x").unwrap().insert(&thread, &1).unwrap();
                     }
                 });
             }
@@ -51,8 +51,8 @@ fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
 
 #[test]
 fn after_a_fork_it_works_in_both_processes_or_says_why_not() {
-    alone("dict_failures::after_a_fork_it_works_in_both_processes_or_says_why_not", |Scratch { store, .. }| {
-        let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+    alone("map_failures::after_a_fork_it_works_in_both_processes_or_says_why_not", |Scratch { store, .. }| {
+        let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
         dict.insert("parent", &1).unwrap();
         let children: Vec<i32> = (0..4_u32)
             .map(|child| {
@@ -94,9 +94,9 @@ fn after_a_fork_it_works_in_both_processes_or_says_why_not() {
 #[test]
 fn a_transaction_is_its_parents_alone_when_the_process_forks_inside() {
     alone(
-        "dict_failures::a_transaction_is_its_parents_alone_when_the_process_forks_inside",
+        "map_failures::a_transaction_is_its_parents_alone_when_the_process_forks_inside",
         |Scratch { store, .. }| {
-            let dict: Dict<String, u32> = Dict::create(store, "x").unwrap();
+            let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
             let mut child = -1;
             let result = dict.transaction(|t| {
                 t.insert("before", &1)?;
@@ -120,9 +120,9 @@ fn a_transaction_is_its_parents_alone_when_the_process_forks_inside() {
 
 #[test]
 fn five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update() {
-    let test = "dict_failures::five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update";
+    let test = "map_failures::five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update";
     alone(test, |Scratch { store, .. }| {
-        let dict: Dict<String, u64> = Dict::create(store, "x").unwrap();
+        let dict: SharedMap<String, u64> = SharedMap::create(store, "x").unwrap();
         let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
         let inside = Flag::create(store, "inside").unwrap();
         let mut interrupted = 0;
@@ -166,9 +166,9 @@ fn five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update() {
 
 #[test]
 fn slots_of_killed_readers_are_found_and_their_pages_used_again() {
-    let test = "dict_failures::slots_of_killed_readers_are_found_and_their_pages_used_again";
+    let test = "map_failures::slots_of_killed_readers_are_found_and_their_pages_used_again";
     alone(test, |Scratch { store, .. }| {
-        let dict: Dict<u32, Vec<u8>> = Dict::create(store, "x").unwrap();
+        let dict: SharedMap<u32, Vec<u8>> = SharedMap::create(store, "x").unwrap();
         let write = |round: usize| {
             let value = vec![round as u8; 4000];
             dict.transaction(|t| (0..50).try_for_each(|key| t.insert(&key, &value).map(drop))).unwrap();
@@ -190,7 +190,7 @@ fn slots_of_killed_readers_are_found_and_their_pages_used_again() {
         assert!(error.to_string().contains("read by 1022 transactions at once: expected fewer"), "{error}");
         kill(reader);
         assert!(!wait(reader), "the reader ended by itself");
-        assert!(dict.contains(&1).unwrap());
+        assert!(dict.contains_key(&1).unwrap());
         // And readers whose death goes unnoticed.
         for round in 0..20 {
             let reader = fork(|| {
@@ -212,10 +212,10 @@ fn slots_of_killed_readers_are_found_and_their_pages_used_again() {
 #[test]
 fn a_full_store_is_an_error_that_loses_nothing() {
     if role().is_none() {
-        return on_small_file_system("dict_failures::a_full_store_is_an_error_that_loses_nothing", 4);
+        return on_small_file_system("map_failures::a_full_store_is_an_error_that_loses_nothing", 4);
     }
     let store = store_of_test();
-    let dict: Dict<u32, Vec<u8>> = Dict::create(&store, "x").unwrap();
+    let dict: SharedMap<u32, Vec<u8>> = SharedMap::create(&store, "x").unwrap();
     let mut written = 0;
     let error = loop {
         match dict.insert(&written, &vec![1; 10_000]) {
@@ -231,8 +231,8 @@ fn a_full_store_is_an_error_that_loses_nothing() {
     for key in 0..written {
         assert_eq!(dict.get(&key).unwrap(), Some(vec![1; 10_000]));
     }
-    assert!(Dict::<u8, u8>::create(&store, "y").unwrap_err().is_no_space());
-    assert_eq!(store.dicts().unwrap().len(), 1);
+    assert!(SharedMap::<u8, u8>::create(&store, "y").unwrap_err().is_no_space());
+    assert_eq!(store.maps().unwrap().len(), 1);
     // Removing entries makes room inside the file; one by one, since a change needs some free pages.
     for key in 0..written {
         assert!(dict.remove(&key).unwrap().is_some());
@@ -243,16 +243,18 @@ fn a_full_store_is_an_error_that_loses_nothing() {
 #[test]
 fn a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove() {
     if role().is_some() {
-        drop(Dict::<u8, u8>::create(&store_of_test(), "x"));
+        drop(SharedMap::<u8, u8>::create(&store_of_test(), "x"));
         return;
     }
     let scratch = scratch();
-    let test = "dict_failures::a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove";
+    let test = "map_failures::a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove";
     for step in ["dict-made", "before-switch"] {
         let mut maker = child(test, "maker");
         maker.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", format!("kill:{step}"));
         assert_eq!(maker.status().unwrap().code(), None, "it was not killed");
-        assert!(!scratch.files().is_empty() && Dict::<u8, u8>::open(&scratch.store, "x").unwrap_err().is_not_found());
+        assert!(
+            !scratch.files().is_empty() && SharedMap::<u8, u8>::open(&scratch.store, "x").unwrap_err().is_not_found()
+        );
         scratch.store.sweep().unwrap();
         assert!(scratch.files().is_empty(), "{:?}", scratch.files());
     }
@@ -270,7 +272,7 @@ fn a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove() {
 
 #[test]
 fn locks_of_the_process_on_a_dict_outlast_its_making() {
-    alone("dict_failures::locks_of_the_process_on_a_dict_outlast_its_making", |Scratch { store, .. }| {
+    alone("map_failures::locks_of_the_process_on_a_dict_outlast_its_making", |Scratch { store, .. }| {
         let locks = |inode: u64| {
             let locks = fs::read_to_string("/proc/locks").unwrap();
             let ours = |line: &&str| line.contains("POSIX") && line.contains(&format!(":{inode} "));
@@ -281,13 +283,13 @@ fn locks_of_the_process_on_a_dict_outlast_its_making() {
             std::thread::scope(|scope| {
                 let opened = scope.spawn(|| {
                     loop {
-                        match Dict::<u8, u8>::open(store, &name) {
+                        match SharedMap::<u8, u8>::open(store, &name) {
                             Ok(dict) => return dict,
                             Err(error) => assert!(error.is_not_found(), "{error}"),
                         }
                     }
                 });
-                let made = Dict::<u8, u8>::create(store, &name).unwrap();
+                let made = SharedMap::<u8, u8>::create(store, &name).unwrap();
                 let opened = opened.join().unwrap();
                 let data = fs::read_link(store.path().join(format!("{name}.dict"))).unwrap();
                 let lock = store.path().join(format!("{}-lock", data.display()));
@@ -296,17 +298,17 @@ fn locks_of_the_process_on_a_dict_outlast_its_making() {
                 assert!((0..5).any(|_| locks(inode) > 0), "LMDB's lock on the dict is gone");
                 drop((made, opened));
             });
-            assert!(store.remove_dict(&name).unwrap());
+            assert!(store.remove_map(&name).unwrap());
         }
     });
 }
 
 #[test]
 fn children_of_a_busy_process_use_its_dicts_or_are_told() {
-    alone("dict_failures::children_of_a_busy_process_use_its_dicts_or_are_told", |Scratch { store, .. }| {
-        let dict: Dict<u8, u8> = Dict::create(store, "x").unwrap();
+    alone("map_failures::children_of_a_busy_process_use_its_dicts_or_are_told", |Scratch { store, .. }| {
+        let dict: SharedMap<u8, u8> = SharedMap::create(store, "x").unwrap();
         dict.insert(&1, &1).unwrap();
-        drop(Dict::<u8, u8>::create(store, "y").unwrap());
+        drop(SharedMap::<u8, u8>::create(store, "y").unwrap());
         // First uses by several threads of a child.
         for _ in 0..20 {
             assert!(wait(fork(|| {
@@ -320,7 +322,7 @@ fn children_of_a_busy_process_use_its_dicts_or_are_told() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    drop(Dict::<u8, u8>::open(store, "y").unwrap());
+                    drop(SharedMap::<u8, u8>::open(store, "y").unwrap());
                 }
             });
             for _ in 0..10 {
@@ -336,10 +338,10 @@ fn children_of_a_busy_process_use_its_dicts_or_are_told() {
 
 #[test]
 fn a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on() {
-    let test = "dict_failures::a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on";
+    let test = "map_failures::a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on";
     alone(test, |Scratch { store, .. }| {
-        let dict: Dict<u8, u8> = Dict::create(store, "x").unwrap();
-        let other: Dict<u8, u8> = Dict::create(store, "y").unwrap();
+        let dict: SharedMap<u8, u8> = SharedMap::create(store, "x").unwrap();
+        let other: SharedMap<u8, u8> = SharedMap::create(store, "y").unwrap();
         dict.insert(&1, &1).unwrap();
         let in_child = || {
             let start = Instant::now();
@@ -384,23 +386,23 @@ fn opening_while_others_make_and_remove_is_a_dict_or_none() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while start.elapsed() < Duration::from_millis(600) {
-                    let dict: Dict<u8, u8> = Dict::open_or_create(&scratch.store, "x").unwrap();
+                    let dict: SharedMap<u8, u8> = SharedMap::open_or_create(&scratch.store, "x").unwrap();
                     dict.insert(&1, &1).unwrap();
-                    scratch.store.remove_dict("x").unwrap();
+                    scratch.store.remove_map("x").unwrap();
                 }
             });
         }
     });
-    scratch.store.remove_dict("x").unwrap();
+    scratch.store.remove_map("x").unwrap();
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
 }
 
 #[test]
 fn dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store() {
-    alone("dict_failures::dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store", |scratch| {
+    alone("map_failures::dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store", |scratch| {
         let Scratch { store, .. } = scratch;
         let maps = || fs::read_to_string("/proc/self/maps").unwrap().matches(".dict\n").count();
-        let open = |name: &str| Dict::<u8, u8>::open_or_create(store, name).unwrap();
+        let open = |name: &str| SharedMap::<u8, u8>::open_or_create(store, name).unwrap();
         let (first, second) = (open("a"), open("b"));
         drop(open("c"));
         // Acts as another process that publishes: it holds the lock of the store until this one has reported.
@@ -430,7 +432,7 @@ fn dropping_a_dict_waits_for_no_thread_that_opens_one_behind_a_busy_store() {
                         }
                         !done.load(Ordering::SeqCst)
                     },
-                    || Dict::<u8, u8>::open(store, "c").map(drop),
+                    || SharedMap::<u8, u8>::open(store, "c").map(drop),
                 );
                 asked.store(waits.get(), Ordering::SeqCst);
                 result

@@ -1,4 +1,4 @@
-//! One state of a dict, kept for its reader.
+//! One state of a map, kept for its reader.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// A dict as it was at one moment. Writers neither wait for it nor change it.
+/// A map as it was at one moment. Writers neither wait for it nor change it.
 ///
-/// While it lives, the pages of its state are not used again, so a dict that is written to grows. When its process
+/// While it lives, the pages of its state are not used again, so a map that is written to grows. When its process
 /// dies, they are free again. It can be sent to another thread; in a forked child it cannot be read.
 #[must_use = "a snapshot keeps memory for as long as it lives"]
 pub struct Snapshot<K, V> {

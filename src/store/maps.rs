@@ -18,12 +18,12 @@ const GATE_SUFFIX: &str = ".dict-gate";
 
 /// The three files of one dict, which nothing else is ever called.
 #[derive(Clone, Debug)]
-pub(crate) struct DictFiles {
+pub(crate) struct MapFiles {
     pub(crate) name: Name,
     pub(crate) id: u128,
 }
 
-impl DictFiles {
+impl MapFiles {
     fn link(name: &Name) -> String {
         format!("{name}{SUFFIX}")
     }
@@ -61,12 +61,12 @@ impl Store {
     ///
     /// `lock_bytes` is the length of the lock file: all its pages exist before a process maps it, so that a full store
     /// is an error here and never a SIGBUS at the first touch.
-    pub(crate) fn make_dict(
+    pub(crate) fn make_map(
         &self,
         name: &Name,
         lock_bytes: u64,
-        fill: impl Fn(&DictFiles) -> Result<()>,
-    ) -> Result<Option<DictFiles>> {
+        fill: impl Fn(&MapFiles) -> Result<()>,
+    ) -> Result<Option<MapFiles>> {
         let frames = self.frames();
         // Held until the files have their name: a sweep takes files without one for a dead process's.
         let mut control = Control::lock(&self.shared.root)?;
@@ -76,7 +76,7 @@ impl Store {
         {
             return Ok(None);
         }
-        let files = DictFiles { name: name.clone(), id: random_id()? };
+        let files = MapFiles { name: name.clone(), id: random_id()? };
         let make = || {
             let lock = frames.named(&files.lock())?;
             fallocate(&lock, FallocateFlags::empty(), 0, lock_bytes)
@@ -86,7 +86,7 @@ impl Store {
             fill(&files)?;
             frames.sync()?;
             crate::failpoint::reach("dict-made").map_err(|e| frames.write_error("make a dict in", e))?;
-            frames.switch_link(&DictFiles::link(name), &files.data())
+            frames.switch_link(&MapFiles::link(name), &files.data())
         };
         // The error that matters is the first one; what stays, the next sweep finds without a name.
         self.with_room_locked(&mut control, || make().inspect_err(|_| drop(files.remove(frames))))?;
@@ -98,7 +98,7 @@ impl Store {
     /// the dict meanwhile, LMDB would create its files again.
     ///
     /// `open` also gets the device and the inode of its data, which distinguish it from a copy.
-    pub(crate) fn with_dict<R>(&self, name: &Name, open: impl FnOnce(DictFiles, (u64, u64)) -> Result<R>) -> Result<R> {
+    pub(crate) fn with_dict<R>(&self, name: &Name, open: impl FnOnce(MapFiles, (u64, u64)) -> Result<R>) -> Result<R> {
         self.require_home(format_args!("dict `{name}`"))?;
         let frames = self.frames();
         let _control = Control::lock(&self.shared.root)?;
@@ -117,7 +117,7 @@ impl Store {
     /// A dict's gate and its length; made of so many bytes by `prepare` where it is missing. Under the store lock.
     pub(crate) fn dict_gate(
         &self,
-        files: &DictFiles,
+        files: &MapFiles,
         bytes: usize,
         prepare: impl FnOnce(&File) -> Result<()>,
     ) -> Result<(File, usize)> {
@@ -131,7 +131,7 @@ impl Store {
         Ok(self.open_mapped(&gate)?.ok_or_else(missing)?)
     }
 
-    pub(crate) fn dict_path(&self, files: &DictFiles) -> PathBuf {
+    pub(crate) fn dict_path(&self, files: &MapFiles) -> PathBuf {
         self.frames().path().join(files.data())
     }
 
@@ -145,9 +145,9 @@ impl Store {
         self.frames().write_error(action, error)
     }
 
-    fn linked_dict(&self, name: &Name) -> Result<Option<DictFiles>> {
-        let target = self.frames().read_link(&DictFiles::link(name))?;
-        Ok(target.and_then(|target| DictFiles::parse(&target)).filter(|files| files.name == *name))
+    fn linked_dict(&self, name: &Name) -> Result<Option<MapFiles>> {
+        let target = self.frames().read_link(&MapFiles::link(name))?;
+        Ok(target.and_then(|target| MapFiles::parse(&target)).filter(|files| files.name == *name))
     }
 
     /// Removes a dict's name, and its memory once no process has it open. Returns false if it does not exist.
@@ -157,25 +157,25 @@ impl Store {
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-    /// coframe::Dict::<String, u64>::create(&store, "ages")?;
-    /// assert_eq!(store.dicts()?.len(), 1);
-    /// assert!(store.remove_dict("ages")?);
-    /// assert!(!store.remove_dict("ages")?);
+    /// coframe::SharedMap::<String, u64>::create(&store, "ages")?;
+    /// assert_eq!(store.maps()?.len(), 1);
+    /// assert!(store.remove_map("ages")?);
+    /// assert!(!store.remove_map("ages")?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn remove_dict(&self, name: &str) -> Result<bool> {
+    pub fn remove_map(&self, name: &str) -> Result<bool> {
         let name = name.parse::<Name>()?;
         let _control = Control::lock(&self.shared.root)?;
         let Some(files) = self.linked_dict(&name)? else { return Ok(false) };
         // The link first: a process that dies here leaves files without a name, which a sweep removes.
-        self.frames().unlink(&DictFiles::link(&name))?;
+        self.frames().unlink(&MapFiles::link(&name))?;
         files.remove(self.frames())?;
         self.frames().sync()?;
         Ok(true)
     }
 
     /// Names of all dicts, in order.
-    pub fn dicts(&self) -> Result<Vec<Name>> {
+    pub fn maps(&self) -> Result<Vec<Name>> {
         let entries = self.frames().entries()?;
         let mut names: Vec<Name> =
             entries.iter().filter_map(|(entry, _)| entry.strip_suffix(SUFFIX)?.parse().ok()).collect();
@@ -185,7 +185,7 @@ impl Store {
 
     /// Removes the files of dicts without a name, whose makers or removers died, and names without files. Under the
     /// store lock.
-    pub(super) fn sweep_dicts(&self, entries: &[(String, FileType)], swept: &mut SweepReport) {
+    pub(super) fn sweep_maps(&self, entries: &[(String, FileType)], swept: &mut SweepReport) {
         for (entry, _) in entries {
             let removed = self.sweep_dict(entry);
             swept.bytes = swept.bytes.saturating_add(swept.noting(removed).unwrap_or(0));
@@ -195,7 +195,7 @@ impl Store {
     /// Sweeps one entry; returns the bytes of what was removed.
     fn sweep_dict(&self, entry: &str) -> Result<u64> {
         let frames = self.frames();
-        if let Some(files) = DictFiles::parse(entry) {
+        if let Some(files) = MapFiles::parse(entry) {
             let linked = self.linked_dict(&files.name)?;
             if linked.is_none_or(|linked| linked.id != files.id) {
                 let bytes = frames.size(entry)?.unwrap_or(0);
@@ -214,17 +214,17 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::DictFiles;
+    use super::MapFiles;
 
     #[test]
     fn only_the_exact_form_of_a_dicts_file_is_read() {
         let id = "0123456789abcdef0123456789abcdef";
-        let files = DictFiles::parse(&format!("ages@{id}.dict")).unwrap();
+        let files = MapFiles::parse(&format!("ages@{id}.dict")).unwrap();
         assert_eq!((files.name.as_str(), files.data()), ("ages", format!("ages@{id}.dict")));
-        assert_eq!(DictFiles::parse(&files.lock()).unwrap().id, files.id);
-        assert_eq!(DictFiles::parse(&files.gate()).unwrap().id, files.id);
+        assert_eq!(MapFiles::parse(&files.lock()).unwrap().id, files.id);
+        assert_eq!(MapFiles::parse(&files.gate()).unwrap().id, files.id);
         for bad in ["ages.dict", "ages@1.dict", "ages@0123456789ABCDEF0123456789abcdef.dict", "../x@1.dict"] {
-            assert!(DictFiles::parse(bad).is_none(), "{bad:?} was accepted");
+            assert!(MapFiles::parse(bad).is_none(), "{bad:?} was accepted");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Several changes of a dict as one.
+//! Several changes of a map as one.
 
 use std::{borrow::Borrow, marker::PhantomData, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::error::Result;
 
 /// A write transaction: other readers see all of its changes, or none.
 ///
-/// See [`Dict::transaction`](super::Dict::transaction). What it reads is what it has written.
+/// See [`SharedMap::transaction`](super::SharedMap::transaction). What it reads is what it has written.
 pub struct Transaction<'a, K, V> {
     lease: Arc<Lease>,
     entries: Entries,
@@ -94,7 +94,7 @@ where
     }
 
     /// Sets or removes the value of a key if it is what is expected (`None`: not there). Values are compared as bytes.
-    pub fn compare_and_swap<Q: Serialize + ?Sized>(
+    pub fn compare_exchange<Q: Serialize + ?Sized>(
         &mut self,
         key: &Q,
         expected: Option<&V>,

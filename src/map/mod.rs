@@ -1,6 +1,6 @@
 //! A shared map from keys to values.
 //!
-//! [`Dict`] is to processes what a `BTreeMap` under a lock is to threads, and what `Manager().dict()` is to Python's
+//! [`SharedMap`] is to processes what a `BTreeMap` under a lock is to threads, and what `Manager().dict()` is to Python's
 //! multiprocessing, but without a server process. It is an LMDB file in a store or session, which every process maps:
 //! readers and writers do not wait for each other, and writers take turns.
 
@@ -37,11 +37,11 @@ use crate::{
     store::{Place, Store, place_handle},
 };
 
-/// Identifies a dict and opens it in another process: a one-line string, like a frame's [`Handle`](crate::Handle).
+/// Identifies a map and opens it in another process: a one-line string, like a frame's [`Handle`](crate::Handle).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DictHandle(Place);
+pub struct MapHandle(Place);
 
-place_handle!(DictHandle, "coframe-dict:");
+place_handle!(MapHandle, "coframe-dict:");
 
 /// A map from keys to values that processes share, in the order of its keys.
 ///
@@ -49,57 +49,57 @@ place_handle!(DictHandle, "coframe-dict:");
 /// `serde(flatten)` are refused. Keys must not contain maps and may be at most 511 bytes when encoded: 9 bytes per 8 of
 /// text, the in-memory size for integers. Look a key up by its type, or by a borrowed form that serialises alike, such
 /// as `str` for `String` (but not a slice for an array). Values are copied in and out. The size is not fixed in
-/// advance; a full store is an [error](Error::is_no_space) that leaves the dict unchanged.
+/// advance; a full store is an [error](Error::is_no_space) that leaves the map unchanged.
 ///
 /// Transactions are atomic even if a process dies, so nothing needs repair: the lock of a dead writer passes to the
 /// next writer, and the slots of dead readers are reused. A *stopped* writer blocks all writers;
 /// [`interruptible`](crate::interruptible) can end their waits. A process stopped while it opens a read transaction
 /// blocks all new readers, and that wait cannot be interrupted.
 ///
-/// Processes that share a dict must run in one pid namespace. A process can have about 120 dicts open, because each
-/// reserves 1 TiB of addresses. In memory, a change is visible when the call returns; a dict on a disk also waits for
+/// Processes that share a map must run in one pid namespace. A process can have about 120 maps open, because each
+/// reserves 1 TiB of addresses. In memory, a change is visible when the call returns; a map on a disk also waits for
 /// the disk.
 ///
-/// Clones of a dict and handles opened again in this process share one environment. A forked child can use the dict,
-/// unless another thread of the parent was using a dict at the fork, or a [`Snapshot`] or an iterator of it was alive:
-/// then each call returns an error. A dict serialises as its [handle](Dict::handle), so it can be an argument of a
+/// Clones of a map and handles opened again in this process share one environment. A forked child can use the map,
+/// unless another thread of the parent was using a map at the fork, or a [`Snapshot`] or an iterator of it was alive:
+/// then each call returns an error. A map serialises as its [handle](SharedMap::handle), so it can be an argument of a
 /// pool's tasks.
 ///
 /// ```
-/// use coframe::{Dict, Store};
+/// use coframe::{SharedMap, Store};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
-/// let ages: Dict<String, u32> = Dict::create(&store, "ages")?;
+/// let ages: SharedMap<String, u32> = SharedMap::create(&store, "ages")?;
 /// ages.insert("Ada", &36)?;
 /// ages.insert("Bob", &41)?;
 /// ages.update("Ada", |age| age.map(|years| years + 1))?;
 ///
 /// // In any process of this user:
-/// let same = Dict::<String, u32>::open(&store, "ages")?;
+/// let same = SharedMap::<String, u32>::open(&store, "ages")?;
 /// assert_eq!(same.get("Ada")?, Some(37));
 /// let older: Vec<(String, u32)> = same.range("B".to_owned()..)?.collect::<coframe::Result<_>>()?;
 /// assert_eq!(older, [("Bob".to_owned(), 41)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Dict<K, V> {
+pub struct SharedMap<K, V> {
     lease: Arc<Lease>,
-    handle: DictHandle,
+    handle: MapHandle,
     types: PhantomData<fn() -> (K, V)>,
 }
 
-impl<K, V> Clone for Dict<K, V> {
+impl<K, V> Clone for SharedMap<K, V> {
     fn clone(&self) -> Self {
         Self { lease: Arc::clone(&self.lease), handle: self.handle.clone(), types: PhantomData }
     }
 }
 
-impl<K, V> Dict<K, V>
+impl<K, V> SharedMap<K, V>
 where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    /// Makes a dict.
+    /// Makes a map.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ where
 
     fn make(store: &Store, name: &str) -> Result<Option<Self>> {
         let (name, meta) = (name.parse::<Name>()?, Codec::<K, V>::meta()?);
-        let made = store.make_dict(&name, lmdb::LOCK_BYTES, |files| {
+        let made = store.make_map(&name, lmdb::LOCK_BYTES, |files| {
             let _registry = registry(&name)?;
             Lmdb::make(store, files, &meta)?;
             environment::gate(store, files).map(drop)
@@ -122,7 +122,7 @@ where
         made.map(|files| Self::open_that(store, &name, Some(files.id))).transpose()
     }
 
-    /// Opens a dict.
+    /// Opens a map.
     ///
     /// # Errors
     ///
@@ -132,12 +132,12 @@ where
         Self::open_that(store, &name.parse()?, None)
     }
 
-    /// Opens a dict, if it has this id.
+    /// Opens a map, if it has this id.
     fn open_that(store: &Store, name: &Name, id: Option<u128>) -> Result<Self> {
         let place = |id| Place::new(store, name.clone(), id);
         let lease =
             Lease::open(store, name, |found| id.map_or(Ok(()), |id| place(id).check(&place(found.id), "dict")))?;
-        let (handle, lease) = (DictHandle(place(lease.environment()?.id())), Arc::new(lease));
+        let (handle, lease) = (MapHandle(place(lease.environment()?.id())), Arc::new(lease));
         let environment = lease.environment()?;
         environment.read(|txn, lmdb| {
             let meta = lmdb.meta(txn).map_err(|e| environment.error("read", e))?;
@@ -146,7 +146,7 @@ where
         Ok(Self { lease, handle, types: PhantomData })
     }
 
-    /// Opens the dict, or creates it if it does not exist.
+    /// Opens the map, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         loop {
             match Self::open(store, name) {
@@ -164,19 +164,19 @@ where
         }
     }
 
-    /// The text that names this dict, and opens it in another process.
+    /// The text that names this map, and opens it in another process.
     #[must_use]
-    pub fn handle(&self) -> DictHandle {
+    pub fn handle(&self) -> MapHandle {
         self.handle.clone()
     }
 
-    /// Opens the dict that a handle names.
+    /// Opens the map that a handle names.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another dict was made under its
+    /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another map was made under its
     /// name.
-    pub fn from_handle(handle: &DictHandle) -> Result<Self> {
+    pub fn from_handle(handle: &MapHandle) -> Result<Self> {
         Self::open_that(&handle.0.open_store("dict")?, handle.name(), Some(handle.0.id()))
     }
 
@@ -194,7 +194,7 @@ where
     }
 
     /// Whether the key exists. Does not decode its value.
-    pub fn contains<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<bool>
+    pub fn contains_key<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<bool>
     where
         K: Borrow<Q>,
     {
@@ -207,18 +207,19 @@ where
         self.read(|reads: &Reads<'_, K, V>| reads.len())
     }
 
-    /// Whether the dict is empty.
+    /// Whether the map is empty.
     pub fn is_empty(&self) -> Result<bool> {
         self.len().map(|len| len == 0)
     }
 
-    /// One state of the dict, to read from while others write.
+    /// One state of the map, to read from while others write.
     pub fn snapshot(&self) -> Result<Snapshot<K, V>> {
         Snapshot::new(Arc::clone(&self.lease))
     }
 
     /// All entries as they are now, in the order of keys.
-    pub fn entries(&self) -> Result<Iter<'static, K, V>> {
+    #[expect(clippy::iter_not_returning_iterator, reason = "a state of the map is opened first, which can fail")]
+    pub fn iter(&self) -> Result<Iter<'static, K, V>> {
         Ok(Iter::of_own(self.snapshot()?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
@@ -261,7 +262,7 @@ where
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-    /// let models = coframe::Dict::<String, Vec<u8>>::create(&store, "models")?;
+    /// let models = coframe::SharedMap::<String, Vec<u8>>::create(&store, "models")?;
     /// models.put("latest", &vec![1; 1000])?;
     /// models.put("latest", &vec![2; 1000])?;
     /// assert_eq!(models.keys()?.collect::<coframe::Result<Vec<_>>>()?, ["latest"]);
@@ -316,7 +317,7 @@ where
 
     /// Sets or removes the value of a key if it is what is expected (`None`: it does not exist). Values are compared as
     /// bytes.
-    pub fn compare_and_swap<Q: Serialize + ?Sized>(
+    pub fn compare_exchange<Q: Serialize + ?Sized>(
         &self,
         key: &Q,
         expected: Option<&V>,
@@ -325,20 +326,20 @@ where
     where
         K: Borrow<Q>,
     {
-        self.transaction(|transaction| transaction.compare_and_swap(key, expected, new))
+        self.transaction(|transaction| transaction.compare_exchange(key, expected, new))
     }
 
     /// Runs `f` as a transaction. All its changes take effect if it returns `Ok`, and none if it fails, panics or its
     /// process dies.
     ///
-    /// Blocks while another writer is active, and blocks other writers. Inside `f`, change this dict through the
-    /// transaction; writing through the dict itself is an error. Processes that nest transactions on two dicts must
+    /// Blocks while another writer is active, and blocks other writers. Inside `f`, change this map through the
+    /// transaction; writing through the map itself is an error. Processes that nest transactions on two maps must
     /// take them in the same order, or they deadlock.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-    /// let accounts = coframe::Dict::<String, i64>::create(&store, "accounts")?;
+    /// let accounts = coframe::SharedMap::<String, i64>::create(&store, "accounts")?;
     /// accounts.insert("a", &10)?;
     /// accounts.transaction(|t| {
     ///     let amount = t.get("a")?.unwrap_or(0);
@@ -362,25 +363,25 @@ where
     }
 }
 
-impl<K, V> fmt::Debug for Dict<K, V> {
+impl<K, V> fmt::Debug for SharedMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Dict").field(&self.handle.to_string()).finish()
+        f.debug_tuple("SharedMap").field(&self.handle.to_string()).finish()
     }
 }
 
-impl<K, V> Serialize for Dict<K, V> {
+impl<K, V> Serialize for SharedMap<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.handle.serialize(serializer)
     }
 }
 
-impl<'de, K, V> Deserialize<'de> for Dict<K, V>
+impl<'de, K, V> Deserialize<'de> for SharedMap<K, V>
 where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let handle = DictHandle::deserialize(deserializer)?;
+        let handle = MapHandle::deserialize(deserializer)?;
         Self::from_handle(&handle).map_err(|error| {
             #[cfg(feature = "pool")]
             crate::frame::note_opening_error(format!("{error:?}"));

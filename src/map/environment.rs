@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Kind, Result},
     interrupt::Looks,
     name::Name,
-    store::{DictFiles, Store},
+    store::{MapFiles, Store},
 };
 
 /// The environments of this process by device and inode of their dict's data: LMDB must not open a file twice.
@@ -47,7 +47,7 @@ const STALE_CHECK: Duration = Duration::from_millis(50);
 /// One dict's LMDB environment in this process.
 pub(super) struct Environment {
     store: Store,
-    files: DictFiles,
+    files: MapFiles,
     inode: (u64, u64),
     /// `None` when opening it anew after a fork failed.
     opened: RwLock<Option<Lmdb>>,
@@ -69,7 +69,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Opens a dict's environment, or shares the one that this process has open. `check` may refuse an existing one.
-    pub(super) fn open(store: &Store, name: &Name, check: impl FnOnce(&DictFiles) -> Result<()>) -> Result<Self> {
+    pub(super) fn open(store: &Store, name: &Name, check: impl FnOnce(&MapFiles) -> Result<()>) -> Result<Self> {
         check_fork(name)?;
         let environment = store.with_dict(name, |files, inode| {
             check(&files)?;
@@ -193,7 +193,7 @@ fn check_fork(name: &Name) -> Result<()> {
 
 /// A dict's gate, which is made where it is missing: by another program, or by a version that made none. Under the
 /// store lock.
-pub(super) fn gate(store: &Store, files: &DictFiles) -> Result<Gate> {
+pub(super) fn gate(store: &Store, files: &MapFiles) -> Result<Gate> {
     let (file, len) = store.dict_gate(files, GATE_BYTES, Gate::initialise)?;
     Gate::open(&file, len, || label(store, files))
 }
