@@ -70,7 +70,7 @@ def anonymous(how: str, what: str) -> int:
         with open("/proc/self/status") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 
-    read: Callable[[], pl.DataFrame] = (lambda: pl.read_ipc(what)) if how == "peer" else (lambda: coframe.open(what).polars())
+    read: Callable[[], pl.DataFrame] = (lambda: pl.read_ipc(what)) if how == "peer" else (lambda: coframe.open(what).to_polars())
     read().head(1)
     before = now()
     df = read()
@@ -101,7 +101,7 @@ def question(rows: int) -> None:
     print(f"  share, once                        {sharing * 1e3:12.1f} ms   {nbytes / sharing / 1e9:9.2f} GB/s")
     share = used / (nbytes + empty)
     print(f"  PSS of the workers                 {used / 1e6:12.1f} MB   {share:9.2f}x   the frame and bare workers (at most 1.1x)")
-    frame.free()
+    frame.close()
 
 
 def mixed(rows: int) -> pl.DataFrame:
@@ -125,21 +125,21 @@ def opening(df: pl.DataFrame, directory: str, repeat: int) -> None:
     frame = coframe.publish(df, "mixed")
     nbytes = frame.nbytes
     del frame
-    opened = median(lambda: coframe.open("mixed").polars(), repeat)
+    opened = median(lambda: coframe.open("mixed").to_polars(), repeat)
     read = median(lambda: pl.read_ipc(file), 5)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         theirs, ours = pool.starmap(anonymous, [("peer", file), ("coframe", "mixed")], chunksize=1)
     print(f"open into Polars: {len(df)} rows, {nbytes / 1e6:.0f} MB of integers, floats, booleans, times, strings")
     print(f"  pl.read_ipc                        {read * 1e6:12.1f} us   {theirs / 1e6:9.1f} MB of its own")
-    print(f"  coframe.open(name).polars()        {opened * 1e6:12.1f} us   {ours / 1e6:9.1f} MB of its own")
+    print(f"  coframe.open(name).to_polars()        {opened * 1e6:12.1f} us   {ours / 1e6:9.1f} MB of its own")
     print(f"                                     {read / opened:12.0f} x    (must be under 200 us, 300x, no second copy)")
     keys = df.select("id", pl.col("short").cast(pl.Categorical))
     coframe.publish(keys, "keys")
     keys.write_ipc(file, compression="uncompressed")
-    opened = median(lambda: coframe.open("keys").polars(), 7)
+    opened = median(lambda: coframe.open("keys").to_polars(), 7)
     frame = coframe.open("keys")
-    frame.polars()
-    again = median(frame.polars, repeat)
+    frame.to_polars()
+    again = median(frame.to_polars, repeat)
     read = median(lambda: pl.read_ipc(file), 5)
     print(f"  with a categorical column          {opened * 1e6:12.1f} us   {read / opened:9.1f}x   ({opened / len(df) * 1e9:.2f} ns a row)")
     print(f"  the same frame again               {again * 1e6:12.1f} us   {read / again:9.1f}x")

@@ -19,10 +19,10 @@ DATA = pathlib.Path(__file__).parents[3] / "testdata" / "flights.parquet"
 
 def late(part: coframe.Frame) -> pl.DataFrame:
     """Flights and delays of each carrier in a part of the rows."""
-    return part.polars().group_by("carrier").agg(pl.len().alias("flights"), pl.col("dep_delay").sum())
+    return part.to_polars().group_by("carrier").agg(pl.len().alias("flights"), pl.col("dep_delay").sum())
 
 
-@coframe.tables
+@coframe.accepts_frames
 def longest(flights: pl.DataFrame, origin: str) -> tuple[str, int]:
     """Written for a DataFrame, and called with one."""
     return origin, int(flights.filter(pl.col("origin") == origin)["distance"].max())
@@ -36,9 +36,9 @@ def main() -> None:
         print(flights.explain())  # what is shared, what would be copied and why
 
         # %% Columns, rows, arrays: nothing is copied
-        delays = flights["distance"].numpy()
+        delays = flights["distance"].to_numpy()
         print(f"{delays.mean():.0f} miles on average; writeable: {delays.flags.writeable}")
-        print(flights[["carrier", "dep_delay"]][:3].polars())
+        print(flights[["carrier", "dep_delay"]][:3].to_polars())
 
         # %% The same rows in many processes
         context = multiprocessing.get_context("spawn")

@@ -89,7 +89,7 @@ impl LockedCell {
     }
 
     /// Takes the lock though its owner died inside, and calls the values sound.
-    fn mend(&self, py: Python<'_>) -> Result<()> {
+    fn recover(&self, py: Python<'_>) -> Result<()> {
         detached(py, || self.cell.lock_poisoned(&self.handle))?;
         self.keep_unless_raised(py)?;
         held::with(&self.handle, |held| held.clear_poison());

@@ -79,11 +79,14 @@ fn of_library(py: Python<'_>, error: &Error) -> PyErr {
 
 /// What the library's messages advise in the words of Rust, and what that is in Python.
 const IN_PYTHON: [(&str, &str); 5] = [
-    ("take it with `lock_poisoned`, mend it and `clear_poison`", "call `.mend()`, set it right, and `.release()` it"),
+    (
+        "take it with `lock_poisoned`, mend it and `clear_poison`",
+        "call `.recover()`, repair the value, and `.release()` it",
+    ),
     ("drop the first guard before", "release it before, or use what is held"),
     (
         "change it through the transaction",
-        "return the new value from the function of `change`, or write to what the function of `transaction` is given",
+        "return the new value from the function of `apply`, or write to what the function of `transaction` is given",
     ),
     ("a key of `String`", "a key"),
     (", as `Frame::handle` writes it", ", as the `handle` of a frame is"),

@@ -56,7 +56,7 @@ pub(crate) fn reader(table: &Bound<'_, PyAny>) -> Result<Reader> {
     }
     let found = table.get_type().fully_qualified_name()?;
     let message = format!("a table of type {found}: expected something with __arrow_c_stream__ or __arrow_c_array__");
-    Err(exception(py, "InvalidError", &message).into())
+    Err(exception(py, "ArgumentTypeError", &message).into())
 }
 
 fn of_array(schema: &Bound<'_, PyCapsule>, array: &Bound<'_, PyCapsule>) -> Result<RecordBatch> {

@@ -30,4 +30,7 @@ mod _coframe {
         numpy::Columns,
         store::{Session, Store, end_dead_sessions},
     };
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name of it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }

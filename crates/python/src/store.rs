@@ -41,7 +41,7 @@ impl Store {
         self.store.path().to_owned()
     }
 
-    #[pyo3(signature = (name, table, rest=None, *, layout, keep, metadata, if_version, batch_rows))]
+    #[pyo3(signature = (name, table, rest=None, *, layout, keep, metadata, mode, batch_rows))]
     #[expect(clippy::too_many_arguments, reason = "the options of a publish; Python has names for them")]
     fn publish(
         &self,
@@ -52,13 +52,13 @@ impl Store {
         layout: &str,
         keep: u32,
         metadata: Vec<(String, String)>,
-        if_version: Option<(Option<u64>,)>,
+        mode: Option<(Option<u64>,)>,
         batch_rows: Option<usize>,
     ) -> Result<Frame> {
         let layout = layout.parse()?;
         let mut options = PublishOptions::new().layout(layout).keep(keep);
         options = metadata.into_iter().fold(options, |options, (key, value)| options.metadata(key, value));
-        if let Some((version,)) = if_version {
+        if let Some((version,)) = mode {
             options = options.mode(version.map_or(PublishMode::Create, PublishMode::Update));
         }
         if let Some(rows) = batch_rows {

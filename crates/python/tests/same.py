@@ -113,7 +113,7 @@ def main() -> None:
     told = {}
     for name, handle, text in pickle.load(sys.stdin.buffer):
         try:
-            told[name] = difference(pickle.loads(text), coframe.Frame(handle).table())
+            told[name] = difference(pickle.loads(text), coframe.Frame(handle).to_table())
         except Exception as error:
             told[name] = f"{type(error).__module__}.{type(error).__name__}: {error}"
     assert pa is not None

@@ -9,11 +9,11 @@ import coframe
 
 
 def total(frame: coframe.Frame, column: str = "x") -> int:
-    return int(frame.polars()[column].sum())
+    return int(frame.to_polars()[column].sum())
 
 
 def total_of_item(frame: coframe.Frame, item: int) -> int:
-    return int(frame.polars()["x"].sum()) + item
+    return int(frame.to_polars()["x"].sum()) + item
 
 
 def half(frame: coframe.Frame) -> coframe.Frame:
@@ -26,7 +26,7 @@ def shared_here(rows: int, store: str) -> coframe.Frame:
     return coframe.share(pl.DataFrame({"x": range(rows)}), store=store)
 
 
-@coframe.tables
+@coframe.accepts_frames
 def kind_and_total(df: Any, item: int) -> tuple[str, int]:
     return f"{type(df).__module__.split('.')[0]}", int(df["x"].sum()) + item
 
@@ -61,7 +61,7 @@ def die_inside(lock: Any) -> None:
 
 def put(shared: Any, key: int) -> None:
     shared[key] = {"square": key * key}
-    shared.change("sum", lambda n: n + key, 0)
+    shared.apply("sum", lambda n: n + key, 0)
 
 
 def wait_at(barrier: Any) -> bool:

@@ -35,7 +35,7 @@ def test_the_owner_of_a_lock_dies_and_the_next_one_is_told() -> None:
     process.join(60)
     with pytest.raises(coframe.PoisonedError, match=f"process {process.pid} died while it had it"):
         lock.acquire()
-    lock.mend()
+    lock.recover()
     lock.release()
     with lock:
         pass
@@ -51,7 +51,7 @@ def test_values_and_arrays_of_every_type(typecode: object, value: float) -> None
     assert pickle.loads(pickle.dumps(cell)).value == value
     array = coframe.Array(typecode, [value, value])
     again = pickle.loads(pickle.dumps(array))
-    assert list(again) == [value, value] and again.numpy().tolist() == [value, value]
+    assert list(again) == [value, value] and again.to_numpy().tolist() == [value, value]
 
 
 def test_an_unknown_type_is_refused() -> None:
@@ -65,7 +65,7 @@ def test_an_unknown_type_is_refused() -> None:
 
 def test_an_array_is_numpys_and_outlives_its_cell() -> None:
     array = coframe.Array("d", 1000)
-    numbers, other = array.numpy(), pickle.loads(pickle.dumps(array)).numpy()
+    numbers, other = array.to_numpy(), pickle.loads(pickle.dumps(array)).to_numpy()
     numbers[:] = np.arange(1000)
     assert other.sum() == 499_500 and other.flags.writeable
     del array
@@ -159,7 +159,7 @@ def test_a_thousand_cells_leak_nothing(store: coframe.Store) -> None:
     coframe.Counter()
     before = descriptors()
     for _ in range(1000):
-        coframe.Array("d", 10).numpy()[0] = 1
+        coframe.Array("d", 10).to_numpy()[0] = 1
         coframe.Value("i").value += 1
     gc.collect()
     assert descriptors() <= before + 1
@@ -186,10 +186,10 @@ def test_a_dict_is_a_mutable_mapping() -> None:
         del shared["a"]
     shared[1] = "one"
     assert shared[True] == "one" and shared[1.0] == "one"
-    with pytest.raises(coframe.InvalidError, match="a key of type list"):
+    with pytest.raises(coframe.ArgumentTypeError, match="a key of type list"):
         shared[[1]]  # type: ignore[index]
     with pytest.raises(ZeroDivisionError):
-        shared.change(1, lambda value: 1 / 0)
+        shared.apply(1, lambda value: 1 / 0)
     assert shared[1] == "one"
     shared.clear()
     assert len(shared) == 0
@@ -262,7 +262,7 @@ def test_every_key_that_is_taken_is_read_back() -> None:
     shared[np.int64(7)], shared[np.float64(8)], shared[np.str_("text")] = 7, 8, "text"
     assert (shared[7], shared[8], shared["text"]) == (7, 8, "text")
     for key in (float("nan"), 10**5000, [1]):
-        with pytest.raises(coframe.InvalidError, match="a key"):
+        with pytest.raises((coframe.InvalidError, TypeError), match="a key"):
             shared[key] = 1  # type: ignore[index]
 
 

@@ -27,10 +27,10 @@ CATEGORIES = {
 @pytest.mark.parametrize("batch_rows", [None, 1])
 def test_a_null_among_categories_is_none_in_numpy(name: str, batch_rows: int | None) -> None:
     frame = coframe.publish(CATEGORIES[name], "t", batch_rows=batch_rows)
-    assert frame["k"].numpy().tolist() == TEXTS
-    assert np.asarray(frame["k"]).tolist() == frame["k"].numpy(copy=True).tolist() == TEXTS
-    assert [frame[row : row + 1]["k"].numpy().tolist() for row in range(3)] == [[text] for text in TEXTS]
-    assert frame[:0]["k"].numpy().tolist() == []
+    assert frame["k"].to_numpy().tolist() == TEXTS
+    assert np.asarray(frame["k"]).tolist() == frame["k"].to_numpy(copy=True).tolist() == TEXTS
+    assert [frame[row : row + 1]["k"].to_numpy().tolist() for row in range(3)] == [[text] for text in TEXTS]
+    assert frame[:0]["k"].to_numpy().tolist() == []
 
 
 def test_numbers_and_times_in_a_dictionary_are_as_they_are_without_one() -> None:
@@ -42,12 +42,12 @@ def test_numbers_and_times_in_a_dictionary_are_as_they_are_without_one() -> None
         "moments": [dt.datetime(2020, 1, 1), None, dt.datetime(1960, 1, 1)],
     }
     for name, column in values.items():
-        plain = coframe.publish(pa.table({"k": column}), "plain")["k"].numpy()
-        found = coframe.publish(pa.table({"k": pa.array(column).dictionary_encode()}), "t")["k"].numpy()
+        plain = coframe.publish(pa.table({"k": column}), "plain")["k"].to_numpy()
+        found = coframe.publish(pa.table({"k": pa.array(column).dictionary_encode()}), "t")["k"].to_numpy()
         assert found.dtype == plain.dtype, name
         np.testing.assert_array_equal(found, plain)
 
 
 def test_a_dictionary_column_that_is_all_null_is_all_none() -> None:
     frame = coframe.publish(pa.table({"k": pa.array([None, None], pa.string()).dictionary_encode()}), "t")
-    assert frame["k"].numpy().tolist() == [None, None]
+    assert frame["k"].to_numpy().tolist() == [None, None]

@@ -79,9 +79,9 @@ def test_what_cannot_be_a_key_is_refused() -> None:
     shared = coframe.Dict()
     refused = [[1], {1: 2}, float("nan"), np.datetime64("NaT"), np.datetime64(1, "ns"), np.array([1]), Local.A, "\ud800", dt.time(1)]
     for key in [*refused, (1, [2]), dt.datetime(1, 1, 1, tzinfo=ZONE), 10**5000]:
-        with pytest.raises(coframe.InvalidError, match="key"):
+        with pytest.raises((coframe.InvalidError, coframe.ArgumentTypeError), match="key"):
             shared[key] = 1
-        with pytest.raises(coframe.InvalidError):
+        with pytest.raises((coframe.InvalidError, coframe.ArgumentTypeError)):
             shared.range(key)
     with pytest.raises(coframe.InvalidError, match="a key may take"):
         shared["x" * 600] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -38,8 +39,8 @@ def test_a_notebook_shows_the_first_rows() -> None:
 def test_a_column_tells_what_it_is_and_becomes_what_is_asked_for() -> None:
     column = coframe.publish(pl.DataFrame({"x": [1, 2, 3], "s": ["a", "b", None]}), "t")["s"]
     assert (column.name, column.type, len(column)) == ("s", "Utf8View", 3)
-    assert column.polars().to_list() == column.arrow().to_pylist() == column.numpy().tolist() == ["a", "b", None]
-    assert column.pandas().isna().tolist() == [False, False, True]
+    assert column.to_polars().to_list() == column.to_arrow().to_pylist() == column.to_numpy().tolist() == ["a", "b", None]
+    assert column.to_pandas().isna().tolist() == [False, False, True]
 
 
 def test_a_column_of_another_dtype_is_no_copy_only_if_it_may_be_one() -> None:
@@ -53,14 +54,14 @@ def test_a_split_has_every_row_once() -> None:
     frame = coframe.publish(pl.DataFrame({"x": range(10)}), "t")
     parts = frame.split(3)
     assert [len(part) for part in parts] == [4, 3, 3]
-    assert pl.concat(part.polars() for part in parts)["x"].to_list() == list(range(10))
+    assert pl.concat(part.to_polars() for part in parts)["x"].to_list() == list(range(10))
 
 
 def test_a_store_tells_what_it_holds(store: coframe.Store) -> None:
     frame = store.publish(pl.DataFrame({"x": [1]}), "t", keep=1)
     store.publish(pl.DataFrame({"x": [1, 2]}), "t", keep=1)
-    (info,) = store.ls()
-    assert (info.name, info.version, info.rows, info.columns, info.superseded) == ("t", 2, 2, 1, [1])
+    (info,) = store.list()
+    assert (info.name, info.version, info.num_rows, info.num_columns, info.superseded) == ("t", 2, 2, 1, [1])
     assert store.versions("t") == [1, 2] and len(store.open("t", version=1)) == 1
     assert store.open("t", columns=["x"]).columns == ["x"]
     assert "t" in store and "u" not in store
@@ -68,13 +69,13 @@ def test_a_store_tells_what_it_holds(store: coframe.Store) -> None:
     assert len(store.verify("t")) == 2
     assert store.sweep().segments == 0
     assert store.remove("t") and not store.remove("t")
-    assert frame["x"].numpy().tolist() == [1]
+    assert frame["x"].to_numpy().tolist() == [1]
 
 
 def test_a_store_imports_the_files_of_others(store: coframe.Store, tmp_path: os.PathLike[str]) -> None:
     path = os.path.join(tmp_path, "x.arrow")
     pl.DataFrame({"x": [1, 2]}).write_ipc(path, compression="uncompressed")
-    assert store.import_file(path, "t").polars()["x"].to_list() == [1, 2]
+    assert store.import_file(path, "t").to_polars()["x"].to_list() == [1, 2]
     with open(path, "r+b") as file:
         file.truncate(100)
     with pytest.raises(coframe.CorruptError):
@@ -89,7 +90,7 @@ def test_a_compressed_file_is_imported(kind: str, compression: str, store: cofra
     options = pa.ipc.IpcWriteOptions(compression=None if compression == "uncompressed" else compression)
     with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(path, table.schema, options=options) as writer:
         writer.write_table(table)
-    assert store.import_file(path, "t").arrow().equals(table)
+    assert store.import_file(path, "t").to_arrow().equals(table)
 
 
 def test_any_reader_opens_a_frame_by_its_path(store: coframe.Store) -> None:
@@ -112,8 +113,8 @@ def test_a_frame_is_the_same_key_after_it_was_freed() -> None:
     before, seen = hash(shared), {shared: 1, other: 2}
     untouched = coframe.share(pa.table({"x": [1]}))
     for frame in (shared, untouched):
-        frame.free()
-        frame.free()
+        frame.close()
+        frame.close()
     assert hash(shared) == before and seen[shared] == 1 and shared != other and untouched == untouched
     assert len({shared, other, untouched}) == 3
     with pytest.raises(coframe.ClosedError):
@@ -125,7 +126,11 @@ def test_a_column_of_list_views_without_rows_has_an_array_without_rows() -> None
         "import coframe, pyarrow as pa\n"
         "for kind in (pa.list_view(pa.int64()), pa.large_list_view(pa.string()), pa.list_(pa.list_view(pa.int64()))):\n"
         "    frame = coframe.publish(pa.table({'x': pa.array([], kind)}), 't')\n"
-        "    print(len(frame['x'].numpy()), frame.pandas(dtypes='numpy').shape, frame.pandas().shape, '<table' in frame._repr_html_())\n"
+        "    print(len(frame['x'].to_numpy()), frame.to_pandas(dtypes='numpy').shape, frame.to_pandas().shape, '<table' in frame._repr_html_())\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.stdout == "0 (0, 1) (0, 1) True\n" * 3, found.stderr[-500:]
+
+
+def test_the_version_of_the_package_is_that_of_its_distribution() -> None:
+    assert coframe.__version__ == importlib.metadata.version("coframe")

@@ -21,10 +21,10 @@ _CATEGORIES = pa.table(
 )
 
 OUT: dict[str, tuple[pa.Table, Callable[[coframe.Frame], Any]]] = {
-    "zone in Polars": (pa.table({"good": [1], "bad": _ZONE}), lambda frame: frame.polars()),
-    "zone in a column of Polars": (pa.table({"good": [1], "bad": _ZONE}), lambda frame: frame["bad"].polars()),
+    "zone in Polars": (pa.table({"good": [1], "bad": _ZONE}), lambda frame: frame.to_polars()),
+    "zone in a column of Polars": (pa.table({"good": [1], "bad": _ZONE}), lambda frame: frame["bad"].to_polars()),
     "zone in lazy Polars": (pa.table({"good": [1], "bad": _ZONE}), lambda frame: frame.lazy()),
-    "malformed categories": (_CATEGORIES, lambda frame: frame.polars()),
+    "malformed categories": (_CATEGORIES, lambda frame: frame.to_polars()),
     "texts as floats": (pa.table({"bad": ["a"]}), lambda frame: np.asarray(frame["bad"], dtype="f8")),
 }
 
@@ -35,7 +35,7 @@ def test_what_a_library_cannot_take_is_named(name: str) -> None:
     frame = coframe.publish(table, "t")
     with pytest.raises(coframe.UnsupportedError, match="cannot take column `bad`: .*; leave it out, or take the frame in another way"):
         call(frame)
-    assert frame.arrow().num_rows == 1
+    assert frame.to_arrow().num_rows == 1
 
 
 IN: dict[str, tuple[Any, str]] = {
@@ -57,15 +57,15 @@ def test_what_cannot_come_in_is_named(name: str) -> None:
 
 def test_integers_beside_nulls_are_exact_in_pandas_whatever_they_came_from() -> None:
     frame = coframe.publish(pl.DataFrame({"key": [1, 2], "id": [2**53 + 1, None], "small": [1, None]}), "t")
-    df = frame.pandas(dtypes="numpy")
+    df = frame.to_pandas(dtypes="numpy")
     assert df["id"].tolist() == [2**53 + 1, None] and df["small"].dtype == np.dtype("f8")
-    assert frame["id"].pandas(dtypes="numpy").tolist() == [2**53 + 1, None]
+    assert frame["id"].to_pandas(dtypes="numpy").tolist() == [2**53 + 1, None]
 
 
 def test_looking_makes_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     path = os.environ["COFRAME_STORE"] + "-missing"
     monkeypatch.setenv("COFRAME_STORE", path)
-    assert coframe.ls() == [] and coframe.remove("t") is False and coframe.sweep() == coframe.Swept(0, 0, 0)
+    assert coframe.list() == [] and coframe.remove("t") is False and coframe.sweep() == coframe.Swept(0, 0, 0)
     with pytest.raises(coframe.NotFoundError, match="frame `t` not found, because there is no store"):
         coframe.open("t")
     assert not os.path.exists(path)

@@ -33,7 +33,7 @@ def stop(value):
         os.kill(os.getpid(), signal.SIGSTOP)
     return "holder"
 
-shared.change("key", stop)
+shared.apply("key", stop)
 """
 
 
@@ -72,9 +72,9 @@ def test_ctrl_c_ends_every_wait_behind_a_stopped_process_and_all_is_usable_after
     with stopped_holder(store, shared, lock, barrier, semaphore):
         waits: dict[str, Callable[[], Any]] = {
             "a write to a dict": lambda: shared.update(key="mine"),
-            "a change of a dict": lambda: shared.change("key", str),
+            "a change of a dict": lambda: shared.apply("key", str),
             "a lock": lock.acquire,
-            "a lock that is mended": lock.mend,
+            "a lock that is recovered": lock.recover,
             "a permit": semaphore.acquire,
             "a barrier": barrier.wait,
             "a publish": lambda: store.publish(pl.DataFrame({"x": [2]}), "x"),
@@ -91,7 +91,7 @@ def test_ctrl_c_ends_every_wait_behind_a_stopped_process_and_all_is_usable_after
     assert dict(shared) == {"key": "holder"}
     shared["key"] = "mine"
     with lock, semaphore:
-        assert store.publish(pl.DataFrame({"x": [2]}), "x").polars()["x"].to_list() == [2]
+        assert store.publish(pl.DataFrame({"x": [2]}), "x").to_polars()["x"].to_list() == [2]
     with pytest.raises(coframe.BrokenError):
         barrier.wait(1)
     barrier.reset()
@@ -184,7 +184,7 @@ def test_ctrl_c_in_a_generator_of_batches_is_itself(wrapped: bool) -> None:
         found, reader = reader, Stream()
     with pytest.raises(KeyboardInterrupt):
         coframe.publish(reader, "t")
-    assert coframe.ls() == []
+    assert coframe.list() == []
 
 
 def segments(store: coframe.Store) -> list[str]:
@@ -201,11 +201,11 @@ def store_held(store: coframe.Store) -> Iterator[None]:
 def test_a_free_that_was_interrupted_frees_when_it_is_called_again(store: coframe.Store) -> None:
     shared = coframe.share(pl.DataFrame({"x": [1]}))
     with store_held(store):
-        interrupted(shared.free)
+        interrupted(shared.close)
     assert len(segments(store)) == 1
-    shared.free()
+    shared.close()
     assert segments(store) == []
-    shared.free()
+    shared.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -29,7 +29,7 @@ def table(rows: int = 1000) -> pl.DataFrame:
 def test_arrays_outlive_frame_store_and_name() -> None:
     with coframe.Session() as session:
         frame = session.publish(table(), "t")
-        numbers, arrow, df = frame["x"].numpy(), frame.arrow(views=True), frame.polars()
+        numbers, arrow, df = frame["x"].to_numpy(), frame.to_arrow(views=True), frame.to_polars()
         part = df.slice(10, 2)
         del frame, df
     del session
@@ -45,11 +45,11 @@ def test_del_in_any_order_keeps_what_is_left() -> None:
         store = coframe.Store()
         frame = store.publish(table(10), "t")
         things = {"store": store, "frame": frame, "part": frame[2:5], "column": frame["x"]}
-        things |= {"numbers": frame["x"].numpy(), "arrow": pa.table(frame), "df": frame.polars()}
+        things |= {"numbers": frame["x"].to_numpy(), "arrow": pa.table(frame), "df": frame.to_polars()}
         del store, frame
         sums = {
-            "part": lambda part: part["x"].numpy().sum() == 9,
-            "column": lambda column: column.numpy().sum() == 45,
+            "part": lambda part: part["x"].to_numpy().sum() == 9,
+            "column": lambda column: column.to_numpy().sum() == 45,
             "numbers": lambda numbers: numbers.sum() == 45,
             "arrow": lambda arrow: sum(arrow["x"].to_pylist()) == 45,
             "df": lambda df: df["x"].sum() == 45 and df["s"][9].startswith("a text"),
@@ -62,7 +62,7 @@ def test_del_in_any_order_keeps_what_is_left() -> None:
 
 def test_memory_goes_with_the_last_reference(store: coframe.Store) -> None:
     frame = store.publish(table(), "t")
-    numbers = frame["x"].numpy()
+    numbers = frame["x"].to_numpy()
     assert len(mapped(store.path)) == 1
     del frame
     gc.collect()
@@ -74,10 +74,10 @@ def test_memory_goes_with_the_last_reference(store: coframe.Store) -> None:
 
 def test_ten_thousand_opens_leak_no_descriptor_and_no_map(store: coframe.Store) -> None:
     coframe.publish(table(), "t")
-    coframe.open("t").polars()
+    coframe.open("t").to_polars()
     before, lines = descriptors(), len(open("/proc/self/maps").readlines())
     for _ in range(10_000):
-        coframe.open("t")["x"].numpy()
+        coframe.open("t")["x"].to_numpy()
     kept = [coframe.open("t") for _ in range(100)]
     assert descriptors() == before
     del kept
@@ -120,7 +120,7 @@ def test_what_is_put_into_a_session_goes_with_it() -> None:
     with coframe.Session() as session:
         shared, counter, total = coframe.share(table(), store=session), coframe.Counter(store=session), coframe.Dict(store=session)
         texts = [pickle.dumps(thing) for thing in (shared, counter, total)]
-        assert [info.rows for info in session.ls()] == [1000]
+        assert [info.num_rows for info in session.list()] == [1000]
     for text, use in zip(texts, (len, int, len), strict=True):
         with pytest.raises(coframe.NotFoundError, match="there is no (frame|cell|dict) `.*session, which ends with its process"):
             use(pickle.loads(text))
@@ -142,7 +142,7 @@ def test_the_interpreter_ends_well_while_frames_live(store: coframe.Store) -> No
     found = run(
         "import coframe, polars as pl, threading\n"
         "shared = coframe.share(pl.DataFrame({'x': range(1000)}))\n"
-        "numbers, df, lock = shared['x'].numpy(), shared.polars(), coframe.Lock()\n"
+        "numbers, df, lock = shared['x'].to_numpy(), shared.to_polars(), coframe.Lock()\n"
         "session = coframe.Session(); kept = session.publish(df, 'kept'); cycle = [shared]; cycle.append(cycle)\n"
         "lock.acquire()\n"
         "threading.Thread(target=lambda: coframe.wait('never', timeout=60), daemon=True).start()\n"
@@ -161,7 +161,7 @@ def test_threads_share_a_frame() -> None:
 
     def work() -> None:
         for _ in range(50):
-            found.append(int(frame[10:]["x"].numpy().sum() + coframe.open("t").polars()["x"].sum()))
+            found.append(int(frame[10:]["x"].to_numpy().sum() + coframe.open("t").to_polars()["x"].sum()))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -216,7 +216,7 @@ def test_ctrl_c_ends_a_publish_of_many_batches_and_leaves_nothing() -> None:
         "batch = pa.record_batch({'x': range(1000)})\n"
         "endless = pa.RecordBatchReader.from_batches(batch.schema, itertools.repeat(batch))\n"
         "print('ready', flush=True)\n"
-        "try:\n    coframe.publish(endless, 't', batch_rows=1000)\nexcept KeyboardInterrupt:\n    print('interrupted', len(coframe.ls()))"
+        "try:\n    coframe.publish(endless, 't', batch_rows=1000)\nexcept KeyboardInterrupt:\n    print('interrupted', len(coframe.list()))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"

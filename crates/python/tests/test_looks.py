@@ -26,11 +26,11 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_type_on_which_polars_panics_is_refused(name: str) -> None:
     frame = coframe.publish(pa.table({"x": [1, 2], name: REFUSED[name]}), "t")
-    for call in (frame.polars, frame.lazy, frame[name].polars):
+    for call in (frame.to_polars, frame.lazy, frame[name].to_polars):
         with pytest.raises(coframe.UnsupportedError, match=f"column `{name}` is not for Polars"):
             call()
     assert "not for Polars" in (frame.explain()[name].polars or "")
-    assert frame["x"].polars().to_list() == [1, 2] and frame.arrow()[name].to_pylist() == REFUSED[name].to_pylist()
+    assert frame["x"].to_polars().to_list() == [1, 2] and frame.to_arrow()[name].to_pylist() == REFUSED[name].to_pylist()
 
 
 def test_a_panic_of_polars_is_an_exception_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_a_panic_of_polars_is_an_exception_of_the_package(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pl, "DataFrame", panics)
     with pytest.raises(coframe.UnsupportedError, match="Polars cannot take column `x`: PanicException: it is no use; leave it out"):
-        frame.polars()
+        frame.to_polars()
 
 
 SHOWN = {
@@ -65,6 +65,6 @@ def test_a_frame_that_cannot_be_opened_is_shown_with_the_reason() -> None:
     shared = coframe.share(pl.DataFrame({"x": [1]}))
     later = pickle.loads(pickle.dumps(shared))
     assert "1 rows" in pickle.loads(pickle.dumps(shared))._repr_html_()
-    shared.free()
+    shared.close()
     assert "coframe.Frame freed" in shared._repr_html_() and "the frame was freed" in shared._repr_html_()
     assert "coframe:/dev/shm/" in later._repr_html_() and "there is no frame" in later._repr_html_()

@@ -30,7 +30,7 @@ def test_a_name_with_a_nul_is_refused(made: str) -> None:
         "import coframe, numpy as np, pandas as pd, polars as pl, pyarrow as pa\n"
         f"for publish in (coframe.share, lambda table: coframe.publish(table, 't')):\n    try:\n        publish({NULS[made]})\n"
         "    except coframe.InvalidError as error:\n        print(error)\n"
-        "print(coframe.ls())"
+        "print(coframe.list())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr[-300:]

@@ -48,10 +48,10 @@ def test_a_slice_of_nested_columns_has_the_values_of_its_rows(name: str) -> None
     for start, length in [(0, 100), (17, 17), (99, 1), (40, 0), *((numbers.randrange(99), numbers.randrange(1, 60)) for _ in range(20))]:
         part = table.slice(start, length)
         frame = coframe.publish(part, "t")
-        assert frame.arrow(views=True).to_pylist() == part.to_pylist(), (start, length)
-        assert frame[3:9].arrow(views=True).to_pylist() == part.slice(3, 6).to_pylist(), (start, length)
+        assert frame.to_arrow(views=True).to_pylist() == part.to_pylist(), (start, length)
+        assert frame[3:9].to_arrow(views=True).to_pylist() == part.slice(3, 6).to_pylist(), (start, length)
     reader = table.to_reader(max_chunksize=7)
-    assert coframe.publish(reader, "t").arrow().to_pylist() == table.to_pylist()
+    assert coframe.publish(reader, "t").to_arrow().to_pylist() == table.to_pylist()
 
 
 DECIMALS = [D("1.1"), D("-2.2"), None, D("3333.3")]
@@ -72,13 +72,13 @@ def test_a_narrow_decimal_has_its_values_in_polars(kind: pa.DataType) -> None:
     for part in (table, table.slice(1), table.slice(0, 0)):
         frame = coframe.publish(part, "t")
         expected = part.select(["flat"]).to_pylist()
-        for df in (frame.polars(), frame.lazy().collect()):
+        for df in (frame.to_polars(), frame.lazy().collect()):
             assert df.select("flat").to_dicts() == expected
             assert df["list"].to_list() == part["list"].to_pylist() and df["struct"].to_list() == part["struct"].to_pylist()
             assert df["pairs"].to_list() == part["pairs"].to_pylist()
             assert df["map"].to_arrow().to_pylist() == part["map"].to_pylist()
-        assert frame["flat"].polars().dtype == pl.Decimal(kind.precision, 1)
-        assert frame.arrow().select(["flat", "list"]).equals(part.select(["flat", "list"]))
+        assert frame["flat"].to_polars().dtype == pl.Decimal(kind.precision, 1)
+        assert frame.to_arrow().select(["flat", "list"]).equals(part.select(["flat", "list"]))
     note = coframe.publish(table, "t").explain()
     assert all(("widened to 128 bits" in (note[name].polars or "")) == (kind.bit_width < 128) for name in ("flat", "list", "struct"))
     assert "40583" not in coframe.open("t")._repr_html_()

@@ -42,7 +42,7 @@ def in_a_fresh_process() -> Iterator[dict[str, str | None]]:
     told.update(json.loads(found.stdout))
     yield told
     for frame in frames:
-        frame.free()
+        frame.close()
     shutil.rmtree(directory)
 
 
@@ -50,7 +50,7 @@ def in_a_fresh_process() -> Iterator[dict[str, str | None]]:
 def test_a_frame_comes_back_as_pickle_brings_it(name: str) -> None:
     df = FRAMES[name]
     before = pickle.dumps(df)
-    assert difference(pickle.loads(before), coframe.share(df).table()) is None
+    assert difference(pickle.loads(before), coframe.share(df).to_table()) is None
     assert difference(pickle.loads(before), df) is None, "sharing changed the frame"
 
 
@@ -73,11 +73,11 @@ def test_rows_and_columns_of_a_frame_are_those_of_pandas(name: str) -> None:
     df = FRAMES[name]
     frame = coframe.share(df)
     if len(df):
-        assert difference(df.iloc[1:], frame[1:].table()) is None
-        assert difference(df.iloc[1:], coframe.share(frame[1:]).table()) is None
+        assert difference(df.iloc[1:], frame[1:].to_table()) is None
+        assert difference(df.iloc[1:], coframe.share(frame[1:]).to_table()) is None
     if len(df.columns) > 1:
-        assert difference(df.iloc[:, [1]], frame[[frame.columns[1]]].table()) is None
-    assert len(frame.pandas()) == len(df) and list(frame.pandas().columns) == list(df.columns)
+        assert difference(df.iloc[:, [1]], frame[[frame.columns[1]]].to_table()) is None
+    assert len(frame.to_pandas()) == len(df) and list(frame.to_pandas().columns) == list(df.columns)
 
 
 def test_the_table_of_the_readme_lists_what_is_compared() -> None:

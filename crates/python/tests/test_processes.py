@@ -31,7 +31,7 @@ def frame() -> coframe.Frame:
 
 
 def total_by_arrow(part: coframe.Frame) -> int:
-    return sum(part.arrow()["x"].to_pylist())
+    return sum(part.to_arrow()["x"].to_pylist())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -79,7 +79,7 @@ def test_a_partial_passes_what_is_no_table_as_it_is() -> None:
     others += [Derived({"x": [1]})]
     for other in others:
         assert coframe.partial(lambda thing: thing, other)() is other
-    with pytest.raises(coframe.InvalidError, match="a table of type builtins.type"):
+    with pytest.raises(coframe.ArgumentTypeError, match="a table of type builtins.type"):
         coframe.share(pl.DataFrame)
     for table in (pl.DataFrame({"x": [1]}), pd.DataFrame({"x": [1]}), pa.table({"x": [1]})):
         (found,) = pickle.loads(pickle.dumps(coframe.partial(first_of, table)))(())
@@ -165,14 +165,14 @@ def test_a_pickle_is_small_and_opens_nothing() -> None:
         again = pickle.loads(text)
         assert again._native is None
         assert again == some and hash(again) == hash(some)
-        assert again["x"].numpy().sum() == TOTAL
+        assert again["x"].to_numpy().sum() == TOTAL
 
 
 def test_columns_and_rows_travel_with_the_handle() -> None:
     part = frame()[["x"]][10:20]
     again = coframe.Frame(part.handle)
-    assert again.polars()["x"].to_list() == list(range(10, 20))
-    assert pickle.loads(pickle.dumps(part)).polars().equals(again.polars())
+    assert again.to_polars()["x"].to_list() == list(range(10, 20))
+    assert pickle.loads(pickle.dumps(part)).to_polars().equals(again.to_polars())
 
 
 def test_an_error_comes_at_the_first_use_inside_the_task() -> None:
@@ -192,7 +192,7 @@ def test_a_frame_dropped_in_a_forked_child_removes_nothing() -> None:
         kept = session.publish(pl.DataFrame({"x": [1]}), "kept")
         child = os.fork()
         if child == 0:
-            shared.free()
+            shared.close()
             session.close()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0

@@ -32,21 +32,21 @@ def _harmful(store: coframe.Store, mark: pathlib.Path) -> coframe.Frame:
     text = base64.b85encode(pickle.dumps(Harm(mark))).decode()
     metadata = [("coframe.python", "pandas"), (RECIPE, text)]
     table = pa.Table.from_pandas(DF)
-    return coframe.Frame._of(store._open().publish("harm", table, layout="keep", keep=0, metadata=metadata, if_version=None, batch_rows=None))
+    return coframe.Frame._of(store._open().publish("harm", table, layout="keep", keep=0, metadata=metadata, mode=None, batch_rows=None))
 
 
 def test_a_recipe_of_a_store_that_was_copied_is_not_unpickled(store: coframe.Store, tmp_path: pathlib.Path) -> None:
     mark = tmp_path / "mark"
     frame = _harmful(store, mark)
     with pytest.raises(coframe.UnsupportedError, match="cannot read how the DataFrame was made|another version"):
-        frame.table()
+        frame.to_table()
     assert mark.exists(), "the test does no harm"
     mark.unlink()
     copied = os.path.join(os.path.dirname(store.path), "copied")
     shutil.copytree(store.path, copied, symlinks=True, copy_function=shutil.copy2)
     foreign = coframe.open("harm", store=copied)
-    assert foreign.table().index.tolist() == ["x", "y"] and len(foreign.pandas()) == 2
-    assert len(coframe.publish(foreign, "again").table()) == 2 and not mark.exists()
+    assert foreign.to_table().index.tolist() == ["x", "y"] and len(foreign.to_pandas()) == 2
+    assert len(coframe.publish(foreign, "again").to_table()) == 2 and not mark.exists()
 
 
 def test_a_recipe_of_an_imported_file_is_not_unpickled(store: coframe.Store, tmp_path: pathlib.Path) -> None:
@@ -54,7 +54,7 @@ def test_a_recipe_of_an_imported_file_is_not_unpickled(store: coframe.Store, tmp
     _harmful(store, mark)
     (file,) = pathlib.Path(store.path).glob("harm@*")
     found = store.import_file(shutil.copy(file, tmp_path / "harm.arrow"), "imported")
-    assert found.pandas(dtypes="numpy").index.tolist() == ["x", "y"] and not mark.exists()
+    assert found.to_pandas(dtypes="numpy").index.tolist() == ["x", "y"] and not mark.exists()
 
 
 def test_metadata_of_the_package_is_neither_set_nor_seen_by_users(store: coframe.Store) -> None:
@@ -67,6 +67,6 @@ def test_opening_does_not_depend_on_how_many_categories_a_frame_has() -> None:
     few, many = (coframe.share(pd.DataFrame({"c": pd.Categorical([f"category {n}" for n in range(rows)])})) for rows in (300, 30_000))
     lengths = [len(frame._open().metadata[RECIPE]) for frame in (few, many)]
     assert abs(lengths[0] - lengths[1]) < 20
-    assert many.table()["c"].cat.categories.size == 30_000
+    assert many.to_table()["c"].cat.categories.size == 30_000
     with pytest.raises(coframe.UnsupportedError, match="column `c` has no rows here, and more than 256 categories"):
-        many[5:5].table()
+        many[5:5].to_table()

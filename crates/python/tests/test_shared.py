@@ -20,7 +20,7 @@ import coframe
 def test_shared_lists_what_this_process_keeps_and_frees_it(store: coframe.Store) -> None:
     for left in coframe.shared():
         # By tests that interrupt finalizers.
-        left.free()
+        left.close()
     one, two = coframe.share(pl.DataFrame({"x": [1]})), coframe.share(pd.DataFrame({"x": range(10_000)}))
     assert [(kept.nbytes, kept.pinned) for kept in coframe.shared()] == [(one.nbytes, False), (two.nbytes, False)]
     pickle.dumps(two)
@@ -33,7 +33,7 @@ def test_shared_lists_what_this_process_keeps_and_frees_it(store: coframe.Store)
         assert len(coframe.shared()) == 3
     assert len(coframe.shared()) == 1
     for kept in coframe.shared():
-        kept.free()
+        kept.close()
     assert coframe.shared() == []
     with pytest.raises(coframe.NotFoundError):
         len(coframe.Frame(two.handle))
@@ -44,7 +44,7 @@ def test_a_frame_whose_store_was_deleted_is_freed_without_an_error(store: cofram
     pickle.dumps(frame)
     shutil.rmtree(store.path)
     (kept,) = (kept for kept in coframe.shared() if kept.name in frame.handle)
-    kept.free()
+    kept.close()
     assert kept.name not in [kept.name for kept in coframe.shared()]
 
 
@@ -56,23 +56,23 @@ def test_a_frame_that_stays_without_a_reference_warns() -> None:
         warnings.simplefilter("error")
         frame = coframe.share(pl.DataFrame({"x": [1]}))
         pickle.dumps(frame)
-        frame.free()
+        frame.close()
         with coframe.share(pl.DataFrame({"x": [1]})) as frame:
             pickle.dumps(frame)
         del frame
         gc.collect()
     for kept in coframe.shared():
-        kept.free()
+        kept.close()
 
 
 def test_frames_that_workers_return_outlive_them(store: coframe.Store) -> None:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         frames = list(pool.map(tasks.shared_here, [10, 20], [store.path] * 2))
-    assert [frame.polars().height for frame in frames] == [10, 20]
+    assert [frame.to_polars().height for frame in frames] == [10, 20]
     with context.Pool(1) as pool:
         (frame,) = pool.starmap(tasks.shared_here, [(30, store.path)])
-    assert frame.polars().height == 30
+    assert frame.to_polars().height == 30
 
 
 def test_an_error_of_a_frame_that_a_worker_returned_comes_at_its_first_use(store: coframe.Store) -> None:

@@ -113,7 +113,7 @@ def test_a_child_that_was_forked_inside_a_change_of_a_dict_is_told_at_once() -> 
         ends.append(os.waitpid(child, 0)[1])
         return value + 1
 
-    assert shared.change("a", inside) == 2
+    assert shared.apply("a", inside) == 2
     assert ends == [0] and shared["a"] == 2
 
 

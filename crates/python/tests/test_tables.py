@@ -43,29 +43,29 @@ EVERY_DTYPE = {
 def test_every_dtype_of_polars_comes_back(name: str) -> None:
     df = pl.DataFrame({"column": EVERY_DTYPE[name]})
     coframe.publish(df, "t")
-    found = coframe.open("t").polars()
+    found = coframe.open("t").to_polars()
     assert found.schema == df.schema
     assert found.equals(df)
     assert coframe.open("t").lazy().collect().equals(df)
-    assert coframe.open("t")[1:].polars().equals(df[1:])
+    assert coframe.open("t")[1:].to_polars().equals(df[1:])
 
 
 def test_a_frame_without_rows_keeps_its_dtypes() -> None:
     df = pl.DataFrame(EVERY_DTYPE).clear()
-    assert coframe.publish(df, "t").polars().schema == df.schema
+    assert coframe.publish(df, "t").to_polars().schema == df.schema
 
 
 def test_a_lazy_frame_is_collected_batch_by_batch() -> None:
     df = pl.DataFrame({"x": range(300_000), "c": pl.Series(["a", "b", "c"] * 100_000, dtype=pl.Categorical)})
     frame = coframe.publish(df.lazy().filter(pl.col("x") % 2 == 0), "t")
-    assert frame.polars().equals(df.filter(pl.col("x") % 2 == 0))
+    assert frame.to_polars().equals(df.filter(pl.col("x") % 2 == 0))
 
 
 def test_a_lazy_frame_that_fails_is_its_own_exception_and_leaves_nothing() -> None:
     lazy = pl.LazyFrame({"x": ["1", "b"]}).select(pl.col("x").cast(pl.Int64))
     with pytest.raises(pl.exceptions.InvalidOperationError, match="conversion from `str` to `i64` failed"):
         coframe.publish(lazy, "t")
-    assert coframe.ls() == []
+    assert coframe.list() == []
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_a_lazy_frame_that_fails_is_its_own_exception_and_leaves_nothing() -> No
 def test_the_index_of_pandas_is_kept_and_restored(index: pd.Index) -> None:
     df = pd.DataFrame({"x": [1, 2, 3], "s": ["a", None, "c"], "f": [1.5, np.nan, 3.0]}, index=index)
     frame = coframe.publish(df, "t")
-    pd.testing.assert_frame_equal(frame.table(), df, check_freq=False)
+    pd.testing.assert_frame_equal(frame.to_table(), df, check_freq=False)
     # The index has Arrow's dtypes there, as the columns have.
-    assert list(frame.pandas().index) == list(df.index) and frame.pandas().index.names == df.index.names
-    pd.testing.assert_frame_equal(frame[1:].table(), df[1:], check_freq=False)
-    pd.testing.assert_frame_equal(frame[["f"]][:2].table(), df[["f"]][:2], check_freq=False)
-    pd.testing.assert_series_equal(frame["x"].pandas(dtypes="numpy"), df["x"], check_freq=False)
+    assert list(frame.to_pandas().index) == list(df.index) and frame.to_pandas().index.names == df.index.names
+    pd.testing.assert_frame_equal(frame[1:].to_table(), df[1:], check_freq=False)
+    pd.testing.assert_frame_equal(frame[["f"]][:2].to_table(), df[["f"]][:2], check_freq=False)
+    pd.testing.assert_series_equal(frame["x"].to_pandas(dtypes="numpy"), df["x"], check_freq=False)
 
 
 def test_pandas_gets_arrow_dtypes_or_its_own() -> None:
     df = pd.DataFrame({"x": [1, 2], "c": pd.Categorical(["a", "b"]), "t": pd.to_datetime(["2020-01-01", None])})
     frame = coframe.publish(df, "t")
-    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in frame.pandas().dtypes)
-    assert list(frame.pandas(dtypes="numpy").dtypes) == list(df.dtypes)
+    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in frame.to_pandas().dtypes)
+    assert list(frame.to_pandas(dtypes="numpy").dtypes) == list(df.dtypes)
     with pytest.raises(coframe.InvalidError, match='expected "arrow" or "numpy"'):
-        frame.pandas(dtypes="python")  # type: ignore[arg-type]
+        frame.to_pandas(dtypes="python")  # type: ignore[arg-type]
 
 
 TABLE = pa.table(
@@ -114,14 +114,14 @@ TABLE = pa.table(
 
 def test_every_table_of_pyarrow_comes_back_with_its_layout() -> None:
     for table in (TABLE, TABLE.to_batches()[0], TABLE.to_reader()):
-        found = coframe.publish(table, "t").arrow(views=True)
+        found = coframe.publish(table, "t").to_arrow(views=True)
         assert found.equals(TABLE)
         assert found.schema.equals(TABLE.schema, check_metadata=True)
 
 
 def test_views_are_cast_for_pyarrow_unless_it_asks_for_them() -> None:
     frame = coframe.publish(TABLE, "t")
-    found = frame.arrow()
+    found = frame.to_arrow()
     assert found.schema.field("v").type == pa.large_string()
     assert found.schema.field("l").type == pa.list_(pa.large_string())
     assert found.schema.field("s").type == pa.string()
@@ -139,11 +139,11 @@ def test_maps_keep_the_order_of_their_keys(kind: pa.DataType) -> None:
     value = {"x": one} if pa.types.is_struct(kind) else one if kind == _SORTED else [(1, one)] if pa.types.is_map(kind) else [one]
     table = pa.table({"m": pa.array([value, None], kind)})
     frame = coframe.publish(table, "t")
-    assert "keys_sorted" in str(frame.arrow().schema.field("m").type)
-    assert frame.arrow().schema.equals(table.schema, check_metadata=True) and frame.arrow().equals(table)
+    assert "keys_sorted" in str(frame.to_arrow().schema.field("m").type)
+    assert frame.to_arrow().schema.equals(table.schema, check_metadata=True) and frame.to_arrow().equals(table)
     df = pd.DataFrame({"m": pd.array(table["m"], dtype=pd.ArrowDtype(kind))})
-    assert coframe.share(df).table()["m"].dtype == df["m"].dtype
-    assert frame[1:].arrow()["m"].to_pylist() == [None]
+    assert coframe.share(df).to_table()["m"].dtype == df["m"].dtype
+    assert frame[1:].to_arrow()["m"].to_pylist() == [None]
 
 
 def test_a_requested_schema_is_what_the_reader_gets() -> None:
@@ -187,26 +187,26 @@ NUMPY = {
 @pytest.mark.parametrize("name", NUMPY)
 def test_every_array_of_numpy_comes_back(name: str) -> None:
     frame = coframe.publish({name: NUMPY[name]}, "t")
-    found = frame[name].numpy()
+    found = frame[name].to_numpy()
     expected = NUMPY[name]
     if name == "hours":
         assert found.dtype == "m8[s]"
     np.testing.assert_array_equal(found.astype(expected.dtype), expected)
-    assert list(frame.table()) == [name]
+    assert list(frame.to_table()) == [name]
 
 
 @pytest.mark.parametrize("values", [[1, 2, 3], [1.5, 2.5, 3.5], ["a", "b", "c"], [b"a", b"b", b"c"], np.array(["a", "b", None], object)], ids=repr)
 def test_a_masked_array_has_nulls(values: list[object]) -> None:
     frame = coframe.publish({"x": np.ma.masked_array(values, [False, True, False])}, "t")
-    assert frame.polars()["x"].to_list() == [values[0], None, values[2]]
+    assert frame.to_polars()["x"].to_list() == [values[0], None, values[2]]
 
 
 @pytest.mark.parametrize("kind", ["i1", "u8", "f2", "f8", "bool", "M8[D]", "M8[us]", "m8[s]", "U1", "S1", "O"])
 def test_an_array_without_rows_is_a_column_without_rows(kind: str) -> None:
     frame = coframe.publish({"x": np.array([], dtype=kind), "rows": np.zeros((0, 2))}, "t")
-    assert frame.shape == (0, 2) and len(frame["x"].numpy()) == 0
+    assert frame.shape == (0, 2) and len(frame["x"].to_numpy()) == 0
     if kind not in ("bool", "M8[D]", "U1", "S1", "O"):
-        assert frame["x"].numpy(copy=False).dtype == np.dtype(kind)
+        assert frame["x"].to_numpy(copy=False).dtype == np.dtype(kind)
 
 
 @pytest.mark.parametrize(
@@ -215,21 +215,21 @@ def test_an_array_without_rows_is_a_column_without_rows(kind: str) -> None:
 )
 def test_every_unit_of_time_comes_back_in_one_that_arrow_has(kind: str, expected: str) -> None:
     values = np.array([1, 3, "NaT", -5], dtype=kind)
-    found = coframe.publish({"x": values}, "t")["x"].numpy()
+    found = coframe.publish({"x": values}, "t")["x"].to_numpy()
     assert found.dtype == np.dtype(expected)
     np.testing.assert_array_equal(found, values.astype(expected))
 
 
 def test_a_frame_without_columns_has_its_rows_everywhere() -> None:
     frame = coframe.publish(pa.table({"x": [1, 2]}).select([]), "t")
-    assert frame.arrow().num_rows == 2 and frame.pandas().shape == (2, 0) and frame.shape == (2, 0)
+    assert frame.to_arrow().num_rows == 2 and frame.to_pandas().shape == (2, 0) and frame.shape == (2, 0)
 
 
 def test_columns_bring_the_index_with_them_however_they_are_chosen() -> None:
     df = pd.DataFrame({"x": [1, 2], "y": [3, 4]}, index=pd.Index(["a", "b"], name="key"))
     frame = coframe.publish(df, "t")
     for part in (coframe.open("t", columns=["x"]), coframe.open("t", version=frame.version, columns=["x"]), frame[["x"]]):
-        pd.testing.assert_frame_equal(part.table(), df[["x"]])
+        pd.testing.assert_frame_equal(part.to_table(), df[["x"]])
     with pytest.raises(coframe.ColumnNotFoundError):
         coframe.open("t", columns=["z"])
 
@@ -237,27 +237,27 @@ def test_columns_bring_the_index_with_them_however_they_are_chosen() -> None:
 def test_metadata_of_the_user_is_all_there() -> None:
     frame = coframe.publish(pd.DataFrame({"x": [1]}), "t", metadata={"python": "3", "source": "here"})
     assert frame.metadata == {"python": "3", "source": "here"}
-    assert isinstance(frame.table(), pd.DataFrame)
+    assert isinstance(frame.to_table(), pd.DataFrame)
 
 
 def test_an_array_of_structs_is_a_table() -> None:
     frame = coframe.publish(pa.array([{"a": 1}, {"a": 2}]), "t")
-    assert frame.polars()["a"].to_list() == [1, 2]
+    assert frame.to_polars()["a"].to_list() == [1, 2]
 
 
 def test_numpy_gets_every_number_and_category_whole() -> None:
     big = coframe.publish(pl.DataFrame({"x": [2**60 + 1, None], "wide": pl.Series([-(2**100), None], dtype=pl.Int128)}), "t")
-    assert big["x"].numpy().tolist() == [2**60 + 1, None] and big["wide"].numpy().tolist() == [-(2**100), None]
-    small = coframe.publish(pl.DataFrame({"x": [2, None]}), "t")["x"].numpy()
+    assert big["x"].to_numpy().tolist() == [2**60 + 1, None] and big["wide"].to_numpy().tolist() == [-(2**100), None]
+    small = coframe.publish(pl.DataFrame({"x": [2, None]}), "t")["x"].to_numpy()
     assert small.dtype == np.dtype("f8") and small[0] == 2 and np.isnan(small[1])
     none = coframe.publish(pl.DataFrame({"e": pl.Series([None, None], dtype=pl.Enum([]))}), "t")
-    assert none["e"].numpy().tolist() == [None, None]
+    assert none["e"].to_numpy().tolist() == [None, None]
 
 
 def test_a_copy_for_numpy_is_writable() -> None:
     df = pl.DataFrame({"zoned": EVERY_DTYPE["zoned"], "s": ["a", "b", "c"], "x": [1, 2, 3]})
     frame = coframe.publish(df, "t")
-    assert all(frame[name].numpy(copy=True).flags.writeable for name in df.columns)
+    assert all(frame[name].to_numpy(copy=True).flags.writeable for name in df.columns)
 
 
 FOREIGN = {
@@ -273,8 +273,8 @@ FOREIGN = {
 def test_a_column_that_polars_has_no_type_for_is_named(name: str) -> None:
     table = pa.table({"x": [1], name: FOREIGN[name]})
     frame = coframe.publish(table, "t")
-    for call in (frame.polars, frame[name].polars):
+    for call in (frame.to_polars, frame[name].to_polars):
         with pytest.raises(coframe.UnsupportedError, match=f"column `{name}` is not for Polars, which has no type"):
             call()
     assert "no type" in (frame.explain()[name].polars or "") and frame.explain()["x"].polars is None
-    assert frame["x"].polars().to_list() == [1] and frame.arrow()[name].equals(table[name])
+    assert frame["x"].to_polars().to_list() == [1] and frame.to_arrow()[name].equals(table[name])

@@ -42,34 +42,34 @@ CHANGES: dict[str, Callable[[pd.DataFrame], Any]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_dataframe_is_changed_as_after_pickling_and_no_other_one_sees_it(change: Callable[[pd.DataFrame], Any]) -> None:
     frame = coframe.share(_df())
-    expected, found = _df(), frame.table(writable=True)
+    expected, found = _df(), frame.to_table(writable=True)
     change(expected)
     change(found)
     pd.testing.assert_frame_equal(found, expected)
-    for other in (frame.table(), frame.table(writable=True), coframe.Frame(frame.handle).table()):
+    for other in (frame.to_table(), frame.to_table(writable=True), coframe.Frame(frame.handle).to_table()):
         pd.testing.assert_frame_equal(other, _df())
 
 
 def test_workers_and_their_parent_change_one_frame_and_see_their_own_changes_alone() -> None:
     df = pd.DataFrame({"x": np.zeros(ROWS)})
     with coframe.partial(tasks.write_and_sum, df) as function:
-        mine = function.args[0].table(writable=True)
+        mine = function.args[0].to_table(writable=True)
         mine.loc[:, "x"] = 100.0
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             # Tasks of one chunk share their DataFrame, as they do with functools.partial.
             assert pool.map(function, [1, 2, 3, 4], chunksize=1) == [1.0, 2.0, 3.0, 4.0]
         assert function(7) == 7.0
         assert float(mine["x"].sum()) == 100.0 * ROWS
-        assert not function.args[0].table()["x"].any()
+        assert not function.args[0].to_table()["x"].any()
 
 
 def test_only_pages_that_are_written_to_are_copied() -> None:
     frame = coframe.share(pd.DataFrame({"x": np.zeros(ROWS)}))
-    found = frame["x"].numpy(writable=True)
+    found = frame["x"].to_numpy(writable=True)
     assert found.sum() == 0 and _copied_kilobytes(found) == 0
     found[0] = 1.0
     assert 0 < _copied_kilobytes(found) <= 16
-    assert frame["x"].numpy()[0] == 0.0
+    assert frame["x"].to_numpy()[0] == 0.0
 
 
 def _copied_kilobytes(array: Any) -> int:
@@ -88,9 +88,9 @@ def _copied_kilobytes(array: Any) -> int:
 
 def test_an_array_is_writable_without_a_copy_and_outlives_its_frame() -> None:
     frame = coframe.share({"x": np.arange(ROWS), "m": np.arange(6.0 * ROWS).reshape(ROWS, 6)})
-    x, m = (frame[name].numpy(writable=True, copy=False) for name in ("x", "m"))
-    again = frame[10:]["x"].numpy(writable=True)
-    frame.free()
+    x, m = (frame[name].to_numpy(writable=True, copy=False) for name in ("x", "m"))
+    again = frame[10:]["x"].to_numpy(writable=True)
+    frame.close()
     del frame
     x[:] = 7
     m[1, 2] = 7
@@ -101,24 +101,24 @@ def test_an_array_is_writable_without_a_copy_and_outlives_its_frame() -> None:
 def test_a_frame_that_lost_its_name_is_copied_or_refused() -> None:
     frame = coframe.publish(pd.DataFrame({"x": [1, 2]}), "t")
     coframe.remove("t")
-    df = frame.pandas(dtypes="numpy", writable=True)
+    df = frame.to_pandas(dtypes="numpy", writable=True)
     df.iloc[0, 0] = 5
-    assert df["x"].tolist() == [5, 2] and frame["x"].numpy().tolist() == [1, 2]
-    assert frame["x"].numpy(writable=True).flags.writeable
+    assert df["x"].tolist() == [5, 2] and frame["x"].to_numpy().tolist() == [1, 2]
+    assert frame["x"].to_numpy(writable=True).flags.writeable
     with pytest.raises(coframe.WouldCopyError, match="column `x` would be copied: its frame has lost its name"):
-        frame["x"].numpy(writable=True, copy=False)
+        frame["x"].to_numpy(writable=True, copy=False)
 
 
 def test_a_newer_version_is_never_mapped_in_place_of_an_old_one() -> None:
     frame = coframe.publish(pd.DataFrame({"x": [1, 2]}), "t")
     coframe.publish(pd.DataFrame({"x": [3, 4]}), "t")
-    assert frame["x"].numpy(writable=True).tolist() == [1, 2]
+    assert frame["x"].to_numpy(writable=True).tolist() == [1, 2]
     coframe.remove("t")
     coframe.publish(pd.DataFrame({"x": [5, 6]}), "t")
-    assert frame["x"].numpy(writable=True).tolist() == [1, 2]
+    assert frame["x"].to_numpy(writable=True).tolist() == [1, 2]
 
 
 def test_a_frame_of_another_kind_is_a_writable_dataframe_too() -> None:
-    found = coframe.share(pl.DataFrame({"x": [1, 2]})).pandas(dtypes="numpy", writable=True)
+    found = coframe.share(pl.DataFrame({"x": [1, 2]})).to_pandas(dtypes="numpy", writable=True)
     found.loc[0, "x"] = 5
     assert found["x"].tolist() == [5, 2]

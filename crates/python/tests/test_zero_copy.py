@@ -31,14 +31,14 @@ def physical(column: pl.Series) -> pl.Series:
 def test_polars_reads_each_dtype_from_the_mapping(name: str, store: coframe.Store) -> None:
     column = pl.concat([EVERY_DTYPE[name]] * 100)
     frame = coframe.publish(pl.DataFrame({"column": column}), "t")
-    found = physical(frame.polars()["column"])
+    found = physical(frame.to_polars()["column"])
     assert shares(pa.table(pl.DataFrame({"column": found})), store.path)
 
 
 @pytest.mark.parametrize("name", ["i128", "u128"])
 def test_polars_reads_wide_integers_from_the_mapping(name: str, store: coframe.Store) -> None:
     frame = coframe.publish(pl.DataFrame({"column": EVERY_DTYPE[name].fill_null(0)}), "t")
-    found = frame.polars()["column"]
+    found = frame.to_polars()["column"]
     assert is_mapped(found._s._get_buffer_info()[0] if hasattr(found._s, "_get_buffer_info") else found._s.as_single_ptr(), store.path)
 
 
@@ -49,20 +49,20 @@ def test_lazy_reads_from_the_mapping(store: coframe.Store) -> None:
 
 def test_pyarrow_reads_every_column_from_the_mapping(store: coframe.Store) -> None:
     df = pl.DataFrame(EVERY_DTYPE).drop("null", "string", "binary", "categorical", "named", "enum", "struct", "nested")
-    assert shares(coframe.publish(df, "t").arrow(), store.path)
+    assert shares(coframe.publish(df, "t").to_arrow(), store.path)
 
 
 def test_pyarrow_shares_its_own_strings_and_views_that_it_asks_for(store: coframe.Store) -> None:
     texts = ["a text that is no part of its view"] * 100
     frame = coframe.publish(pa.table({"s": texts, "v": pa.array(texts, pa.string_view())}), "t")
-    assert shares(frame[["s"]].arrow(), store.path)
-    assert shares(frame[["v"]].arrow(views=True), store.path)
-    assert not shares(frame[["v"]].arrow(), store.path)
+    assert shares(frame[["s"]].to_arrow(), store.path)
+    assert shares(frame[["v"]].to_arrow(views=True), store.path)
+    assert not shares(frame[["v"]].to_arrow(), store.path)
 
 
 def test_pandas_shares_strings_with_pandas(store: coframe.Store) -> None:
     df = pd.DataFrame({"x": np.arange(100), "s": ["some text"] * 100, "f": [1.5, None] * 50})
-    found = coframe.publish(df, "t").pandas()
+    found = coframe.publish(df, "t").to_pandas()
     for name in df.columns:
         chunks = pa.chunked_array(found[name].array.__arrow_array__()).chunks
         assert all(is_mapped(buffer.address, store.path) for chunk in chunks for buffer in buffers(chunk)), name
@@ -70,7 +70,7 @@ def test_pandas_shares_strings_with_pandas(store: coframe.Store) -> None:
 
 def test_numbers_of_pandas_with_its_own_dtypes_are_shared_and_read_only(store: coframe.Store) -> None:
     frame = coframe.publish(pd.DataFrame({"x": np.arange(100), "f": np.arange(100.0)}), "t")
-    found = frame.table()
+    found = frame.to_table()
     for name in ("x", "f"):
         assert is_mapped(found[name].to_numpy().ctypes.data, store.path)
         assert not found[name].to_numpy().flags.writeable
@@ -81,7 +81,7 @@ def test_numbers_of_pandas_with_its_own_dtypes_are_shared_and_read_only(store: c
 )
 def test_numpy_shares_each_fixed_width_without_nulls(kind: str, store: coframe.Store) -> None:
     frame = coframe.publish({"x": np.arange(100).astype(kind)}, "t")
-    found = frame[10:20]["x"].numpy(copy=False)
+    found = frame[10:20]["x"].to_numpy(copy=False)
     assert found.dtype == np.dtype(kind)
     assert is_mapped(found.ctypes.data, store.path)
     np.testing.assert_array_equal(found, np.arange(10, 20).astype(kind))
@@ -92,7 +92,7 @@ def test_numpy_shares_each_fixed_width_without_nulls(kind: str, store: coframe.S
 
 def test_rows_of_two_dimensions_are_shared(store: coframe.Store) -> None:
     frame = coframe.publish({"v": np.arange(20.0).reshape(10, 2)}, "t")
-    found = frame[3:]["v"].numpy(copy=False)
+    found = frame[3:]["v"].to_numpy(copy=False)
     assert found.shape == (7, 2) and found[0, 0] == 6.0
     assert is_mapped(found.ctypes.data, store.path)
 
@@ -109,31 +109,31 @@ def test_rows_of_two_dimensions_are_shared(store: coframe.Store) -> None:
 def test_what_numpy_cannot_share_is_named(column: pl.Series, reason: str, store: coframe.Store) -> None:
     frame = coframe.publish(pl.DataFrame({"column": column}), "t")
     with pytest.raises(coframe.WouldCopyError, match=f"column `column` would be copied: {reason}"):
-        frame["column"].numpy(copy=False)
+        frame["column"].to_numpy(copy=False)
     assert frame.explain()["column"].numpy == reason
-    assert len(frame["column"].numpy()) == 2
+    assert len(frame["column"].to_numpy()) == 2
 
 
 def test_several_batches_are_joined_for_numpy_only_if_they_may() -> None:
     frame = coframe.publish(pl.DataFrame({"x": range(10)}), "t", batch_rows=3)
     with pytest.raises(coframe.WouldCopyError, match="its 4 record batches must be joined"):
-        frame["x"].numpy(copy=False)
-    assert frame["x"].numpy().tolist() == list(range(10))
-    assert frame[3:6]["x"].numpy(copy=False).tolist() == [3, 4, 5]
+        frame["x"].to_numpy(copy=False)
+    assert frame["x"].to_numpy().tolist() == list(range(10))
+    assert frame[3:6]["x"].to_numpy(copy=False).tolist() == [3, 4, 5]
 
 
 def test_the_keys_of_a_categorical_are_read_once_for_a_frame(store: coframe.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     table = pl.DataFrame({name: EVERY_DTYPE[name] for name in ("Int64", "categorical", "enum", "named")})
     frame = coframe.publish(pl.concat([table] * 100), "t")
-    first = frame.polars()
+    first = frame.to_polars()
     monkeypatch.delattr(type(pl.col("x").cat), "to")
     # A change of one DataFrame is not in the next.
     first[0, "enum"] = None
-    found = frame.polars()
+    found = frame.to_polars()
     assert found.equals(pl.concat([table] * 100)) and not found.equals(first)
     assert all(shares(pa.table(pl.DataFrame({"c": physical(found[name])})), store.path) for name in found.columns)
     with pytest.raises(coframe.UnsupportedError, match="column `categorical`: AttributeError"):
-        frame[:10].polars()
+        frame[:10].to_polars()
 
 
 def test_explain_names_what_polars_works_on() -> None:
@@ -156,7 +156,7 @@ def test_a_process_with_other_categories_still_reads_right() -> None:
     code = (
         "import coframe, polars as pl\n"
         "mine = pl.Series(['z', 'b'], dtype=pl.Categorical(pl.Categories('other')))\n"
-        f"found = coframe.Frame({frame.handle!r}).polars()['c']\n"
+        f"found = coframe.Frame({frame.handle!r}).to_polars()['c']\n"
         "assert found.to_list() == ['a', 'b', 'a'], found\n"
         "assert found.dtype == mine.dtype\n"
     )

@@ -3,7 +3,7 @@
     import coframe
 
     coframe.publish(df, "flights")                  # one copy, visible at once or not at all
-    df = coframe.open("flights").polars()           # in any process, whatever the size, on the shared bytes
+    df = coframe.open("flights").to_polars()           # in any process, whatever the size, on the shared bytes
     with coframe.partial(f, df) as shared:          # f gets a DataFrame, and nothing is pickled
         pool.map(shared, items)
 
@@ -13,12 +13,15 @@ table, or a part of one. A :class:`Session` is a part of a store whose frames di
 
 from __future__ import annotations
 
+import builtins
 import os
 from typing import Any
 
 from ._cells import Array, Barrier, Counter, Event, Lock, Semaphore, Value
 from ._dict import Dict, DictSnapshot, DictTransaction
+from ._coframe import __version__
 from ._errors import (
+    ArgumentTypeError,
     BrokenError,
     BusyError,
     ClosedError,
@@ -40,8 +43,8 @@ from ._errors import (
 from ._explain import ColumnExplain, Explain
 from ._frame import Column, Frame, Schema
 from ._kept import Shared, shared
-from ._share import SharedFrame, partial, share, tables
-from ._store import ANY, AnyVersion, FrameInfo, Layout, Session, Store, Swept, Usage, User, existing, store_of
+from ._share import SharedFrame, accepts_frames, partial, share
+from ._store import FrameInfo, Layout, Mode, Session, Store, Swept, Usage, User, existing, store_of
 
 
 def publish(
@@ -51,7 +54,7 @@ def publish(
     store: Store | str | os.PathLike[str] | None = None,
     keep: int = 0,
     layout: Layout = "keep",
-    if_version: int | AnyVersion | None = ANY,
+    mode: Mode | int = "overwrite",
     batch_rows: int | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Frame:
@@ -61,7 +64,7 @@ def publish(
     DuckDB, a dict of numpy arrays, or anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``.
     """
     return store_of(store).publish(
-        table, name, keep=keep, layout=layout, if_version=if_version, batch_rows=batch_rows, metadata=metadata
+        table, name, keep=keep, layout=layout, mode=mode, batch_rows=batch_rows, metadata=metadata
     )
 
 
@@ -69,7 +72,7 @@ def open(  # noqa: A001
     name: str,
     *,
     version: int | None = None,
-    columns: list[str] | None = None,
+    columns: builtins.list[str] | None = None,
     store: Store | str | os.PathLike[str] | None = None,
 ) -> Frame:
     """Opens the latest version of a name. See :meth:`Store.open`."""
@@ -79,10 +82,10 @@ def open(  # noqa: A001
     return found.open(name, version=version, columns=columns)
 
 
-def ls(store: Store | str | os.PathLike[str] | None = None) -> list[FrameInfo]:
-    """All names of a store with their latest versions."""
+def list(store: Store | str | os.PathLike[str] | None = None) -> builtins.list[FrameInfo]:  # noqa: A001
+    """The names of a store with their latest versions, in order."""
     found = existing(store)
-    return [] if found is None else found.ls()
+    return [] if found is None else found.list()
 
 
 def remove(name: str, *, store: Store | str | os.PathLike[str] | None = None) -> bool:
@@ -109,8 +112,7 @@ def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
 
 
 __all__ = [
-    "ANY",
-    "AnyVersion",
+    "ArgumentTypeError",
     "Array",
     "Barrier",
     "BrokenError",
@@ -151,7 +153,9 @@ __all__ = [
     "User",
     "Value",
     "WouldCopyError",
-    "ls",
+    "__version__",
+    "accepts_frames",
+    "list",
     "open",
     "partial",
     "publish",
@@ -159,6 +163,5 @@ __all__ = [
     "share",
     "shared",
     "sweep",
-    "tables",
     "wait",
 ]

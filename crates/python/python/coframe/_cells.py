@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast, overload
 
 from . import _coframe, _numpy, _packages
-from ._errors import InvalidError, NotFoundError
+from ._errors import ArgumentTypeError, InvalidError, NotFoundError
 from ._lifetime import Lifetime, new_name, session_of, told_of_session
 from ._store import Store, native_of
 
@@ -42,7 +42,8 @@ def _kind(typecode: Any) -> str:
     kind = known.get(word, "") + name[len(word) :]
     if word in known and kind in set(_CODES.values()):
         return kind
-    raise InvalidError(f"the type {typecode!r}: expected a typecode such as \"i\" or \"d\", a type of ctypes, or a numpy dtype")
+    wrong = InvalidError if isinstance(typecode, str) else ArgumentTypeError
+    raise wrong(f"the type {typecode!r}: expected a typecode such as \"i\" or \"d\", a type of ctypes, or a numpy dtype")
 
 
 class Cell(Generic[N]):
@@ -180,7 +181,7 @@ class _Lockable(Cell[_coframe.LockedCell]):
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Takes the lock; ``False`` when the time is over. Ctrl-C ends the wait.
 
-        :class:`coframe.PoisonedError` when its last owner died inside: see :meth:`mend`.
+        :class:`coframe.PoisonedError` when its last owner died inside: see :meth:`recover`.
         """
         return self._open().acquire(timeout if block else 0.0)
 
@@ -189,9 +190,9 @@ class _Lockable(Cell[_coframe.LockedCell]):
         if not self._open().release():
             raise ValueError("this thread does not hold the lock")
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C ends the wait."""
-        self._open().mend()
+        self._open().recover()
 
     __enter__ = _Enter()
 
@@ -246,7 +247,7 @@ class Value(_Lockable):
 
 
 class Array(_Lockable):
-    """Numbers under a lock. :meth:`numpy` is the array itself, writable, in shared memory.
+    """Numbers under a lock. :meth:`to_numpy` is the array itself, writable, in shared memory.
 
     ``size_or_values``: how many, all zero, or the numbers. An existing one of a name must have as many, and keeps its own.
     """
@@ -279,17 +280,17 @@ class Array(_Lockable):
     def _restore(self, kind: str) -> None:
         self._kind = kind
 
-    def numpy(self) -> Any:
+    def to_numpy(self) -> Any:
         """The numbers as a numpy array: writable, in shared memory, and alive for as long as anything made from it.
 
         It takes no lock: hold it (``with array:``), or agree with the other processes who writes where.
         """
-        np = _packages.need("numpy", "Array.numpy")
+        np = _packages.need("numpy", "Array.to_numpy")
         kind, size = self._kind[0], int(self._kind[1:]) // 8
         return np.asarray(self._open().elements(f"{'|' if size == 1 else '<'}{kind}{size}"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self.numpy()
+        array = self.to_numpy()
         return _numpy.as_asked(array, dtype, copy, f"the array `{self._text}`")
 
     def __len__(self) -> int:
@@ -308,9 +309,9 @@ class Array(_Lockable):
 
     def _under_lock(self, call: Callable[[Any], Any]) -> Any:
         if self._open().is_held():
-            return call(self.numpy())
+            return call(self.to_numpy())
         with self:
-            return call(self.numpy())
+            return call(self.to_numpy())
 
 
 class Event(Cell[_coframe.Event]):

@@ -96,10 +96,10 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
     their names.
 
     Values are whatever pickles, and are copied in and out: change what ``d[k]`` gave, and set it again, or use
-    :meth:`change`. ``pop``, ``popitem``, ``setdefault``, ``clear``, ``change`` and ``transaction`` are atomic, whichever processes
+    :meth:`apply`. ``pop``, ``popitem``, ``setdefault``, ``clear``, ``apply`` and ``transaction`` are atomic, whichever processes
     write at the same time; ``update`` is one change for each key.
 
-    While another process writes, or is inside of :meth:`change` or :meth:`transaction`, writers wait. Ctrl-C ends their
+    While another process writes, or is inside of :meth:`apply` or :meth:`transaction`, writers wait. Ctrl-C ends their
     wait.
     """
 
@@ -193,10 +193,10 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         return dict(_loaded(_entries(self._open().snapshot(), None, None, values=True)))
 
     def clear(self) -> None:
-        """Takes all entries away, in one step."""
         """Removes all entries atomically."""
+        self._open().clear()
 
-    def change(self, key: Any, change: Callable[[Any], Any], default: Any = None) -> Any:
+    def apply(self, key: Any, change: Callable[[Any], Any], default: Any = None) -> Any:
         """Sets a key to the result of ``change`` on its value (on ``default`` if it is missing), atomically."""
 
         def bytes_of(old: bytes | None) -> bytes:

@@ -23,7 +23,7 @@ class SupersededError(Error, FileNotFoundError):
 
 
 class ConflictError(Error):
-    """``if_version`` found another version."""
+    """Another version than the ``mode`` of a publish asked for, or a taken name."""
 
 
 class NoSpaceError(Error, OSError):
@@ -54,6 +54,10 @@ class WouldCopyError(Error, ValueError):
 
 class InvalidError(Error, ValueError):
     """An argument cannot be used: a bad name, a table of another shape, a range out of bounds."""
+
+
+class ArgumentTypeError(Error, TypeError):
+    """An argument has a type that cannot be used."""
 
 
 class ClosedError(InvalidError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from . import _packages, _pandas, _polars
 from . import _numpy as _numpy_out
 from ._coframe import Frame as _Native
-from ._errors import ClosedError, ColumnNotFoundError, Error, InvalidError
+from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
 from ._handing import handed
 from ._lifetime import is_of_another_process, told_of_session
@@ -47,7 +47,7 @@ class Frame:
     def __init__(self, handle: str) -> None:
         """A frame that opens what a handle names, at its first use."""
         if not isinstance(handle, str):
-            raise InvalidError(f"a frame of {handle!r}: expected the text of a handle")
+            raise ArgumentTypeError(f"a frame of {handle!r}: expected the str of a handle")
         self._native: _Native | None = None
         self._text: str | None = handle
         self._lifetime: Lifetime | None = None
@@ -163,7 +163,7 @@ class Frame:
                     raise InvalidError(f"frame[{key!r}]: column `{name}` is there twice")
             index = [name for name in _pandas.index_columns(native) if name not in key and name in native.columns]
             return Frame._of(native.select([*key, *index]), self._lifetime)
-        raise InvalidError(f"frame[{key!r}]: expected a column's name, a list of names or a range of rows")
+        raise ArgumentTypeError(f"frame[{key!r}]: expected a column's name, a list of names or a range of rows")
 
     def _position(self, name: str) -> int:
         columns = self._open().columns
@@ -180,7 +180,7 @@ class Frame:
 
     # What it becomes.
 
-    def polars(self) -> Any:
+    def to_polars(self) -> Any:
         """A DataFrame of Polars, on the mapped bytes.
 
         The first call reads the keys of categoricals; other values are not touched.
@@ -190,9 +190,9 @@ class Frame:
 
     def lazy(self) -> Any:
         """A LazyFrame of Polars, on the mapped bytes."""
-        return self.polars().lazy()
+        return self.to_polars().lazy()
 
-    def arrow(self, *, views: bool = False) -> Any:
+    def to_arrow(self, *, views: bool = False) -> Any:
         """A Table of pyarrow, on the mapped bytes.
 
         Views are cast to large strings and binaries, which copies them: pyarrow cannot compare, filter, take or sort views.
@@ -200,10 +200,10 @@ class Frame:
         """
         return handed("pyarrow", self._open(), lambda part: _pandas.arrow_table(part, views))
 
-    def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False, writable: bool = False) -> Any:
+    def to_pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False, writable: bool = False) -> Any:
         """A DataFrame of pandas with the index that it was published with.
 
-        By default the columns are of ArrowDtype, on the mapped bytes (views cast as in :meth:`arrow`). ``dtypes="numpy"``
+        By default the columns are of ArrowDtype, on the mapped bytes (views cast as in :meth:`to_arrow`). ``dtypes="numpy"``
         gives the DataFrame that was published, as pickle would: numbers without nulls share the mapped bytes and are
         read-only, others are copied.
 
@@ -214,20 +214,20 @@ class Frame:
         """
         return handed("pandas", self._open(), lambda part: _pandas.data_frame(part, dtypes, views, writable))
 
-    def table(self, *, writable: bool = False) -> Any:
+    def to_table(self, *, writable: bool = False) -> Any:
         """The kind of table that was published: a DataFrame of Polars or pandas, a Table of pyarrow or a dict of arrays.
 
         pandas comes back with its own dtypes. A frame that was not published from Python is a DataFrame of Polars.
-        ``writable=True`` is for pandas and numpy: see :meth:`pandas`.
+        ``writable=True`` is for pandas and numpy: see :meth:`to_pandas`.
         """
         kind = self._open().metadata.get(KIND)
         if kind == "pandas":
-            return self.pandas(dtypes="numpy", writable=writable)
+            return self.to_pandas(dtypes="numpy", writable=writable)
         if kind == "arrow":
-            return self.arrow()
+            return self.to_arrow()
         if kind == "numpy":
-            return {name: self[name].numpy(writable=writable) for name in self.columns}
-        return self.polars()
+            return {name: self[name].to_numpy(writable=writable) for name in self.columns}
+        return self.to_polars()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self._open().__arrow_c_stream__(requested_schema)
@@ -279,7 +279,7 @@ class Frame:
         except Error as error:
             return f"<p>{html.escape(repr(self))}</p><p>{html.escape(str(error))}</p>"
         head = f"<p>{html.escape(repr(self))}</p>"
-        for package, method in (("polars", part.polars), ("pandas", part.pandas)):
+        for package, method in (("polars", part.to_polars), ("pandas", part.to_pandas)):
             if _packages.installed(package):
                 try:
                     return f"{head}{method()._repr_html_()}"
@@ -325,7 +325,7 @@ class Column:
     def __len__(self) -> int:
         return len(self._frame)
 
-    def numpy(self, *, copy: bool | None = None, writable: bool = False) -> Any:
+    def to_numpy(self, *, copy: bool | None = None, writable: bool = False) -> Any:
         """A numpy array: read-only and on the mapped bytes for columns of a fixed width without nulls.
 
         Copies what cannot be shared. ``copy=False`` raises :class:`coframe.WouldCopyError` with the reason instead.
@@ -337,18 +337,18 @@ class Column:
         return handed("numpy", self._alone(), lambda part: _numpy_out.array(part, 0, copy, writable))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self.numpy(copy=copy)
+        array = self.to_numpy(copy=copy)
         return handed("numpy", self._alone(), lambda _: _numpy_out.as_asked(array, dtype, copy, f"column `{self.name}`"))
 
-    def polars(self) -> Any:
+    def to_polars(self) -> Any:
         """A Series of Polars."""
         return handed("Polars", self._alone(), lambda part: _polars.data_frame(part, {}).to_series())
 
-    def arrow(self, *, views: bool = False) -> Any:
+    def to_arrow(self, *, views: bool = False) -> Any:
         """A ChunkedArray of pyarrow."""
         return handed("pyarrow", self._alone(), lambda part: _pandas.arrow_table(part, views).column(0))
 
-    def pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
+    def to_pandas(self, *, dtypes: _pandas.Dtypes = "arrow", views: bool = False) -> Any:
         """A Series of pandas, with the index of its frame."""
         native = self._frame[[self.name]]._open()
         return handed("pandas", native, lambda part: _pandas.series(part, self.name, dtypes, views))

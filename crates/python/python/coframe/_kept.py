@@ -22,9 +22,9 @@ class Shared:
     pinned: bool
     _kept: Kept = field(repr=False, compare=False)
 
-    def free(self) -> None:
+    def close(self) -> None:
         """Removes it. Processes that have it open keep their memory."""
-        self._kept.free()
+        self._kept.close()
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class Kept:
     def __post_init__(self) -> None:
         _names[self.name] = self
 
-    def free(self) -> None:
+    def close(self) -> None:
         if self.process == os.getpid():
             # Its session or store may have been removed already, and the name with it.
             with contextlib.suppress(NotFoundError):
@@ -58,7 +58,7 @@ class Kept:
         if self.name in _names and self.process == os.getpid():
             warnings.warn(
                 f"the shared frame `{self.name}` ({self.nbytes / 1e6:.1f} MB) stays in memory until this process ends, since it "
-                "was pickled; keep it and call .free(), use `with`, or see coframe.shared()",
+                "was pickled; keep it and call .close(), use `with`, or see coframe.shared()",
                 ResourceWarning,
                 stacklevel=3,
                 source=self,
@@ -71,7 +71,7 @@ _names: dict[str, Kept] = {}
 def shared() -> list[Shared]:
     """What this process keeps in shared memory: frames of :func:`coframe.share` and ``partial``, the oldest first.
 
-    ``sum(one.nbytes for one in coframe.shared())`` is its size; ``for one in coframe.shared(): one.free()`` removes all.
+    ``sum(one.nbytes for one in coframe.shared())`` is its size; ``for one in coframe.shared(): one.close()`` removes all.
     """
     return [Shared(kept.name, kept.nbytes, kept.pinned, kept) for kept in _own()]
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from ._errors import InvalidError
+from ._errors import ArgumentTypeError, InvalidError
 
 _EXPECTED = "expected a str, bytes, a number, None, a date, a datetime, a UUID, a member of an enum, or a tuple of them"
 _NONE, _NUMBER, _STR, _BYTES, _DATE, _DATETIME, _INSTANT, _UUID, _ENUM, _TUPLE = "0123456789"
@@ -59,7 +59,7 @@ def _plain(key: Any) -> Any:
     if isinstance(key, bool) or (type(key) is float and key.is_integer()):
         return int(key)
     if type(key) not in (str, bytes, int, float, type(None), datetime.date, datetime.datetime, uuid.UUID):
-        raise InvalidError(f"a key of type {type(key).__name__}: {_EXPECTED}")
+        raise ArgumentTypeError(f"a key of type {type(key).__name__}: {_EXPECTED}")
     if key != key:
         raise InvalidError("a key that is no number (nan): it is not equal to itself, so it would never be found")
     return key

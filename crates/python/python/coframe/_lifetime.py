@@ -168,7 +168,7 @@ class Lifetime:
             except BaseException:
                 # Ctrl-C, which the interpreter reports and forgets.
                 if self._remove is not None:
-                    _left.append(self._remove if self._kept is None else self._kept.free)
+                    _left.append(self._remove if self._kept is None else self._kept.close)
                 raise
 
 

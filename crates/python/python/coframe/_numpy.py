@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _packages
 from ._coframe import Columns
-from ._errors import InvalidError, UnsupportedError, WouldCopyError
+from ._errors import ArgumentTypeError, InvalidError, UnsupportedError, WouldCopyError
 from ._writable import Writable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def columns(table: dict[Any, Any]) -> Columns:
         raise InvalidError("a dict without columns: expected an array for each column")
     for name in table:
         if not isinstance(name, str):
-            raise InvalidError(f"a column named {name!r}, of type {type(name).__name__}: expected a text")
+            raise ArgumentTypeError(f"a column named {name!r}, of type {type(name).__name__}: expected a str")
     refuse_nuls(table)
     prepared = [_prepare(np, name, _array(np, name, values)) for name, values in table.items()]
     lengths = {column[0]: rows for column, rows in prepared}
@@ -165,7 +165,7 @@ def _check_text(name: str, row: int, text: str) -> None:
 
 def array(native: Native, position: int, copy: bool | None, writable: bool = False) -> Any:
     """A column as a numpy array: on the mapped bytes and read-only where that can be, else copied if ``copy`` allows it."""
-    np = _packages.need("numpy", "Column.numpy")
+    np = _packages.need("numpy", "Column.to_numpy")
     parts, reason = native.values(position)
     if reason is None:
         shared = np.asarray(parts[0])

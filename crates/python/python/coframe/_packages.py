@@ -27,7 +27,7 @@ def is_a(thing: Any, package: str, *names: str) -> bool:
 
 
 def kind(thing: Any) -> str | None:
-    """What kind of table a thing is: what :meth:`coframe.Frame.table` gives back."""
+    """What kind of table a thing is: what :meth:`coframe.Frame.to_table` gives back."""
     if is_a(thing, "polars", "DataFrame", "LazyFrame"):
         return "polars"
     if is_a(thing, "pandas", "DataFrame"):

@@ -21,7 +21,7 @@ Dtypes = Literal["arrow", "numpy"]
 
 def arrow_table(native: Native, views: bool) -> Any:
     """A ``pa.Table``."""
-    pa = _packages.need("pyarrow", "Frame.arrow")
+    pa = _packages.need("pyarrow", "Frame.to_arrow")
     return _with_sorted_keys(pa, native, pa.table(native if views else Classic(native)))
 
 
@@ -57,8 +57,8 @@ def _sorted(pa: Any, kind: Any, sorted_keys: Iterator[bool]) -> Any:
 
 def data_frame(native: Native, dtypes: Dtypes, views: bool, writable: bool = False) -> Any:
     """A ``pd.DataFrame`` with the index that it was published with."""
-    pd = _packages.need("pandas", "Frame.pandas")
-    _packages.need("pyarrow", "Frame.pandas")
+    pd = _packages.need("pandas", "Frame.to_pandas")
+    _packages.need("pyarrow", "Frame.to_pandas")
     if dtypes not in ("arrow", "numpy"):
         raise InvalidError(f'the dtypes {dtypes!r}: expected "arrow" or "numpy"')
     # Registers pandas' own types with pyarrow, which pandas does at the first use of one.

@@ -30,10 +30,10 @@ class _Keys(NamedTuple):
 
 def data_frame(native: Native, known: dict[int, Any]) -> Any:
     """A ``pl.DataFrame``. ``known`` has the categoricals whose keys were read before, by their positions, and gets others."""
-    pl = _packages.need("polars", "Frame.polars")
+    pl = _packages.need("polars", "Frame.to_polars")
     for name, unknown in zip(native.columns, native.unknown_to_polars(), strict=True):
         if unknown is not None:
-            raise UnsupportedError(f"column `{name}` is not for Polars, {_unknown(unknown)}; take .arrow(), or other columns")
+            raise UnsupportedError(f"column `{name}` is not for Polars, {_unknown(unknown)}; take .to_arrow(), or other columns")
     return _imported(pl, native, known)
 
 

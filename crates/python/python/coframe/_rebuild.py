@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
 
 def data_frame(recipe: Recipe, table: Any, rows: tuple[int, int], wanted: Wanted) -> Any:
     """A DataFrame of the columns that a table has; ``rows`` are those of the published frame that it holds."""
-    pd = _packages.need("pandas", "Frame.pandas")
+    pd = _packages.need("pandas", "Frame.to_pandas")
     known = {name: position for position, name in enumerate(recipe["names"])}
     # An index is never written to.
     index = _index(recipe, table, rows, wanted._replace(own=as_it_is))

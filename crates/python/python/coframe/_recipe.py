@@ -85,11 +85,11 @@ def recipe_of(text: str) -> Recipe:
         recipe: Recipe = pickle.loads(base64.b85decode(text))
     except Exception as error:
         raise UnsupportedError(
-            f"this version of pandas cannot read how the DataFrame was made ({type(error).__name__}: {error}); take .arrow(), "
+            f"this version of pandas cannot read how the DataFrame was made ({type(error).__name__}: {error}); take .to_arrow(), "
             "or open it with the version that published it"
         ) from error
     if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
-        raise UnsupportedError("the DataFrame was published by another version of coframe, in another way; take .arrow()")
+        raise UnsupportedError("the DataFrame was published by another version of coframe, in another way; take .to_arrow()")
     return recipe
 
 

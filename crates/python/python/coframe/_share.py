@@ -23,12 +23,12 @@ class SharedFrame(Frame):
     """An unnamed frame in a session of this process.
 
     Freed with its last reference, unless it was pickled: a worker may still have to open it then, so it is kept until
-    :meth:`free`, the end of its ``with``, or the end of this process.
+    :meth:`close`, the end of its ``with``, or the end of this process.
     """
 
     __slots__ = ()
 
-    def free(self) -> None:
+    def close(self) -> None:
         """Removes the frame. Workers that have it open, and arrays made from it, keep their memory."""
         if self._native is not None:
             # Its hash stays what it was.
@@ -42,7 +42,7 @@ class SharedFrame(Frame):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.free()
+        self.close()
 
 
 def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, layout: Layout = "keep") -> SharedFrame:
@@ -50,7 +50,7 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
 
     It is stored in a session of this process in the store, or in ``store`` if that is a session.
 
-    ``f`` gets the frame and calls ``.polars()``, ``.pandas()`` or the like; :func:`partial` gives it the table directly.
+    ``f`` gets the frame and calls ``.to_polars()``, ``.to_pandas()`` or the like; :func:`partial` gives it the table directly.
     """
     exporter, rest, metadata = source(table)
     session = session_of(store)
@@ -63,7 +63,7 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
             layout=layout,
             keep=0,
             metadata=metadata,
-            if_version=None,
+            mode=None,
             batch_rows=None,
         )
     except NoSpaceError as error:
@@ -78,7 +78,7 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
     return frame
 
 
-def tables(function: Callable[P, R]) -> Callable[P, R]:
+def accepts_frames(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that is written for tables: each frame among its arguments arrives as the table it was.
 
     ``pool.map(partial(f, coframe.share(df)), items)`` then gives ``f`` a DataFrame of the kind that ``df`` is.
@@ -92,7 +92,7 @@ def tables(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _table(argument: Any) -> Any:
-    return argument.table(writable=True) if isinstance(argument, Frame) else argument
+    return argument.to_table(writable=True) if isinstance(argument, Frame) else argument
 
 
 class partial(Generic[R]):
@@ -103,7 +103,7 @@ class partial(Generic[R]):
     and no other process sees the change.
 
     Shared are DataFrames of Polars and pandas and Tables of pyarrow, and nothing inside of other arguments; :func:`share`
-    takes the rest. They stay in memory until :meth:`free`, the end of a ``with``, or the end of this process, since a worker
+    takes the rest. They stay in memory until :meth:`close`, the end of a ``with``, or the end of this process, since a worker
     may open them at any time.
     """
 
@@ -114,7 +114,7 @@ class partial(Generic[R]):
             self.args = tuple(map(self._shared, args))
             self.keywords = {name: self._shared(value) for name, value in kwargs.items()}
         except BaseException:
-            self.free()
+            self.close()
             raise
         self._tables: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
@@ -133,17 +133,17 @@ class partial(Generic[R]):
         own = {name: _table(value) for name, value in kwargs.items()}
         return self.func(*ready, *map(_table, args), **{**keywords, **own})
 
-    def free(self) -> None:
+    def close(self) -> None:
         """Removes what this object shared, after its last result has arrived. Workers keep the memory that they opened."""
         self._tables = None
         for frame in self._own:
-            frame.free()
+            frame.close()
 
     def __enter__(self) -> partial[R]:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.free()
+        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What is shared stays so, and unpickling opens nothing.

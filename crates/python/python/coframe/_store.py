@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import operator
 import os
@@ -11,11 +12,12 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from . import _coframe, _kept, _tables
-from ._errors import ClosedError, InvalidError
+from ._errors import ArgumentTypeError, ClosedError, InvalidError
 from ._frame import Frame
 from ._lifetime import guard
 
 Layout = Literal["keep", "view", "offset"]
+Mode = Literal["overwrite", "create"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class FrameInfo:
 
     name: str
     version: int
-    rows: int
-    columns: int
-    nbytes: int
+    num_rows: int
+    num_columns: int
+    size_bytes: int
     created: datetime | None
     #: Older versions that are still there, because they are kept or in use.
     superseded: list[int]
@@ -61,17 +63,6 @@ class User:
     version: int
     #: Its share of the resident pages in bytes; ``None`` where the kernel does not report it.
     pss: int | None
-
-
-class AnyVersion:
-    """The type of :data:`ANY`."""
-
-    def __repr__(self) -> str:
-        return "ANY"
-
-
-#: The default of ``if_version``: publish whatever the latest version is.
-ANY = AnyVersion()
 
 
 class Store:
@@ -111,26 +102,26 @@ class Store:
         *,
         keep: int = 0,
         layout: Layout = "keep",
-        if_version: int | AnyVersion | None = ANY,
+        mode: Mode | int = "overwrite",
         batch_rows: int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Frame:
         """Publishes a table atomically as the latest version of a name, and returns the frame.
 
         Copies the table's bytes once. ``keep``: number of old versions to keep even when unused. ``layout``:
-        strings as the table has them ("keep"), as views for Polars ("view"), or as offsets ("offset"). ``if_version``:
-        publish only if this is the latest version (``None``: only if the name is free). ``batch_rows``: rows of a record batch.
+        strings as the table has them ("keep"), as views for Polars ("view"), or as offsets ("offset"). ``mode``:
+        "overwrite" publishes whatever the latest version is, "create" only if the name is free, and a number only if it is the
+        latest version; otherwise :class:`coframe.ConflictError` is raised. ``batch_rows``: rows of a record batch.
         """
         native = self._open()
         _check_text("name", name)
         _check_text("layout", layout)
         _check_number("keep", keep, "a number of versions", 2**32)
-        if if_version is not None and not isinstance(if_version, AnyVersion):
-            _check_number("if_version", if_version, "a version, None or coframe.ANY")
+        condition = _condition(mode)
         if batch_rows is not None:
             _check_number("batch_rows", batch_rows, "a number of rows")
         if metadata is not None and not isinstance(metadata, Mapping):
-            raise InvalidError(f"metadata={metadata!r:.100}: expected a dict of texts")
+            raise ArgumentTypeError(f"metadata={metadata!r:.100}: expected a dict of str")
         exporter, rest, noted = _tables.source(table)
         pairs = [(str(key), str(value)) for key, value in (metadata or {}).items()]
         for text in itertools.chain(*pairs):
@@ -138,8 +129,6 @@ class Store:
         if reserved := next((key for key, _ in pairs if key.startswith("coframe.")), None):
             raise InvalidError(f"metadata={{{reserved!r}: ..}}: keys that begin with `coframe.` are the package's own; choose another")
         pairs += noted
-        # Rust's Option<Option<u64>>: nothing, or a condition.
-        condition: tuple[int | None] | None = None if isinstance(if_version, AnyVersion) else (if_version,)
         frame = native.publish(
             name,
             exporter,
@@ -147,7 +136,7 @@ class Store:
             layout=layout,
             keep=keep,
             metadata=pairs,
-            if_version=condition,
+            mode=condition,
             batch_rows=batch_rows,
         )
         return Frame._of(frame)
@@ -158,7 +147,7 @@ class Store:
         """Publishes an Arrow IPC file (Feather 2) or stream of any writer, compressed or not. Every value is checked."""
         return Frame._of(self._open().import_file(name, os.fspath(path), layout, keep))
 
-    def open(self, name: str, *, version: int | None = None, columns: list[str] | None = None) -> Frame:
+    def open(self, name: str, *, version: int | None = None, columns: builtins.list[str] | None = None) -> Frame:
         """Opens the latest version of a name, or one version; in microseconds, whatever the size.
 
         ``columns``: only these, as ``frame[columns]`` has them.
@@ -167,16 +156,16 @@ class Store:
         if version is not None:
             _check_number("version", version, "a version")
         frame = Frame._of(self._open().open(name, version))
-        return frame if columns is None else frame[list(columns)]
+        return frame if columns is None else frame[builtins.list(columns)]
 
-    def ls(self) -> list[FrameInfo]:
-        """All names with their latest versions, in order."""
+    def list(self) -> builtins.list[FrameInfo]:
+        """The names with their latest versions, in order."""
         return [
-            FrameInfo(name, version, rows, columns, nbytes, _time(created), superseded)
-            for name, version, rows, columns, nbytes, created, superseded in self._open().list()
+            FrameInfo(name, version, rows, columns, size, _time(created), superseded)
+            for name, version, rows, columns, size, created, superseded in self._open().list()
         ]
 
-    def versions(self, name: str) -> list[int]:
+    def versions(self, name: str) -> builtins.list[int]:
         """The versions of a name that can be opened, ascending."""
         _check_text("name", name)
         return self._open().versions(name)
@@ -205,7 +194,7 @@ class Store:
         """What the store holds and how much room is left."""
         return Usage(*self._open().usage())
 
-    def users(self, name: str) -> list[User]:
+    def users(self, name: str) -> builtins.list[User]:
         """The processes that map a version of a name now, as far as this user can see."""
         _check_text("name", name)
         return [User(*user) for user in self._open().users(name)]
@@ -231,15 +220,27 @@ class Store:
 
 def _check_text(what: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise InvalidError(f"{what}={value!r:.100}: expected a text")
+        raise ArgumentTypeError(f"{what}={value!r:.100}: expected a str")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidError(f"{what}={value!r:.100}: expected a text that has UTF-8: {error}") from error
+        raise InvalidError(f"{what}={value!r:.100}: expected a str that UTF-8 can encode: {error}") from error
+
+
+def _condition(mode: Mode | int) -> tuple[int | None] | None:
+    """``mode`` as Rust's ``Option<Option<u64>>``: no condition, the name is free, or its latest version."""
+    if isinstance(mode, str):
+        if mode not in ("overwrite", "create"):
+            raise InvalidError(f'mode={mode!r:.100}: expected "overwrite", "create" or a version')
+        return None if mode == "overwrite" else (None,)
+    _check_number("mode", mode, '"overwrite", "create" or a version')
+    return (operator.index(mode),)
 
 
 def _check_number(what: str, value: Any, expected: str, end: int = 2**64) -> None:
-    if not hasattr(value, "__index__") or not 0 <= operator.index(value) < end:
+    if not hasattr(value, "__index__"):
+        raise ArgumentTypeError(f"{what}={value!r:.100}: expected {expected}")
+    if not 0 <= operator.index(value) < end:
         raise InvalidError(f"{what}={value!r:.100}: expected {expected}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import _packages, _recipe
-from ._errors import Error, InvalidError, UnsupportedError
+from ._errors import ArgumentTypeError, Error, InvalidError, UnsupportedError
 from ._pandas import again, with_own_index
 
 #: Key in the metadata of a frame that came from Python: the kind of table that it was. Its user's keys are others.
@@ -43,8 +43,8 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
         return table, None, _kind(kind)
     found = f"{type(table).__module__}.{type(table).__qualname__}"
     if _is_column(table):
-        raise InvalidError(f"one column of type {found}: pass it with a name, as {{\"x\": array}} or series.to_frame()")
-    raise InvalidError(
+        raise ArgumentTypeError(f"one column of type {found}: pass it with a name, as {{\"x\": array}} or series.to_frame()")
+    raise ArgumentTypeError(
         f"a table of type {found}: expected a DataFrame or LazyFrame of Polars, a DataFrame of pandas, a table of pyarrow, "
         "a relation of DuckDB, a dict of numpy arrays, or anything with __arrow_c_stream__ or __arrow_c_array__"
     )
