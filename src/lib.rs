@@ -64,6 +64,7 @@
 //! * `compression`: [`Store::import`] and [`IpcReader`] decompress Arrow IPC of other writers.
 //! * `indicatif`: a ready-made progress bar for the pool.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -29,6 +29,7 @@ impl Mark {
         static OF: AtomicU64 = AtomicU64::new(u64::MAX);
         let pid = process();
         let now = u64::from(generation());
+        // Pairs with the release below: who sees the generation sees its start.
         if OF.load(Ordering::Acquire) != now {
             // A start that could not be read is not kept: the next mark tries again.
             let Start::At(start) = own_start(pid) else { return Self { pid, started: UNKNOWN } };

@@ -284,6 +284,7 @@ impl<T: Element> AtomicArray<T> {
     pub fn get(&self, index: usize) -> Option<T> {
         let memory = self.region.memory();
         let place = self.place(index)?;
+        // Pairs with the releases of `set` and `change`.
         Some(T::of_bits64(if size_of::<T>() == 4 {
             memory.word32(place).load(Ordering::Acquire).into()
         } else {
@@ -326,6 +327,7 @@ impl<T: Element> AtomicArray<T> {
         let memory = self.region.memory();
         let place = self.place(index)?;
         let new = |old: u64| change(T::of_bits64(old)).to_bits64();
+        // Each change pairs with the one before it, and with the acquire of `get`.
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         let old = if size_of::<T>() == 4 {
             memory.word32(place).try_update(set, fetch, |old| Some(low(new(old.into())))).ok()?.into()

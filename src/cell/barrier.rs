@@ -143,6 +143,12 @@ impl Barrier {
     /// Blocks as [`wait`](Self::wait), or with a time limit as [`wait_timeout`](Self::wait_timeout). Returns the order of
     /// arrival, from 0 to one less than the number of participants: each place once in a round.
     pub fn arrive(&self, limit: Option<Duration>) -> Result<usize> {
+        // 1. Under the lock: take a seat in the table, marked with the number of the round. The last participant checks
+        //    that the others are alive, writes `Opened` into their seats, counts the round and wakes them: done.
+        // 2. Without the lock: yield for a moment, then sleep on the number of the round (`Seat::wait`).
+        // 3. Now and then: end the round for all if a participant has died.
+        // 4. Time limit or interrupt: end the round for all, unless it has ended.
+        // 5. Under the lock: read from the own seat how the round ended, and free the seat (`Seat::leave`).
         let mark = Mark::own();
         let Some(mut seat) = self.locked(|| self.take_seat(mark))?? else {
             return Ok(self.parties().saturating_sub(1));
@@ -237,6 +243,7 @@ impl Barrier {
     }
 
     fn break_it(&self, end: End) {
+        // Acquired by `is_broken` and `take_seat`.
         self.region.memory().word32(BROKEN).store(end.code(), Ordering::Release);
         self.end_round(end);
     }
@@ -281,6 +288,7 @@ struct Seat<'a> {
 
 impl Seat<'_> {
     fn is_over(&self) -> bool {
+        // Pairs with the release of `changed`, before which `end_round` marks every seat.
         self.barrier.round().load(Ordering::Acquire) != self.round
     }
 

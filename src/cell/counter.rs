@@ -103,6 +103,7 @@ impl<T: Count> Counter<T> {
 
     /// Sets it.
     pub fn set(&self, n: T) {
+        // Acquired by `get` and `compare_exchange`.
         self.region.memory().word64(BODY).store(n.to_bits(), Ordering::Release);
     }
 
@@ -148,6 +149,7 @@ impl Flag {
 
     /// Sets or clears it.
     pub fn set(&self, on: bool) {
+        // Acquired by `get`.
         self.region.memory().word32(BODY).store(on.into(), Ordering::Release);
     }
 

@@ -53,6 +53,7 @@ impl Event {
     /// Sets it, and wakes every process that waits.
     pub fn set(&self) {
         let word = self.region.memory().word32(BODY);
+        // Acquired by `is_set`.
         word.store(1, Ordering::Release);
         wake_all(word);
     }

@@ -25,6 +25,7 @@ pub(super) fn wake_all(word: &AtomicU32) {
 /// Counts a change of a barrier or semaphore, and wakes all that wait for one.
 pub(super) fn changed(region: &Region) {
     let word = region.memory().word32(CHANGES);
+    // Acquired by `wait_until` and by `Seat::is_over`: who sees the number sees the change.
     word.fetch_add(1, Ordering::Release);
     wake_all(word);
 }
@@ -52,6 +53,7 @@ impl Deadline {
 pub(super) fn wait_until(word: &AtomicU32, limit: Option<Duration>, mut is_done: impl FnMut() -> bool) -> bool {
     let deadline = Deadline::new(limit);
     loop {
+        // Pairs with the release of `changed` or of the event's `set`.
         let seen = word.load(Ordering::Acquire);
         if is_done() {
             return true;

@@ -122,6 +122,7 @@ impl Home {
     }
 
     fn record(&self, memory: &Memory, space: Space) {
+        // Acquired by `recorded`.
         memory.word64(self.place).store(space.pids, Ordering::Release);
         memory.word64(self.place + 8).store(space.ticks, Ordering::Release);
     }

@@ -31,6 +31,7 @@ impl Word for AtomicU64 {
 #[inline]
 pub(super) fn read<W: Word, T>(written: &W, copy: impl Fn(u64) -> T) -> T {
     loop {
+        // Pairs with the last store of `write`: the slot of this number is complete.
         let before = written.load(Ordering::Acquire);
         let value = copy(before);
         // With the writer's release fence: if any word above was of a later value, this load sees the later number.
@@ -48,5 +49,6 @@ pub(super) fn write<W: Word>(written: &W, store: impl FnOnce(u64)) {
     // A reader of a word that is stored below sees at least the number that was stored last (`read`).
     W::fence(Ordering::Release);
     store(next);
+    // Acquired by `read`.
     written.store(next, Ordering::Release);
 }

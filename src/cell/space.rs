@@ -26,6 +26,7 @@ impl Space {
         static OF: AtomicU64 = AtomicU64::new(0);
 
         let now = u64::from(generation()) + 1;
+        // Pairs with the release below: who sees the generation sees its words.
         if OF.load(Ordering::Acquire) == now {
             let [pids, ticks] = WORDS.each_ref().map(|word| word.load(Ordering::Relaxed));
             return Ok(Self { pids, ticks });

@@ -75,7 +75,8 @@ impl<'a> Table<'a> {
     pub(super) fn set(&self, index: usize, mark: Mark) {
         let place = self.place(index);
         self.memory.word64(place + 8).store(mark.started, Ordering::Relaxed);
-        // Last: an entry counts once it has a process.
+        // Last: an entry counts once it has a process. Readers hold the cell's lock, which
+        // orders the rest.
         self.memory.word32(place).store(mark.pid, Ordering::Release);
     }
 

@@ -1,4 +1,13 @@
 //! Record batches to the bytes of a segment, without copying a contiguous column.
+//!
+//! ```text
+//! write(batch)  conform types -> strip dictionaries (their values are merged, keys renumbered) -> gather rows
+//!                 -> written form -> message of keys  (many batches, one after the other)
+//! finish()      last batch -> messages of dictionaries -> end of stream -> footer, which has the digest
+//! ```
+//!
+//! Keys come first and dictionaries last, because a dictionary is complete only after the last batch. A reader of the
+//! file finds both by the footer. The digest covers what is outside of the bodies of messages.
 
 use std::collections::BTreeMap;
 

@@ -259,6 +259,7 @@ impl Environment {
     }
 
     fn is_opened(&self) -> bool {
+        // Pairs with the release in `wait_until_opened`: who sees its process sees the environment.
         self.process.load(Ordering::Acquire) == me()
     }
 

@@ -2,6 +2,14 @@
 //!
 //! The worker writes, the pool reads. A worker that is killed leaves the board as it was, so that the pool knows which
 //! task was running and which results were finished but not sent.
+//!
+//! | word | written by | content |
+//! | --- | --- | --- |
+//! | 0 | worker | 1 + number of the task that started last |
+//! | 1 | worker | when it started |
+//! | 2 | worker | 1 + number of the task that ended last |
+//! | 3 | worker | bytes on the tray, which follows the words |
+//! | 4 | pool | 1 while the pool is about to kill the worker |
 #![expect(unsafe_code, reason = "two processes share this memory")]
 
 use std::{
@@ -121,6 +129,7 @@ impl Board {
 
     /// The worker's task is over.
     pub(super) fn end(&self, number: u64) {
+        // Acquired by `running`: a pool that sees the end also sees the result on the tray.
         self.word(2).store(number + 1, Ordering::Release);
     }
 
@@ -144,6 +153,7 @@ impl Board {
         // SAFETY: the source is a slice outside the map; the target is large enough, as checked. Only this process
         // writes here, and the pool reads the tray only after this process is dead (`leftover`).
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), end.as_ptr(), bytes.len()) };
+        // Acquired by `gathered`: the bytes are there before their length.
         self.word(3).store(u64::try_from(len + bytes.len()).unwrap_or(0), Ordering::Release);
         true
     }

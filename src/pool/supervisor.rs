@@ -1,4 +1,17 @@
 //! The one thread of a pool: starts workers, gives them tasks, hears them, and cleans up after those that die.
+//!
+//! ```text
+//! caller --Call--> Shared <--poll-- supervisor --socket: Setup, Common, Work, Release, Forget, Leave--> worker (x N)
+//!                                    ^  ^  ^------------socket: Hello, Ready, Unready, Done---------------'
+//!                                    |  '--board (memfd): the running task, results that were not sent
+//!                                    '--pidfd: death
+//!
+//! Started --Hello--> Preparing --Ready--> Ready --Leave--> Leaving --end--> gone
+//! ```
+//!
+//! From every phase a worker can die or be killed: after ten seconds without `Hello`, after the time limits of the
+//! initializer and of a task, after a cancelled task, and two seconds after `Leave`. Its running task then fails or is
+//! tried again, its waiting tasks go to other workers, and a new worker starts in its place.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

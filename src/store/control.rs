@@ -1,4 +1,14 @@
 //! The control file: the lock under which names change, and the counter of versions (FORMAT.md, section 6).
+//!
+//! Order of locks, so that no two processes wait for each other:
+//!
+//! ```text
+//! store lock (this file) -> registry of open dicts (one process) -> a dict's gate -> LMDB's own
+//! ```
+//!
+//! The library waits for no lock while it holds one to its right. A segment's shared lock is taken without waiting. A
+//! cell's lock and a dict's transaction belong to the caller, whose code inside may publish: nothing waits for them under
+//! the store lock.
 
 use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
 
