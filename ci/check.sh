@@ -41,6 +41,14 @@ else
     skip "tests with pyarrow: pip cannot install it here"
 fi
 
+step "spelling"
+typos="$target/python/bin/typos"
+if "$python" -m pip install --quiet 'typos==1.52.0'; then
+    "$typos"
+else
+    skip "typos: pip cannot install it here"
+fi
+
 step "tests"
 entries() { find /dev/shm -maxdepth 1 -mindepth 1 -printf '%f\n' | sort; }
 entries_before=$(entries)
@@ -71,6 +79,7 @@ fi
 
 step "licences, duplicates and sources of dependencies"
 if command -v cargo-deny >/dev/null; then
+    # Advisories need a connection: ci/release.sh checks them.
     cargo deny --offline check bans licenses sources
 else
     # Skipped even in CI, which cannot install it.

@@ -20,6 +20,9 @@ COFRAME_SEED=$seed COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutat
 echo "== eight hundred kills"
 COFRAME_KILLS=800 cargo test --locked --test it kills::
 
+echo "== what maps no memory, under Miri"
+ci/miri.sh
+
 echo "== races, twenty times"
 for _ in $(seq 20); do
     cargo test --locked --quiet --test it processes::
