@@ -93,12 +93,16 @@ pub(crate) fn alone(test: &str, work: impl FnOnce(&Scratch)) {
     let process = child(test, "alone").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (pid, (send, receive)) = (process.id() as i32, std::sync::mpsc::channel());
     std::thread::spawn(move || send.send(process.wait_with_output()));
-    let Ok(output) = receive.recv_timeout(Duration::from_mins(5)) else {
+    let result = receive.recv_timeout(Duration::from_mins(5));
+    let hangs = result.is_err();
+    let output = result.or_else(|_| {
         kill(pid);
-        panic!("{test} hangs");
-    };
-    let output = output.unwrap();
+        // Its forked children, which have its pipes too, die with it.
+        receive.recv_timeout(Duration::from_secs(10))
+    });
+    let output = output.unwrap_or_else(|_| panic!("{test} hangs, and so do its children")).unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(!hangs, "{test} hangs; it printed: {said}");
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 

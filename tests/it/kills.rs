@@ -2,20 +2,25 @@
 
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{ExitStatusExt, parent_id},
     time::{Duration, Instant},
 };
 
 use coframe::{Frame, PublishOptions, Store};
 
 use crate::{
-    common::{Scratch, alone, child, fork, kill, random, role, store_of_test, wait},
+    common::{Reaper, Scratch, alone, child, fork, kill, random, role, store_of_test},
     store::{numbers, values},
 };
 
 /// Enough that each step has its turn. `COFRAME_KILLS` sets another number, as ci/deep.sh does.
 const KILLS: u32 = 200;
 const WORKERS: usize = 3;
+/// A worker drops a frame when it holds more. Without a bound, `remove` unlinks most versions before their frames are
+/// dropped, and the longer a worker lives, the less often a sweep finds a version that no process uses.
+const HELD: usize = 5;
+/// No step and no death takes as long. The test then fails with what it waited for, before `alone` ends it.
+const LIMIT: Duration = Duration::from_secs(100);
 const NAMES: [&str; 4] = ["a", "b", "draft-c", "d"];
 /// The steps at which a worker is killed in turn; between them, workers are killed at any time.
 const STEPS: [&str; 17] = [
@@ -49,11 +54,12 @@ fn check(frame: &Frame) {
     assert!(values.len() == 3000 && values.iter().all(|value| *value == values[0]), "a torn frame");
 }
 
-/// Does one thing after the other, until it is killed. Panics when something is not as it should be.
+/// Does one thing after the other, until it is killed or its parent is. Panics when something is not as it should be.
 fn work(store: &Store) {
+    let parent = parent_id();
     let mut last = [0; NAMES.len()];
     let mut held = Vec::new();
-    loop {
+    while parent_id() == parent {
         let which = random() as usize % NAMES.len();
         let name = NAMES[which];
         match random() % 16 {
@@ -63,9 +69,6 @@ fn work(store: &Store) {
                 last[which] = frame.version();
                 check(&frame);
                 held.push(frame);
-                if held.len() > 5 {
-                    held.remove(random() as usize % 5);
-                }
             }
             8..10 => drop(store.remove(name).unwrap()),
             10..12 => assert_eq!(store.sweep().unwrap().problems, [""; 0]),
@@ -86,6 +89,9 @@ fn work(store: &Store) {
                 }
             }
         }
+        while held.len() > HELD {
+            held.remove(random() as usize % held.len());
+        }
     }
 }
 
@@ -103,12 +109,25 @@ fn observe(store: &Store, seen: &mut [u64; NAMES.len()]) {
     }
 }
 
-/// A worker that dies at the step, sooner or later.
+/// Starts a worker that dies at the step, and waits until it has died.
 fn killed_at(test: &str, store: &Store, step: &str) {
     let mut command = child(test, "worker");
     command.env("COFRAME_STORE", store.path()).env("COFRAME_FAILPOINT", format!("kill:{step}"));
-    let status = command.status().unwrap();
+    let mut worker = Reaper(command.spawn().unwrap());
+    let status = waited(|| format!("a worker reaches the step `{step}`"), || worker.0.try_wait().unwrap());
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{step}: {status}");
+}
+
+/// Waits until `poll` returns a value. Fails after `LIMIT`, with what should have happened.
+fn waited<T>(what: impl Fn() -> String, mut poll: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(value) = poll() {
+            return value;
+        }
+        assert!(begin.elapsed() < LIMIT, "not within {LIMIT:?}: {}", what());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
@@ -145,7 +164,7 @@ fn killed_processes_lose_nothing_tear_nothing_and_leave_nothing() {
         eprintln!("{kills} kills in {:?}; versions up to {seen:?}", begin.elapsed());
         for worker in workers {
             kill(worker);
-            wait(worker);
+            was_killed(worker);
         }
         // A worker may have died between making the dict and removing it.
         store.remove_map("dict").unwrap();
@@ -165,10 +184,16 @@ fn killed_processes_lose_nothing_tear_nothing_and_leave_nothing() {
     });
 }
 
-/// Waits for a worker; whether SIGKILL ended it.
+/// Waits for the end of a worker. Returns whether SIGKILL ended it.
 fn was_killed(worker: i32) -> bool {
     let mut status = 0;
-    // SAFETY: waits for a child of this process.
-    unsafe { libc::waitpid(worker, &raw mut status, 0) };
+    waited(
+        || format!("the worker {worker} ends, which was killed"),
+        || {
+            // SAFETY: asks for the status of a child of this process.
+            let ended = unsafe { libc::waitpid(worker, &raw mut status, libc::WNOHANG) };
+            (ended != 0).then_some(())
+        },
+    );
     libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
 }
