@@ -86,6 +86,11 @@ fn read_next(root: &Directory, file: &std::fs::File) -> Result<u64> {
     })
 }
 
+fn open(root: &Directory) -> Result<std::fs::File> {
+    let missing = || Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() };
+    Ok(root.open_file_rw(FILE)?.ok_or_else(missing)?)
+}
+
 /// The store lock, held: its holder may change names.
 pub(super) struct Control<'a> {
     root: &'a Directory,
@@ -98,20 +103,15 @@ impl<'a> Control<'a> {
         Self::lock_within(root, DEADLINE)
     }
 
-    /// Takes the store lock if it is free.
+    /// Takes the store lock if it is free. If it is not, does not look for its holder: reading /proc/locks stops all
+    /// flock calls of the machine for milliseconds.
     pub(super) fn try_lock(root: &'a Directory) -> Result<Option<Self>> {
-        match Self::lock_within(root, Duration::ZERO) {
-            Ok(control) => Ok(Some(control)),
-            Err(e) if e.is_busy() => Ok(None),
-            Err(e) => Err(e),
-        }
+        let lock = Flock::try_exclusive(open(root)?, &root.path().join(FILE))?;
+        Ok(lock.map(|lock| Self { root, lock }))
     }
 
     pub(super) fn lock_within(root: &'a Directory, limit: Duration) -> Result<Self> {
-        let file = root
-            .open_file_rw(FILE)?
-            .ok_or_else(|| Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() })?;
-        let lock = Flock::exclusive(file, &root.path().join(FILE), limit)?;
+        let lock = Flock::exclusive(open(root)?, &root.path().join(FILE), limit)?;
         Ok(Self { root, lock })
     }
 
