@@ -226,8 +226,12 @@ fn foreign_files_with_damaged_bytes_are_errors_or_valid_data() {
         let limit = libc::rlimit { rlim_cur: 4 << 30, rlim_max: 4 << 30 };
         // SAFETY: sets a limit of this process, which was started for this test.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
-        // SAFETY: asks the kernel for a signal in ten minutes.
-        unsafe { libc::alarm(600) };
+        // A batch takes 15 s; on a busy machine it waits for its turn for much longer.
+        let limit = libc::rlimit { rlim_cur: 300, rlim_max: 300 };
+        // SAFETY: sets a limit of this process, in seconds of processor time.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CPU, &raw const limit) }, 0);
+        // SAFETY: asks the kernel for a signal in half an hour.
+        unsafe { libc::alarm(1_800) };
         return run(seed.parse().unwrap());
     }
     let cases = std::env::var("COFRAME_MUTATIONS").map_or(CASES, |cases| cases.parse().unwrap());
