@@ -28,6 +28,7 @@ use super::{
     dictionary::{Dictionaries, has_dictionary, keys_type},
     footer::{self, Metadata},
     layout::{StringLayout, conform},
+    outline::MAX_LEN,
     readable::{check_readable, check_writable},
 };
 use crate::error::{Error, Result};
@@ -109,6 +110,11 @@ impl Encoder {
 
     /// Takes a batch; writes it, or keeps it until enough rows have come.
     pub(crate) fn write(&mut self, batch: &RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
+        if batch.num_rows() > MAX_LEN {
+            let rows = batch.num_rows();
+            let what = format_args!("a batch of {rows} rows, where at most {MAX_LEN} fit into one,");
+            return Err(Error::unsupported(what, "write it in parts"));
+        }
         let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         let batch = conform(batch, &self.schema)?;
         let columns: Result<Vec<ArrayRef>> = batch

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// Most rows of a batch, and most values of an array inside one (FORMAT.md, rule S5).
 ///
 /// Arrays without bytes (nulls, runs, structs without fields) could have any length that a file claims.
-const MAX_LEN: usize = 1 << 40;
+pub(super) const MAX_LEN: usize = 1 << 40;
 
 /// The wanted arrays of one message.
 pub(super) struct Outline {

@@ -149,6 +149,21 @@ fn more_rows_than_the_format_allows_are_an_error() {
 }
 
 #[test]
+fn a_batch_of_more_rows_than_the_format_allows_is_not_published() {
+    let scratch = scratch();
+    let publish = |rows| scratch.store.publish("n", &column("n", NullArray::new(rows)));
+    assert_eq!(publish(1 << 40).unwrap().num_rows(), 1 << 40);
+    // It was cut into batches of 2^31 - 1 rows first, all of which were in memory.
+    let error = publish(i64::MAX as usize).unwrap_err();
+    assert!(error.is_unsupported(), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "a batch of 9223372036854775807 rows, where at most 1099511627776 fit into one, is not supported; write it in parts"
+    );
+    assert_eq!(scratch.store.versions("n").unwrap().len(), 1);
+}
+
+#[test]
 fn a_foreign_file_may_name_its_columns_as_coframe_names_its_entries() {
     let scratch = scratch();
     let path = scratch.path().with_file_name("names.arrow");
