@@ -14,8 +14,8 @@ use coframe::{
     IpcReader, PublishOptions, Store, StringLayout,
     arrow::{
         array::{
-            ArrayRef, BinaryViewArray, DictionaryArray, Int8Array, LargeStringArray, ListArray, RecordBatch,
-            StringDictionaryBuilder, StructArray,
+            ArrayRef, AsArray, BinaryViewArray, DictionaryArray, Int8Array, LargeStringArray, ListArray, RecordBatch,
+            StringArray, StringDictionaryBuilder, StructArray,
         },
         buffer::OffsetBuffer,
         datatypes::{DataType as ArrowType, Field as ArrowField, Int8Type as ArrowInt8, Int32Type, Schema},
@@ -141,8 +141,27 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     });
     assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 
+    a_slice_of_lists_is_rearranged_without_its_other_items(&store);
     a_writer_of_large_values_keeps_few_of_them(&store);
     reading_deltas_needs_memory_for_what_was_read();
+}
+
+/// Lists of other rows are not converted with those of a slice.
+fn a_slice_of_lists_is_rearranged_without_its_other_items(store: &Store) {
+    let rows = 100_000;
+    let texts =
+        Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("text number {row} of many")))) as ArrayRef;
+    let item = |of: &ArrayRef| Arc::new(ArrowField::new("item", of.data_type().clone(), true));
+    let list = ListArray::new(item(&texts), OffsetBuffer::from_lengths((0..rows).map(|_| 1)), texts, None);
+    let list = Arc::new(list) as ArrayRef;
+    let nested =
+        Arc::new(ListArray::new(item(&list), OffsetBuffer::from_lengths((0..rows).map(|_| 1)), list.clone(), None));
+    let batch = RecordBatch::try_from_iter([("list", list), ("nested", nested as ArrayRef)]).unwrap().slice(50_000, 10);
+    let options = PublishOptions::new().layout(StringLayout::View);
+    let (frame, allocated, _) = measure(|| store.publish_with("l", &batch, &options).unwrap());
+    assert!(allocated < 500_000, "publishing 10 of {rows} lists allocated {allocated} bytes");
+    let value = frame.batches()[0].column(0).as_list::<i64>().value(0);
+    assert_eq!(value.as_string_view().value(0), "text number 50000 of many");
 }
 
 /// The size of a value includes the bytes that its views refer to, at any depth, so not all batches of one are kept.

@@ -9,7 +9,10 @@ use arrow::{
     error::ArrowError,
 };
 
-use super::tree::{children, map_type, rebuild};
+use super::{
+    canonical::{canonical, whole_bytes},
+    tree::{children, map_type, rebuild},
+};
 use crate::error::{Error, Result};
 
 /// The layout of strings, binaries and lists in a segment, including nested ones and dictionary values.
@@ -102,7 +105,9 @@ pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
             if column.data_type() == field.data_type() {
                 return Ok(column.clone());
             }
-            conform_data(column.to_data(), field.data_type())
+            // First without the items of other rows, which would be cast too.
+            canonical(column, whole_bytes)
+                .and_then(|column| conform_data(column.to_data(), field.data_type()))
                 .map(make_array)
                 .map_err(|e| Error::arrow(format_args!("bring column `{}` to the layout", field.name()), e))
         })
