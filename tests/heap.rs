@@ -14,8 +14,8 @@ use coframe::{
     IpcReader, PublishOptions, Store, StringLayout,
     arrow::{
         array::{
-            ArrayRef, AsArray, BinaryViewArray, DictionaryArray, Int8Array, LargeStringArray, ListArray, RecordBatch,
-            StringArray, StringDictionaryBuilder, StructArray,
+            ArrayRef, AsArray, BinaryViewArray, DictionaryArray, Int8Array, Int32Array, Int64Array, LargeStringArray,
+            ListArray, RecordBatch, RunArray, StringArray, StringDictionaryBuilder, StructArray,
         },
         buffer::OffsetBuffer,
         datatypes::{DataType as ArrowType, Field as ArrowField, Int8Type as ArrowInt8, Int32Type, Schema},
@@ -142,6 +142,7 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 
     a_slice_of_lists_is_rearranged_without_its_other_items(&store);
+    unfolding_runs_needs_a_number_of_8_bytes_a_row(&store);
     a_writer_of_large_values_keeps_few_of_them(&store);
     reading_deltas_needs_memory_for_what_was_read();
 }
@@ -162,6 +163,16 @@ fn a_slice_of_lists_is_rearranged_without_its_other_items(store: &Store) {
     assert!(allocated < 500_000, "publishing 10 of {rows} lists allocated {allocated} bytes");
     let value = frame.batches()[0].column(0).as_list::<i64>().value(0);
     assert_eq!(value.as_string_view().value(0), "text number 50000 of many");
+}
+
+/// Next to the values in Polars, of 8 bytes a row.
+fn unfolding_runs_needs_a_number_of_8_bytes_a_row(store: &Store) {
+    let rows = 1_000_000;
+    let runs = RunArray::try_new(&Int32Array::from(vec![10, rows]), &Int64Array::from(vec![Some(1), None])).unwrap();
+    let frame = store.publish("r", &RecordBatch::try_from_iter([("r", Arc::new(runs) as ArrayRef)]).unwrap()).unwrap();
+    let (df, _, peak) = measure(|| frame.to_polars().unwrap());
+    assert_eq!(df.column("r").unwrap().null_count() as i32, rows - 10);
+    assert!(peak < rows as usize * 20, "unfolding {rows} rows had a peak of {peak} on the heap");
 }
 
 /// The size of a value includes the bytes that its views refer to, at any depth, so not all batches of one are kept.

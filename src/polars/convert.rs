@@ -180,7 +180,7 @@ fn lists(values: &ArrayRef, item: &FieldRef, mut rows: Vec<Range>, nulls: Option
         converted(&values.slice(span.start, span.len()), item.data_type(), None)?
     } else {
         let indices = rows.iter().flat_map(|(start, len)| (*start..start + len).map(Some));
-        of_rows(values, item.data_type(), &indices.collect::<Vec<_>>())?
+        of_rows(values, item.data_type(), &numbers(indices))?
     };
     Ok(Arc::new(LargeListArray::try_new(item.clone(), offsets, items, nulls)?))
 }
@@ -200,7 +200,7 @@ fn dictionary(array: &ArrayRef, to: &DataType, nulls: Option<&NullBuffer>) -> Co
     let keys = if dictionary.values().is_empty() { vec![0; array.len()] } else { dictionary.normalized_keys() };
     let is_valid = |row| nulls.is_none_or(|nulls| nulls.is_valid(row));
     let rows = keys.into_iter().enumerate().map(|(row, key)| is_valid(row).then_some(key));
-    of_rows(dictionary.values(), to, &rows.collect::<Vec<_>>())
+    of_rows(dictionary.values(), to, &numbers(rows))
 }
 
 fn runs<R: RunEndIndexType>(array: &RunArray<R>, to: &DataType, mask: Option<&NullBuffer>) -> Converted {
@@ -211,22 +211,32 @@ fn runs<R: RunEndIndexType>(array: &RunArray<R>, to: &DataType, mask: Option<&Nu
         }
         mask.is_none_or(|mask| mask.is_valid(row)).then_some(run)
     });
-    of_rows(array.values(), to, &rows.collect::<Vec<_>>())
+    of_rows(array.values(), to, &numbers(rows))
 }
 
-/// The named rows of an array, under another type.
-fn of_rows(values: &ArrayRef, to: &DataType, rows: &[Option<usize>]) -> Converted {
+/// Numbers of rows, or null, as arrow's `take` has them: 8 bytes a row and a bit.
+fn numbers(rows: impl Iterator<Item = Option<usize>>) -> UInt64Array {
+    rows.map(|row| row.and_then(|row| u64::try_from(row).ok())).collect()
+}
+
+/// A number that `numbers` was given.
+fn index(row: u64) -> usize {
+    usize::try_from(row).unwrap_or(usize::MAX)
+}
+
+/// The numbered rows of an array, under another type.
+fn of_rows(values: &ArrayRef, to: &DataType, rows: &UInt64Array) -> Converted {
     let mut used = BooleanBufferBuilder::new(values.len());
     used.append_n(values.len(), false);
-    rows.iter().flatten().for_each(|row| used.set_bit(*row, true));
+    rows.iter().flatten().for_each(|row| used.set_bit(index(row), true));
     let values = converted(values, to, Some(&NullBuffer::new(used.finish())))?;
     gathered(&values, rows)
 }
 
-/// The given rows of a converted array. `take` alone loses the length of arrays whose items take zero bytes.
-fn gathered(values: &ArrayRef, rows: &[Option<usize>]) -> Converted {
+/// The numbered rows of a converted array. `take` alone loses the length of arrays whose items take zero bytes.
+fn gathered(values: &ArrayRef, rows: &UInt64Array) -> Converted {
     let valid = |array: &ArrayRef| {
-        let valid = rows.iter().map(|row| row.is_some_and(|row| array.is_valid(row)));
+        let valid = rows.iter().map(|row| row.is_some_and(|row| array.is_valid(index(row))));
         Some(valid.collect::<NullBuffer>()).filter(|nulls| nulls.null_count() > 0)
     };
     match values.data_type() {
@@ -236,28 +246,26 @@ fn gathered(values: &ArrayRef, rows: &[Option<usize>]) -> Converted {
         }
         DataType::FixedSizeList(item, width) => {
             let size = usize::try_from(*width).unwrap_or(0);
-            let items = |row: &Option<usize>| {
-                let first = row.map(|row| row * size);
+            let items = |row: Option<u64>| {
+                let first = row.map(|row| index(row) * size);
                 (0..size).map(move |item| first.map(|first| first + item))
             };
-            let items: Vec<Option<usize>> = rows.iter().flat_map(items).collect();
+            let items = numbers(rows.iter().flat_map(items));
             let items = gathered(values.as_fixed_size_list().values(), &items)?;
             fixed_size_list(item, *width, items, valid(values), rows.len())
         }
         DataType::LargeList(item) => {
             let list = values.as_list::<i64>();
             let ranges = ranges(list.offsets());
-            let range = |row: &Option<usize>| {
-                row.filter(|row| list.is_valid(*row)).and_then(|row| ranges.get(row).copied()).unwrap_or_default()
+            let range = |row: Option<u64>| {
+                let row = row.map(index).filter(|row| list.is_valid(*row));
+                row.and_then(|row| ranges.get(row).copied()).unwrap_or_default()
             };
             let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| range(row).1));
             let items = rows.iter().map(range).flat_map(|(start, len)| (start..start + len).map(Some));
-            let items = gathered(list.values(), &items.collect::<Vec<_>>())?;
+            let items = gathered(list.values(), &numbers(items))?;
             Ok(Arc::new(LargeListArray::try_new(item.clone(), offsets, items, valid(values))?))
         }
-        _ => {
-            let rows: UInt64Array = rows.iter().map(|row| row.and_then(|row| u64::try_from(row).ok())).collect();
-            take(values, &rows, None)
-        }
+        _ => take(values, rows, None),
     }
 }
