@@ -1,6 +1,6 @@
 //! Names of frames: the only strings of a user that become part of a path.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr};
 
 use crate::error::{Error, Result};
 
@@ -16,11 +16,17 @@ const RULE: &str = "a name has 1 to 180 bytes of ASCII letters, digits, `-`, `_`
 /// as a file name: no separator, no hidden file, no `@` (which ends the name on disk).
 ///
 /// ```
+/// use std::collections::BTreeMap;
+///
 /// use coframe::Name;
 ///
 /// let name: Name = "trades-2026.q1".parse()?;
 /// assert_eq!(name.as_str(), "trades-2026.q1");
-/// assert!("../etc/passwd".parse::<Name>().is_err());
+/// assert!(Name::try_from("../etc/passwd").is_err());
+///
+/// // A map of names is searched by strings.
+/// let versions = BTreeMap::from([(name, 7)]);
+/// assert_eq!(versions.get("trades-2026.q1"), Some(&7));
 /// # Ok::<(), coframe::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +71,41 @@ impl FromStr for Name {
     }
 }
 
+impl TryFrom<&str> for Name {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0.into()
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+// Names compare and hash as their strings do.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -105,6 +146,15 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "../x", ".hidden", "a@1", "a b", "ä", "a\n", "a\0", &"x".repeat(181)] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_string_becomes_a_name_only_by_the_check_and_finds_it_in_a_map() {
+        let name = Name::try_from("trades".to_owned()).unwrap();
+        assert!(Name::try_from("a/b".to_owned()).is_err() && Name::try_from("a/b").is_err());
+        let map = std::collections::HashMap::from([(name.clone(), 1)]);
+        assert_eq!(map.get("trades"), Some(&1));
+        assert_eq!((name.as_ref(), String::from(name.clone())), ("trades", "trades".to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::store::{Place, place_handle};
 
 /// Names a cell, and opens it in another process: one line of text, as a frame's [`Handle`](crate::Handle).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CellHandle(pub(super) Place);
 
 place_handle!(CellHandle, "coframe-cell:");

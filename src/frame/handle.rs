@@ -36,7 +36,7 @@ const EXPECTED: &str = "expected coframe:<store path>/<name>@<version>?id=<segme
 /// assert_eq!(handle.open()?.num_rows(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Handle {
     pub(crate) store: PathBuf,
     pub(crate) session: Option<String>,
@@ -201,6 +201,14 @@ mod tests {
             columns: Some(vec!["a,b".into(), "c&d=e".into(), String::new(), "ü\n".into()]),
             rows: Some(3..9),
         }
+    }
+
+    #[test]
+    fn equal_handles_are_one_key_of_a_map() {
+        let mut map = std::collections::HashMap::from([(handle(), 1)]);
+        map.insert(handle().to_string().parse().unwrap(), 2);
+        map.insert(Handle { version: 8, ..handle() }, 3);
+        assert_eq!((map.len(), map.get(&handle())), (2, Some(&2)));
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Identifies a map and opens it in another process: a one-line string, like a frame's [`Handle`](crate::Handle).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MapHandle(Place);
 
 place_handle!(MapHandle, "coframe-dict:");

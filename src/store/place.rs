@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Where a thing is, and which one of its name it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     store: PathBuf,
     session: Option<String>,
