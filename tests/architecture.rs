@@ -189,7 +189,7 @@ fn every_path_in_the_architecture_exists() {
 }
 
 #[test]
-fn tests_that_the_hazard_list_names_exist() {
+fn tests_that_the_hazards_and_the_inventory_name_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let safety = fs::read_to_string(root.join("docs/SAFETY.md")).unwrap();
     let hazards = safety.split("## Hazards").nth(1).unwrap().split("## Inventory").next().unwrap();
@@ -201,4 +201,16 @@ fn tests_that_the_hazard_list_names_exist() {
         found += 1;
     }
     assert!(found > 8, "only {found} tests found: the search is broken");
+    let inventory = safety.split("## Inventory").nth(1).unwrap();
+    for row in inventory.lines().filter(|line| line.starts_with("| `src/")) {
+        let named: Vec<&str> = row.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test attacks this: {row}");
+        for name in named {
+            let (module, test) = name.split_once("::").unwrap_or_else(|| panic!("no test: {name}"));
+            let path = root.join("tests/it").join(module);
+            let text =
+                [path.with_extension("rs"), path.join("mod.rs")].iter().find_map(|path| fs::read_to_string(path).ok());
+            assert!(text.is_some_and(|text| text.contains(&format!("fn {test}("))), "no test {name}");
+        }
+    }
 }

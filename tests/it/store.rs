@@ -337,6 +337,18 @@ fn directories_that_others_own_or_can_write_to_are_refused() {
 }
 
 #[test]
+fn only_a_promise_of_the_caller_opens_a_store_that_others_can_write_to() {
+    let scratch = scratch();
+    let handle = scratch.store.publish("x", &numbers(&[1])).unwrap().handle();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o770)).unwrap();
+    assert!(Store::open_at(scratch.path()).unwrap_err().is_untrusted() && handle.open().unwrap_err().is_untrusted());
+    // SAFETY: the directory is this test's, in one that no other user can enter.
+    let store = unsafe { Store::open_at_trusting_writers(scratch.path()) }.unwrap();
+    assert_eq!(values(&store.open_handle(&handle, &coframe::OpenOptions::new()).unwrap()), [1]);
+    assert_eq!(values(&store.publish("x", &numbers(&[2])).unwrap()), [2]);
+}
+
+#[test]
 fn a_segment_that_others_can_write_to_is_refused() {
     let scratch = scratch();
     scratch.store.publish("x", &numbers(&[1])).unwrap();
