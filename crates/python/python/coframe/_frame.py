@@ -68,7 +68,7 @@ class Frame:
                 raise ClosedError("the frame was freed: share it again, or keep it until nobody uses it")
             text = self._identity()
             with told_of_session(text):
-                self._native = _Native.of_handle(text)
+                self._native = _Native.from_handle(text)
         return self._native
 
     # What it is.
