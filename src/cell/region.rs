@@ -19,7 +19,7 @@ use crate::{
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeC");
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Offsets of the header's words.
 mod place {
     pub(super) const MAGIC: usize = 0;

@@ -294,6 +294,34 @@ fn readers_of_a_snapshot_see_whole_values_whoever_is_killed() {
 }
 
 #[test]
+fn a_reader_does_not_starve_beside_a_writer_of_large_values_that_never_pauses() {
+    alone(
+        "cells::a_reader_does_not_starve_beside_a_writer_of_large_values_that_never_pauses",
+        |Scratch { store, .. }| {
+            const WORDS: usize = 2048;
+            let snapshot = Snapshot::create(store, "large", [0_u64; WORDS]).unwrap();
+            let writer = fork(|| {
+                let mut writer = snapshot.writer().unwrap();
+                let mut next = 0;
+                loop {
+                    next += 1;
+                    writer.write(&[next; WORDS]);
+                }
+            });
+            let mut last = 0;
+            for _ in 0..300 {
+                let value = snapshot.read();
+                assert!(value.iter().all(|x| *x == value[0]) && value[0] >= last, "{} after {last}", value[0]);
+                last = value[0];
+            }
+            kill(writer);
+            wait(writer);
+            assert!(snapshot.read()[0] >= last);
+        },
+    );
+}
+
+#[test]
 fn two_stores_do_not_mix_their_cells() {
     let (one, two) = (scratch(), scratch());
     let make = |store: &Store| Counter::<u64>::open_or_create(store, "n").unwrap();
