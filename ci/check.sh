@@ -22,7 +22,7 @@ cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 step "without Polars"
 cargo clippy -p coframe --lib --no-default-features --locked -- -D warnings
-for features in pool cell map shm shared_memory compression pool,cell,map,shm; do
+for features in pool sync map shm shared_memory compression pool,sync,map,shm; do
     cargo clippy -p coframe --lib --no-default-features --features "$features" --locked -- -D warnings
 done
 

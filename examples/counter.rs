@@ -8,11 +8,11 @@ use std::{error::Error, time::Duration};
 
 use coframe::{
     Pool, Store,
-    cell::{Counter, Value},
+    sync::{Counter, Mutex},
 };
 
 /// Counts, and updates a sum and its number of parts under a lock.
-fn count((worker, total, mean): (u32, Counter, Value<[u64; 2]>)) -> u64 {
+fn count((worker, total, mean): (u32, Counter, Mutex<[u64; 2]>)) -> u64 {
     let mut added = 0;
     for i in 0..100_000_u64 {
         total.add(1);
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let session = Store::open_default()?.session()?;
     let total: Counter = Counter::create(&session, "total")?;
-    let mean = Value::create(&session, "mean", [0_u64; 2])?;
+    let mean = Mutex::create(&session, "mean", [0_u64; 2])?;
 
     let pool = Pool::builder().workers(4).task_timeout(Duration::from_mins(1)).build()?;
     let tasks = (0..4).map(|worker| (worker, total.clone(), mean.clone()));

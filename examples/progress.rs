@@ -6,7 +6,7 @@
 
 use std::{error::Error, io::Write, time::Duration};
 
-use coframe::{Pool, Store, cell::AtomicArray};
+use coframe::{Pool, Store, sync::AtomicArray};
 
 const PARTS: usize = 6;
 

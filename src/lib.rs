@@ -31,7 +31,7 @@
 //! * Publishing a name again creates a new, higher version. Processes that have an older version open keep it.
 //! * A [`Handle`] identifies one version, or a part of it, and opens it in another process.
 //! * A [`Session`] is a part of a store whose frames are removed when the process that owns it dies.
-//! * A [cell](mod@cell) is a small mutable shared object: a counter, a value under a lock, an event.
+//! * A [cell](mod@sync) is a small mutable shared object: a counter, a value under a lock, an event.
 //! * A [`SharedMap`] is a shared map from keys to values.
 //! * A [`Pool`] is a set of worker processes that run functions on frames.
 //!
@@ -57,8 +57,8 @@
 //!
 //! * `polars` (default): `DataFrame`s in and out. Without it the crate supports Arrow only.
 //! * `pool` (default): functions on frames, in many processes.
-//! * `cell` (default): counters, values, arrays, locks and events.
-//! * `map` (default): a shared map; enables `cell`.
+//! * `sync` (default): counters, values, arrays, locks and events.
+//! * `map` (default): a shared map; enables `sync`.
 //! * `shm` (default): the bridge to plain named shared memory.
 //! * `shared_memory`: copies frames from and into segments of the crate `shared_memory`.
 //! * `compression`: [`Store::import`] and [`IpcReader`] decompress Arrow IPC of other writers.
@@ -80,8 +80,6 @@ compile_error!(
     "coframe maps little-endian segments as a whole; it supports x86-64 (tested) and aarch64 (untested) only"
 );
 
-#[cfg(feature = "cell")]
-pub mod cell;
 mod copy_report;
 mod error;
 mod failpoint;
@@ -99,6 +97,8 @@ mod segment;
 #[cfg(feature = "shm")]
 pub mod shm;
 mod store;
+#[cfg(feature = "sync")]
+pub mod sync;
 
 pub use arrow;
 

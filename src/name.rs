@@ -119,7 +119,7 @@ impl fmt::Debug for Name {
 }
 
 /// The name of a type without its modules, so that it is the same in two programs.
-#[cfg(any(feature = "cell", feature = "map"))]
+#[cfg(any(feature = "sync", feature = "map"))]
 pub(crate) fn short_type_name(full: &str) -> String {
     let mut short = String::new();
     let mut word = String::new();
@@ -172,7 +172,7 @@ mod tests {
         assert!(message.starts_with("`../x` is not a frame name: a name has 1 to 180 bytes"), "{message}");
     }
 
-    #[cfg(any(feature = "cell", feature = "map"))]
+    #[cfg(any(feature = "sync", feature = "map"))]
     #[test]
     fn a_types_name_is_the_same_in_every_program() {
         use super::short_type_name as short;

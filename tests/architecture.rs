@@ -45,8 +45,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("polars", with(&["polars", "frame", "ipc"])),
         ("copy_report", with(&["frame", "polars", "ipc"])),
         ("store", with(&["store", "frame", "segment", "ipc"])),
-        ("cell", with(&["cell", "store", "frame"])),
-        ("map", with(&["map", "cell", "store", "frame"])),
+        ("sync", with(&["sync", "store", "frame"])),
+        ("map", with(&["map", "sync", "store", "frame"])),
         ("shm", with(&["shm", "store", "frame", "ipc", "segment"])),
         ("pool", with(&["pool", "store", "frame", "segment", "ipc"])),
     ])

@@ -94,7 +94,7 @@ pub(crate) enum Kind {
         next: String,
     },
     /// A cell or dict of a store that was created elsewhere.
-    #[cfg(feature = "cell")]
+    #[cfg(feature = "sync")]
     Elsewhere {
         what: String,
         store: PathBuf,
@@ -122,13 +122,13 @@ pub(crate) enum Kind {
         expected: String,
     },
     /// The owner of a lock died while it held the lock.
-    #[cfg(feature = "cell")]
+    #[cfg(feature = "sync")]
     Poisoned {
         what: String,
         cause: String,
     },
     /// A barrier that cannot open anymore.
-    #[cfg(feature = "cell")]
+    #[cfg(feature = "sync")]
     Broken {
         what: String,
         why: String,
@@ -216,7 +216,7 @@ impl Error {
     pub fn is_untrusted(&self) -> bool {
         match *self.kind {
             Kind::Untrusted { .. } => true,
-            #[cfg(feature = "cell")]
+            #[cfg(feature = "sync")]
             Kind::Elsewhere { .. } => true,
             _ => false,
         }
@@ -248,14 +248,14 @@ impl Error {
 
     /// True if a process died while it held the lock of a cell, or a claim on a part of it, and no process has repaired
     /// the values since.
-    #[cfg(feature = "cell")]
+    #[cfg(feature = "sync")]
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         matches!(*self.kind, Kind::Poisoned { .. })
     }
 
     /// True if a barrier is broken: a participant died while it waited, or a wait timed out.
-    #[cfg(feature = "cell")]
+    #[cfg(feature = "sync")]
     #[must_use]
     pub fn is_barrier_broken(&self) -> bool {
         matches!(*self.kind, Kind::Broken { .. })
@@ -395,7 +395,7 @@ impl fmt::Display for Error {
             Kind::Untrusted { path, found, next } => {
                 write!(f, "the directory `{}` is refused as a store: {found}; {next}", shown(path))
             }
-            #[cfg(feature = "cell")]
+            #[cfg(feature = "sync")]
             Kind::Elsewhere { what, store } => write!(
                 f,
                 "the {what} is refused: the store `{}` was not made here (it was copied, unpacked or mounted); run \
@@ -412,13 +412,13 @@ impl fmt::Display for Error {
                 "column `{column}` would be copied: {reason}; allow it with CopyPolicy::Allow, or leave the column out"
             ),
             Kind::Invalid { what, expected } => write!(f, "{what}: {expected}"),
-            #[cfg(feature = "cell")]
+            #[cfg(feature = "sync")]
             Kind::Poisoned { what, cause } => write!(
                 f,
                 "{what} may be half-changed: {cause}; take it with `lock_poisoned`, mend \
                  it and `clear_poison`"
             ),
-            #[cfg(feature = "cell")]
+            #[cfg(feature = "sync")]
             Kind::Broken { what, why } => write!(f, "{what} is broken: {why}; `reset` it for the next round"),
             #[cfg(feature = "pool")]
             Kind::Task { index, argument, failure } => {

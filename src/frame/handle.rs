@@ -120,7 +120,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 }
 
 /// A path that `escape` wrote.
-#[cfg(any(feature = "cell", feature = "map"))]
+#[cfg(any(feature = "sync", feature = "map"))]
 pub(crate) fn unescape_path(text: &str) -> Option<PathBuf> {
     Some(OsString::from_vec(unescape(text)?).into())
 }

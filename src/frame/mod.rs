@@ -26,7 +26,7 @@ use arrow::{
 
 pub use handle::Handle;
 pub(crate) use handle::is_session;
-#[cfg(any(feature = "cell", feature = "map"))]
+#[cfg(any(feature = "sync", feature = "map"))]
 pub(crate) use handle::{escape, unescape_path};
 pub use messages::Message;
 pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};

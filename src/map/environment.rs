@@ -14,11 +14,11 @@ use rustix::process::{Pid, getpid};
 
 use super::lmdb::{Lmdb, label};
 use crate::{
-    cell::{GATE_BYTES, Gate},
     error::{Error, Kind, Result},
     interrupt::Looks,
     name::Name,
     store::{MapFiles, Store},
+    sync::{GATE_BYTES, Gate},
 };
 
 /// The environments of this process by device and inode of their dict's data: LMDB must not open a file twice.

@@ -87,7 +87,7 @@ impl Draft {
         Ok(())
     }
 
-    #[cfg(any(feature = "cell", feature = "shm"))]
+    #[cfg(any(feature = "sync", feature = "shm"))]
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

@@ -14,7 +14,7 @@ mod mapping;
 mod medium;
 mod private;
 
-#[cfg(any(feature = "cell", feature = "map"))]
+#[cfg(any(feature = "sync", feature = "map"))]
 pub(crate) use directory::check_owner;
 pub(crate) use directory::{Directory, Trust, Unlinked};
 pub(crate) use draft::{Draft, Sealed};

@@ -80,7 +80,7 @@ impl Store {
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-    /// let total: coframe::cell::Counter = coframe::cell::Counter::create(&store, "total")?;
+    /// let total: coframe::sync::Counter = coframe::sync::Counter::create(&store, "total")?;
     /// assert!(store.remove_cell("total")?);
     /// assert_eq!(total.add(1), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

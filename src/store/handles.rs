@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de};
 
-#[cfg(any(feature = "pool", feature = "cell", feature = "map"))]
+#[cfg(any(feature = "pool", feature = "sync", feature = "map"))]
 use crate::error::Result;
 #[cfg(feature = "pool")]
 use crate::frame::OpenOptions;
@@ -33,7 +33,7 @@ impl Handle {
     }
 }
 
-#[cfg(any(feature = "pool", feature = "cell", feature = "map"))]
+#[cfg(any(feature = "pool", feature = "sync", feature = "map"))]
 impl super::Store {
     /// The frames of a session that another process owns.
     pub(crate) fn of_session(path: &std::path::Path, id: &str) -> Result<Self> {

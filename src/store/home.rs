@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// Refuses what cannot be validated of a store that came from elsewhere. `what`: "dict `x`".
-    #[cfg(feature = "cell")]
+    #[cfg(feature = "sync")]
     pub(super) fn require_home(&self, what: impl std::fmt::Display) -> Result<()> {
         if self.is_home()? {
             return Ok(());

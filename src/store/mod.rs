@@ -7,7 +7,7 @@
 //! * a version number is never used twice in a store;
 //! * a file that a process has locked is unlinked by `remove` only, never by a sweep.
 
-#[cfg(feature = "cell")]
+#[cfg(feature = "sync")]
 mod cells;
 
 mod commit;
@@ -19,7 +19,7 @@ mod list;
 #[cfg(feature = "map")]
 mod maps;
 mod open;
-#[cfg(any(feature = "cell", feature = "map"))]
+#[cfg(any(feature = "sync", feature = "map"))]
 mod place;
 mod private;
 mod publish;
@@ -38,7 +38,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-#[cfg(any(feature = "cell", feature = "map"))]
+#[cfg(any(feature = "sync", feature = "map"))]
 pub(crate) use place::{Place, place_handle};
 
 pub use list::{FrameInfo, StoreUsage};

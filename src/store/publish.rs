@@ -7,7 +7,6 @@ use crate::{
     error::Result,
     frame::Frame,
     ipc::{EncoderOptions, StringLayout, Table},
-    name::Name,
 };
 
 /// Options of [`Store::publish_with`] and [`Store::writer_with`].

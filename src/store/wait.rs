@@ -21,6 +21,7 @@ use super::{Store, publish::checked};
 use crate::{
     error::Result,
     interrupt::{self, Looks},
+    name::Name,
     segment::Directory,
 };
 

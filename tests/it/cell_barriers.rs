@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::cell::{Barrier, Event, Semaphore};
+use coframe::sync::{Barrier, Event, Semaphore};
 
 use crate::common::{Scratch, alone, fork, kill, scratch, wait};
 

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use coframe::{
     Store,
-    cell::{Array, Snapshot, Value},
+    sync::{Array, Latest, Mutex},
 };
 
 use crate::common::{Scratch, alone};
@@ -18,21 +18,21 @@ fn is_mapped(cell: &str) -> bool {
 
 /// Makes cells of each kind that has a guard, leaks the guards, and drops the cells.
 fn leak(store: &Store) {
-    drop(Value::create(store, "value", [1_u64; 4]).unwrap());
-    let value = Value::<[u64; 4]>::open(store, "value").unwrap();
+    drop(Mutex::create(store, "value", [1_u64; 4]).unwrap());
+    let value = Mutex::<[u64; 4]>::open(store, "value").unwrap();
     std::mem::forget(value.lock().unwrap());
     drop(Array::<u32>::create(store, "array", 2000).unwrap());
     let array = Array::<u32>::open(store, "array").unwrap();
     std::mem::forget(array.lock().unwrap());
-    drop(Snapshot::create(store, "snapshot", 1_u64).unwrap());
-    let snapshot = Snapshot::<u64>::open(store, "snapshot").unwrap();
+    drop(Latest::create(store, "snapshot", 1_u64).unwrap());
+    let snapshot = Latest::<u64>::open(store, "snapshot").unwrap();
     std::mem::forget(snapshot.writer().unwrap());
 }
 
 #[test]
 fn a_leaked_guard_keeps_the_memory_of_its_dropped_cell() {
     alone("cell_leaks::a_leaked_guard_keeps_the_memory_of_its_dropped_cell", |Scratch { store, .. }| {
-        let other = Value::create(store, "other", 7_u64).unwrap();
+        let other = Mutex::create(store, "other", 7_u64).unwrap();
         // Twice, in a thread that ends and in one that goes on.
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -44,9 +44,9 @@ fn a_leaked_guard_keeps_the_memory_of_its_dropped_cell() {
             assert!(is_mapped(cell), "{cell}");
         }
         // The kernel found the mutexes when their thread ended, and reports each.
-        assert!(Value::<[u64; 4]>::open(store, "value").unwrap().lock().unwrap_err().is_poisoned());
+        assert!(Mutex::<[u64; 4]>::open(store, "value").unwrap().lock().unwrap_err().is_poisoned());
         assert!(Array::<u32>::open(store, "array").unwrap().lock().unwrap_err().is_poisoned());
-        drop(Snapshot::<u64>::open(store, "snapshot").unwrap().writer().unwrap());
+        drop(Latest::<u64>::open(store, "snapshot").unwrap().writer().unwrap());
 
         for cell in ["value", "array", "snapshot"] {
             store.remove_cell(cell).unwrap();
@@ -55,7 +55,7 @@ fn a_leaked_guard_keeps_the_memory_of_its_dropped_cell() {
         assert_eq!(other.get().unwrap(), 7);
         drop(other.lock().unwrap());
         // Another thread still waits for what was leaked.
-        let value = Value::<[u64; 4]>::open(store, "value").unwrap();
+        let value = Mutex::<[u64; 4]>::open(store, "value").unwrap();
         std::thread::scope(|scope| {
             let busy = || value.try_lock_for(Duration::from_millis(20)).unwrap().is_none();
             assert!(scope.spawn(busy).join().unwrap());
@@ -66,16 +66,16 @@ fn a_leaked_guard_keeps_the_memory_of_its_dropped_cell() {
 #[test]
 fn a_cell_whose_guards_were_dropped_is_unmapped() {
     alone("cell_leaks::a_cell_whose_guards_were_dropped_is_unmapped", |Scratch { store, .. }| {
-        drop(Value::create(store, "value", 1_u64).unwrap());
+        drop(Mutex::create(store, "value", 1_u64).unwrap());
         drop(Array::<u32>::create(store, "array", 2000).unwrap());
-        drop(Snapshot::create(store, "snapshot", 1_u64).unwrap());
-        let value = Value::<u64>::open(store, "value").unwrap();
+        drop(Latest::create(store, "snapshot", 1_u64).unwrap());
+        let value = Mutex::<u64>::open(store, "value").unwrap();
         drop(value.lock().unwrap());
         value.set(2).unwrap();
         let array = Array::<u32>::open(store, "array").unwrap();
         drop(array.lock().unwrap());
         drop(array.claim(0..10).unwrap());
-        let snapshot = Snapshot::<u64>::open(store, "snapshot").unwrap();
+        let snapshot = Latest::<u64>::open(store, "snapshot").unwrap();
         drop(snapshot.writer().unwrap());
         assert!(is_mapped("value") && is_mapped("array") && is_mapped("snapshot"));
         drop((value, array, snapshot));

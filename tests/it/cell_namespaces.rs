@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use coframe::{
     SharedMap, Store,
-    cell::{Array, AtomicArray, Barrier, Counter, Event, Flag, Lock, Semaphore, Snapshot, Value},
+    sync::{Array, AtomicArray, Barrier, Counter, Event, Flag, Latest, Mutex, Semaphore},
 };
 
 use crate::common::{Scratch, child, fork, role, scratch, store_of_test, wait};
@@ -26,23 +26,23 @@ fn elsewhere(test: &str, part: &str, scratch: &Scratch) {
 
 /// A cell of each kind with a lock, and a dict.
 struct Locked {
-    lock: Lock,
-    value: Value<u64>,
+    lock: Mutex<()>,
+    value: Mutex<u64>,
     array: Array<u64>,
     semaphore: Semaphore,
     barrier: Barrier,
-    snapshot: Snapshot<u64>,
+    snapshot: Latest<u64>,
     dict: SharedMap<u64, u64>,
 }
 
 fn make(store: &Store) -> Locked {
     Locked {
-        lock: Lock::create(store, "lock", ()).unwrap(),
-        value: Value::create(store, "value", 1).unwrap(),
+        lock: Mutex::create(store, "lock", ()).unwrap(),
+        value: Mutex::create(store, "value", 1).unwrap(),
         array: Array::create(store, "array", 4).unwrap(),
         semaphore: Semaphore::create(store, "semaphore", 1).unwrap(),
         barrier: Barrier::create(store, "barrier", 2).unwrap(),
-        snapshot: Snapshot::create(store, "snapshot", 1).unwrap(),
+        snapshot: Latest::create(store, "snapshot", 1).unwrap(),
         dict: SharedMap::create(store, "dict").unwrap(),
     }
 }
@@ -53,12 +53,12 @@ fn a_lock_of_another_pid_namespace_is_refused_by_name_and_what_has_none_works() 
     if role().is_some() {
         let store = store_of_test();
         let refused = [
-            Lock::open(&store, "lock").map(drop),
-            Value::<u64>::open(&store, "value").map(drop),
+            Mutex::<()>::open(&store, "lock").map(drop),
+            Mutex::<u64>::open(&store, "value").map(drop),
             Array::<u64>::open(&store, "array").map(drop),
             Semaphore::open(&store, "semaphore").map(drop),
             Barrier::open(&store, "barrier").map(drop),
-            Snapshot::<u64>::open(&store, "snapshot").unwrap().writer().map(drop),
+            Latest::<u64>::open(&store, "snapshot").unwrap().writer().map(drop),
             SharedMap::<u64, u64>::open(&store, "dict").map(drop),
         ];
         for (index, result) in refused.into_iter().enumerate() {
@@ -66,7 +66,7 @@ fn a_lock_of_another_pid_namespace_is_refused_by_name_and_what_has_none_works() 
             let text = error.to_string();
             assert!(error.is_unsupported() && text.contains("which processes of pid namespace"), "{index}: {text}");
         }
-        assert_eq!(Snapshot::<u64>::open(&store, "snapshot").unwrap().read(), 1);
+        assert_eq!(Latest::<u64>::open(&store, "snapshot").unwrap().read(), 1);
         Counter::<u64>::open(&store, "counter").unwrap().add(1);
         Flag::open(&store, "flag").unwrap().set(true);
         AtomicArray::<u64>::open(&store, "atomics").unwrap().add(0, 1).unwrap();
@@ -101,8 +101,8 @@ fn a_cell_that_no_process_has_open_is_taken_over_with_what_was_left_inside() {
     let scratch = scratch();
     let store = &scratch.store;
     elsewhere(TEST, "elsewhere", &scratch);
-    Lock::open(store, "lock").unwrap().lock().unwrap();
-    assert!(Value::<u64>::open(store, "value").unwrap().lock().unwrap_err().is_poisoned());
+    Mutex::<()>::open(store, "lock").unwrap().lock().unwrap();
+    assert!(Mutex::<u64>::open(store, "value").unwrap().lock().unwrap_err().is_poisoned());
     assert!(Array::<u64>::open(store, "array").unwrap().lock().unwrap_err().is_poisoned());
     let semaphore = Semaphore::open(store, "semaphore").unwrap();
     assert!(semaphore.try_acquire().unwrap().is_some());
@@ -113,7 +113,7 @@ fn a_cell_that_no_process_has_open_is_taken_over_with_what_was_left_inside() {
         let other = scope.spawn(|| barrier.wait().unwrap());
         assert_ne!(barrier.wait().unwrap(), other.join().unwrap());
     });
-    Snapshot::<u64>::open(store, "snapshot").unwrap().writer().unwrap().write(&2);
+    Latest::<u64>::open(store, "snapshot").unwrap().writer().unwrap().write(&2);
     let dict = SharedMap::<u64, u64>::open(store, "dict").unwrap();
     dict.insert(&2, &3).unwrap();
     assert_eq!((dict.get(&1).unwrap(), dict.get(&2).unwrap()), (Some(2), Some(3)));
@@ -123,7 +123,7 @@ fn a_cell_that_no_process_has_open_is_taken_over_with_what_was_left_inside() {
 fn a_child_that_was_forked_into_another_pid_namespace_is_refused() {
     const TEST: &str = "cell_namespaces::a_child_that_was_forked_into_another_pid_namespace_is_refused";
     if role().is_some() {
-        let lock = Lock::open_or_create(&store_of_test(), "lock", ()).unwrap();
+        let lock = Mutex::open_or_create(&store_of_test(), "lock", ()).unwrap();
         drop(lock.lock().unwrap());
         // SAFETY: unshare(2) has no preconditions; the next child is in the new namespace.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);

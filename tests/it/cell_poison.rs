@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use coframe::cell::{Array, Barrier, Lock, Semaphore, Snapshot, Value};
+use coframe::sync::{Array, Barrier, Latest, Mutex, Semaphore};
 
 use crate::common::{Scratch, scratch};
 
@@ -13,7 +13,7 @@ fn panics(call: impl FnOnce()) {
 #[test]
 fn a_panic_under_a_lock_or_a_claim_poisons() {
     let Scratch { ref store, .. } = scratch();
-    let value = Value::create(store, "value", [0_u64; 2]).unwrap();
+    let value = Mutex::create(store, "value", [0_u64; 2]).unwrap();
     panics(|| {
         value
             .update(|halves| {
@@ -51,7 +51,7 @@ fn a_panic_under_a_lock_or_a_claim_poisons() {
     assert_eq!(held[0], 2);
     held.clear_poison();
 
-    let lock = Lock::create(store, "lock", ()).unwrap();
+    let lock = Mutex::create(store, "lock", ()).unwrap();
     panics(|| {
         let _held = lock.lock().unwrap();
         panic!("inside");
@@ -61,7 +61,7 @@ fn a_panic_under_a_lock_or_a_claim_poisons() {
 
 #[test]
 fn a_lock_that_is_taken_and_given_back_during_a_panic_is_not_poisoned() {
-    struct Adds<'a>(&'a Value<u64>, &'a Array<u64>);
+    struct Adds<'a>(&'a Mutex<u64>, &'a Array<u64>);
 
     impl Drop for Adds<'_> {
         fn drop(&mut self) {
@@ -71,7 +71,7 @@ fn a_lock_that_is_taken_and_given_back_during_a_panic_is_not_poisoned() {
     }
 
     let Scratch { ref store, .. } = scratch();
-    let (value, array) = (Value::create(store, "value", 0).unwrap(), Array::create(store, "array", 1).unwrap());
+    let (value, array) = (Mutex::create(store, "value", 0).unwrap(), Array::create(store, "array", 1).unwrap());
     panics(|| {
         let _adds = Adds(&value, &array);
         panic!("outside");
@@ -82,7 +82,7 @@ fn a_lock_that_is_taken_and_given_back_during_a_panic_is_not_poisoned() {
 #[test]
 fn what_a_panic_cannot_leave_inconsistent_goes_on() {
     let Scratch { ref store, .. } = scratch();
-    let snapshot = Snapshot::create(store, "snapshot", 0_u64).unwrap();
+    let snapshot = Latest::create(store, "snapshot", 0_u64).unwrap();
     panics(|| {
         let mut writer = snapshot.writer().unwrap();
         writer.write(&1);

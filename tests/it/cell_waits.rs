@@ -3,8 +3,8 @@
 use std::{fs, time::Duration};
 
 use coframe::{
-    cell::{Array, Barrier, Event, Lock, Semaphore},
     interruptible,
+    sync::{Array, Barrier, Event, Mutex, Semaphore},
 };
 
 use crate::common::{Scratch, alone, fork, scratch, wait};
@@ -25,7 +25,7 @@ fn futex_operation(thread: i32) -> i64 {
 #[test]
 fn time_limits_of_locks_do_not_follow_the_clock_of_the_system() {
     let Scratch { ref store, .. } = scratch();
-    let lock = Lock::create(store, "x", ()).unwrap();
+    let lock = Mutex::create(store, "x", ()).unwrap();
     let held = lock.lock().unwrap();
     let operation = std::thread::scope(|scope| {
         let (send, receive) = std::sync::mpsc::channel();

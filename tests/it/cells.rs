@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use coframe::{
     Store,
-    cell::{Array, AtomicArray, Barrier, Counter, Event, Flag, Lock, Semaphore, Snapshot, Value},
+    sync::{Array, AtomicArray, Barrier, Counter, Event, Flag, Latest, Mutex, Semaphore},
 };
 
 use crate::common::{Scratch, alone, fork, kill, random, scratch, wait};
@@ -12,14 +12,14 @@ use crate::common::{Scratch, alone, fork, kill, random, scratch, wait};
 #[test]
 fn a_cell_that_is_something_else_is_named_with_what_was_expected() {
     let Scratch { ref store, .. } = scratch();
-    Value::create(store, "x", 1.5_f64).unwrap();
-    let error = Value::<i64>::open(store, "x").unwrap_err();
+    Mutex::create(store, "x", 1.5_f64).unwrap();
+    let error = Mutex::<i64>::open(store, "x").unwrap_err();
     let text = error.to_string();
     assert!(error.is_invalid_argument(), "{text}");
     assert!(text.ends_with("which is a value of `f64` (8 bytes): expected a value of `i64` (8 bytes)"), "{text}");
     let error = Counter::<i64>::open(store, "x").unwrap_err();
     assert!(error.to_string().ends_with("expected a counter of `i64` (8 bytes)"), "{error}");
-    assert!(Value::create(store, "x", 1_u8).unwrap_err().to_string().contains("a cell of that name is there"));
+    assert!(Mutex::create(store, "x", 1_u8).unwrap_err().to_string().contains("a cell of that name is there"));
     Array::<u32>::create(store, "a", 10).unwrap();
     let error = Array::<u32>::open_or_create(store, "a", 11).unwrap_err();
     assert_eq!(error.to_string(), "the cell `a`, which has 10 elements: expected 11");
@@ -118,7 +118,7 @@ fn a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported() {
         "cells::a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported",
         |Scratch { store, .. }| {
             // Two halves that agree unless an update was interrupted, and what was committed, counted outside.
-            let value = Value::create(store, "halves", [0_u64; 2]).unwrap();
+            let value = Mutex::create(store, "halves", [0_u64; 2]).unwrap();
             let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
             let (mut interrupted, mut reported, mut named, start) = (0, 0, 0, Instant::now());
             for _ in 0..1000 {
@@ -168,7 +168,7 @@ fn a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported() {
 #[test]
 fn a_guard_of_the_parent_does_nothing_in_a_forked_child() {
     alone("cells::a_guard_of_the_parent_does_nothing_in_a_forked_child", |Scratch { store, .. }| {
-        let value = Value::create(store, "x", 1_u64).unwrap();
+        let value = Mutex::create(store, "x", 1_u64).unwrap();
         let semaphore = Semaphore::create(store, "s", 1).unwrap();
         let array: Array<u8> = Array::create(store, "a", 4).unwrap();
         let (mut held, permit, claim) =
@@ -190,10 +190,10 @@ fn a_guard_of_the_parent_does_nothing_in_a_forked_child() {
 #[test]
 fn locking_twice_in_a_thread_is_an_error_and_no_deadlock() {
     let Scratch { ref store, .. } = scratch();
-    let lock = Lock::create(store, "x", ()).unwrap();
+    let lock = Mutex::create(store, "x", ()).unwrap();
     let held = lock.lock().unwrap();
     assert!(lock.lock().err().unwrap().to_string().starts_with("locking the cell `x` twice in one thread"));
-    assert!(Lock::open(store, "x").unwrap().lock().is_err());
+    assert!(Mutex::<()>::open(store, "x").unwrap().lock().is_err());
     drop(held);
     lock.lock().unwrap();
 }
@@ -265,7 +265,7 @@ fn events_barriers_and_permits_work_between_processes() {
 #[test]
 fn readers_of_a_snapshot_see_whole_values_whoever_is_killed() {
     alone("cells::readers_of_a_snapshot_see_whole_values_whoever_is_killed", |Scratch { store, .. }| {
-        let snapshot = Snapshot::create(store, "x", [0_u64; 32]).unwrap();
+        let snapshot = Latest::create(store, "x", [0_u64; 32]).unwrap();
         let mut last = 0;
         for _ in 0..200 {
             let writer = fork(|| {
@@ -299,7 +299,7 @@ fn a_reader_does_not_starve_beside_a_writer_of_large_values_that_never_pauses() 
         "cells::a_reader_does_not_starve_beside_a_writer_of_large_values_that_never_pauses",
         |Scratch { store, .. }| {
             const WORDS: usize = 2048;
-            let snapshot = Snapshot::create(store, "large", [0_u64; WORDS]).unwrap();
+            let snapshot = Latest::create(store, "large", [0_u64; WORDS]).unwrap();
             let writer = fork(|| {
                 let mut writer = snapshot.writer().unwrap();
                 let mut next = 0;

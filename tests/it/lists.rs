@@ -13,7 +13,7 @@ use coframe::{
         array::{RecordBatch, StringArray},
         ipc::writer::FileWriter,
     },
-    cell::Array,
+    sync::Array,
 };
 
 use crate::{

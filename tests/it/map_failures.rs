@@ -8,7 +8,7 @@ use std::{
 
 use coframe::{
     Error, SharedMap, Store,
-    cell::{Counter, Flag},
+    sync::{Counter, Flag},
 };
 
 use crate::{

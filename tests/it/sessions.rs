@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use coframe::{Store, cell::Counter};
+use coframe::{Store, sync::Counter};
 
 use crate::{
     common::{child, role, scratch, store_of_test},

@@ -144,11 +144,11 @@ fn a_cell_without_room_sweeps_and_tries_again() {
         drop(first);
     };
     make();
-    coframe::cell::Array::<u64>::create(&store, "a", 5 << 17).unwrap();
+    coframe::sync::Array::<u64>::create(&store, "a", 5 << 17).unwrap();
     assert_eq!(store.versions("x").unwrap().len(), 1);
     store.remove_cell("a").unwrap();
     make();
     coframe::SharedMap::<u64, Vec<u8>>::create(&store, "d").unwrap();
-    let error = coframe::cell::Array::<u64>::create(&store, "b", 9 << 17).unwrap_err();
+    let error = coframe::sync::Array::<u64>::create(&store, "b", 9 << 17).unwrap_err();
     assert!(error.is_no_space() && error.to_string().contains("at least 9.0 MiB are needed"), "{error:?}");
 }

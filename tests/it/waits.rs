@@ -7,9 +7,8 @@ use std::{
 };
 
 use coframe::{
-    Error, SharedMap,
-    cell::{Array, Barrier, Flag, Lock, Semaphore},
-    interruptible,
+    Error, SharedMap, interruptible,
+    sync::{Array, Barrier, Flag, Mutex, Semaphore},
 };
 
 use crate::common::{Scratch, alone, fork, kill, scratch, wait};
@@ -49,7 +48,7 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
         let store = &scratch.store;
         let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
         let (lock, array) =
-            (Lock::create(store, "lock", ()).unwrap(), Array::<f64>::create(store, "array", 2).unwrap());
+            (Mutex::create(store, "lock", ()).unwrap(), Array::<f64>::create(store, "array", 2).unwrap());
         let child = fork(|| {
             dict.transaction(|t| {
                 t.insert("child", &1)?;
@@ -139,7 +138,7 @@ fn a_barrier_breaks_when_a_wait_at_it_is_ended_and_a_permit_is_not_taken() {
 #[test]
 fn a_wait_in_another_thread_goes_on() {
     let Scratch { ref store, .. } = scratch();
-    let (lock, done) = (Lock::create(store, "lock", ()).unwrap(), Flag::create(store, "done").unwrap());
+    let (lock, done) = (Mutex::create(store, "lock", ()).unwrap(), Flag::create(store, "done").unwrap());
     let held = lock.lock().unwrap();
     std::thread::scope(|scope| {
         let other = scope.spawn(|| lock.lock().map(|_guard| done.set(true)));

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use loom::sync::{Arc, atomic::AtomicU64};
 use slots::{Terms, Word, Words, Writer, read};
 
-#[path = "../../../src/cell/slots.rs"]
+#[path = "../../../src/sync/slots.rs"]
 mod slots;
 
 impl Word for AtomicU64 {
@@ -33,7 +33,7 @@ impl Word for AtomicU64 {
 /// stays for one write.
 const TERMS: Terms = Terms { tries: 1, kept_for: 1 };
 
-/// A snapshot of two words, as `coframe::cell::Snapshot` stores it.
+/// A snapshot of two words, as `coframe::sync::Latest` stores it.
 struct Snapshot {
     numbers: [AtomicU64; 4],
     slots: [[AtomicU64; 2]; 3],

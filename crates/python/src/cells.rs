@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use coframe::cell::{self, CellHandle, Permit};
+use coframe::sync::{self, CellHandle, Permit};
 use pyo3::{
     prelude::*,
     types::{PyDict, PyTuple},
@@ -153,7 +153,7 @@ impl Elements {
 /// A number that any process adds to.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Counter {
-    cell: cell::Counter,
+    cell: sync::Counter,
 }
 
 #[pymethods]
@@ -162,9 +162,9 @@ impl Counter {
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
         let cell = come_by(py, how, store, name, |way| {
             Ok(match way {
-                Way::Create(store, name) => cell::Counter::create(store, name)?,
-                Way::Open(store, name) => cell::Counter::open(store, name)?,
-                Way::Handle(handle) => cell::Counter::from_handle(handle)?,
+                Way::Create(store, name) => sync::Counter::create(store, name)?,
+                Way::Open(store, name) => sync::Counter::open(store, name)?,
+                Way::Handle(handle) => sync::Counter::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell })
@@ -191,7 +191,7 @@ impl Counter {
 /// A flag that processes wait for.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Event {
-    cell: cell::Event,
+    cell: sync::Event,
 }
 
 #[pymethods]
@@ -200,9 +200,9 @@ impl Event {
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
         let cell = come_by(py, how, store, name, |way| {
             Ok(match way {
-                Way::Create(store, name) => cell::Event::create(store, name)?,
-                Way::Open(store, name) => cell::Event::open(store, name)?,
-                Way::Handle(handle) => cell::Event::from_handle(handle)?,
+                Way::Create(store, name) => sync::Event::create(store, name)?,
+                Way::Open(store, name) => sync::Event::open(store, name)?,
+                Way::Handle(handle) => sync::Event::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell })
@@ -238,7 +238,7 @@ impl Event {
 /// A point that a number of processes reach together.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Barrier {
-    cell: cell::Barrier,
+    cell: sync::Barrier,
 }
 
 #[pymethods]
@@ -247,9 +247,9 @@ impl Barrier {
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, parties: usize) -> Result<Self> {
         let cell = come_by(py, how, store, name, |way| {
             Ok(match way {
-                Way::Create(store, name) => cell::Barrier::create(store, name, parties)?,
-                Way::Open(store, name) => cell::Barrier::open(store, name)?,
-                Way::Handle(handle) => cell::Barrier::from_handle(handle)?,
+                Way::Create(store, name) => sync::Barrier::create(store, name, parties)?,
+                Way::Open(store, name) => sync::Barrier::open(store, name)?,
+                Way::Handle(handle) => sync::Barrier::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell })
@@ -281,7 +281,7 @@ impl Barrier {
 
 self_cell::self_cell! {
     struct HeldPermit {
-        owner: cell::Semaphore,
+        owner: sync::Semaphore,
         #[covariant]
         dependent: Permit,
     }
@@ -290,7 +290,7 @@ self_cell::self_cell! {
 /// A number of permits.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Semaphore {
-    cell: cell::Semaphore,
+    cell: sync::Semaphore,
     /// With the process that took each, since a forked child gets a copy of all this.
     held: Mutex<Vec<(u32, HeldPermit)>>,
 }
@@ -301,9 +301,9 @@ impl Semaphore {
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, permits: usize) -> Result<Self> {
         let cell = come_by(py, how, store, name, |way| {
             Ok(match way {
-                Way::Create(store, name) => cell::Semaphore::create(store, name, permits)?,
-                Way::Open(store, name) => cell::Semaphore::open(store, name)?,
-                Way::Handle(handle) => cell::Semaphore::from_handle(handle)?,
+                Way::Create(store, name) => sync::Semaphore::create(store, name, permits)?,
+                Way::Open(store, name) => sync::Semaphore::open(store, name)?,
+                Way::Handle(handle) => sync::Semaphore::from_handle(handle)?,
             })
         })?;
         Ok(Self { cell, held: Mutex::default() })

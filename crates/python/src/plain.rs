@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coframe::{
     Store,
-    cell::{Array, CellHandle, Guard, Pod, Value, ValueGuard},
+    sync::{Array, CellHandle, Guard, Mutex, MutexGuard, Pod},
 };
 use pyo3::{prelude::*, types::PyList};
 
@@ -77,10 +77,10 @@ macro_rules! value_cell {
         pub(super) mod $module {
             use super::*;
 
-            type Dependent<'a> = ValueGuard<'a, $type>;
+            type Dependent<'a> = MutexGuard<'a, $type>;
             self_cell::self_cell! {
                 struct Kept {
-                    owner: Value<$type>,
+                    owner: Mutex<$type>,
                     #[covariant]
                     dependent: Dependent,
                 }
@@ -102,9 +102,9 @@ macro_rules! value_cell {
                 }
             }
 
-            impl Locked for Value<$type> {
+            impl Locked for Mutex<$type> {
                 fn handle(&self) -> String {
-                    Value::handle(self).to_string()
+                    Mutex::handle(self).to_string()
                 }
 
                 fn len(&self) -> usize {
@@ -132,9 +132,9 @@ macro_rules! value_cell {
             pub(in super::super) fn make(way: Way<'_>, initial: Option<&Bound<'_, PyAny>>) -> Result<Box<dyn Locked>> {
                 let initial = initial.map_or_else(|| Ok(<$type>::default()), <$type as Plain>::of_py)?;
                 Ok(Box::new(match way {
-                    Way::Create(store, name) => Value::create(store, name, initial)?,
-                    Way::Open(store, name) => Value::<$type>::open(store, name)?,
-                    Way::Handle(handle) => Value::<$type>::from_handle(handle)?,
+                    Way::Create(store, name) => Mutex::create(store, name, initial)?,
+                    Way::Open(store, name) => Mutex::<$type>::open(store, name)?,
+                    Way::Handle(handle) => Mutex::<$type>::from_handle(handle)?,
                 }))
             }
         }

@@ -1,7 +1,7 @@
 //! Compares cells with atomics of a single process and with a bare robust mutex.
 //!
 //! ```text
-//! cargo bench --bench cell
+//! cargo bench --bench sync
 //! ```
 
 mod common;
@@ -14,7 +14,7 @@ use std::{
 
 use coframe::{
     Store,
-    cell::{Array, AtomicArray, Counter, Lock, Snapshot, Value},
+    sync::{Array, AtomicArray, Counter, Latest, Mutex},
 };
 use common::{ns, scratch, verdict};
 
@@ -32,13 +32,13 @@ fn alone(store: &Store) {
     println!("add: {plain:.1} ns to an atomic, {shared:.1} ns to a counter");
     verdict("counter against an atomic", shared / plain, "x", "at most 1.5x", shared <= 1.5 * plain);
 
-    let lock = Lock::create(store, "lock", ()).expect("a lock");
+    let lock = Mutex::create(store, "lock", ()).expect("a lock");
     let time = ns(5_000_000, || drop(lock.lock().expect("it is free")));
     verdict("lock and unlock without contention", time, " ns", "under 50 ns", time < 50.0);
-    let value = Value::create(store, "value", 0_u64).expect("a value");
+    let value = Mutex::create(store, "value", 0_u64).expect("a value");
     println!("     update of a value: {:.1} ns", ns(5_000_000, || value.update(|x| *x += 1).expect("it is free")));
 
-    let snapshot = Snapshot::create(store, "snapshot", [0_u64; 8]).expect("a snapshot");
+    let snapshot = Latest::create(store, "snapshot", [0_u64; 8]).expect("a snapshot");
     let time = ns(10_000_000, || snapshot.read());
     verdict("read of a snapshot of 64 bytes", time, " ns", "under 20 ns", time < 20.0);
     let mut writer = snapshot.writer().expect("no other");
@@ -116,7 +116,7 @@ fn contended(store: &Store) {
     };
     println!("     lock + add + unlock of a bare mutex without contention: {:.1} ns", ns(5_000_000, &mut lock_bare));
     let plain = rate(total, lock_bare);
-    let value = Value::create(store, "contended", 0_u64).expect("a value");
+    let value = Mutex::create(store, "contended", 0_u64).expect("a value");
     let ours = rate(total, || value.update(|x| *x += 1).expect("sound"));
     let (bare, found) = (plain / 1e6, ours / 1e6);
     println!("2 processes, million lock + add + unlock a second: {bare:.1} with a bare mutex, {found:.1} with a value");

@@ -12,7 +12,7 @@ use crate::{error::Result, interrupt::Looks, store::Store};
 /// inconsistent.
 ///
 /// ```
-/// use coframe::{Store, cell::Event};
+/// use coframe::{Store, sync::Event};
 /// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -11,9 +11,9 @@ use bytemuck::Pod;
 use super::{
     guard::{self, DATA, Guard},
     memory::Memory,
+    mutex::check_alignment,
     region::{CellKind, Region, Shape, taken},
     slots::{self, TERMS, Words, Writer},
-    value::check_alignment,
 };
 use crate::{
     error::{Kind, Result},
@@ -29,19 +29,19 @@ use crate::{
 /// The writer does not wait for it, and a copy that takes less time than 32 writes succeeds.
 ///
 /// ```
-/// use coframe::{Store, cell::Snapshot};
+/// use coframe::{Store, sync::Latest};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
-/// let quote = Snapshot::create(&store, "quote", [101.5_f64, 101.7])?;
+/// let quote = Latest::create(&store, "quote", [101.5_f64, 101.7])?;
 /// let mut writer = quote.writer()?;
 /// writer.write(&[101.6, 101.8]);
-/// assert_eq!(Snapshot::<[f64; 2]>::open(&store, "quote")?.read(), [101.6, 101.8]);
+/// assert_eq!(Latest::<[f64; 2]>::open(&store, "quote")?.read(), [101.6, 101.8]);
 /// assert!(quote.writer().is_err()); // there is one already
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Snapshot<T: Pod> {
+pub struct Latest<T: Pod> {
     region: Region,
     value: PhantomData<T>,
 }
@@ -104,7 +104,7 @@ fn load<T: Pod>(memory: &Memory, slot: usize) -> T {
     value
 }
 
-impl<T: Pod> Snapshot<T> {
+impl<T: Pod> Latest<T> {
     fn of(region: Region) -> Self {
         Self { region, value: PhantomData }
     }
@@ -137,7 +137,7 @@ impl<T: Pod> Snapshot<T> {
     /// # Errors
     ///
     /// [`is_busy`](crate::Error::is_busy) while another writer is alive. A dead one does not count.
-    pub fn writer(&self) -> Result<SnapshotWriter<'_, T>> {
+    pub fn writer(&self) -> Result<LatestWriter<'_, T>> {
         let busy = || Kind::Busy { what: self.region.label(), holder: "another writer".to_owned() };
         let held = match guard::lock(&self.region, DATA, Some(Duration::ZERO), true) {
             Ok(held) => held,
@@ -146,21 +146,21 @@ impl<T: Pod> Snapshot<T> {
             Err(error) => return Err(error),
         };
         let held = held.ok_or_else(busy)?;
-        Ok(SnapshotWriter { held, writer: Writer::new(&words(self.region.memory())), value: PhantomData })
+        Ok(LatestWriter { held, writer: Writer::new(&words(self.region.memory())), value: PhantomData })
     }
 }
 
-super::handles!(Snapshot<T: Pod>);
+super::handles!(Latest<T: Pod>);
 
-/// The one writer of a [`Snapshot`], until it is dropped.
+/// The one writer of a [`Latest`], until it is dropped.
 #[derive(Debug)]
-pub struct SnapshotWriter<'a, T: Pod> {
+pub struct LatestWriter<'a, T: Pod> {
     held: Guard<'a, u8>,
     writer: Writer,
     value: PhantomData<T>,
 }
 
-impl<T: Pod> SnapshotWriter<'_, T> {
+impl<T: Pod> LatestWriter<'_, T> {
     /// Replaces the value. Never waits for readers.
     pub fn write(&mut self, value: &T) {
         let memory = self.held.region.memory();

@@ -38,7 +38,7 @@ mod sealed {
 /// Adding costs what it costs on an atomic in private memory. It wraps around.
 ///
 /// ```
-/// use coframe::{Store, cell::Counter};
+/// use coframe::{Store, sync::Counter};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;

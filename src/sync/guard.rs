@@ -1,4 +1,4 @@
-//! Values under a robust mutex, for `Value` and `Array`.
+//! Values under a robust mutex, for `Mutex` and `Array`.
 #![expect(unsafe_code, reason = "a held lock gives access to shared memory")]
 
 use std::{
@@ -14,7 +14,7 @@ use bytemuck::Pod;
 
 use super::{
     futex::{Deadline, LOOK_UP},
-    memory::{Acquired, Memory, Mutex, generation, process},
+    memory::{Acquired, Memory, RawMutex, generation, process},
     region::{BODY, Region},
 };
 use crate::{
@@ -108,9 +108,9 @@ fn lock_asking(region: &Region, limit: Option<Duration>) -> Result<Acquired> {
     take_asking(region.memory().mutex(BODY), limit, || poison(region, owner()), what)
 }
 
-/// Takes a mutex as `Mutex::lock` does, and asks the caller whether to go on; `what` names what is waited for.
+/// Takes a mutex as `RawMutex::lock` does, and asks the caller whether to go on; `what` names what is waited for.
 pub(super) fn take_asking(
-    mutex: Mutex<'_>,
+    mutex: RawMutex<'_>,
     limit: Option<Duration>,
     on_death: impl Fn(),
     what: impl Fn() -> String,

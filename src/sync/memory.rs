@@ -153,21 +153,21 @@ impl Memory {
 
     /// The robust mutex at `offset`.
     #[inline]
-    pub(super) fn mutex(&self, offset: usize) -> Mutex<'_> {
+    pub(super) fn mutex(&self, offset: usize) -> RawMutex<'_> {
         let place = self.at(offset, size_of::<libc::pthread_mutex_t>(), align_of::<libc::pthread_mutex_t>());
-        Mutex { raw: place.unwrap_or(self.base).cast(), memory: self }
+        RawMutex { raw: place.unwrap_or(self.base).cast(), memory: self }
     }
 }
 
 /// A robust, process-shared, error-checking pthread mutex in a cell. Only processes with the same C library may share
 /// one: its layout is glibc's own.
 #[derive(Clone, Copy)]
-pub(super) struct Mutex<'a> {
+pub(super) struct RawMutex<'a> {
     raw: NonNull<libc::pthread_mutex_t>,
     memory: &'a Memory,
 }
 
-impl Mutex<'_> {
+impl RawMutex<'_> {
     /// Initialises the mutex, in memory that no other process has mapped yet.
     pub(super) fn initialise(self) -> Result<()> {
         let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();

@@ -23,7 +23,7 @@ use crate::{
 /// ([`is_unsupported`](crate::Error::is_unsupported)).
 ///
 /// ```
-/// use coframe::{Store, cell::Semaphore};
+/// use coframe::{Store, sync::Semaphore};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;

@@ -19,40 +19,26 @@ use crate::{
 
 /// A plain value (`bytemuck::Pod`) under a lock that processes share.
 ///
+/// A `Mutex<()>` protects something outside of the cell.
+///
 /// The lock is a robust pthread mutex: if its owner dies, the next owner gets it together with an error
 /// ([`is_poisoned`](Error::is_poisoned)), because the value may be inconsistent.
 ///
 /// ```
-/// use coframe::{Store, cell::Value};
+/// use coframe::{Store, sync::Mutex};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
-/// let position = Value::create(&store, "position", [0.0_f64; 3])?;
+/// let position = Mutex::create(&store, "position", [0.0_f64; 3])?;
 /// position.update(|p| p[2] += 1.5)?;
 /// assert_eq!(position.get()?, [0.0, 0.0, 1.5]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Value<T: Pod> {
+pub struct Mutex<T: Pod> {
     region: Region,
     value: PhantomData<T>,
 }
-
-/// A lock that protects something outside of the cell: a [`Value`] of type `()`.
-///
-/// ```
-/// use coframe::{Store, cell::Lock};
-///
-/// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// let store = Store::open_at(dir.path().join("store"))?;
-/// let lock = Lock::open_or_create(&store, "printer", ())?;
-/// let held = lock.lock()?;
-/// let other = std::thread::spawn(move || Lock::open(&store, "printer")?.try_lock().map(|l| l.is_some()));
-/// assert!(!other.join().unwrap()?);
-/// drop(held);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub type Lock = Value<()>;
 
 fn shape<T: Pod>() -> Shape {
     let size = size_of::<T>();
@@ -75,7 +61,7 @@ pub(super) fn check_alignment<T>() -> Result<()> {
     Err(Error::unsupported(format_args!("a cell of `{name}`, which is aligned to {align} bytes,"), "use at most 64"))
 }
 
-impl<T: Pod> Value<T> {
+impl<T: Pod> Mutex<T> {
     /// Creates a value. Errors as [`Counter::create`](super::Counter::create).
     pub fn create(store: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
@@ -108,30 +94,30 @@ impl<T: Pod> Value<T> {
     /// [`is_poisoned`](Error::is_poisoned) if an owner died while it held the lock and the value was not repaired
     /// since: [`lock_poisoned`](Self::lock_poisoned) locks it all the same. [`is_invalid_argument`](Error::is_invalid_argument) if this
     /// thread holds the lock already.
-    pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
+    pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
         self.acquire(None, false)
     }
 
     /// Takes the lock, even if an owner died while it held it. [`Guard::is_poisoned`] reports that, and
     /// [`Guard::clear_poison`] clears it.
-    pub fn lock_poisoned(&self) -> Result<ValueGuard<'_, T>> {
+    pub fn lock_poisoned(&self) -> Result<MutexGuard<'_, T>> {
         self.acquire(None, true)
     }
 
-    fn acquire(&self, limit: Option<Duration>, even_poisoned: bool) -> Result<ValueGuard<'_, T>> {
+    fn acquire(&self, limit: Option<Duration>, even_poisoned: bool) -> Result<MutexGuard<'_, T>> {
         let busy = || crate::error::Kind::Busy { what: self.region.label(), holder: "another process".to_owned() };
         let guard = guard::lock(&self.region, data::<T>(), limit, even_poisoned)?.ok_or_else(busy)?;
-        Ok(ValueGuard { guard })
+        Ok(MutexGuard { guard })
     }
 
     /// Takes the lock if it is free; `None` otherwise. Errors as [`lock`](Self::lock).
-    pub fn try_lock(&self) -> Result<Option<ValueGuard<'_, T>>> {
+    pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
         self.try_lock_for(Duration::ZERO)
     }
 
     /// Takes the lock, or returns `None` if it is not free within the timeout. Errors as [`lock`](Self::lock).
-    pub fn try_lock_for(&self, limit: Duration) -> Result<Option<ValueGuard<'_, T>>> {
-        Ok(guard::lock(&self.region, data::<T>(), Some(limit), false)?.map(|guard| ValueGuard { guard }))
+    pub fn try_lock_for(&self, limit: Duration) -> Result<Option<MutexGuard<'_, T>>> {
+        Ok(guard::lock(&self.region, data::<T>(), Some(limit), false)?.map(|guard| MutexGuard { guard }))
     }
 
     /// A copy of the value, taken under the lock.
@@ -156,15 +142,15 @@ impl<T: Pod> Value<T> {
     }
 }
 
-super::handles!(Value<T: Pod>);
+super::handles!(Mutex<T: Pod>);
 
-/// A locked [`Value`]. [`Guard`] documents its methods.
+/// A locked [`Mutex`]. [`Guard`] documents its methods.
 #[derive(Debug)]
-pub struct ValueGuard<'a, T: Pod> {
+pub struct MutexGuard<'a, T: Pod> {
     guard: Guard<'a, T>,
 }
 
-impl<T: Pod> ValueGuard<'_, T> {
+impl<T: Pod> MutexGuard<'_, T> {
     /// Whether an earlier owner died while it held the lock, so that the value may be inconsistent.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -177,7 +163,7 @@ impl<T: Pod> ValueGuard<'_, T> {
     }
 }
 
-impl<T: Pod> Deref for ValueGuard<'_, T> {
+impl<T: Pod> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -185,7 +171,7 @@ impl<T: Pod> Deref for ValueGuard<'_, T> {
     }
 }
 
-impl<T: Pod> DerefMut for ValueGuard<'_, T> {
+impl<T: Pod> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         self.guard.one_mut()
     }

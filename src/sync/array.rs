@@ -7,8 +7,8 @@ use bytemuck::Pod;
 use super::{
     claims::{self, Claim, ELEMENTS},
     guard::{self, DATA, Guard},
+    mutex::check_alignment,
     region::{CellKind, Region, Shape, taken},
-    value::check_alignment,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -20,7 +20,7 @@ use crate::{
 /// For single numbers that many processes add to, an [`AtomicArray`] needs no lock.
 ///
 /// ```
-/// use coframe::{Store, cell::Array};
+/// use coframe::{Store, sync::Array};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
@@ -147,7 +147,7 @@ impl<T: Pod> Array<T> {
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-    /// let array = coframe::cell::Array::<f64>::create(&store, "sums", 3)?;
+    /// let array = coframe::sync::Array::<f64>::create(&store, "sums", 3)?;
     /// let guard = array.lock()?;
     /// assert_eq!(array.as_mut_ptr().cast_const(), guard.as_ptr());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -224,7 +224,7 @@ element! {
 /// A crash never leaves a number inconsistent. To change several numbers together, use an [`Array`].
 ///
 /// ```
-/// use coframe::{Store, cell::AtomicArray};
+/// use coframe::{Store, sync::AtomicArray};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;

@@ -1,4 +1,4 @@
-//! Small mutable shared objects. (Frames are immutable.)
+//! Small mutable shared objects, called cells. (Frames are immutable.)
 //!
 //! A cell is a file in a store or session, which every process that opens it maps. It is created atomically, its kind,
 //! type and size are checked when it is opened, and it exists until [`remove_cell`](crate::Store::remove_cell) or the
@@ -9,16 +9,16 @@
 //! | --- | --- | --- |
 //! | `Value("q")` as a counter | [`Counter`] | nothing is held |
 //! | `Value("b")` as a switch | [`Flag`] | nothing is held |
-//! | `Value`, `Manager().Namespace()` | [`Value`] (or a dict) | the next owner gets it, and an error |
+//! | `Value`, `Manager().Namespace()` | [`Mutex`] (or a dict) | the next owner gets it, and an error |
 //! | `Array` | [`Array`]: locked, or claimed in parts | the next owner gets it, and an error |
 //! | `Array` of numbers | [`AtomicArray`] | nothing is held |
-//! | `Lock` | [`Lock`] | the next owner gets it, and an error |
-//! | `RLock` | none: locking a [`Lock`] twice in a thread is an error; pass the guard on | |
+//! | `Lock` | [`Mutex<()>`](Mutex) | the next owner gets it, and an error |
+//! | `RLock` | none: locking a [`Mutex`] twice in a thread is an error; pass the guard on | |
 //! | `Condition` | [`Event`], or a [`Semaphore`] for each that waits | nothing is held |
 //! | `Event` | [`Event`] | nothing is held |
 //! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
 //! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits are returned |
-//! | a `Value` that is read far more than written | [`Snapshot`] | readers keep reading the latest complete value |
+//! | a `Value` that is read far more than written | [`Latest`] | readers keep reading the latest complete value |
 //! | `Manager().dict()` | `coframe::SharedMap` | the transaction is rolled back |
 //! | `Manager().list()` | `coframe::SharedMap` with numbers as keys | the transaction is rolled back |
 //! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::SharedMap`: `insert`, `first` and `remove` in a transaction | |
@@ -27,7 +27,7 @@
 //! | `ShareableList` | [`Array`], a frame | |
 //!
 //! Which one? One number that many change: [`Counter`]. Many numbers, each on its own: [`AtomicArray`]. What must
-//! change together: [`Value`], or [`Array`] in claimed parts. One writes and many read all the time: [`Snapshot`].
+//! change together: [`Mutex`], or [`Array`] in claimed parts. One writes and many read all the time: [`Latest`].
 //! Keys, text, or more of it than is known beforehand: `coframe::SharedMap`. What does not change at all: a frame.
 //!
 //! Types are plain data (`bytemuck::Pod`): numbers, arrays of them, and `repr(C)` structs without padding. The name of
@@ -47,14 +47,14 @@ mod gate;
 mod guard;
 mod handle;
 mod home;
+mod latest;
 mod memory;
+mod mutex;
 mod region;
 mod semaphore;
 mod slots;
-mod snapshot;
 mod space;
 mod table;
-mod value;
 
 pub use array::{Array, AtomicArray, Element};
 pub use barrier::Barrier;
@@ -66,9 +66,9 @@ pub use event::Event;
 pub(crate) use gate::{GATE_BYTES, Gate};
 pub use guard::Guard;
 pub use handle::CellHandle;
+pub use latest::{Latest, LatestWriter};
+pub use mutex::{Mutex, MutexGuard};
 pub use semaphore::{Permit, Semaphore};
-pub use snapshot::{Snapshot, SnapshotWriter};
-pub use value::{Lock, Value, ValueGuard};
 
 /// Handles of a kind of cell: as text, and as what it serialises to.
 macro_rules! handles {

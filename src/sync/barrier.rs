@@ -76,7 +76,7 @@ impl End {
 /// ([`is_unsupported`](Error::is_unsupported)).
 ///
 /// ```
-/// use coframe::{Store, cell::Barrier};
+/// use coframe::{Store, sync::Barrier};
 ///
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
