@@ -33,6 +33,11 @@ const RULE: &str = "a name has 1 to 180 bytes of ASCII letters, digits, `-`, `_`
 pub struct Name(Box<str>);
 
 impl Name {
+    /// Checks a name that a caller passed.
+    pub(crate) fn new(name: impl AsRef<str>) -> Result<Self> {
+        name.as_ref().parse()
+    }
+
     /// The name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {

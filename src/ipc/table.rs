@@ -9,6 +9,7 @@ use arrow::{
 use crate::error::{Error, Result};
 
 /// Markers that distinguish the implementations of [`Table`]. Callers do not use them.
+#[doc(hidden)]
 pub mod via {
     /// One or several record batches.
     #[derive(Debug)]

@@ -60,12 +60,17 @@ impl Store {
     /// assert!(copy.to_polars()?.equals(&frame.to_polars()?));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn import_shared_memory(&self, name: &str, os_id: &str) -> Result<Frame> {
+    pub fn import_shared_memory(&self, name: impl AsRef<str>, os_id: &str) -> Result<Frame> {
         self.import_shared_memory_with(name, os_id, &PublishOptions::new())
     }
 
     /// Publishes a table from a named segment of shared memory, with options. See [`Store::import_shared_memory`].
-    pub fn import_shared_memory_with(&self, name: &str, os_id: &str, options: &PublishOptions) -> Result<Frame> {
+    pub fn import_shared_memory_with(
+        &self,
+        name: impl AsRef<str>,
+        os_id: &str,
+        options: &PublishOptions,
+    ) -> Result<Frame> {
         let os_id = checked(os_id)?;
         let path = path_of(os_id);
         // The flags of `shm_open(3)` in the C library: it follows no link and does not block on a FIFO.

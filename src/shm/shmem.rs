@@ -44,7 +44,7 @@ impl Store {
     /// assert_eq!(copy.batches(), frame.batches());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn import_shmem(&self, name: &str, segment: &Shmem) -> Result<Frame> {
+    pub fn import_shmem(&self, name: impl AsRef<str>, segment: &Shmem) -> Result<Frame> {
         self.import_shmem_with(name, segment, &PublishOptions::new())
     }
 
@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::import_shmem`].
-    pub fn import_shmem_with(&self, name: &str, segment: &Shmem, options: &PublishOptions) -> Result<Frame> {
+    pub fn import_shmem_with(&self, name: impl AsRef<str>, segment: &Shmem, options: &PublishOptions) -> Result<Frame> {
         self.import_shared_memory_with(name, segment.get_os_id(), options)
     }
 }

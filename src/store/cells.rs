@@ -85,8 +85,8 @@ impl Store {
     /// assert_eq!(total.add(1), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn remove_cell(&self, name: &str) -> Result<bool> {
-        let name = name.parse::<Name>()?;
+    pub fn remove_cell(&self, name: impl AsRef<str>) -> Result<bool> {
+        let name = Name::new(name)?;
         let _control = Control::lock(&self.shared.root)?;
         let existed = self.frames().open_file(&file(&name))?.is_some();
         self.frames().unlink(&file(&name))?;

@@ -35,12 +35,17 @@ impl Store {
     /// assert_eq!(store.import("x", &path)?.num_rows(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn import(&self, name: &str, path: impl AsRef<Path>) -> Result<Frame> {
+    pub fn import(&self, name: impl AsRef<str>, path: impl AsRef<Path>) -> Result<Frame> {
         self.import_with(name, path, &PublishOptions::new())
     }
 
     /// Publishes an Arrow IPC file or stream, with options. See [`Store::import`].
-    pub fn import_with(&self, name: &str, path: impl AsRef<Path>, options: &PublishOptions) -> Result<Frame> {
+    pub fn import_with(
+        &self,
+        name: impl AsRef<str>,
+        path: impl AsRef<Path>,
+        options: &PublishOptions,
+    ) -> Result<Frame> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|e| Error::os("open", path, e))?;
         let what = format!("`{}`", path.display());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use super::{Store, control::Control, publish::checked};
+use super::{Store, control::Control};
 use crate::{
     error::Result,
     failpoint,
@@ -127,8 +127,8 @@ impl Store {
     }
 
     /// The versions of a name that can be opened, ascending; the last one is the latest. Empty without such a name.
-    pub fn versions(&self, name: &str) -> Result<Vec<u64>> {
-        let name = checked(name)?;
+    pub fn versions(&self, name: impl AsRef<str>) -> Result<Vec<u64>> {
+        let name = Name::new(name)?;
         let latest = self.latest(&name)?;
         let mut versions = self.version_files(&name)?;
         versions.retain(|version| latest.is_some_and(|latest| *version <= latest));
@@ -137,8 +137,8 @@ impl Store {
     }
 
     /// Whether there is a frame of that name. Does not open it.
-    pub fn exists(&self, name: &str) -> Result<bool> {
-        Ok(self.latest(&checked(name)?)?.is_some())
+    pub fn exists(&self, name: impl AsRef<str>) -> Result<bool> {
+        Ok(self.latest(&Name::new(name)?)?.is_some())
     }
 
     /// Removes a name with all its versions. False when it did not exist.
@@ -155,8 +155,8 @@ impl Store {
     /// assert_eq!(frame.to_polars()?.height(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn remove(&self, name: &str) -> Result<bool> {
-        let name = checked(name)?;
+    pub fn remove(&self, name: impl AsRef<str>) -> Result<bool> {
+        let name = Name::new(name)?;
         let _control = Control::lock(&self.shared.root)?;
         let frames = self.frames();
         let latest = self.latest(&name)?;
@@ -208,12 +208,12 @@ impl Store {
     /// # Errors
     ///
     /// [`is_corrupt`](crate::Error::is_corrupt) with the rule of docs/FORMAT.md that is broken, and the column.
-    pub fn verify(&self, name: &str) -> Result<Frame> {
+    pub fn verify(&self, name: impl AsRef<str>) -> Result<Frame> {
         validated(self.open(name)?)
     }
 
     /// Checks one version as [`Store::verify`] checks the latest.
-    pub fn verify_version(&self, name: &str, version: u64) -> Result<Frame> {
+    pub fn verify_version(&self, name: impl AsRef<str>, version: u64) -> Result<Frame> {
         validated(self.open_version(name, version)?)
     }
 

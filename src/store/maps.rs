@@ -163,8 +163,8 @@ impl Store {
     /// assert!(!store.remove_map("ages")?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn remove_map(&self, name: &str) -> Result<bool> {
-        let name = name.parse::<Name>()?;
+    pub fn remove_map(&self, name: impl AsRef<str>) -> Result<bool> {
+        let name = Name::new(name)?;
         let _control = Control::lock(&self.shared.root)?;
         let Some(files) = self.linked_dict(&name)? else { return Ok(false) };
         // The link first: a process that dies here leaves files without a name, which a sweep removes.

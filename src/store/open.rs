@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Store, publish::checked};
+use super::Store;
 use crate::{
     error::{Error, Kind, Result},
     failpoint,
@@ -24,7 +24,7 @@ impl Store {
     ///
     /// [`is_not_found`](Error::is_not_found) when the frame does not exist; [`is_corrupt`](Error::is_corrupt) when the
     /// file breaks the format; [`is_untrusted`](Error::is_untrusted) when others can write to it.
-    pub fn open(&self, name: &str) -> Result<Frame> {
+    pub fn open(&self, name: impl AsRef<str>) -> Result<Frame> {
         self.open_with(name, &OpenOptions::new())
     }
 
@@ -33,8 +33,8 @@ impl Store {
     /// # Errors
     ///
     /// Those of [`Store::open`], and of [`Store::open_version`] for a version.
-    pub fn open_with(&self, name: &str, options: &OpenOptions) -> Result<Frame> {
-        let name = checked(name)?;
+    pub fn open_with(&self, name: impl AsRef<str>, options: &OpenOptions) -> Result<Frame> {
+        let name = Name::new(name)?;
         if let Some(version) = options.version {
             return self.open_version_with(&name, version, options);
         }
@@ -59,8 +59,8 @@ impl Store {
     ///
     /// [`is_superseded`](Error::is_superseded) when that version is gone and a newer one exists;
     /// [`is_not_found`](Error::is_not_found) when there never was one, or the name was removed.
-    pub fn open_version(&self, name: &str, version: u64) -> Result<Frame> {
-        self.open_version_with(&checked(name)?, version, &OpenOptions::new())
+    pub fn open_version(&self, name: impl AsRef<str>, version: u64) -> Result<Frame> {
+        self.open_version_with(&Name::new(name)?, version, &OpenOptions::new())
     }
 
     fn open_version_with(&self, name: &Name, version: u64, options: &OpenOptions) -> Result<Frame> {

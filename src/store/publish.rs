@@ -150,12 +150,17 @@ impl Store {
     /// assert!(second.version() > first.version());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn publish<Via>(&self, name: &str, table: impl Table<Via>) -> Result<Frame> {
+    pub fn publish<Via>(&self, name: impl AsRef<str>, table: impl Table<Via>) -> Result<Frame> {
         self.publish_with(name, table, &PublishOptions::new())
     }
 
     /// Publishes a table as the latest version of a name. See [`Store::publish`].
-    pub fn publish_with<Via>(&self, name: &str, table: impl Table<Via>, options: &PublishOptions) -> Result<Frame> {
+    pub fn publish_with<Via>(
+        &self,
+        name: impl AsRef<str>,
+        table: impl Table<Via>,
+        options: &PublishOptions,
+    ) -> Result<Frame> {
         let source = table.into_source()?;
         let mut writer = self.writer_with(name, source.schema, options)?;
         writer.set_marks(source.marks);
@@ -164,9 +169,4 @@ impl Store {
         }
         writer.publish()
     }
-}
-
-/// The name as a checked type, at the door.
-pub(super) fn checked(name: &str) -> Result<Name> {
-    name.parse()
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{Store, publish::checked};
+use super::Store;
 use crate::{
     error::{Error, Result},
     name::Name,
@@ -50,8 +50,8 @@ impl Store {
     /// assert_eq!(users[0].pid, std::process::id());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn users(&self, name: &str) -> Result<Vec<FrameUser>> {
-        let name = checked(name)?;
+    pub fn users(&self, name: impl AsRef<str>) -> Result<Vec<FrameUser>> {
+        let name = Name::new(name)?;
         let versions = self.version_files(&name)?;
         let mut users = self.users_among(versions.into_iter().map(|version| (name.clone(), version)), Pss::Read)?;
         Ok(users.remove(&name).unwrap_or_default())

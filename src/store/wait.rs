@@ -17,7 +17,7 @@ use rustix::{
     process::{Pid, getpid},
 };
 
-use super::{Store, publish::checked};
+use super::Store;
 use crate::{
     error::Result,
     interrupt::{self, Looks},
@@ -46,8 +46,8 @@ impl Store {
     /// assert_eq!(store.wait("x", first, Duration::from_millis(5))?, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn wait(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Option<u64>> {
-        let name = checked(name)?;
+    pub fn wait(&self, name: impl AsRef<str>, newer_than: u64, timeout: Duration) -> Result<Option<u64>> {
+        let name = Name::new(name)?;
         let newer = || match self.latest(&name)?.filter(|latest| *latest > newer_than) {
             Some(version) => Ok(Some(version)),
             None => self.check_not_ended().map(|()| None),

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
-use super::{PublishOptions, Store, control::Control, publish::checked, random_id};
+use super::{PublishOptions, Store, control::Control, random_id};
 use crate::{
     error::{Error, Result},
     frame::{Frame, OpenOptions, UNPUBLISHED},
@@ -73,13 +73,18 @@ impl Store {
     /// assert_eq!(writer.publish()?.num_rows(), 6);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn writer(&self, name: &str, schema: SchemaRef) -> Result<FrameWriter> {
+    pub fn writer(&self, name: impl AsRef<str>, schema: SchemaRef) -> Result<FrameWriter> {
         self.writer_with(name, schema, &PublishOptions::new())
     }
 
     /// Starts a frame that is written batch by batch, with options.
-    pub fn writer_with(&self, name: &str, schema: SchemaRef, options: &PublishOptions) -> Result<FrameWriter> {
-        let name = checked(name)?;
+    pub fn writer_with(
+        &self,
+        name: impl AsRef<str>,
+        schema: SchemaRef,
+        options: &PublishOptions,
+    ) -> Result<FrameWriter> {
+        let name = Name::new(name)?;
         let mut sink =
             Sink { store: self.clone(), draft: self.with_room(|| self.draft(|| Control::lock(&self.shared.root)))? };
         let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| sink.write(slices))?;
