@@ -36,8 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     coframe::pool::init(); // first line: this process may be a worker
 
     let session = Store::open_default()?.session()?;
-    let total: Counter = Counter::create(&session, "total")?;
-    let mean = Mutex::create(&session, "mean", [0_u64; 2])?;
+    let total: Counter = Counter::create(session.store(), "total")?;
+    let mean = Mutex::create(session.store(), "mean", [0_u64; 2])?;
 
     let pool = Pool::builder().workers(4).task_timeout(Duration::from_mins(1)).build()?;
     let tasks = (0..4).map(|worker| (worker, total.clone(), mean.clone()));

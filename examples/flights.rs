@@ -53,7 +53,7 @@ fn parent(options: &[&str]) -> Result<()> {
 
     let session = Store::open_default()?.session()?;
     let start = Instant::now();
-    let frame = session.publish("flights", &flights)?;
+    let frame = session.store().publish("flights", &flights)?;
     let published = start.elapsed();
     let megabytes = frame.size_bytes() as f64 / 1e6;
     println!(

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     coframe::pool::init(); // first line: this process may be a worker
 
     let session = Store::open_default()?.session()?;
-    let accounts: Accounts = SharedMap::create(&session, "accounts")?;
+    let accounts: Accounts = SharedMap::create(session.store(), "accounts")?;
     accounts.transaction(|t| NAMES.iter().try_for_each(|name| t.insert(*name, &1_000).map(drop)))?;
 
     let pool = Pool::builder().workers(4).task_timeout(Duration::from_mins(1)).build()?;

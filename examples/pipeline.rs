@@ -24,7 +24,7 @@ fn caught_up(part: Frame) -> Result<Published, Failure> {
 fn best((left, right): (Published, Option<Published>)) -> Result<(usize, f64), Failure> {
     let (mut flights, mut most) = (0, f64::MIN);
     for part in [Some(left), right].into_iter().flatten() {
-        let df = part.to_polars()?;
+        let df = part.frame().to_polars()?;
         flights += df.height();
         most = most.max(df.column("made_up")?.cast(&DataType::Float64)?.f64()?.max().unwrap_or(f64::MIN));
     }
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let frame = pool.session().publish("flights", &flights)?;
 
     let parts = pool.try_map_rows(caught_up, &frame, 6)?;
-    let bytes: usize = parts.iter().map(|part| part.size_bytes()).sum();
+    let bytes: usize = parts.iter().map(|part| part.frame().size_bytes()).sum();
     println!(
         "{} frames returned, {:.1} MB in total, on the bytes that the workers wrote",
         parts.len(),

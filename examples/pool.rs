@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     flights.rechunk_mut();
 
     let session = Store::open_default()?.session()?;
-    let frame = session.publish("flights", &flights)?;
+    let frame = session.store().publish("flights", &flights)?;
     let builder = Pool::builder();
     #[cfg(feature = "indicatif")]
     let builder = builder.progress_bar();

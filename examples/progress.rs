@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     coframe::pool::init(); // first line: this process may be a worker
 
     let session = Store::open_default()?.session()?;
-    let done: AtomicArray<f32> = AtomicArray::create(&session, "done", PARTS)?;
+    let done: AtomicArray<f32> = AtomicArray::create(session.store(), "done", PARTS)?;
     let pool = Pool::builder().build()?;
     let mut tasks = Vec::new();
     for part in 0..PARTS {

@@ -231,7 +231,7 @@ impl Builder {
             .map_err(|error| Error::invalid("the initializer", format_args!("{error:?}")))?;
         let session = store.session()?;
         let setup = Setup {
-            store: session.path().to_owned(),
+            store: session.store().path().to_owned(),
             session: session.id().to_owned(),
             worker: 0,
             memory_limit: self.memory_limit,

@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fmt,
-    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,7 +42,7 @@ use crate::{
 ///     let pool = Pool::builder().build()?;
 ///     let flights = pool.session().publish("flights", &df!("delay" => [1, 2, 3])?)?;
 ///     for part in pool.try_map(late, flights.split(4))? {
-///         println!("{}", part.to_polars()?);
+///         println!("{}", part.frame().to_polars()?);
 ///     }
 ///     Ok(())
 /// }
@@ -182,10 +181,8 @@ impl Published {
     }
 }
 
-impl Deref for Published {
-    type Target = Frame;
-
-    fn deref(&self) -> &Frame {
+impl AsRef<Frame> for Published {
+    fn as_ref(&self) -> &Frame {
         &self.frame
     }
 }

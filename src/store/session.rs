@@ -1,6 +1,6 @@
 //! Sessions: frames that die with the process that owns them.
 
-use std::{fmt, ops::Deref, time::Duration};
+use std::{fmt, time::Duration};
 
 use rustix::process::{Pid, getpid};
 
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
 /// let store = Store::open_at(dir.path().join("store"))?;
 /// let session = store.session()?;
-/// let frame = session.publish("part", &polars::df!("x" => [1])?)?;
+/// let frame = session.store().publish("part", &polars::df!("x" => [1])?)?;
 /// let handle = frame.handle();
 /// assert!(handle.open().is_ok());
 /// assert!(store.open("part").is_err()); // it is in the session, not in the store
@@ -200,14 +200,6 @@ impl Session {
     /// with [`is_not_found`](Error::is_not_found).
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.store
-    }
-}
-
-impl Deref for Session {
-    type Target = Store;
-
-    fn deref(&self) -> &Store {
         &self.store
     }
 }

@@ -56,7 +56,7 @@ fn a_full_store_is_an_error_and_leaves_nothing() {
 fn cells_die_with_their_session_and_named_ones_stay_until_they_are_removed() {
     let Scratch { ref store, .. } = scratch();
     let session = store.session().unwrap();
-    let inside: Counter = Counter::create(&session, "n").unwrap();
+    let inside: Counter = Counter::create(session.store(), "n").unwrap();
     let outside: Counter = Counter::create(store, "n").unwrap();
     let (inside_handle, outside_handle) = (inside.handle(), outside.handle());
     inside.add(1);

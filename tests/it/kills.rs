@@ -85,7 +85,7 @@ fn work(store: &Store) {
             _ => {
                 let session = store.session().unwrap();
                 for _ in 0..3 {
-                    held.push(publish(&session, "part"));
+                    held.push(publish(session.store(), "part"));
                 }
             }
         }

@@ -72,7 +72,7 @@ fn usage_counts_cells_and_dicts_and_their_bytes() {
     let cells = scratch.store.usage().unwrap();
     assert_eq!((cells.cells, cells.maps), (1, 0));
     assert!((1 << 20..1 << 21).contains(&cells.shared_bytes), "{cells:?}");
-    let dict = SharedMap::<u64, Vec<u8>>::create(&session, "d").unwrap();
+    let dict = SharedMap::<u64, Vec<u8>>::create(session.store(), "d").unwrap();
     dict.insert(&1, &vec![1; 1 << 20]).unwrap();
     let all = scratch.store.usage().unwrap();
     assert_eq!((all.cells, all.maps, all.frames, all.segments, all.bytes), (1, 1, 0, 0, 0));

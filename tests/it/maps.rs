@@ -329,13 +329,13 @@ fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
 fn a_dict_of_a_session_goes_with_it_and_dicts_are_no_frames() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
-    let dict: SharedMap<u8, u8> = SharedMap::create(&session, "x").unwrap();
+    let dict: SharedMap<u8, u8> = SharedMap::create(session.store(), "x").unwrap();
     let text = serde_json::to_string(&dict).unwrap();
     let same: SharedMap<u8, u8> = serde_json::from_str(&text).unwrap();
     dict.insert(&1, &1).unwrap();
     assert_eq!(same.get(&1).unwrap(), Some(1));
     scratch.store.sweep().unwrap();
-    assert!(scratch.store.maps().unwrap().is_empty() && session.list().unwrap().is_empty());
+    assert!(scratch.store.maps().unwrap().is_empty() && session.store().list().unwrap().is_empty());
     drop(session);
     assert_eq!(fs::read_dir(scratch.path().join("sessions")).unwrap().count(), 0);
     assert!(serde_json::from_str::<SharedMap<u8, u8>>(&text).unwrap_err().to_string().contains("sessions"));

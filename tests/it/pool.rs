@@ -123,7 +123,7 @@ fn results_that_are_frames_are_freed_when_they_are_dropped() {
     }
     fn fail_after_publishing(rows: i64) -> Result<Published, String> {
         let published = Published::new(&numbers(rows)).map_err(|e| e.to_string())?;
-        Err(format!("{} rows are too many", published.num_rows()))
+        Err(format!("{} rows are too many", published.frame().num_rows()))
     }
     fn total(part: Published) -> i64 {
         sum(part.frame().clone())
@@ -132,9 +132,9 @@ fn results_that_are_frames_are_freed_when_they_are_dropped() {
     let pool = builder(&scratch).build().unwrap();
     let names = || pool.session().list().unwrap().len();
     let parts = pool.try_map(publish, [10, 20, 30]).unwrap();
-    assert_eq!(parts.iter().map(|part| part.num_rows()).collect::<Vec<_>>(), [10, 20, 30]);
+    assert_eq!(parts.iter().map(|part| part.frame().num_rows()).collect::<Vec<_>>(), [10, 20, 30]);
     assert_eq!(names(), 3);
-    let df = parts[2].to_polars().unwrap();
+    let df = parts[2].frame().to_polars().unwrap();
     // A second map reduces them without a copy; they live until their tasks are finished.
     assert_eq!(pool.map(total, parts).unwrap(), [45, 190, 435]);
     assert_eq!(names(), 0);
@@ -355,7 +355,7 @@ fn many_results_that_are_frames_take_no_descriptors() {
         let scratch = scratch();
         let pool = builder(&scratch).build().unwrap();
         let parts = pool.try_map(publish, 1..=200).unwrap();
-        assert_eq!(parts.iter().map(|part| part.num_rows()).sum::<usize>(), 20_100);
+        assert_eq!(parts.iter().map(|part| part.frame().num_rows()).sum::<usize>(), 20_100);
         drop(parts);
         assert_eq!(pool.session().list().unwrap().len(), 0);
         return;

@@ -17,7 +17,7 @@ fn same(published: Published) -> Published {
 }
 
 fn rows(published: Published) -> usize {
-    published.num_rows()
+    published.frame().num_rows()
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_published_frame_that_a_task_received_and_returns_arrives() {
     for _ in 0..3 {
         published = pool.map(same, published).unwrap();
     }
-    assert_eq!(published.iter().map(|part| part.num_rows()).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(published.iter().map(|part| part.frame().num_rows()).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(names(), 2);
     drop(published);
     assert_eq!(names(), 0);
@@ -60,7 +60,10 @@ fn a_task_returns_parts_of_its_argument_and_frames_of_its_own_in_one_result() {
     let argument = (published.pop().unwrap(), second);
     let (own, first, frame) = pool.map(mixed, [argument]).unwrap().remove(0);
     // The second one lost its owner, but its frame has its memory.
-    assert_eq!((own.num_rows(), first.as_ref().unwrap().num_rows(), frame.to_polars().unwrap().height()), (1, 6, 7));
+    assert_eq!(
+        (own.frame().num_rows(), first.as_ref().unwrap().frame().num_rows(), frame.to_polars().unwrap().height()),
+        (1, 6, 7)
+    );
     assert_eq!(names(), 2);
     drop((own, first));
     assert_eq!(names(), 0);
@@ -81,7 +84,7 @@ fn a_frame_that_several_results_name_has_one_owner() {
     let published = pool.try_map(publish, [2]).unwrap();
     let pid = pool.worker_ids()[0];
     crate::common::kill(i32::try_from(pid).unwrap());
-    assert_eq!(pool.try_map(publish, [3]).unwrap()[0].num_rows(), 3);
+    assert_eq!(pool.try_map(publish, [3]).unwrap()[0].frame().num_rows(), 3);
     assert!(handles[0].open().unwrap_err().is_not_found());
     assert_eq!(pool.map(rows, published).unwrap(), [2]);
 }
@@ -100,7 +103,7 @@ fn frames_of_a_worker_that_died_in_its_task_are_freed() {
     let kept = pool.try_map(publish_and_die, [1, 2]).unwrap();
     assert!(pool.try_map(publish_and_die, [11]).unwrap_err().is_worker_lost());
     // The next worker runs, so the dead one was buried.
-    assert_eq!(pool.try_map(publish_and_die, [3]).unwrap()[0].num_rows(), 3);
+    assert_eq!(pool.try_map(publish_and_die, [3]).unwrap()[0].frame().num_rows(), 3);
     assert_eq!(pool.session().names().unwrap().len(), 2);
     assert_eq!(pool.map(rows, kept).unwrap(), [1, 2]);
 }
@@ -120,7 +123,7 @@ fn a_reader_that_panics_leaves_no_owner_to_later_readings() {
     impl<'de> Deserialize<'de> for Unreadable {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let read = Published::deserialize(deserializer)?;
-            panic!("a frame of {} rows", read.num_rows());
+            panic!("a frame of {} rows", read.frame().num_rows());
         }
     }
 

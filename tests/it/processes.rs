@@ -342,7 +342,7 @@ fn a_forked_child_holds_no_lock_of_its_parent_and_deletes_nothing() {
     if role().is_some() {
         let store = store_of_test();
         let session = store.session().unwrap();
-        let frame = session.publish("part", &marked(4)).unwrap();
+        let frame = session.store().publish("part", &marked(4)).unwrap();
         // SAFETY: the child only drops, reads files, sleeps and exits; no lock of another thread is held, since this
         // process runs one test and its harness waits for it.
         let pid = unsafe { libc::fork() };
@@ -380,7 +380,7 @@ fn the_session_of_a_killed_owner_goes_with_the_next_sweep() {
     let test = "processes::the_session_of_a_killed_owner_goes_with_the_next_sweep";
     if role().is_some() {
         let session = store_of_test().session().unwrap();
-        let _frame = session.publish("part", &marked(4)).unwrap();
+        let _frame = session.store().publish("part", &marked(4)).unwrap();
         signal(std::process::id(), libc::SIGKILL);
     }
     let scratch = scratch();

@@ -87,7 +87,7 @@ fn a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep() {
     let test = "sessions::a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep";
     if role().is_some() {
         let session = store_of_test().session().unwrap();
-        let _frames = ["a", "b"].map(|name| session.publish(name, &numbers(&[1])).unwrap());
+        let _frames = ["a", "b"].map(|name| session.store().publish(name, &numbers(&[1])).unwrap());
         drop(session);
         return;
     }
@@ -132,7 +132,7 @@ fn a_session_without_a_lock_file_is_dead() {
 fn a_session_whose_end_finds_the_store_locked_gives_its_memory_back_and_is_swept() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
-    session.publish("x", &numbers(&[1])).unwrap();
+    session.store().publish("x", &numbers(&[1])).unwrap();
     let directory = scratch.path().join("sessions").join(&sessions(&scratch.store)[0]);
     let control = fs::File::open(scratch.path().join("store")).unwrap();
     // SAFETY: flock(2) on an open descriptor.

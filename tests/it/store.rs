@@ -205,13 +205,13 @@ fn parts_are_selected_sliced_and_split_without_a_copy() {
 fn a_session_ends_with_its_owner_and_its_frames_stay_readable() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
-    let frame = session.publish("part", &numbers(&[7])).unwrap();
+    let frame = session.store().publish("part", &numbers(&[7])).unwrap();
     let handle: Handle = frame.handle().to_string().parse().unwrap();
     assert_eq!(values(&handle.open().unwrap()), [7]);
     assert!(!scratch.store.exists("part").unwrap());
     assert_eq!(scratch.store.usage().unwrap().frames, 1);
     scratch.store.sweep().unwrap();
-    assert!(session.exists("part").unwrap());
+    assert!(session.store().exists("part").unwrap());
     drop(session);
     assert!(handle.open().unwrap_err().is_not_found());
     assert_eq!(values(&frame), [7]);

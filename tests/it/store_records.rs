@@ -56,7 +56,7 @@ fn versions_never_go_back_when_the_counter_does() {
     assert!(handle.open().unwrap_err().is_superseded());
     // A sweep sees the latest versions of all names, those of sessions too.
     let session = store.session().unwrap();
-    let inside = session.publish("x", &numbers(&[11])).unwrap().version();
+    let inside = session.store().publish("x", &numbers(&[11])).unwrap().version();
     rewind(&scratch, 4);
     store.sweep().unwrap();
     assert_eq!(store.publish("y", &numbers(&[1])).unwrap().version(), inside + 1);

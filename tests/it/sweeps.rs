@@ -60,7 +60,7 @@ fn one_bad_entry_ends_no_sweep_and_is_reported() {
 fn a_sweep_counts_the_bytes_of_sessions() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
-    let frame = session.publish("x", &numbers(&[7; 1000])).unwrap();
+    let frame = session.store().publish("x", &numbers(&[7; 1000])).unwrap();
     let directory = fs::read_dir(scratch.path().join("sessions")).unwrap().next().unwrap().unwrap().path();
     let copy = scratch.path().join("copy");
     // The files of the session, as its owner would leave them at its death.

@@ -1,6 +1,6 @@
 //! Cells and dicts in `ls` and `rm`, and options that no other file tests.
 
-use coframe::{cell::Counter, map::SharedMap};
+use coframe::{map::SharedMap, sync::Counter};
 use polars::prelude::df;
 use serde_json::json;
 
