@@ -8,7 +8,11 @@ use arrow::{
     datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type},
 };
 
-use super::{dictionary::has_dictionary, footer::Metadata, keys, tree::children};
+use super::{
+    footer::Metadata,
+    keys,
+    tree::{children, has_dictionary},
+};
 use crate::error::{Error, Result};
 
 /// Checks what `metadata` records of the values of these batches, which are valid and all that the file has.

@@ -1,10 +1,9 @@
 //! What was decoded from a file: outlines, and each of Arrow's arrays once it is asked for.
 
-use std::{collections::HashMap, ops::Range, sync::OnceLock};
+use std::sync::OnceLock;
 
 use arrow::{
-    array::{ArrayData, ArrayRef, make_array},
-    buffer::Buffer,
+    array::{ArrayRef, make_array},
     datatypes::SchemaRef,
 };
 
@@ -12,13 +11,22 @@ use arrow::{
 use super::values::Values;
 use super::{
     assemble::Assembly,
-    decode::{Copied, Dictionary},
-    outline::Outline,
-    part::{Map, Part},
+    lazy_dictionaries::LazyDictionaries,
+    outline::{Dictionary, Outline},
+    part::{Map, mapped},
 };
 
 /// The arrays of one batch by position in the file's schema; `None` where a column is not wanted.
 pub(super) type Columns = Vec<Option<ArrayRef>>;
+
+/// A copy that could not be avoided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Copied {
+    /// Position of the column in the schema that was read.
+    pub(crate) column: usize,
+    pub(crate) bytes: usize,
+    pub(crate) reason: String,
+}
 
 /// The decoded part of a file.
 pub(crate) struct Contents {
@@ -92,49 +100,4 @@ impl Contents {
         let node = (*outline.columns.get(column)?)?;
         Some(Values::of_outline(outline, node, dictionaries, map))
     }
-}
-
-/// The dictionaries of an intact file, each made when a column first needs it.
-pub(super) struct LazyDictionaries {
-    dictionaries: Vec<Dictionary>,
-    arrays: Vec<OnceLock<Option<ArrayData>>>,
-    /// The position of each by its id.
-    positions: HashMap<i64, usize>,
-}
-
-impl LazyDictionaries {
-    fn new(dictionaries: Vec<Dictionary>) -> Self {
-        let arrays = dictionaries.iter().map(|_| OnceLock::new()).collect();
-        let positions =
-            dictionaries.iter().enumerate().map(|(position, dictionary)| (dictionary.id, position)).collect();
-        Self { dictionaries, arrays, positions }
-    }
-
-    /// The values of a dictionary.
-    pub(super) fn get(&self, id: i64, map: &Map) -> Option<ArrayData> {
-        self.made(*self.positions.get(&id)?, map)
-    }
-
-    /// The number of values in a dictionary, of which no array is made.
-    #[cfg(feature = "polars")]
-    pub(super) fn len(&self, id: i64) -> Option<usize> {
-        self.dictionaries.get(*self.positions.get(&id)?).map(|dictionary| dictionary.outline.len(0))
-    }
-
-    fn made(&self, position: usize, map: &Map) -> Option<ArrayData> {
-        let Dictionary { values, outline, .. } = self.dictionaries.get(position)?;
-        // The values of a dictionary refer to those before it only, so no dictionary waits for itself.
-        let earlier = |id: i64| {
-            let earlier = self.positions.get(&id).filter(|earlier| **earlier < position);
-            earlier.and_then(|earlier| self.made(*earlier, map))
-        };
-        let make =
-            || Assembly { outline, bytes: &mapped(map), dictionaries: &earlier, copied: 0 }.array(0, values).ok();
-        self.arrays.get(position)?.get_or_init(make).clone()
-    }
-}
-
-/// The bytes at the places that outlines of a mapped file name.
-pub(super) fn mapped(map: &Map) -> impl Fn(Range<usize>) -> Buffer + '_ {
-    |place| Part::Place(map.clone(), place).into()
 }

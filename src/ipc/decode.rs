@@ -17,12 +17,13 @@ use arrow::{
 
 use super::{
     assemble::{Assembly, Bytes, arrow_validates},
-    contents::{Columns, Contents, mapped},
+    contents::{Columns, Contents, Copied},
     deltas::Parts,
     digest::{Intact, flatbuffer},
-    footer::{Footer, MessageRange, verifier},
-    outline::{Outline, Reader},
-    part::Map,
+    file::MessageRange,
+    footer::{Footer, verifier},
+    outline::{Dictionary, Outline, Reader},
+    part::{Map, mapped},
     tree::{Place, children},
     validate::validated,
 };
@@ -30,15 +31,6 @@ use crate::error::{Error, Result};
 
 /// Items that one file may have unfolded beyond eight for each byte of its bodies (FORMAT.md, rule S5).
 const SPARE_ITEMS: usize = 1 << 24;
-
-/// A copy that could not be avoided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Copied {
-    /// Position of the column in the schema that was read.
-    pub(crate) column: usize,
-    pub(crate) bytes: usize,
-    pub(crate) reason: String,
-}
 
 /// Reads a mapped file. `columns` are the positions of those that are wanted, `None` for all.
 ///
@@ -224,16 +216,6 @@ impl Decoder {
 
 fn bad_values(what: &str, column: &str, error: &ArrowError) -> Error {
     Error::corrupt(what, "V1-values", format_args!("column `{column}`: {error}"))
-}
-
-/// A dictionary message.
-pub(super) struct Dictionary {
-    pub(super) id: i64,
-    /// Whether it continues what came before.
-    pub(super) delta: bool,
-    column: usize,
-    pub(super) values: DataType,
-    pub(super) outline: Outline,
 }
 
 /// The dictionaries of a schema, by id.

@@ -11,7 +11,7 @@ use arrow::{
 };
 use flatbuffers::FlatBufferBuilder;
 
-use super::{decode::parse, encode::ALIGNMENT};
+use super::{decode::parse, file::ALIGNMENT};
 use crate::error::{Error, Result};
 
 /// The length that a buffer names which was not compressed, because it would have grown.

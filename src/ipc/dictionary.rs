@@ -17,17 +17,11 @@ use arrow::{
 
 use super::{
     batches::gather_column,
-    canonical::written,
-    canonical_parts::gather,
+    canonical::{gather, written},
     keys::{count, each_keys},
-    tree::{any_type, children, map_type, rebuild, step},
+    tree::{children, has_dictionary, map_type, rebuild, step},
 };
 use crate::error::{Error, Result};
-
-/// Whether an array of this type has dictionaries somewhere inside.
-pub(super) fn has_dictionary(data_type: &DataType) -> bool {
-    any_type(data_type, &|inner| matches!(inner, DataType::Dictionary(..)))
-}
 
 /// The type with every dictionary replaced by its keys: what a record batch carries.
 pub(super) fn keys_type(data_type: &DataType) -> DataType {

@@ -12,7 +12,7 @@ use arrow::ipc::{Block, Footer, KeyValue, Message, root_as_footer_unchecked, roo
 use crc32fast::Hasher;
 use flatbuffers::VOffsetT;
 
-use super::footer::{FileBytes, MessageRange, footer_range};
+use super::file::{FileBytes, MessageRange, footer_range};
 use crate::error::Result;
 
 /// The placeholder for the digits while the digest is computed.

@@ -25,16 +25,15 @@ use crc32fast::Hasher;
 use super::{
     batches::Gather,
     canonical::written,
-    dictionary::{Dictionaries, has_dictionary, keys_type},
+    dictionary::{Dictionaries, keys_type},
+    file::{ALIGNMENT, MAX_LEN},
     footer::{self, Metadata},
     layout::{StringLayout, conform},
-    outline::MAX_LEN,
     readable::{check_readable, check_writable},
+    tree::has_dictionary,
 };
 use crate::error::{Error, Result};
 
-/// Every buffer starts at a multiple of this (FORMAT.md, rule S3).
-pub(super) const ALIGNMENT: usize = 64;
 /// The magic, padded to one block so that what follows is aligned.
 const MAGIC_BLOCK: [u8; ALIGNMENT] = *b"ARROW1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];

@@ -8,7 +8,7 @@ use arrow::{
     },
 };
 
-use super::dictionary::has_dictionary;
+use super::tree::has_dictionary;
 
 /// Whether every key of every dictionary inside a column is in range, keys in null slots included.
 ///

@@ -20,7 +20,8 @@ use arrow::{
 use super::decompress::unpacked;
 use super::{
     decode::{Decoder, parse},
-    footer::{FileBytes, Footer, MAGIC, MessageRange},
+    file::{FileBytes, MAGIC, MessageRange},
+    footer::Footer,
     schema::{self, ReadSchema},
 };
 use crate::error::{Error, Result};

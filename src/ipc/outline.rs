@@ -11,15 +11,21 @@ use arrow::{
 use flatbuffers::{Follow, Vector};
 
 use super::{
-    encode::ALIGNMENT,
+    file::{ALIGNMENT, MAX_LEN},
     tree::{Place, children, step},
 };
 use crate::error::{Error, Result};
 
-/// Most rows of a batch, and most values of an array inside one (FORMAT.md, rule S5).
-///
-/// Arrays without bytes (nulls, runs, structs without fields) could have any length that a file claims.
-pub(super) const MAX_LEN: usize = 1 << 40;
+/// A dictionary message.
+pub(super) struct Dictionary {
+    pub(super) id: i64,
+    /// Whether it continues what came before.
+    pub(super) delta: bool,
+    /// Position of the first column that uses it.
+    pub(super) column: usize,
+    pub(super) values: DataType,
+    pub(super) outline: Outline,
+}
 
 /// The wanted arrays of one message.
 pub(super) struct Outline {

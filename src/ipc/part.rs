@@ -41,3 +41,8 @@ impl From<Part> for Buffer {
         }
     }
 }
+
+/// The bytes at the places that outlines of a mapped file name.
+pub(super) fn mapped(map: &Map) -> impl Fn(Range<usize>) -> Buffer + '_ {
+    |place| Part::Place(map.clone(), place).into()
+}

@@ -6,8 +6,8 @@ use arrow::ipc::{MessageHeader, root_as_message_with_opts};
 
 use super::{
     digest::flatbuffer,
-    encode::ALIGNMENT,
-    footer::{Footer, MAGIC, MessageRange, verifier},
+    file::{ALIGNMENT, MAGIC, MessageRange},
+    footer::{Footer, verifier},
 };
 use crate::error::{Error, Result};
 

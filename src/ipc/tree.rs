@@ -161,3 +161,8 @@ pub(super) fn view_array(
     // prefix. Null rows have the view of an empty value.
     unsafe { builder.build_unchecked() }
 }
+
+/// Whether an array of this type has dictionaries somewhere inside.
+pub(super) fn has_dictionary(data_type: &DataType) -> bool {
+    any_type(data_type, &|inner| matches!(inner, DataType::Dictionary(..)))
+}

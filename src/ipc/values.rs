@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
 
 use super::{
-    contents::LazyDictionaries,
+    lazy_dictionaries::LazyDictionaries,
     outline::Outline,
     part::{Map, Part},
 };
