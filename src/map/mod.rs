@@ -9,6 +9,7 @@ mod environment;
 mod lmdb;
 mod reads;
 mod snapshot;
+mod state;
 mod transaction;
 
 use std::{
@@ -30,6 +31,7 @@ use self::{
     environment::{Lease, registry},
     lmdb::Lmdb,
     reads::Reads,
+    state::State,
 };
 use crate::{
     error::{Error, Result},
@@ -220,12 +222,12 @@ where
     /// All entries as they are now, in the order of keys.
     #[expect(clippy::iter_not_returning_iterator, reason = "a state of the map is opened first, which can fail")]
     pub fn iter(&self) -> Result<Iter<'static, K, V>> {
-        Ok(Iter::of_own(self.snapshot()?, (Bound::Unbounded, Bound::Unbounded)))
+        Ok(Iter::of_own(State::new(Arc::clone(&self.lease))?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
     /// All keys as they are now, in their order. Values are not read.
     pub fn keys(&self) -> Result<Keys<'static, K, V>> {
-        Ok(Iter::keys_of_own(self.snapshot()?, (Bound::Unbounded, Bound::Unbounded)))
+        Ok(Iter::keys_of_own(State::new(Arc::clone(&self.lease))?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
     /// The keys in a range as they are now, in their order. Values are not read.
@@ -234,7 +236,7 @@ where
         K: Borrow<Q>,
     {
         let interval = reads::interval::<K, V, Q>(&range)?;
-        Ok(Iter::keys_of_own(self.snapshot()?, interval))
+        Ok(Iter::keys_of_own(State::new(Arc::clone(&self.lease))?, interval))
     }
 
     /// The entries whose keys are in a range, as they are now, in the order of keys.
@@ -243,7 +245,7 @@ where
         K: Borrow<Q>,
     {
         let interval = reads::interval::<K, V, Q>(&range)?;
-        Ok(Iter::of_own(self.snapshot()?, interval))
+        Ok(Iter::of_own(State::new(Arc::clone(&self.lease))?, interval))
     }
 
     /// Sets the value of a key; returns the one that it replaces. Blocks while another process or thread writes.

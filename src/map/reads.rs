@@ -7,16 +7,19 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-use heed::{RoTxn, WithoutTls};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{codec::Codec, environment::Environment, lmdb::Entries, snapshot::Snapshot};
+use super::{
+    codec::Codec,
+    environment::Environment,
+    lmdb::Entries,
+    state::{ReadTxn, State},
+};
 use crate::error::{Error, Result};
 
 /// Entries that an iterator reads at once.
 const AHEAD: usize = 64;
 
-type ReadTxn<'t> = RoTxn<'t, WithoutTls>;
 type Interval = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// What an iterator makes of the bytes of an entry.
@@ -37,6 +40,11 @@ where
 {
     pub(super) fn new(environment: &'a Environment, entries: Entries, txn: &'a ReadTxn<'a>) -> Self {
         Self { environment, entries, txn, types: PhantomData }
+    }
+
+    pub(super) fn of_state(state: &'a State) -> Result<Self> {
+        let (environment, entries, txn) = state.parts()?;
+        Ok(Self::new(environment, entries, txn))
     }
 
     fn failed(&self) -> impl Fn(heed::Error) -> Error + use<'a, K, V> {
@@ -137,10 +145,10 @@ pub struct Iter<'a, K, V, T = (K, V)> {
 /// Keys of one state of a map, in their order. As [`Iter`], without the values.
 pub type Keys<'a, K, V> = Iter<'a, K, V, K>;
 
-/// The state that is read: a borrowed snapshot, or one that the iterator owns.
+/// The state that is read: a borrowed one, or one that the iterator owns.
 enum Source<'a, K, V> {
     Reads(Reads<'a, K, V>),
-    Own(Snapshot<K, V>),
+    Own(State),
 }
 
 impl<'a, K, V, T> Iter<'a, K, V, T> {
@@ -162,8 +170,8 @@ where
         Self::new(Source::Reads(reads), interval, |reads, entry| reads.decode(entry))
     }
 
-    pub(super) fn of_own(snapshot: Snapshot<K, V>, interval: Interval) -> Self {
-        Self::new(Source::Own(snapshot), interval, |reads, entry| reads.decode(entry))
+    pub(super) fn of_own(state: State, interval: Interval) -> Self {
+        Self::new(Source::Own(state), interval, |reads, entry| reads.decode(entry))
     }
 }
 
@@ -180,8 +188,8 @@ where
         Self::new(Source::Reads(reads), interval, |reads, entry| reads.decode_key(entry))
     }
 
-    pub(super) fn keys_of_own(snapshot: Snapshot<K, V>, interval: Interval) -> Self {
-        Self::new(Source::Own(snapshot), interval, |reads, entry| reads.decode_key(entry))
+    pub(super) fn keys_of_own(state: State, interval: Interval) -> Self {
+        Self::new(Source::Own(state), interval, |reads, entry| reads.decode_key(entry))
     }
 }
 
@@ -196,7 +204,9 @@ where
         if self.ahead.is_empty() && !self.is_done {
             let more = match &self.source {
                 Source::Reads(reads) => reads.take(&mut self.interval, self.decode),
-                Source::Own(snapshot) => snapshot.reads().and_then(|reads| reads.take(&mut self.interval, self.decode)),
+                Source::Own(state) => {
+                    Reads::of_state(state).and_then(|reads| reads.take(&mut self.interval, self.decode))
+                }
             };
             match more {
                 Ok(more) => (self.is_done, self.ahead) = (more.len() < AHEAD, more),

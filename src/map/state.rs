@@ -1,0 +1,50 @@
+//! A read transaction that is kept for its reader.
+
+use std::sync::Arc;
+
+use heed::{RoTxn, WithoutTls};
+use rustix::process::{Pid, getpid};
+
+use super::{
+    environment::{Environment, Lease},
+    lmdb::Entries,
+};
+use crate::error::{Error, Result};
+
+pub(super) type ReadTxn<'t> = RoTxn<'t, WithoutTls>;
+
+/// One state of a map, whatever its keys and values are.
+pub(super) struct State {
+    /// Empty in `drop` alone.
+    txn: Option<ReadTxn<'static>>,
+    entries: Entries,
+    process: Pid,
+    // After the transaction, whose environment it keeps open.
+    lease: Arc<Lease>,
+}
+
+impl State {
+    pub(super) fn new(lease: Arc<Lease>) -> Result<Self> {
+        let (txn, entries) = lease.environment()?.read_txn()?;
+        Ok(Self { txn: Some(txn), entries, process: getpid(), lease })
+    }
+
+    /// What a reader needs. An error in a forked child, which must not read through its parent's transaction.
+    pub(super) fn parts(&self) -> Result<(&Environment, Entries, &ReadTxn<'static>)> {
+        let environment = self.lease.environment()?;
+        let txn = self.txn.as_ref().filter(|_| self.process == getpid()).ok_or_else(|| {
+            let what = format!("a snapshot of {} in a forked child", environment.label());
+            Error::invalid(what, "it is its parent's; take one in this process")
+        })?;
+        Ok((environment, self.entries, txn))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.process != getpid() {
+            // A forked child's copy: to end it would give up the parent's slot.
+            std::mem::forget(self.txn.take());
+        }
+    }
+}
