@@ -203,3 +203,15 @@ pub(super) fn native(field: &Field) -> Option<ArrowType> {
         other => other.clone(),
     })
 }
+
+/// Whether the keys of a dictionary have the width of the categories.
+pub(super) fn same_width(dictionary: &ArrowType, dtype: &DataType) -> bool {
+    let ArrowType::Dictionary(key, _) = dictionary else { return false };
+    // Keys in range are not negative, and have the same bytes with and without a sign.
+    matches!(
+        (key.as_ref(), dtype.cat_physical()),
+        (ArrowType::UInt8 | ArrowType::Int8, Ok(CategoricalPhysical::U8))
+            | (ArrowType::UInt16 | ArrowType::Int16, Ok(CategoricalPhysical::U16))
+            | (ArrowType::UInt32 | ArrowType::Int32, Ok(CategoricalPhysical::U32))
+    )
+}

@@ -8,12 +8,13 @@
 mod buffers;
 mod categories;
 mod convert;
+mod crossing;
 mod dtype;
-mod export;
-mod import;
+mod from_polars;
 mod numbering;
 mod plan;
 mod source;
+mod to_polars;
 mod unfold;
 
 #[doc(no_inline)]

@@ -6,7 +6,11 @@ use arrow::{
 };
 use polars::{datatypes::DataType, prelude::CategoricalPhysical};
 
-use super::{buffers::is_aligned, dtype::is_native, import::Crossing};
+use super::{
+    buffers::is_aligned,
+    crossing::Crossing,
+    dtype::{is_native, same_width},
+};
 use crate::{
     error::Result,
     frame::{CategoryPolicy, Frame},
@@ -37,18 +41,6 @@ pub(super) fn reason(crossing: &mut Crossing, array: &ArrayRef, field: &Field, d
     let mut plan = Plan::new(crossing);
     plan.array(array, field, dtype)?;
     Ok(plan.reasons.join("; "))
-}
-
-/// Whether the keys of a dictionary have the width of the categories.
-pub(super) fn same_width(dictionary: &ArrowType, dtype: &DataType) -> bool {
-    let ArrowType::Dictionary(key, _) = dictionary else { return false };
-    // Keys in range are not negative, and have the same bytes with and without a sign.
-    matches!(
-        (key.as_ref(), dtype.cat_physical()),
-        (ArrowType::UInt8 | ArrowType::Int8, Ok(CategoricalPhysical::U8))
-            | (ArrowType::UInt16 | ArrowType::Int16, Ok(CategoricalPhysical::U16))
-            | (ArrowType::UInt32 | ArrowType::Int32, Ok(CategoricalPhysical::U32))
-    )
 }
 
 struct Plan<'a> {

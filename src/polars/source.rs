@@ -11,7 +11,7 @@ use polars::{frame::DataFrame, prelude::Series, series::IsSorted};
 use super::{
     categories::{Dictionaries, dictionaries},
     dtype::to_field,
-    export::export,
+    from_polars::export,
 };
 use crate::{
     error::{Error, Result},

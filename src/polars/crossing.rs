@@ -1,4 +1,4 @@
-//! Arrow arrays to Polars columns on the same buffers; `Frame::to_polars`.
+//! Arrow arrays to Polars arrays on the same buffers, with the dtypes that they get there.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,7 @@ use arrow::{
 };
 use polars::{
     datatypes::DataType,
-    frame::DataFrame,
-    prelude::{
-        CategoricalPhysical, Categories, Column, CompatLevel, Field as PlField, IdxSize, PlSmallStr, Series,
-        TimeUnit as PlTimeUnit, TimeZone, pf16,
-    },
-    series::IsSorted,
+    prelude::{CategoricalPhysical, Categories, CompatLevel, Field as PlField, TimeUnit as PlTimeUnit, TimeZone, pf16},
 };
 use polars_arrow::{
     array::{
@@ -25,110 +20,17 @@ use polars_arrow::{
 };
 
 use super::{
-    buffers::{
-        is_aligned, series, to_polars, to_polars_booleans, to_polars_offsets, to_polars_validity, to_polars_views,
-    },
+    buffers::{is_aligned, to_polars, to_polars_booleans, to_polars_offsets, to_polars_validity, to_polars_views},
     convert::convert,
-    dtype::{Marked, is_native, marked, native},
+    dtype::{Marked, is_native, marked, native, same_width},
     numbering::Incoming,
-    plan,
     unfold::Room,
 };
 use crate::{
-    error::{Error, Kind, Result},
-    frame::{CopyPolicy, Frame, Piece},
+    error::{Error, Result},
+    frame::Frame,
     ipc::{Place, Values, children, step},
 };
-
-impl Frame {
-    /// The frame as a Polars `DataFrame` on the mapped bytes.
-    ///
-    /// Costs in the order of columns, batches and categories: about a microsecond a column, whatever the number of
-    /// rows, for every dtype of a frame that Polars published. Of a part of the rows, Polars counts the nulls, which
-    /// reads one bit a row. What must be copied (types that Polars lacks, keys
-    /// that this process numbers otherwise) is in [`Frame::copy_report`], and refused under
-    /// [`CopyPolicy::Never`](crate::CopyPolicy::Never). The columns keep the mapping alive; changing one in Polars
-    /// copies it first, so nothing is ever written to shared memory.
-    ///
-    /// # Errors
-    ///
-    /// [`is_unsupported`](Error::is_unsupported) for a type that Polars has nothing like (unions, intervals), and for
-    /// 2^32 - 1 rows or more, which Polars counts only with its feature `bigidx` (its parts can be read);
-    /// [`is_would_copy`](Error::is_would_copy) under the copy policy.
-    ///
-    /// ```
-    /// use coframe::Store;
-    /// use polars::prelude::*;
-    ///
-    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// let store = Store::open_at(dir.path().join("store"))?;
-    /// let df = df!("name" => ["a", "b"], "x" => [Some(1.5), None])?;
-    /// store.publish("table", &df)?;
-    /// assert!(store.open("table")?.to_polars()?.equals_missing(&df));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn to_polars(&self) -> Result<DataFrame> {
-        self.check_rows()?;
-        let mut crossing = Crossing::new(self);
-        let marks = self.footer().metadata.as_ref().map(|metadata| &metadata.marks);
-        let map = self.map();
-        let pieces: Vec<Piece> = self.pieces().filter(|piece| !piece.rows.is_empty()).collect();
-        let mut columns: Vec<Series> = Vec::with_capacity(self.num_columns());
-        for (position, field) in self.schema().fields().iter().enumerate() {
-            let dtype = crossing.column_dtype(self, position, field)?;
-            let mut chunks = Vec::with_capacity(pieces.len());
-            for piece in &pieces {
-                let Some(values) = self.values(piece, position, &map) else { continue };
-                if let Some(chunk) = crossing.share(&values, field, &dtype)? {
-                    // Polars slices without counting nulls anew.
-                    let part = || chunk.sliced(piece.rows.start, piece.rows.len());
-                    chunks.push(if piece.is_whole() { chunk } else { part() });
-                    continue;
-                }
-                let Some(array) = self.array(piece, position) else { continue };
-                if self.options().copies == CopyPolicy::Never {
-                    // Of some rows there may be nothing to rewrite, though there is of the whole batch.
-                    let reason = plan::reason(&mut crossing, &array, field, &dtype)?;
-                    if !reason.is_empty() {
-                        return Err(Kind::WouldCopy { column: field.name().clone(), reason }.into());
-                    }
-                }
-                chunks.push(crossing.column(&array, field, &dtype)?);
-            }
-            let name = PlSmallStr::from_str(field.name());
-            let mut column = if chunks.is_empty() {
-                Series::new_empty(name, &dtype)
-            } else {
-                series(name, chunks, &dtype, crossing.trusted)
-            };
-            let original = self.original(position);
-            let sorted = marks.and_then(|marks| marks.sorted.iter().find(|(column, _)| *column == original));
-            if let Some((_, descending)) = sorted {
-                column.set_sorted_flag(if *descending { IsSorted::Descending } else { IsSorted::Ascending });
-            }
-            columns.push(column);
-        }
-        DataFrame::new(self.num_rows(), columns.into_iter().map(Column::from).collect())
-            .map_err(|e| Error::polars(format_args!("put the columns of {} together", self.label()), e))
-    }
-
-    /// Refuses more rows than Polars counts: it would panic.
-    fn check_rows(&self) -> Result<()> {
-        let end = usize::try_from(IdxSize::MAX).unwrap_or(usize::MAX);
-        if self.num_rows() < end {
-            return Ok(());
-        }
-        Err(Error::unsupported(
-            format_args!(
-                "{} of {} rows in Polars, where a frame has at most {},",
-                self.label(),
-                self.num_rows(),
-                end - 1
-            ),
-            "read it in parts with `slice`, or build polars with its feature `bigidx`",
-        ))
-    }
-}
 
 /// What one frame's columns share while they cross.
 pub(super) struct Crossing {
@@ -239,12 +141,17 @@ impl Crossing {
     }
 
     /// An array on its own buffers; `None` where something would have to be done for each row.
-    fn share(&mut self, values: &Values<'_>, field: &Field, dtype: &DataType) -> Result<Option<Box<dyn PlArray>>> {
+    pub(super) fn share(
+        &mut self,
+        values: &Values<'_>,
+        field: &Field,
+        dtype: &DataType,
+    ) -> Result<Option<Box<dyn PlArray>>> {
         if is_native(field) { self.import(values, field.data_type(), dtype, Rewrite::No) } else { Ok(None) }
     }
 
     /// One array of a column: brought to a type that Polars can take, then shared as far as can be.
-    fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
+    pub(super) fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
         let missing = || unsupported(&Place::column(field.name()), array.data_type());
         let native = native(field).ok_or_else(missing)?;
         if let Some(room) = self.room.as_mut().filter(|_| !is_native(field)) {
@@ -334,7 +241,7 @@ impl Crossing {
     ) -> Result<Option<Box<dyn PlArray>>> {
         let numbering = self.categories.numbering(values, dtype, self.trusted)?;
         let width = dtype.cat_physical().map_err(|e| Error::polars("read the width of a category", e))?;
-        if self.keys_in_range && numbering.is_same() && plan::same_width(data_type, dtype) {
+        if self.keys_in_range && numbering.is_same() && same_width(data_type, dtype) {
             return Ok(Some(match width {
                 CategoricalPhysical::U8 => numbers::<u8>(values),
                 CategoricalPhysical::U16 => numbers::<u16>(values),
