@@ -9,14 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use memmap2::{Advice, Mmap};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
     process::{Pid, getpid},
 };
 
-use super::directory::Directory;
 use crate::{
     error::{self, Error, Kind, Result},
     interrupt::Looks,
@@ -50,6 +48,11 @@ impl Flock {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Closes the descriptor without unlocking.
+    pub(super) fn leave(mut self) {
+        self.process = None;
     }
 }
 
@@ -103,35 +106,4 @@ fn holder(file: &File) -> String {
         .filter(|words| !words.contains(&"->"))
         .find_map(|words| words.get(5)?.ends_with(&inode).then(|| words.get(4).map(|pid| (*pid).to_owned()))?);
     pid.map_or_else(unknown, |pid| error::process(&pid))
-}
-
-/// An exclusive lock that dies with this process and that no forked child inherits.
-///
-/// The lock's description is kept alive by a map alone, and that map is not copied by fork(2). A held descriptor
-/// would be: after the owner's death an idle child would keep a dead session alive.
-#[derive(Debug)]
-pub(crate) struct DirectoryLock {
-    _map: Mmap,
-}
-
-/// Makes the lock file `name` in `directory` and takes it for this process.
-pub(crate) fn owner_lock(directory: &Directory, name: &str) -> Result<DirectoryLock> {
-    let path = directory.path().join(name);
-    let file = directory.named(name)?;
-    // One byte, because an empty file cannot be mapped. write(2) rather than a sparse length: a full store is an
-    // error here and not a SIGBUS in the process that reads the byte.
-    std::io::Write::write_all(&mut &file, b"\n").map_err(|e| directory.write_error("write to", e))?;
-    let lock = Flock::exclusive(file, &path, Duration::ZERO)?;
-    let map = super::mapping::map_lock_file(lock.file(), &path)?;
-    map.advise(Advice::DontFork).map_err(|e| Error::os("keep a forked child out of", &path, e))?;
-    // The guard must not unlock: closing its descriptor leaves the lock to the map.
-    lock.leave();
-    Ok(DirectoryLock { _map: map })
-}
-
-impl Flock {
-    /// Closes the descriptor without unlocking.
-    fn leave(mut self) {
-        self.process = None;
-    }
 }

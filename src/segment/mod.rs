@@ -12,13 +12,15 @@ mod draft;
 mod lock;
 mod mapping;
 mod medium;
+mod owner;
 mod private;
 
 #[cfg(any(feature = "sync", feature = "map"))]
 pub(crate) use directory::check_owner;
 pub(crate) use directory::{Directory, Trust, Unlinked};
 pub(crate) use draft::{Draft, Sealed};
-pub(crate) use lock::{DirectoryLock, Flock, owner_lock};
+pub(crate) use lock::Flock;
 pub(crate) use mapping::{Mapping, Opened, Writer};
 pub(crate) use medium::{Medium, Space};
+pub(crate) use owner::{DirectoryLock, owner_lock};
 pub(crate) use private::PrivateMapping;
