@@ -6,9 +6,10 @@ use bytemuck::Pod;
 
 use super::{
     claims::{self, Claim, ELEMENTS},
-    guard::{self, DATA, Guard},
+    guard::{self, Guard},
+    layout::{CellKind, DATA},
     mutex::check_alignment,
-    region::{CellKind, Region, Shape, taken},
+    region::{Region, Shape, taken},
 };
 use crate::{
     error::{Error, Kind, Result},

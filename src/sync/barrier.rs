@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     alive::Mark,
-    futex::{CHANGES, changed, wait_until},
-    guard::{self, DATA},
-    region::{CellKind, Region, Shape, taken},
+    futex::{changed, wait_until},
+    guard,
+    layout::{CHANGES, CellKind, DATA},
+    region::{Region, Shape, taken},
     table::{self, Table},
 };
 use crate::{
@@ -192,7 +193,7 @@ impl Barrier {
     }
 
     fn table(&self) -> Table<'_> {
-        Table::marks(&self.region, table::seats(self.parties()))
+        Table::marks(self.region.memory(), table::seats(self.parties()))
     }
 
     /// The number of the round, which counts those that ended.
@@ -239,7 +240,7 @@ impl Barrier {
         for (index, _) in self.waiting_seats() {
             self.table().word(index).fetch_or(end.code(), Ordering::Relaxed);
         }
-        changed(&self.region);
+        changed(self.region.memory());
     }
 
     fn break_it(&self, end: End) {

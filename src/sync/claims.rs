@@ -13,18 +13,17 @@ use bytemuck::Pod;
 
 use super::{
     alive::Mark,
-    guard::{self, DATA, poison, poison_in_panic},
+    guard::{self, poison, poison_in_panic},
+    layout::{CLAIM, CLAIMS, DATA},
     memory::generation,
     region::Region,
-    table::{CLAIM, Table},
+    table::Table,
 };
 use crate::{
     error::{Error, Kind, Result},
     interrupt::uninterrupted,
 };
 
-/// How many claims an array can have at once.
-pub(super) const CLAIMS: usize = 64;
 /// The offset of an array's elements: after the table of claims.
 pub(super) const ELEMENTS: usize = DATA + CLAIMS * CLAIM;
 
@@ -47,7 +46,7 @@ fn number(n: usize) -> u64 {
 /// Drops the claims of dead processes, which may have left their elements inconsistent; returns a living one that
 /// overlaps. Under the lock.
 pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
-    let table = Table::claims(region);
+    let table = Table::claims(region.memory());
     let mut holder = None;
     for (index, mark) in table.taken() {
         let (start, end) = range(region, table.place(index));
@@ -95,7 +94,7 @@ pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<C
         return Err(guard::poisoned(region));
     }
     let mark = Mark::own();
-    let table = Table::claims(region);
+    let table = Table::claims(region.memory());
     let full = || busy(format!("{CLAIMS} other claims, which are the most that an array can have"));
     let index = table.free().ok_or_else(full)?;
     set_range(region, table.place(index), (number(elements.start), number(elements.end)));
@@ -141,7 +140,7 @@ impl<T: Pod> Drop for Claim<'_, T> {
         uninterrupted(|| {
             if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
                 poison_in_panic(self.region, self.in_panic);
-                Table::claims(self.region).clear(self.index);
+                Table::claims(self.region.memory()).clear(self.index);
             }
         });
     }

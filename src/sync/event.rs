@@ -4,7 +4,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{
     futex::{wait_until, wake_all},
-    region::{BODY, CellKind, Region, Shape, taken},
+    layout::{BODY, CellKind},
+    region::{Region, Shape, taken},
 };
 use crate::{error::Result, interrupt::Looks, store::Store};
 

@@ -6,13 +6,9 @@ use std::{
 };
 
 use super::{
-    guard::DATA,
-    memory::{futex_wait, futex_wake},
-    region::Region,
+    layout::CHANGES,
+    memory::{Memory, futex_wait, futex_wake},
 };
-
-/// The word of a barrier or semaphore that counts its changes; processes wait on it.
-pub(super) const CHANGES: usize = DATA;
 
 /// How long one wait lasts at most, so that a waiter looks whether others are alive.
 pub(super) const LOOK_UP: Duration = Duration::from_millis(50);
@@ -23,8 +19,8 @@ pub(super) fn wake_all(word: &AtomicU32) {
 }
 
 /// Counts a change of a barrier or semaphore, and wakes all that wait for one.
-pub(super) fn changed(region: &Region) {
-    let word = region.memory().word32(CHANGES);
+pub(super) fn changed(memory: &Memory) {
+    let word = memory.word32(CHANGES);
     // Acquired by `wait_until` and by `Seat::is_over`: who sees the number sees the change.
     word.fetch_add(1, Ordering::Release);
     wake_all(word);

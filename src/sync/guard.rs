@@ -14,28 +14,15 @@ use bytemuck::Pod;
 
 use super::{
     futex::{Deadline, LOOK_UP},
+    layout::{BODY, OWNER, POISON},
     memory::{Acquired, Memory, RawMutex, generation, process},
-    region::{BODY, Region},
+    region::Region,
+    robust::{PANICKED, UNKNOWN, poison_memory},
 };
 use crate::{
     error::{self, Error, Kind, Result},
     interrupt,
 };
-
-/// Why the values may be inconsistent, or 0. After the mutex (40 bytes on x86-64, 48 on aarch64), in its cache line:
-/// the owner of the mutex has that line.
-const POISON: usize = BODY + 48;
-/// The process that has the lock, or 0.
-const OWNER: usize = BODY + 52;
-/// The offset of the protected values, unless their kind puts a table before them.
-pub(super) const DATA: usize = BODY + 64;
-/// The offset of a value of at most 8 bytes: in the cache line of its mutex.
-pub(super) const SMALL: usize = BODY + 56;
-
-/// In `POISON`: a process that died before it had written its id.
-const UNKNOWN: u32 = u32::MAX;
-/// In `POISON`, on top of a process's id, which has 22 bits: a thread of it panicked.
-const PANICKED: u32 = 1 << 31;
 
 /// Initialises the lock and the values of a new cell.
 pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> Result<()> {
@@ -144,28 +131,11 @@ pub(super) fn poison(region: &Region, dead: u32) {
     poison_memory(region.memory(), dead);
 }
 
-fn poison_memory(memory: &Memory, dead: u32) {
-    // An owner that died before it had written its id is not known.
-    let dead = if dead == 0 { UNKNOWN } else { dead };
-    memory.word32(POISON).store(dead, Ordering::Relaxed);
-}
-
 /// Records a panic of this thread while it could change values, unless it was panicking before.
 pub(super) fn poison_in_panic(region: &Region, was_in_panic: bool) {
     if !was_in_panic && thread::panicking() {
         region.memory().word32(POISON).store(PANICKED | process(), Ordering::Relaxed);
     }
-}
-
-/// Makes the lock anew after its last processes ended in namespaces that this one cannot see.
-pub(super) fn recover(memory: &Memory) -> Result<()> {
-    let owner = memory.word32(OWNER);
-    // The first word of the C library's mutex is 0 while it is free.
-    if owner.load(Ordering::Relaxed) != 0 || memory.word32(BODY).load(Ordering::Relaxed) != 0 {
-        poison_memory(memory, owner.load(Ordering::Relaxed));
-        owner.store(0, Ordering::Relaxed);
-    }
-    memory.mutex(BODY).initialise()
 }
 
 /// The error of poisoned values.

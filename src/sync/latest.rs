@@ -9,10 +9,11 @@ use std::{
 use bytemuck::Pod;
 
 use super::{
-    guard::{self, DATA, Guard},
+    guard::{self, Guard},
+    layout::{CellKind, DATA},
     memory::Memory,
     mutex::check_alignment,
-    region::{CellKind, Region, Shape, taken},
+    region::{Region, Shape, taken},
     slots::{self, TERMS, Words, Writer},
 };
 use crate::{

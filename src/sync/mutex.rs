@@ -9,8 +9,9 @@ use std::{
 use bytemuck::Pod;
 
 use super::{
-    guard::{self, DATA, Guard, SMALL},
-    region::{CellKind, Region, Shape, taken},
+    guard::{self, Guard},
+    layout::{CellKind, DATA, SMALL},
+    region::{Region, Shape, taken},
 };
 use crate::{
     error::{Error, Result},

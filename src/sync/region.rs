@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    guard,
     handle::CellHandle,
     home::Home,
+    layout::{BODY, CellKind},
     memory::{Memory, count_forks},
+    robust,
     table::Table,
 };
 use crate::{
@@ -34,50 +35,6 @@ mod place {
 }
 /// Bytes of a type's name that are recorded.
 const TYPE_BYTES: usize = 128;
-/// The offset after the header, where the layout depends on the kind.
-pub(super) const BODY: usize = 256;
-
-/// What a cell is. The numbers are part of the format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CellKind {
-    Counter,
-    Flag,
-    Value,
-    Array,
-    AtomicArray,
-    Event,
-    Barrier,
-    Semaphore,
-    Snapshot,
-}
-
-impl CellKind {
-    const ALL: [(Self, u32, &'static str); 9] = [
-        (Self::Counter, 1, "a counter"),
-        (Self::Flag, 2, "a flag"),
-        (Self::Value, 3, "a value"),
-        (Self::Array, 4, "an array"),
-        (Self::AtomicArray, 5, "an atomic array"),
-        (Self::Event, 6, "an event"),
-        (Self::Barrier, 7, "a barrier"),
-        (Self::Semaphore, 8, "a semaphore"),
-        (Self::Snapshot, 9, "a snapshot"),
-    ];
-
-    fn code(self) -> u32 {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
-    }
-
-    fn text(code: u32) -> &'static str {
-        Self::ALL.iter().find(|(_, other, _)| *other == code).map_or("something that this build does not know", |e| e.2)
-    }
-
-    /// Whether it has a lock (rule K2), and so belongs to the processes of one pid namespace.
-    fn has_lock(self) -> bool {
-        !matches!(self, Self::Counter | Self::Flag | Self::AtomicArray | Self::Event)
-    }
-}
-
 /// What a cell is meant to be.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
@@ -234,7 +191,7 @@ fn join(file: &File, memory: &Memory, shape: Shape, what: &impl Fn() -> String) 
         return Ok(None);
     }
     let home = Home::join(file, memory, place::HOME, || {
-        guard::recover(memory)?;
+        robust::recover(memory)?;
         Table::of_kind(memory, shape.kind, shape.count).iter().for_each(Table::give_up);
         Ok(())
     })?;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::{
     alive::Mark,
-    futex::{CHANGES, changed, wait_until},
-    guard::{self, DATA},
+    futex::{changed, wait_until},
+    guard,
+    layout::{CHANGES, CellKind, DATA},
     memory::generation,
-    region::{CellKind, Region, Shape, taken},
+    region::{Region, Shape, taken},
     table::{self, Table},
 };
 use crate::{
@@ -63,7 +64,7 @@ impl Semaphore {
     }
 
     fn table(&self) -> Table<'_> {
-        Table::marks(&self.region, self.permits())
+        Table::marks(self.region.memory(), self.permits())
     }
 
     /// How many permits are free; those of dead processes count.
@@ -149,7 +150,7 @@ impl Drop for Permit<'_> {
         if let Ok(Some(held)) = uninterrupted(|| guard::lock::<u8>(region, DATA, None, true)) {
             self.semaphore.table().clear(self.index);
             drop(held);
-            changed(region);
+            changed(region.memory());
         }
     }
 }

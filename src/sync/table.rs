@@ -4,10 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
     alive::Mark,
-    claims::CLAIMS,
-    guard::DATA,
+    layout::{CLAIM, CLAIMS, CellKind, DATA},
     memory::Memory,
-    region::{CellKind, Region},
 };
 
 /// Entries of one process each: its id (4 bytes; 0: the entry is free), a word that the kind defines (4 bytes), its
@@ -23,9 +21,6 @@ pub(super) struct Table<'a> {
 const START: usize = DATA + 64;
 /// Bytes of an entry that is only a mark.
 const MARK: usize = 16;
-/// Bytes of a claim: a mark and a range.
-pub(super) const CLAIM: usize = 32;
-
 /// Entries for the participants of a barrier: one for each of this round, and one for each that has not looked yet how
 /// an earlier round ended.
 pub(super) fn seats(parties: usize) -> usize {
@@ -49,12 +44,12 @@ impl<'a> Table<'a> {
         Some(Self { memory, start, entry, len })
     }
 
-    pub(super) fn claims(region: &'a Region) -> Self {
-        Self { memory: region.memory(), start: DATA, entry: CLAIM, len: CLAIMS }
+    pub(super) fn claims(memory: &'a Memory) -> Self {
+        Self { memory, start: DATA, entry: CLAIM, len: CLAIMS }
     }
 
-    pub(super) fn marks(region: &'a Region, len: usize) -> Self {
-        Self { memory: region.memory(), start: START, entry: MARK, len }
+    pub(super) fn marks(memory: &'a Memory, len: usize) -> Self {
+        Self { memory, start: START, entry: MARK, len }
     }
 
     pub(super) fn place(&self, index: usize) -> usize {
