@@ -35,8 +35,12 @@ fn content(id: u128, next: u64) -> String {
 }
 
 /// Creates the control file of a new store, or reports that the store does not exist. An existing one is checked;
-/// a directory of other things is refused.
-pub(super) fn ensure(root: &Arc<Directory>, make: bool) -> Result<()> {
+/// a directory of other things is refused. `record` notes where a new store is, before its control file has a name.
+pub(super) fn ensure(
+    root: &Arc<Directory>,
+    make: bool,
+    record: impl FnOnce(&Arc<Directory>) -> Result<()>,
+) -> Result<()> {
     if let Some(file) = root.open_file(FILE)? {
         return read_next(root, &file).map(drop);
     }
@@ -55,7 +59,7 @@ pub(super) fn ensure(root: &Arc<Directory>, make: bool) -> Result<()> {
     // No sweep can run yet: it needs the lock of the file that is made here.
     let mut draft = Draft::create(root, || Ok((format!("{YOUNG_CONTROL}{:032x}", random_id()?), ())))?;
     draft.write(&[bytes.as_bytes()])?;
-    super::home::record_new(root)?;
+    record(root)?;
     // Losing the race against another process that makes the same store is fine: its file is as good.
     draft.link(FILE)?;
     root.sync()

@@ -88,7 +88,7 @@ pub(super) fn record(root: &Arc<Directory>, others: &str) -> Result<()> {
     root.sync()
 }
 
-/// Records where a new store is made, before its control file has a name.
+/// Records where a new store is made.
 pub(super) fn record_new(root: &Arc<Directory>) -> Result<()> {
     if is_listed(root)? { Ok(()) } else { record(root, "") }
 }

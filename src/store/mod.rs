@@ -168,7 +168,7 @@ impl Store {
         let path = found(path)?;
         let root = if make { Directory::open_or_make(&path, trust) } else { Directory::open(&path, trust) }?;
         let root = Arc::new(root);
-        control::ensure(&root, make)?;
+        control::ensure(&root, make, home::record_new)?;
         Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home: Arc::default() }) })
     }
 
