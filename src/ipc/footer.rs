@@ -1,10 +1,8 @@
 //! The end of a segment: the positions of its messages, and coframe's entries (FORMAT.md, section 4).
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt::Display,
-    ops::Range,
     str::FromStr,
 };
 

@@ -6,13 +6,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Pool,
-    function::{Function, encode},
+    codec::encode,
+    function::Function,
     process::Start,
+    role,
     setup::{Initializer, Setup},
     shared::Shared,
     stream::{OnFailure, Progress, Terms},
     supervisor::{Rules, Supervisor},
-    worker,
 };
 use crate::{
     error::{Error, Result},
@@ -169,7 +170,7 @@ impl Builder {
     /// Shows a bar on standard error for each call, if that is a terminal. Meant for one call at a time.
     #[cfg(feature = "indicatif")]
     pub fn progress_bar(self) -> Self {
-        super::progress_bar::install(self)
+        self.on_progress(super::progress_bar::show())
     }
 
     /// The store in which the pool has its session, for results that are frames. Default: the user's default store.
@@ -212,7 +213,7 @@ impl Builder {
     /// When a worker cannot start, with what it lacks (most often the call of [`init`](super::init)); inside a
     /// worker, always; when the store cannot be opened; when [`interruptible`](crate::interruptible) ends the wait.
     pub fn build(self) -> Result<Pool> {
-        if worker::parent().is_some() {
+        if role::parent().is_some() {
             return Err(Error::invalid(
                 "a pool inside a worker of another pool",
                 "build it after `coframe::pool::init()`, which never returns in a worker",

@@ -11,13 +11,15 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    codec::describe,
     common::Common,
-    function::{Function, describe, encode},
+    function::Function,
+    held::{Held, encode_held},
     published::{Owner, Owners},
 };
 use crate::{
     error::{Error, Kind, Result, TaskFailure},
-    frame::{Sent, collect_sent},
+    frame::Sent,
     interrupt,
     segment::Mapping,
 };
@@ -35,25 +37,6 @@ pub(super) struct Queued {
     pub(super) retries: u32,
     /// Consecutive workers that died before they started it.
     pub(super) deaths: u32,
-}
-
-/// Keeps a frame from being swept.
-pub(super) enum Held {
-    Sent(Sent),
-    Mapped(#[expect(dead_code, reason = "it is held, and dropped, and nothing else")] Arc<Mapping>),
-}
-
-/// Encodes an argument; returns it with the frames in it, kept openable.
-pub(super) fn encode_held<A: Serialize>(argument: &A) -> Result<(Vec<u8>, Vec<Held>), String> {
-    let mut bytes = Vec::new();
-    let (encoded, sent) = collect_sent(|| encode(argument, &mut bytes));
-    encoded?;
-    // A frame that is sent is open here. The frame of a handle may be gone already: then the task fails.
-    let hold = |sent| match sent {
-        Sent::Handle(handle) => handle.hold().ok().flatten().map(Held::Mapped),
-        sent => Some(Held::Sent(sent)),
-    };
-    Ok((bytes, sent.into_iter().filter_map(hold).collect()))
 }
 
 impl Queued {

@@ -11,8 +11,8 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    call::{Held, encode_held},
-    function::read,
+    codec::read,
+    held::{Held, encode_held},
 };
 use crate::error::{Error, Result};
 

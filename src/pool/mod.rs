@@ -61,15 +61,19 @@
 mod board;
 mod builder;
 mod call;
+mod codec;
 mod common;
 mod function;
+mod held;
 mod lines;
+mod outbox;
 mod printer;
 mod process;
 #[cfg(feature = "indicatif")]
 mod progress_bar;
 mod published;
 mod report;
+mod role;
 mod setup;
 mod shared;
 mod stream;

@@ -27,10 +27,10 @@ use super::{
     lines::Lines,
     printer::{Output, Printer},
     report::{Handles, Report, failure},
+    role::MARKER,
     setup::Setup,
     watch,
     wire::{Inbox, Message, Unsent, put_bytes},
-    worker::MARKER,
 };
 use crate::error::{Error, Kind, Result, TaskFailure};
 

@@ -4,13 +4,13 @@ use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Builder, Progress};
+use super::stream::Progress;
 
 /// Shows a call of the pool as a bar on standard error, one call at a time; indicatif shows nothing unless it is a
 /// terminal.
-pub(super) fn install(builder: Builder) -> Builder {
+pub(super) fn show() -> impl Fn(Progress) + Send + Sync + 'static {
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
-    builder.on_progress(move |progress| {
+    move |progress: Progress| {
         let Ok(mut current) = current.lock() else { return };
         let done = u64::try_from(progress.done).unwrap_or(u64::MAX);
         // A call that failed leaves its bar; the next one starts at zero.
@@ -26,7 +26,7 @@ pub(super) fn install(builder: Builder) -> Builder {
             bar.finish();
             *current = None;
         }
-    })
+    }
 }
 
 fn start(progress: Progress) -> ProgressBar {

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, getpid};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::worker;
+use super::role;
 use crate::{
     error::{Error, Result},
     frame::{Frame, Handle, Sent, note},
@@ -166,7 +166,7 @@ impl Published {
     /// [`is_no_space`](Error::is_no_space) when the store is full.
     pub fn new<Via>(table: impl Table<Via>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (session, number) = worker::session()
+        let (session, number) = role::session()
             .ok_or_else(|| Error::invalid("`Published::new` outside a worker", "publish into `Pool::session` there"))?;
         let name = format!("{}{}", prefix(*number), NEXT.fetch_add(1, Ordering::Relaxed));
         let frame = session.publish(&name, table)?;
@@ -190,7 +190,7 @@ impl AsRef<Frame> for Published {
 impl Serialize for Published {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         note(|| match &self.owner {
-            Some(owner) if worker::session().is_some() => Sent::Given(self.frame.handle(), owner.left.clone()),
+            Some(owner) if role::session().is_some() => Sent::Given(self.frame.handle(), owner.left.clone()),
             Some(owner) => Sent::Other(Box::new(owner.clone())),
             // An argument of this task, or one that was read outside of a pool: it has another owner.
             None => Sent::Frame(self.frame.clone()),

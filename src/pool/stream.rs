@@ -13,8 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     call::{Call, Finished, Value},
+    codec::read,
     common::Common,
-    function::{Function, read},
+    function::Function,
     shared::Shared,
 };
 use crate::error::{Error, Result, TaskFailure};

@@ -9,7 +9,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::worker::Outbox;
+use super::outbox::Outbox;
 use crate::{
     error::{Error, Result},
     store::Store,

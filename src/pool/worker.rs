@@ -10,7 +10,7 @@ use std::{
         unix::net::UnixStream,
     },
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +23,9 @@ use super::{
     board::Board,
     common,
     function::{Function, Outcome, identity},
+    outbox::{Outbox, lost},
     report::{Handles, Report},
+    role,
     setup::Setup,
     watch,
     wire::{Body, Inbox, Message, garbled, put, put_bytes},
@@ -34,8 +36,6 @@ use crate::{
     store::Store,
 };
 
-/// First part of the argument that makes a process a worker; the process id of the pool follows.
-pub(super) const MARKER: &str = "coframe-worker:";
 /// Results wait this long for others before they are sent, in nanoseconds.
 const GATHER: u64 = 100_000;
 /// How long the watcher has to clean up after a pool whose process died.
@@ -56,35 +56,20 @@ const CANNOT_SERVE: i32 = 70;
 /// coframe::pool::init(); // first line of main
 /// ```
 pub fn init() {
-    let Some(parent) = parent() else { return };
+    let Some(parent) = role::parent() else { return };
     let code = match serve(parent) {
         Ok(()) => 0,
         Err(error) => {
             // The pool passes this on; a worker cannot report it elsewhere.
             let _ = writeln!(std::io::stderr(), "coframe worker {}: {error:?}", std::process::id());
             // Most likely the pool has died; then the watcher is about to end this process.
-            if SESSION.get().is_some() {
+            if role::session().is_some() {
                 std::thread::sleep(AFTER_THE_POOL);
             }
             CANNOT_SERVE
         }
     };
     std::process::exit(code)
-}
-
-/// The pool that started this process as a worker.
-pub(super) fn parent() -> Option<Pid> {
-    let marked = |argument: String| argument.strip_prefix(MARKER)?.parse().ok();
-    let arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
-    arguments.filter_map(marked).find_map(Pid::from_raw)
-}
-
-/// The session that this worker publishes results into, and the number of this worker in its pool.
-static SESSION: OnceLock<(Store, u64)> = OnceLock::new();
-
-/// The session of the pool that this process works for, and the number that this process has there.
-pub(super) fn session() -> Option<&'static (Store, u64)> {
-    SESSION.get()
 }
 
 thread_local! {
@@ -120,14 +105,14 @@ fn serve(parent: Pid) -> Result<()> {
         }
     };
     let session = Store::of_session(&setup.store, &setup.session)?;
-    SESSION.get_or_init(|| (session, setup.worker));
+    role::set_session(session, setup.worker);
     if let Some(bytes) = setup.memory_limit {
         let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
         rustix::process::setrlimit(Resource::Data, limit)
             .map_err(|e| Error::os("limit the memory of", "/proc/self", e))?;
     }
     let writer = socket.try_clone().map_err(|e| lost(&e))?;
-    let outbox = Arc::new(Outbox { board, sending: Mutex::new(Sending { socket: writer, pending: Vec::new() }) });
+    let outbox = Arc::new(Outbox::new(board, writer));
     watch::start(pidfd, outbox.clone(), setup.store, setup.session)?;
     record_panics();
 
@@ -160,10 +145,6 @@ fn serve(parent: Pid) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-fn lost(error: &std::io::Error) -> Error {
-    Error::os("talk to the pool over", "its socket", std::io::Error::new(error.kind(), error.to_string()))
 }
 
 /// Standard input is the socket; a task that reads from it must find nothing there.
@@ -201,62 +182,6 @@ fn record_panics() {
         let location = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         PANIC.set(Some((message, location)));
     }));
-}
-
-/// Where reports wait until they are sent: here, and on the board in case this process is killed.
-pub(super) struct Outbox {
-    pub(super) board: Board,
-    sending: Mutex<Sending>,
-}
-
-struct Sending {
-    socket: UnixStream,
-    /// What is on the board's tray.
-    pending: Vec<u8>,
-}
-
-impl Outbox {
-    fn sending(&self) -> MutexGuard<'_, Sending> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn send(&self, message: &[u8], now: bool) -> Result<()> {
-        let mut sending = self.sending();
-        if !self.board.gather(message) {
-            self.flush_locked(&mut sending)?;
-            if !self.board.gather(message) {
-                // Too large for the tray: straight into the socket.
-                return sending.socket.write_all(message).map_err(|e| lost(&e));
-            }
-        }
-        sending.pending.extend_from_slice(message);
-        if now { self.flush_locked(&mut sending) } else { Ok(()) }
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.flush_locked(&mut self.sending())
-    }
-
-    /// Sends what waits, unless another thread is sending.
-    pub(super) fn flush_if_free(&self) -> Result<()> {
-        match self.sending.try_lock() {
-            Ok(mut sending) => self.flush_locked(&mut sending),
-            Err(TryLockError::Poisoned(poisoned)) => self.flush_locked(&mut poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Ok(()),
-        }
-    }
-
-    fn flush_locked(&self, sending: &mut Sending) -> Result<()> {
-        if sending.pending.is_empty() {
-            return Ok(());
-        }
-        let Sending { socket, pending } = sending;
-        socket.write_all(pending).map_err(|e| lost(&e))?;
-        // A death between these two lines sends a report twice; the pool knows them by their numbers.
-        self.board.clear();
-        pending.clear();
-        Ok(())
-    }
 }
 
 /// Ends a child that a task forked and that returned from the task, or panicked in it. It has copies of the worker's

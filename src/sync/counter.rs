@@ -2,7 +2,10 @@
 
 use std::{marker::PhantomData, sync::atomic::Ordering};
 
-use super::region::{BODY, CellKind, Region, Shape, taken};
+use super::{
+    layout::{BODY, CellKind},
+    region::{Region, Shape, taken},
+};
 use crate::{error::Result, store::Store};
 
 /// What a counter can count in.
