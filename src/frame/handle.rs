@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
 
 use crate::{
     error::{Error, Result},
@@ -171,14 +171,6 @@ fn parse(text: &str) -> Option<Handle> {
 /// Whether the text has the form of a session's directory name: 32 hexadecimal digits.
 pub(crate) fn is_session(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-impl Serialize for Handle {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        #[cfg(feature = "pool")]
-        super::note(|| super::Sent::Handle(self.clone()));
-        serializer.collect_str(self)
-    }
 }
 
 impl<'de> Deserialize<'de> for Handle {

@@ -5,11 +5,11 @@ use std::{any::Any, cell::RefCell};
 
 use serde::{Serialize, Serializer};
 
-use super::Frame;
+use super::{Frame, handle::Handle};
 
 /// Serialises as its handle (about 100 bytes); the other side opens the frame.
 ///
-/// Like a handle, the bytes hold nothing open: see [`Handle::open`](super::Handle::open) for how long they work.
+/// Like a handle, the bytes hold nothing open: see [`Handle::open`] for how long they work.
 impl Serialize for Frame {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[cfg(feature = "pool")]
@@ -18,13 +18,21 @@ impl Serialize for Frame {
     }
 }
 
+impl Serialize for Handle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[cfg(feature = "pool")]
+        note(|| Sent::Handle(self.clone()));
+        serializer.collect_str(self)
+    }
+}
+
 /// What was serialised and must stay openable until the other side has it.
 #[cfg(feature = "pool")]
 pub(crate) enum Sent {
     Frame(Frame),
-    Handle(super::Handle),
+    Handle(Handle),
     /// A frame whose reader will own it, and the flag to set once it was sent.
-    Given(super::Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
+    Given(Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
     /// Whatever else must live as long.
     Other(Box<dyn Any + Send + Sync>),
 }
