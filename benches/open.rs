@@ -20,7 +20,7 @@ fn main() {
     let (store, directory) = scratch();
     for rows in [1_000, 5_000_000, 10_000_000] {
         let df = mixed(rows);
-        let frame = store.publish(&format!("mixed-{rows}"), &df).expect("publish");
+        let frame = store.publish(format!("mixed-{rows}"), &df).expect("publish");
         println!("{rows} rows: {} columns, {:.0} MB", frame.num_columns(), frame.size_bytes() as f64 / 1e6);
         if rows == 5_000_000 {
             // Without 128-bit integers, which arrow-rs cannot read from a file by Polars.

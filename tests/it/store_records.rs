@@ -21,7 +21,7 @@ fn rewind(scratch: &Scratch, next: u64) {
 fn with_many_names(names: usize) -> Scratch {
     let scratch = scratch();
     for i in 0..names {
-        scratch.store.publish(&format!("n{i}"), &numbers(&[0])).unwrap();
+        scratch.store.publish(format!("n{i}"), &numbers(&[0])).unwrap();
     }
     // As a store of a million entries would record it.
     scratch.store.sweep().unwrap();

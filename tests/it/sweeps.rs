@@ -113,7 +113,7 @@ fn a_publish_without_room_sweeps_and_tries_again() {
     // Superseded while in use; it is swept only when the store is full.
     let first = store.publish("x", &floats(3)).unwrap();
     store.publish("x", &numbers(&[2])).unwrap();
-    let many: Vec<_> = (0..20).map(|i| store.publish(&format!("n{i}"), &numbers(&[i])).unwrap()).collect();
+    let many: Vec<_> = (0..20).map(|i| store.publish(format!("n{i}"), &numbers(&[i])).unwrap()).collect();
     drop(first);
     store.publish("y", &floats(3)).unwrap();
     store.publish("z", &floats(3)).unwrap();

@@ -76,7 +76,7 @@ fn thousand(path: &Path) {
     let columns = (0..20).map(|n| Column::new(format!("column_{n}").into(), [n, n + 1, n + 2])).collect();
     let df = DataFrame::new(3, columns).unwrap();
     for n in 0..1000 {
-        store.publish_with(&format!("frame-{n:04}"), &df, &PublishOptions::new()).unwrap();
+        store.publish_with(format!("frame-{n:04}"), &df, &PublishOptions::new()).unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     commands::{
@@ -86,7 +86,7 @@ impl Args {
             Command::Verify(command) => command.run(&context),
             Command::Top(command) => command.run(&context),
             Command::Doctor(command) => command.run(&context),
-            Command::Completions(command) => command.run(&context),
+            Command::Completions(command) => command.run(&context, &mut Args::command()),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::{fmt, io, panic::PanicHookInfo, process::ExitCode, sync::Mutex};
 
 use coframe::arrow::error::ArrowError;
 
+use crate::{stdout, text::Text};
+
 /// What every command returns.
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 
@@ -37,7 +39,7 @@ impl Failure {
 
     /// An error of a writer, with what it was writing.
     pub(crate) fn writing(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        if crate::output::pipe_is_closed() {
+        if stdout::pipe_is_closed() {
             return Self::ClosedPipe;
         }
         if let Some(found) = of_coframe(error) {
@@ -64,7 +66,7 @@ impl Failure {
         };
         // One line, whatever a source put into its message.
         let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-        crate::output::note(format_args!("coframe: {line}"));
+        eprintln!("{}", Text::of(format_args!("coframe: {line}")));
         ExitCode::from(code)
     }
 }

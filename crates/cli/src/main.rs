@@ -10,6 +10,7 @@ mod names;
 mod output;
 mod sink;
 mod source;
+mod stdout;
 mod table;
 mod text;
 mod types;

@@ -1,15 +1,15 @@
-//! Standard output: its width, its colours, sizes and ages for people, JSON for programs.
+//! What commands print: sizes and ages for people, JSON for programs.
 
 use std::{
     fmt,
-    io::{self, IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    io::{self, Write},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+pub(crate) use crate::stdout::{Style, shared_stdout, stdout};
 use crate::{
     failure::Result,
     text::{Json, Text, escaped},
@@ -20,55 +20,6 @@ const DEFAULT_WIDTH: usize = 100;
 
 /// The longest time that a command waits: 136 years.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
-
-static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
-
-/// Standard output, which remembers that its reader has left: writers in between wrap that error in their own.
-pub(crate) struct Output(io::StdoutLock<'static>);
-
-pub(crate) fn stdout() -> io::BufWriter<Output> {
-    io::BufWriter::with_capacity(1 << 16, Output(io::stdout().lock()))
-}
-
-pub(crate) fn pipe_is_closed() -> bool {
-    PIPE_CLOSED.load(Ordering::Relaxed)
-}
-
-impl Output {
-    fn noted<T>(result: io::Result<T>) -> io::Result<T> {
-        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            PIPE_CLOSED.store(true, Ordering::Relaxed);
-        }
-        result
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::noted(self.0.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Self::noted(self.0.flush())
-    }
-}
-
-/// Standard output for writers that may be sent to another thread.
-pub(crate) fn shared_stdout() -> io::BufWriter<SharedOutput> {
-    io::BufWriter::with_capacity(1 << 16, SharedOutput(io::stdout()))
-}
-
-pub(crate) struct SharedOutput(io::Stdout);
-
-impl Write for SharedOutput {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Output::noted(self.0.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Output::noted(self.0.flush())
-    }
-}
 
 pub(crate) fn print(text: &Text) -> Result {
     let mut out = stdout();
@@ -99,19 +50,6 @@ pub(crate) fn width() -> usize {
     let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
     named.or_else(asked).filter(|columns| *columns > 0).unwrap_or(DEFAULT_WIDTH)
-}
-
-/// Whether standard output is a terminal that may show colours.
-pub(crate) fn has_colour() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Style {
-    Bold = 1,
-    Red = 31,
-    Green = 32,
-    Yellow = 33,
 }
 
 /// Lines in columns without borders; those columns named in `right` hold numbers.

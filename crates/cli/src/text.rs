@@ -9,7 +9,7 @@ use std::{
     io::{self, Write},
 };
 
-use crate::output::{self, Style};
+use crate::stdout::{Style, has_colour};
 
 /// Lines without characters that control a terminal, other than the styles of this program.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl Text {
 
     /// The text in a style, if standard output shows colours.
     pub(crate) fn styled(self, style: Style) -> Self {
-        if output::has_colour() { Self(format!("\x1b[{}m{}\x1b[0m", style as u8, self.0)) } else { self }
+        if has_colour() { Self(format!("\x1b[{}m{}\x1b[0m", style as u8, self.0)) } else { self }
     }
 
     /// Both texts on one line.

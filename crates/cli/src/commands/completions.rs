@@ -2,11 +2,10 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
 
-use crate::{args::Args, context::Context, failure::Result, output};
+use crate::{context::Context, failure::Result, output};
 
 /// Print a completion script for a shell
 ///
@@ -24,9 +23,10 @@ struct Script {
 }
 
 impl Completions {
-    pub(crate) fn run(self, context: &Context) -> Result {
+    /// `command`: the arguments of the whole program.
+    pub(crate) fn run(self, context: &Context, command: &mut clap::Command) -> Result {
         let mut bytes = Vec::new();
-        clap_complete::generate(self.shell, &mut Args::command(), "coframe", &mut bytes);
+        clap_complete::generate(self.shell, command, "coframe", &mut bytes);
         let script = String::from_utf8_lossy(&bytes).into_owned();
         if context.json {
             return output::print_json(&Script { shell: self.shell.to_string(), script });

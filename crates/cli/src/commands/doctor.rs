@@ -4,7 +4,7 @@ mod checks;
 
 use serde::Serialize;
 
-use self::checks::Finding;
+use self::checks::{Finding, Level};
 use crate::{
     context::Context,
     failure::{Failure, Result},
@@ -18,14 +18,6 @@ use crate::{
 /// leftovers, damaged frames. Exits with 1 when there is a problem, and with 0 after warnings.
 #[derive(clap::Args)]
 pub(crate) struct Doctor {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warning,
-    Problem,
-}
 
 #[derive(Serialize)]
 struct Report {

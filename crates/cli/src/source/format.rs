@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::input::{GZIP, Input};
+use super::{gzip::GZIP, input::Input};
 use crate::failure::{Failure, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,7 +4,8 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-use super::input::GZIP;
+/// How packed bytes start.
+pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
 
 /// Unpacks one member after the other.
 pub(super) struct Unpacked<R> {

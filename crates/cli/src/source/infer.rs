@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     exact::members,
-    json::{no_object, wrong_type},
+    json_error::{no_object, wrong_type},
 };
 use crate::failure::{Failure, Result};
 

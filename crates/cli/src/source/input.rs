@@ -9,10 +9,9 @@ use std::{
 
 use indicatif::ProgressBar;
 
-use super::gzip::Unpacked;
+use super::gzip::{GZIP, Unpacked};
 use crate::failure::{Failure, Result};
 
-pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
 /// UTF-8's byte order mark, which spreadsheets write in front of CSV.
 const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 const BUFFER: usize = 1 << 18;

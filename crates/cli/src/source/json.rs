@@ -21,6 +21,7 @@ use super::{
     exact::members,
     infer::infer,
     input::{Input, Progress},
+    json_error::{no_object, wrong_type},
     options::TextOptions,
     text::{self, Numbers},
 };
@@ -55,34 +56,6 @@ fn no_json(label: &str, error: &ArrowError) -> Failure {
     let message = error.to_string();
     let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
     Failure::failed(format_args!("{label} is no NDJSON: {text}; it needs one object on each line, of like keys"))
-}
-
-pub(super) fn no_object(label: &str, line: usize, error: &str) -> Failure {
-    // The parser was given one line, which is always the first to it.
-    let error = error.replace(" at line 1 column ", ", column ");
-    Failure::failed(format_args!("{label}, line {line}: not one JSON object ({error}); mend or remove the line"))
-}
-
-/// A value that a column of this type cannot take as it is. `more`: whether looking at more rows may help.
-pub(super) fn wrong_type(
-    label: &str,
-    line: usize,
-    column: &str,
-    value: &str,
-    data_type: &DataType,
-    more: bool,
-) -> Failure {
-    let more = if more { MORE } else { "" };
-    let next = match (data_type, value.as_bytes().first()) {
-        (DataType::Utf8, Some(b'[' | b'{')) => {
-            "make it a text in the file, or split the rows into two files".to_owned()
-        }
-        _ => format!("read {more}the column as text (--string {column})"),
-    };
-    let value = brief(value);
-    Failure::failed(format_args!(
-        "{label}, line {line}, column `{column}`: `{value}` cannot be {data_type} without a loss, as other rows are; {next}"
-    ))
 }
 
 pub(super) fn batches<'a>(

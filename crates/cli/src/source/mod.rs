@@ -10,6 +10,7 @@ mod input;
 mod int96;
 mod ipc;
 mod json;
+mod json_error;
 mod lines;
 mod metadata;
 mod options;

@@ -6,7 +6,6 @@ use coframe::Store;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use super::Level;
 use crate::{failure::chain, output};
 
 /// The default size of /dev/shm in a container.
@@ -15,6 +14,14 @@ const DOCKER: u64 = 64 << 20;
 const LITTLE: u64 = 20;
 /// Prefix of a trial's directory.
 const TRIAL: &str = ".doctor-";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    Ok,
+    Warning,
+    Problem,
+}
 
 #[derive(Serialize)]
 pub(super) struct Finding {
