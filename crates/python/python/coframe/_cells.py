@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from . import _coframe, _numpy, _packages
 from ._errors import ArgumentTypeError, InvalidError, NotFoundError
-from ._lifetime import Lifetime, new_name, session_of, told_of_session
-from ._store import Store, native_of
+from ._lifetime import Lifetime, new_name, told_of_session
+from ._store import Store, native_of, session_of
 
 N = TypeVar("N")
 #: How often a cell is opened or made before the reason why it cannot be made is believed.

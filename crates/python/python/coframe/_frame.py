@@ -15,7 +15,7 @@ from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error,
 from ._explain import Explain, explain
 from ._handing import handed
 from ._lifetime import is_of_another_process, told_of_session
-from ._tables import KIND
+from ._names import KIND
 
 if TYPE_CHECKING:
     from ._lifetime import Lifetime
@@ -70,6 +70,10 @@ class Frame:
             with told_of_session(text):
                 self._native = _Native.from_handle(text)
         return self._native
+
+    def _coframe_native(self) -> _Native:
+        """What :func:`coframe.publish` reads of a frame, without knowing this class."""
+        return self._open()
 
     # What it is.
 

@@ -9,13 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _coframe, _kept, _reaper
 from ._errors import Error, NotFoundError
-
-if TYPE_CHECKING:
-    from ._store import Store
 
 #: Taken again by a signal handler that runs while its thread waits inside.
 _lock = threading.RLock()
@@ -25,14 +22,9 @@ _counter = itertools.count(1)
 _sessions: dict[tuple[int, int, int], _coframe.Session] = {}
 
 
-def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
-    """A session itself, or this process's own session in a store, which the first call starts."""
-    from ._store import Session, native_of
-
-    _remove_left()
-    native = native_of(store)
-    if isinstance(store, Session):
-        return native
+def own_session(native: _coframe.Store) -> _coframe.Store:
+    """This process's own session in a store, which the first call starts."""
+    remove_left()
     directory = os.stat(native.path)
     key = (os.getpid(), directory.st_dev, directory.st_ino)
     with _lock:
@@ -176,7 +168,8 @@ class Lifetime:
 _left: list[Callable[[], object]] = []
 
 
-def _remove_left() -> None:
+def remove_left() -> None:
+    """Removes what interrupted finalizers have left."""
     while _left:
         remove = _left[-1]
         try:

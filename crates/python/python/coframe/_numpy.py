@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import _packages
 from ._coframe import Columns
 from ._errors import ArgumentTypeError, InvalidError, UnsupportedError, WouldCopyError
+from ._names import refuse_nuls
 from ._writable import Writable
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 def columns(table: dict[Any, Any]) -> Columns:
     """A dict of numpy arrays (or of what numpy makes arrays of) as a table; shares memory that has Arrow's layout."""
-    from ._tables import refuse_nuls
-
     np = _packages.need("numpy", "publishing a dict of arrays")
     if not table:
         raise InvalidError("a dict without columns: expected an array for each column")

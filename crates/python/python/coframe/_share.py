@@ -11,8 +11,8 @@ from . import _kept, _packages
 from ._coframe import Frame as _Native
 from ._errors import NoSpaceError
 from ._frame import Frame
-from ._lifetime import Lifetime, new_name, session_of
-from ._store import Layout, Store
+from ._lifetime import Lifetime, new_name
+from ._store import Layout, Store, session_of
 from ._tables import source
 
 P = ParamSpec("P")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from . import _coframe, _kept, _tables
 from ._errors import ArgumentTypeError, ClosedError, InvalidError
 from ._frame import Frame
-from ._lifetime import guard
+from ._lifetime import guard, own_session, remove_left
 
 Layout = Literal["keep", "view", "offset"]
 Mode = Literal["overwrite", "create"]
@@ -317,3 +317,10 @@ def existing(store: Store | str | os.PathLike[str] | None) -> Store | None:
 def native_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
     """The native part of :func:`store_of`."""
     return store_of(store)._open()
+
+
+def session_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
+    """A session itself, or this process's own session in a store, which the first call starts."""
+    remove_left()
+    native = native_of(store)
+    return native if isinstance(store, Session) else own_session(native)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _packages, _recipe
-from ._errors import ArgumentTypeError, Error, InvalidError, UnsupportedError
+from ._errors import ArgumentTypeError, Error, UnsupportedError
+from ._names import KIND, refuse_nuls
+from ._numpy import columns
 from ._pandas import again, with_own_index
 
-#: Key in the metadata of a frame that came from Python: the kind of table that it was. Its user's keys are others.
-KIND = "coframe.python"
-
+if TYPE_CHECKING:
+    from ._coframe import Frame as Native
 
 #: Text of the metadata that a frame gets, by its key.
 Metadata = list[tuple[str, str]]
@@ -19,10 +20,7 @@ Metadata = list[tuple[str, str]]
 
 def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
     """The table as an exporter of Arrow data, the tables that follow it, and what to note of its kind."""
-    from ._frame import Frame
-
-    if isinstance(table, Frame):
-        native = table._open()
+    if (native := _native_of(table)) is not None:
         kind = native.metadata.get(KIND)
         return with_own_index(native), None, [*_kind(kind), *again(native)]
     kind = None if _is_column(table) else _packages.kind(table)
@@ -33,8 +31,6 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
         refuse_nuls(_arrow_names(table.schema))
         return table, None, [*_kind(kind), (_recipe.RECIPE, recipe)]
     if isinstance(table, dict):
-        from ._numpy import columns
-
         return columns(table), None, _kind("numpy")
     if kind is not None:
         refuse_nuls(_names(table))
@@ -48,6 +44,12 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
         f"a table of type {found}: expected a DataFrame or LazyFrame of Polars, a DataFrame of pandas, a table of pyarrow, "
         "a relation of DuckDB, a dict of numpy arrays, or anything with __arrow_c_stream__ or __arrow_c_array__"
     )
+
+
+def _native_of(table: Any) -> Native | None:
+    """The native part of a frame of coframe; such an object has a method for it."""
+    method = getattr(type(table), "_coframe_native", None)
+    return None if method is None else cast("Native", method(table))
 
 
 def _is_column(table: Any) -> bool:
@@ -70,13 +72,6 @@ def _polars(table: Any) -> tuple[Any, Iterator[Any] | None]:
     if hasattr(table, "collect_batches"):
         return pl.DataFrame(schema=schema), iter(table.collect_batches(maintain_order=True, engine="streaming"))
     return table.collect(engine="streaming"), None
-
-
-def refuse_nuls(names: Iterable[Any]) -> None:
-    """The C data interface, which tables cross by, ends a name at its first NUL; Polars ends the process."""
-    for name in names:
-        if "\0" in str(name):
-            raise InvalidError(f"the name `{repr(str(name))[1:-1]:.100}` of a column or field has a NUL in it: rename it")
 
 
 def _names(table: Any) -> Iterable[Any]:
