@@ -1,5 +1,7 @@
 //! Checks ARCHITECTURE.md, docs/FORMAT.md and docs/SAFETY.md against the source.
 
+mod circles;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -94,6 +96,20 @@ fn imports_go_in_one_direction() {
             assert!(may.contains(&import.as_str()), "{} imports {import}", path.display());
         }
     }
+}
+
+#[test]
+fn no_files_import_each_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crates = ["src", "crates/cli/src", "crates/python/src"].map(|folder| circles::of_crate(&root.join(folder)));
+    let package = circles::of_package(&root.join("crates/python/python/coframe"));
+    let (mut found, mut arrows) = (Vec::new(), 0);
+    for graph in crates.iter().chain([&package]) {
+        found.extend(circles::circles(graph));
+        arrows += graph.values().map(std::collections::BTreeSet::len).sum::<usize>();
+    }
+    assert!(found.is_empty(), "{} circles: {found:#?}", found.len());
+    assert!(arrows > 500, "only {arrows} imports found: the search is broken");
 }
 
 #[test]
