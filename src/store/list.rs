@@ -1,13 +1,11 @@
-//! What is in a store, and taking names away.
+//! What is in a store.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use super::{Store, control::Control};
+use super::Store;
 use crate::{
     error::Result,
-    failpoint,
-    frame::{Frame, OpenOptions},
-    ipc,
+    frame::OpenOptions,
     name::Name,
     segment::{Directory, Space},
 };
@@ -141,43 +139,6 @@ impl Store {
         Ok(self.latest(&Name::new(name)?)?.is_some())
     }
 
-    /// Removes a name with all its versions. False when it did not exist.
-    ///
-    /// A process that has the frame open keeps it: its memory is freed with the last map. The cost does not depend on
-    /// what else the store holds.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
-    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-    /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
-    /// assert!(store.remove("x")?);
-    /// assert!(!store.remove("x")?);
-    /// assert_eq!(frame.to_polars()?.height(), 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn remove(&self, name: impl AsRef<str>) -> Result<bool> {
-        let name = Name::new(name)?;
-        let _control = Control::lock(&self.shared.root)?;
-        let frames = self.frames();
-        let latest = self.latest(&name)?;
-        let mut versions = self.other_versions(&name, latest)?;
-        versions.extend(latest);
-        if latest.is_some() {
-            // Recorded before the link goes: files that stay if this process dies here never look like versions again.
-            self.record_others(&name, &versions)?;
-        }
-        failpoint::reach("remove-recorded").map_err(|e| frames.write_error("remove a frame in", e))?;
-        // The link first: readers see the whole name or no name.
-        frames.unlink(&name.link())?;
-        failpoint::reach("remove-unlinked").map_err(|e| frames.write_error("remove a frame in", e))?;
-        for version in versions {
-            frames.unlink(&name.file(version))?;
-        }
-        self.record_others(&name, &[])?;
-        frames.sync()?;
-        Ok(latest.is_some())
-    }
-
     /// What the store and its sessions hold, and how much room is left. Costs one look-up for each file; opens none.
     ///
     /// ```
@@ -201,22 +162,6 @@ impl Store {
         Ok(usage)
     }
 
-    /// Reads the whole latest version of a name and checks every value of every buffer, as if a stranger wrote it.
-    ///
-    /// Costs in the order of its bytes: about a tenth of a second for a gigabyte of mixed columns.
-    ///
-    /// # Errors
-    ///
-    /// [`is_corrupt`](crate::Error::is_corrupt) with the rule of docs/FORMAT.md that is broken, and the column.
-    pub fn verify(&self, name: impl AsRef<str>) -> Result<Frame> {
-        validated(self.open(name)?)
-    }
-
-    /// Checks one version as [`Store::verify`] checks the latest.
-    pub fn verify_version(&self, name: impl AsRef<str>, version: u64) -> Result<Frame> {
-        validated(self.open_version(name, version)?)
-    }
-
     /// Names that have a latest version, with the existing files of each, in ascending order of versions.
     pub(super) fn names_with_versions(&self) -> Result<BTreeMap<Name, Vec<u64>>> {
         let entries = self.frames().entries()?;
@@ -232,16 +177,4 @@ impl Store {
         }
         Ok(names)
     }
-}
-
-fn validated(frame: Frame) -> Result<Frame> {
-    let what = format!("the frame {}", frame.label());
-    let keys = frame.footer().metadata.as_ref().map(|metadata| metadata.keys.as_slice()).unwrap_or_default();
-    for batch in frame.batches() {
-        ipc::validate(batch, keys, &what)?;
-    }
-    if let Some(metadata) = frame.footer().metadata.as_ref().filter(|_| frame.mapping().is_sealed()) {
-        ipc::check_claims(frame.batches(), metadata, &what)?;
-    }
-    Ok(frame)
 }

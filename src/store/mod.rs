@@ -12,7 +12,6 @@ mod cells;
 
 mod commit;
 mod control;
-mod handles;
 mod home;
 mod import;
 mod list;
@@ -24,10 +23,12 @@ mod place;
 mod private;
 mod publish;
 mod reap;
+mod remove;
 mod room;
 mod session;
 mod sweep;
 mod users;
+mod verify;
 mod versions;
 mod wait;
 mod writer;
@@ -170,6 +171,12 @@ impl Store {
         let root = Arc::new(root);
         control::ensure(&root, make, home::record_new)?;
         Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home: Arc::default() }) })
+    }
+
+    /// The frames of a session that another process owns.
+    #[cfg(any(feature = "pool", feature = "sync", feature = "map"))]
+    pub(crate) fn of_session(path: &Path, id: &str) -> Result<Self> {
+        Self::open_existing(path)?.in_session(id)
     }
 
     /// An existing session of this store.

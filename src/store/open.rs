@@ -1,6 +1,8 @@
-//! From a name, a version or a handle to a frame.
+//! From a name, a version or a handle, serialised or not, to a frame.
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, de};
 
 use super::Store;
 use crate::{
@@ -162,5 +164,28 @@ impl Handle {
             Kind::NotFound { what, store: self.store.clone() }.into()
         })?;
         store.open_handle(self, options)
+    }
+
+    /// Maps the segment without decoding it, so that no sweep removes it. `None` when it is not there.
+    #[cfg(feature = "pool")]
+    pub(crate) fn hold(&self) -> Result<Option<Arc<Mapping>>> {
+        let store = Store::open_existing(&self.store)?;
+        let store = match &self.session {
+            Some(session) => store.in_session(session)?,
+            None => store,
+        };
+        store.map(&self.name, self.version, &OpenOptions::new())
+    }
+}
+
+/// Opens the frame whose handle was serialised, as [`Handle::open`] does. Maps the segment, copies nothing.
+impl<'de> Deserialize<'de> for Frame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let handle = Handle::deserialize(deserializer)?;
+        handle.open().map_err(|error| {
+            #[cfg(feature = "pool")]
+            crate::frame::note_opening_error(format!("{error:?}"));
+            de::Error::custom(format_args!("{error:?}"))
+        })
     }
 }

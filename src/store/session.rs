@@ -116,6 +116,23 @@ impl Store {
             _ => Ok(()),
         }
     }
+
+    /// Removes a session whose owner has just died; tries for half a second.
+    #[cfg(feature = "pool")]
+    pub(crate) fn end_session_of_dead(path: &std::path::Path, id: &str) -> Result<()> {
+        let store = Self::open_existing(path)?;
+        for _ in 0..50 {
+            // The owner's lock may outlast it for a moment: it goes with the last reference to its memory.
+            if let Some(control) = Control::try_lock(&store.shared.root)? {
+                store.sweep_sessions(&control, &mut SweepReport::default());
+            }
+            if store.in_session(id).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
 }
 
 /// Makes a session's directory, and takes its owner's lock.
