@@ -11,8 +11,8 @@ use super::{
     futex::{changed, wait_until},
     guard,
     layout::{CHANGES, CellKind, DATA},
+    participants::{self, Participants},
     region::{Region, Shape, taken},
-    table::{self, Table},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -96,7 +96,7 @@ pub struct Barrier {
 }
 
 fn shape(parties: usize) -> Shape {
-    let bytes = table::bytes(table::seats(parties));
+    let bytes = participants::bytes(participants::seats(parties));
     Shape { kind: CellKind::Barrier, count: parties, size: 16, bytes, type_name: "()" }
 }
 
@@ -192,8 +192,8 @@ impl Barrier {
         Ok(result)
     }
 
-    fn table(&self) -> Table<'_> {
-        Table::marks(self.region.memory(), table::seats(self.parties()))
+    fn participants(&self) -> Participants<'_> {
+        Participants::marks(self.region.memory(), participants::seats(self.parties()))
     }
 
     /// The number of the round, which counts those that ended.
@@ -203,8 +203,9 @@ impl Barrier {
 
     /// Seats of this round. Under the lock.
     fn waiting_seats(&self) -> impl Iterator<Item = (usize, Mark)> + '_ {
-        let table = self.table();
-        let seats: Vec<_> = table.taken().filter(|(index, _)| ending(table.word(*index)).is_none()).collect();
+        let participants = self.participants();
+        let seats: Vec<_> =
+            participants.taken().filter(|(index, _)| ending(participants.word(*index)).is_none()).collect();
         seats.into_iter()
     }
 
@@ -222,23 +223,23 @@ impl Barrier {
             self.end_round(End::Opened);
             return Ok(None);
         }
-        let (table, round) = (self.table(), self.round().load(Ordering::Acquire));
+        let (participants, round) = (self.participants(), self.round().load(Ordering::Acquire));
         // Where every seat is taken, one of an earlier round is given up: its participant has not run for longer than
         // as many others have.
         let oldest = || {
-            let ended = table.taken().filter(|(index, _)| ending(table.word(*index)).is_some());
-            ended.max_by_key(|(index, _)| age(table.word(*index), round)).map(|(index, _)| index)
+            let ended = participants.taken().filter(|(index, _)| ending(participants.word(*index)).is_some());
+            ended.max_by_key(|(index, _)| age(participants.word(*index), round)).map(|(index, _)| index)
         };
-        let index = table.free().or_else(oldest).ok_or_else(|| self.broken(End::Aborted))?;
-        table.word(index).store(round << End::BITS, Ordering::Relaxed);
-        table.set(index, mark);
+        let index = participants.free().or_else(oldest).ok_or_else(|| self.broken(End::Aborted))?;
+        participants.word(index).store(round << End::BITS, Ordering::Relaxed);
+        participants.set(index, mark);
         Ok(Some(Seat { barrier: self, index, mark, round, place, has_left: false }))
     }
 
     /// Ends the round for all that wait. Under the lock.
     fn end_round(&self, end: End) {
         for (index, _) in self.waiting_seats() {
-            self.table().word(index).fetch_or(end.code(), Ordering::Relaxed);
+            self.participants().word(index).fetch_or(end.code(), Ordering::Relaxed);
         }
         changed(self.region.memory());
     }
@@ -342,11 +343,12 @@ impl Seat<'_> {
     /// Gives the seat up; returns how its round ended, or `None` where another participant needed the seat.
     fn leave(&mut self) -> Result<Option<End>> {
         self.has_left = true;
-        let (barrier, table) = (self.barrier, self.barrier.table());
+        let (barrier, participants) = (self.barrier, self.barrier.participants());
         uninterrupted(|| {
             barrier.locked(|| {
-                let word = table.word(self.index);
-                if table.get(self.index) != Some(self.mark) || word.load(Ordering::Relaxed) >> End::BITS != self.round()
+                let word = participants.word(self.index);
+                if participants.get(self.index) != Some(self.mark)
+                    || word.load(Ordering::Relaxed) >> End::BITS != self.round()
                 {
                     return None;
                 }
@@ -354,7 +356,7 @@ impl Seat<'_> {
                 if end.is_none() {
                     barrier.break_it(End::Aborted);
                 }
-                table.clear(self.index);
+                participants.clear(self.index);
                 end.or(Some(End::Aborted))
             })
         })

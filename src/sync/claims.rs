@@ -16,8 +16,8 @@ use super::{
     guard::{self, poison, poison_in_panic},
     layout::{CLAIM, CLAIMS, DATA},
     memory::generation,
+    participants::Participants,
     region::Region,
-    table::Table,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -46,13 +46,13 @@ fn number(n: usize) -> u64 {
 /// Drops the claims of dead processes, which may have left their elements inconsistent; returns a living one that
 /// overlaps. Under the lock.
 pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
-    let table = Table::claims(region.memory());
+    let participants = Participants::claims(region.memory());
     let mut holder = None;
-    for (index, mark) in table.taken() {
-        let (start, end) = range(region, table.place(index));
+    for (index, mark) in participants.taken() {
+        let (start, end) = range(region, participants.place(index));
         if !mark.is_alive() {
             poison(region, mark.pid);
-            table.clear(index);
+            participants.clear(index);
         } else if start < number(elements.end) && number(elements.start) < end {
             holder = Some(mark.pid);
         }
@@ -94,11 +94,11 @@ pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<C
         return Err(guard::poisoned(region));
     }
     let mark = Mark::own();
-    let table = Table::claims(region.memory());
+    let participants = Participants::claims(region.memory());
     let full = || busy(format!("{CLAIMS} other claims, which are the most that an array can have"));
-    let index = table.free().ok_or_else(full)?;
-    set_range(region, table.place(index), (number(elements.start), number(elements.end)));
-    table.set(index, mark);
+    let index = participants.free().ok_or_else(full)?;
+    set_range(region, participants.place(index), (number(elements.start), number(elements.end)));
+    participants.set(index, mark);
     drop(held);
     let in_panic = thread::panicking();
     Ok(Claim { region, elements, index, generation: generation(), in_panic, values: PhantomData })
@@ -140,7 +140,7 @@ impl<T: Pod> Drop for Claim<'_, T> {
         uninterrupted(|| {
             if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
                 poison_in_panic(self.region, self.in_panic);
-                Table::claims(self.region.memory()).clear(self.index);
+                Participants::claims(self.region.memory()).clear(self.index);
             }
         });
     }

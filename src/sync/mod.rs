@@ -51,12 +51,12 @@ mod latest;
 mod layout;
 mod memory;
 mod mutex;
+mod participants;
 mod region;
 mod robust;
 mod semaphore;
 mod slots;
 mod space;
-mod table;
 
 pub use array::{Array, AtomicArray, Element};
 pub use barrier::Barrier;

@@ -10,8 +10,8 @@ use super::{
     home::Home,
     layout::{BODY, CellKind},
     memory::{Memory, count_forks},
+    participants::Participants,
     robust,
-    table::Table,
 };
 use crate::{
     error::{Error, Result},
@@ -192,7 +192,7 @@ fn join(file: &File, memory: &Memory, shape: Shape, what: &impl Fn() -> String) 
     }
     let home = Home::join(file, memory, place::HOME, || {
         robust::recover(memory)?;
-        Table::of_kind(memory, shape.kind, shape.count).iter().for_each(Table::give_up);
+        Participants::of_kind(memory, shape.kind, shape.count).iter().for_each(Participants::give_up);
         Ok(())
     })?;
     // A snapshot is read without a lock, from everywhere.

@@ -8,8 +8,8 @@ use super::{
     guard,
     layout::{CHANGES, CellKind, DATA},
     memory::generation,
+    participants::{self, Participants},
     region::{Region, Shape, taken},
-    table::{self, Table},
 };
 use crate::{
     error::{Kind, Result},
@@ -41,7 +41,7 @@ pub struct Semaphore {
 }
 
 fn semaphore_shape(permits: usize) -> Shape {
-    Shape { kind: CellKind::Semaphore, count: permits, size: 16, bytes: table::bytes(permits), type_name: "()" }
+    Shape { kind: CellKind::Semaphore, count: permits, size: 16, bytes: participants::bytes(permits), type_name: "()" }
 }
 
 impl Semaphore {
@@ -63,23 +63,23 @@ impl Semaphore {
         self.region.count()
     }
 
-    fn table(&self) -> Table<'_> {
-        Table::marks(self.region.memory(), self.permits())
+    fn participants(&self) -> Participants<'_> {
+        Participants::marks(self.region.memory(), self.permits())
     }
 
     /// How many permits are free; those of dead processes count.
     pub fn available(&self) -> Result<usize> {
         let _held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         self.take_back();
-        Ok(self.permits() - self.table().taken().count())
+        Ok(self.permits() - self.participants().taken().count())
     }
 
     /// Takes the permits of dead processes back. Under the lock.
     fn take_back(&self) {
-        let table = self.table();
-        for (index, mark) in table.taken() {
+        let participants = self.participants();
+        for (index, mark) in participants.taken() {
             if !mark.is_alive() {
-                table.clear(index);
+                participants.clear(index);
             }
         }
     }
@@ -87,13 +87,13 @@ impl Semaphore {
     fn try_take(&self) -> Result<Option<Permit<'_>>> {
         let mark = Mark::own();
         let _held = guard::lock::<u8>(&self.region, DATA, None, true)?;
-        let table = self.table();
-        let free = table.free().or_else(|| {
+        let participants = self.participants();
+        let free = participants.free().or_else(|| {
             self.take_back();
-            table.free()
+            participants.free()
         });
         let Some(index) = free else { return Ok(None) };
-        table.set(index, mark);
+        participants.set(index, mark);
         Ok(Some(Permit { semaphore: self, index, generation: generation() }))
     }
 
@@ -148,7 +148,7 @@ impl Drop for Permit<'_> {
         let region = &self.semaphore.region;
         // What cannot be given back now is found dead with this process.
         if let Ok(Some(held)) = uninterrupted(|| guard::lock::<u8>(region, DATA, None, true)) {
-            self.semaphore.table().clear(self.index);
+            self.semaphore.participants().clear(self.index);
             drop(held);
             changed(region.memory());
         }

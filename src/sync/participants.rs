@@ -1,4 +1,4 @@
-//! Tables of processes: which ones wait at a barrier, have a permit, or hold a claim.
+//! Processes that take part in a cell: which ones wait at a barrier, have a permit, or hold a claim.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +10,7 @@ use super::{
 
 /// Entries of one process each: its id (4 bytes; 0: the entry is free), a word that the kind defines (4 bytes), its
 /// start (8 bytes). Read and written under the cell's lock.
-pub(super) struct Table<'a> {
+pub(super) struct Participants<'a> {
     memory: &'a Memory,
     start: usize,
     entry: usize,
@@ -32,7 +32,7 @@ pub(super) fn bytes(len: usize) -> usize {
     len.saturating_mul(MARK).saturating_add(START)
 }
 
-impl<'a> Table<'a> {
+impl<'a> Participants<'a> {
     /// The table of a kind of cell with this number of elements; `None` for kinds without a table.
     pub(super) fn of_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
         let (start, entry, len) = match kind {
