@@ -99,6 +99,7 @@ pub mod shm;
 mod store;
 #[cfg(feature = "sync")]
 pub mod sync;
+mod table;
 
 pub use arrow;
 
@@ -112,12 +113,13 @@ pub use crate::{
     error::{Error, Result},
     frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions},
     interrupt::interruptible,
-    ipc::{IpcReader, MessageKind, StringLayout, Table, TableReader, via},
+    ipc::{IpcReader, MessageKind, StringLayout},
     name::Name,
     store::{
         FrameInfo, FrameUser, FrameWriter, PrivateBytes, PublishMode, PublishOptions, Session, Store, StoreUsage,
         SweepReport,
     },
+    table::{Table, TableReader, via},
 };
 
 /// Compiles the README's examples.

@@ -43,14 +43,15 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("interrupt", vec!["error"]),
         ("segment", with(&["segment"])),
         ("ipc", with(&["ipc"])),
-        ("frame", with(&["frame", "segment", "ipc"])),
-        ("polars", with(&["polars", "frame", "ipc"])),
+        ("table", with(&["ipc"])),
+        ("frame", with(&["frame", "segment", "ipc", "table"])),
+        ("polars", with(&["polars", "frame", "ipc", "table"])),
         ("copy_report", with(&["frame", "polars", "ipc"])),
-        ("store", with(&["store", "frame", "segment", "ipc"])),
+        ("store", with(&["store", "frame", "segment", "ipc", "table"])),
         ("sync", with(&["sync", "store", "frame"])),
         ("map", with(&["map", "sync", "store", "frame"])),
         ("shm", with(&["shm", "store", "frame", "ipc", "segment"])),
-        ("pool", with(&["pool", "store", "frame", "segment", "ipc"])),
+        ("pool", with(&["pool", "store", "frame", "segment", "table"])),
     ])
 }
 

@@ -3,7 +3,8 @@
 use super::Frame;
 use crate::{
     error::Result,
-    ipc::{IntoSource, Marks, Source, via},
+    ipc::Marks,
+    table::{IntoSource, Source, via},
 };
 
 /// Keeps what the segment records of its values: that Polars made them, and which columns are sorted.

@@ -29,7 +29,6 @@ mod part;
 mod readable;
 mod schema;
 mod stream_order;
-mod table;
 mod times;
 mod tree;
 mod validate;
@@ -51,8 +50,6 @@ pub(crate) use messages::read_messages;
 pub(crate) use part::{Map, Part};
 pub use stream_order::MessageKind;
 pub(crate) use stream_order::{MessagePlace, stream_order};
-pub(crate) use table::sealed::{IntoSource, Source};
-pub use table::{Table, TableReader, via};
 pub(crate) use tree::has_same_names;
 pub(crate) use validate::validate;
 #[cfg(feature = "polars")]

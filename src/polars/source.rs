@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ipc::{IntoSource, Marks, Source, via},
+    ipc::Marks,
+    table::{IntoSource, Source, via},
 };
 
 impl IntoSource<via::Polars> for &DataFrame {

@@ -17,8 +17,8 @@ use super::role;
 use crate::{
     error::{Error, Result},
     frame::{Frame, Handle, Sent, note},
-    ipc::Table,
     store::Store,
+    table::Table,
 };
 
 /// A table that a task returns as a frame.

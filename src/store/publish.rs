@@ -6,7 +6,8 @@ use super::Store;
 use crate::{
     error::Result,
     frame::Frame,
-    ipc::{EncoderOptions, StringLayout, Table},
+    ipc::{EncoderOptions, StringLayout},
+    table::Table,
 };
 
 /// Options of [`Store::publish_with`] and [`Store::writer_with`].

@@ -6,7 +6,10 @@ use arrow::{
     error::ArrowError,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ipc::Marks,
+};
 
 /// Markers that distinguish the implementations of [`Table`]. Callers do not use them.
 #[doc(hidden)]
@@ -113,7 +116,7 @@ pub(crate) mod sealed {
     }
 }
 
-use sealed::{IntoSource, Source};
+pub(crate) use sealed::{IntoSource, Source};
 
 impl IntoSource<via::Batches> for &RecordBatch {
     fn into_source<'a>(self) -> Result<Source<'a>>
@@ -133,7 +136,7 @@ impl IntoSource<via::Batches> for &[RecordBatch] {
             Error::invalid("an empty slice of record batches", "it has no schema; publish an empty RecordBatch instead")
         })?;
         let rows = Box::new(self.iter().cloned().map(Ok));
-        Ok(Source { schema, rows, marks: super::Marks::default() })
+        Ok(Source { schema, rows, marks: Marks::default() })
     }
 }
 
@@ -163,6 +166,6 @@ impl<R: RecordBatchReader + Send> IntoSource<via::Reader> for R {
     {
         let schema = self.schema();
         let rows = Box::new(self.map(|batch| batch.map_err(|e| Error::arrow("read the next batch of the table", e))));
-        Ok(Source { schema, rows, marks: super::Marks::default() })
+        Ok(Source { schema, rows, marks: Marks::default() })
     }
 }
