@@ -29,6 +29,9 @@ pub struct Event {
     region: Region,
 }
 
+/// The number of pulses, a futex.
+const PULSES: usize = BODY + 4;
+
 fn event_shape() -> Shape {
     Shape { kind: CellKind::Event, count: 1, size: 4, bytes: BODY + 64, type_name: "()" }
 }
@@ -70,6 +73,42 @@ impl Event {
         self.region.memory().word32(BODY).load(Ordering::Acquire) != 0
     }
 
+    /// Wakes every process that waits for a [pulse](Self::wait_pulse). Whether the event is set does not change.
+    ///
+    /// With a [`Mutex`](super::Mutex) this is a condition variable: read [`pulses`](Self::pulses) under the lock, release it,
+    /// and wait. No pulse is missed, and none is lost with a process that is killed.
+    ///
+    /// ```
+    /// use coframe::{Store, sync::Event};
+    /// use std::time::Duration;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// let store = Store::open_at(dir.path().join("store"))?;
+    /// let changed = Event::create(&store, "changed")?;
+    /// let before = changed.pulses();
+    /// changed.pulse(); // another process, between the two calls
+    /// assert!(changed.wait_pulse(before, Some(Duration::ZERO))?);
+    /// assert!(!changed.is_set());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pulse(&self) {
+        let word = self.region.memory().word32(PULSES);
+        word.fetch_add(1, Ordering::Release);
+        wake_all(word);
+    }
+
+    /// The number of pulses so far. It wraps around.
+    #[must_use]
+    pub fn pulses(&self) -> u32 {
+        self.region.memory().word32(PULSES).load(Ordering::Acquire)
+    }
+
+    /// Blocks until the number of pulses is not `since`, or until the time limit passes; returns whether there was a
+    /// pulse. Errors as [`wait`](Self::wait).
+    pub fn wait_pulse(&self, since: u32, limit: Option<Duration>) -> Result<bool> {
+        self.blocked(PULSES, limit, "to pulse", || self.pulses() != since)
+    }
+
     /// Blocks until it is set.
     ///
     /// # Errors
@@ -86,15 +125,20 @@ impl Event {
     }
 
     fn wait_within(&self, limit: Option<Duration>) -> Result<bool> {
+        self.blocked(BODY, limit, "to be set", || self.is_set())
+    }
+
+    /// Blocks until `is_done`, which is checked again when the word at `place` changes, or until the time limit passes.
+    fn blocked(&self, place: usize, limit: Option<Duration>, what: &str, is_done: impl Fn() -> bool) -> Result<bool> {
         let (mut looks, mut asked) = (Looks::new(), Ok(()));
-        let is_done = || {
-            if !self.is_set() {
-                asked = looks.check(|| format!("{} to be set", self.region.label()));
+        let is_over = || {
+            if !is_done() {
+                asked = looks.check(|| format!("{} {what}", self.region.label()));
             }
-            self.is_set() || asked.is_err()
+            is_done() || asked.is_err()
         };
-        wait_until(self.region.memory().word32(BODY), limit, is_done);
-        if self.is_set() {
+        wait_until(self.region.memory().word32(place), limit, is_over);
+        if is_done() {
             return Ok(true);
         }
         asked.map(|()| false)

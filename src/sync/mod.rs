@@ -14,7 +14,7 @@
 //! | `Array` of numbers | [`AtomicArray`] | nothing is held |
 //! | `Lock` | [`Mutex<()>`](Mutex) | the next owner gets it, and an error |
 //! | `RLock` | none: locking a [`Mutex`] twice in a thread is an error; pass the guard on | |
-//! | `Condition` | [`Event`], or a [`Semaphore`] for each that waits | nothing is held |
+//! | `Condition` | a [`Mutex`], and [`Event::pulse`] | the next owner gets it, and an error |
 //! | `Event` | [`Event`] | nothing is held |
 //! | `Barrier` | [`Barrier`] | the barrier breaks, for all |
 //! | `Semaphore`, `BoundedSemaphore` | [`Semaphore`] | its permits are returned |

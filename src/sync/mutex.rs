@@ -136,6 +136,23 @@ impl<T: Pod> Mutex<T> {
         self.lock().map(|mut value| change(&mut value))
     }
 
+    /// The address of the value in this process, for foreign code (ctypes, C).
+    ///
+    /// Code that reads or writes there must hold the lock, or all processes must agree on who accesses it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let value = coframe::sync::Mutex::create(&store, "level", 1.5_f64)?;
+    /// let guard = value.lock()?;
+    /// assert_eq!(value.as_mut_ptr().cast_const(), std::ptr::from_ref(&*guard));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn as_mut_ptr(&self) -> *mut T {
+        self.region.memory().pointer(data::<T>()).cast()
+    }
+
     /// Whether an owner died while it held the lock and the value was not repaired since. Does not lock.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {

@@ -1,6 +1,9 @@
 //! Semaphores: a number of permits.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use super::{
     alive::Mark,
@@ -16,6 +19,9 @@ use crate::{
     interrupt::{Looks, uninterrupted},
     store::Store,
 };
+
+/// How many permits were added that no process holds.
+const ADDED: usize = DATA + 8;
 
 /// A number of permits, each held by one holder at a time.
 ///
@@ -33,6 +39,19 @@ use crate::{
 /// assert!(licences.try_acquire()?.is_none());
 /// drop(two);
 /// assert_eq!(licences.available()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Without permits it is a signal: each [`add_permit`](Self::add_permit) lets one `acquire` through, in any process.
+///
+/// ```
+/// # use coframe::{Store, sync::Semaphore};
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = Store::open_at(dir.path().join("store"))?;
+/// let arrived = Semaphore::create(&store, "arrived", 0)?;
+/// arrived.add_permit()?;
+/// arrived.acquire()?.forget();
+/// assert_eq!(arrived.available()?, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -57,7 +76,7 @@ impl Semaphore {
         Region::open(store, name, semaphore_shape).map(|region| Self { region })
     }
 
-    /// How many permits there are in all.
+    /// How many permits it was created with.
     #[must_use]
     pub fn permits(&self) -> usize {
         self.region.count()
@@ -71,7 +90,38 @@ impl Semaphore {
     pub fn available(&self) -> Result<usize> {
         let _held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         self.take_back();
-        Ok(self.permits() - self.participants().taken().count())
+        let added = usize::try_from(self.added().load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        Ok((self.permits() - self.participants().taken().count()).saturating_add(added))
+    }
+
+    /// Returns a permit that was [forgotten](Permit::forget): one of this process, otherwise one of another process.
+    /// `false` if all permits are free.
+    pub fn release(&self) -> Result<bool> {
+        let held = guard::lock::<u8>(&self.region, DATA, None, true)?;
+        let (participants, own) = (self.participants(), Mark::own());
+        let taken = participants.taken().find(|(_, mark)| *mark == own).or_else(|| participants.taken().next());
+        if let Some((index, _)) = taken {
+            participants.clear(index);
+        }
+        drop(held);
+        if taken.is_some() {
+            changed(self.region.memory());
+        }
+        Ok(taken.is_some())
+    }
+
+    /// Adds a permit that belongs to no process: it can be taken once, and does not return when its taker dies.
+    pub fn add_permit(&self) -> Result<()> {
+        let held = guard::lock::<u8>(&self.region, DATA, None, true)?;
+        self.added().fetch_add(1, Ordering::Relaxed);
+        drop(held);
+        changed(self.region.memory());
+        Ok(())
+    }
+
+    /// Written under the lock.
+    fn added(&self) -> &AtomicU64 {
+        self.region.memory().word64(ADDED)
     }
 
     /// Takes the permits of dead processes back. Under the lock.
@@ -92,9 +142,17 @@ impl Semaphore {
             self.take_back();
             participants.free()
         });
-        let Some(index) = free else { return Ok(None) };
-        participants.set(index, mark);
-        Ok(Some(Permit { semaphore: self, index, generation: generation() }))
+        let entry = if let Some(index) = free {
+            let number = participants.word(index).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            participants.set(index, mark);
+            Some(Entry { index, mark, number })
+        } else if self.added().load(Ordering::Relaxed) > 0 {
+            self.added().fetch_sub(1, Ordering::Relaxed);
+            None
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Permit { semaphore: self, entry, generation: generation() }))
     }
 
     /// Takes a permit; blocks until one is free.
@@ -131,24 +189,42 @@ impl Semaphore {
 
 super::handles!(Semaphore);
 
-/// A permit of a [`Semaphore`], given back when it is dropped; in a forked child that does nothing.
-#[must_use = "a permit is given back when it is dropped"]
+/// A permit of a [`Semaphore`], returned when it is dropped; in a forked child that does nothing.
+#[must_use = "a permit is returned when it is dropped"]
 #[derive(Debug)]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
-    index: usize,
+    /// `None` for an added permit, which no process holds.
+    entry: Option<Entry>,
     generation: u32,
+}
+
+/// An entry of the table, and how often it was taken: [`Semaphore::release`] may have returned it meanwhile.
+#[derive(Debug)]
+struct Entry {
+    index: usize,
+    mark: Mark,
+    number: u32,
+}
+
+impl Permit<'_> {
+    /// Keeps the permit taken until [`Semaphore::release`], or until this process ends.
+    pub fn forget(mut self) {
+        self.entry = None;
+    }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.generation != generation() {
-            return;
-        }
+        let Some(entry) = self.entry.take().filter(|_| self.generation == generation()) else { return };
         let region = &self.semaphore.region;
         // What cannot be given back now is found dead with this process.
         if let Ok(Some(held)) = uninterrupted(|| guard::lock::<u8>(region, DATA, None, true)) {
-            self.semaphore.participants().clear(self.index);
+            let participants = self.semaphore.participants();
+            let is_own = participants.get(entry.index) == Some(entry.mark);
+            if is_own && participants.word(entry.index).load(Ordering::Relaxed) == entry.number {
+                participants.clear(entry.index);
+            }
             drop(held);
             changed(region.memory());
         }

@@ -6,6 +6,7 @@ mod cell_barriers;
 mod cell_leaks;
 mod cell_namespaces;
 mod cell_poison;
+mod cell_signals;
 mod cell_waits;
 mod cells;
 mod common;
