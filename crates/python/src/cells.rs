@@ -1,12 +1,8 @@
-//! Cells: the native part of Python's `Counter`, `Value`, `Array`, `Lock`, `Event`, `Barrier` and `Semaphore`.
+//! Cells with a lock and counters: what Python's `Counter`, `Value`, `Array`, `Lock`, `RLock` and `Condition` use.
 
-use std::{
-    process,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use coframe::sync::{self, CellHandle, Permit};
+use coframe::sync::{self, CellHandle};
 use pyo3::{
     prelude::*,
     types::{PyDict, PyTuple},
@@ -20,9 +16,8 @@ use crate::{
     wait::{detached, limit},
 };
 
-/// Calls `with` on how a cell is come by: `how` is `"create"`, `"open"`, or `"handle"` with its text as
-/// `name`.
-fn come_by<R: Send>(
+/// Calls `with` on how to obtain a cell: `how` is `"create"`, `"open"`, or `"handle"` with its text as `name`.
+pub(crate) fn come_by<R: Send>(
     py: Python<'_>,
     how: &str,
     store: Option<&Store>,
@@ -42,11 +37,13 @@ fn come_by<R: Send>(
 pub(crate) struct LockedCell {
     cell: Arc<dyn Locked>,
     handle: String,
+    /// Whether the thread that holds the lock may take it again.
+    is_reentrant: bool,
 }
 
 #[pymethods]
 impl LockedCell {
-    /// `kind`: "lock", or Rust's name of a number; `len`: how many of them, `None` for a value.
+    /// `kind`: "lock", "rlock", or Rust's name of a number; `len`: how many of them, `None` for a value.
     #[new]
     #[pyo3(signature = (kind, how, store, name, initial=None, len=None))]
     fn new(
@@ -59,6 +56,8 @@ impl LockedCell {
         len: Option<usize>,
     ) -> Result<Self> {
         let initial = initial.map(Bound::unbind);
+        let is_reentrant = kind != "lock";
+        let kind = if kind == "rlock" { "lock" } else { kind };
         let cell = come_by(py, how, store, name, |way| match len {
             Some(len) => plain::array(kind, way, len).transpose(),
             // Attached again for the conversion of the first value only.
@@ -66,7 +65,7 @@ impl LockedCell {
         })?;
         let unknown = || exception(py, "InvalidError", &format!("a cell of `{kind}`: expected a type of numbers"));
         let cell: Arc<dyn Locked> = cell.ok_or_else(unknown)?.into();
-        Ok(Self { handle: cell.handle(), cell })
+        Ok(Self { handle: cell.handle(), cell, is_reentrant })
     }
 
     #[getter]
@@ -81,11 +80,26 @@ impl LockedCell {
     /// Takes the lock for this thread; false when the time is over. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
+        if self.is_reentrant && held::again(&self.handle) {
+            return Ok(true);
+        }
         let is_taken = detached(py, || self.cell.lock(&self.handle, limit(timeout).unwrap_or(Duration::MAX)))?;
         if is_taken {
             self.keep_unless_raised(py)?;
         }
         Ok(is_taken)
+    }
+
+    /// Releases the lock however often this thread has taken it; returns how often that was.
+    fn release_all(&self) -> u32 {
+        held::release_all(&self.handle)
+    }
+
+    /// Takes the lock as often as it was released. Ctrl-C ends the wait.
+    fn acquire_again(&self, py: Python<'_>, depth: u32) -> Result<()> {
+        detached(py, || self.cell.lock(&self.handle, Duration::MAX))?;
+        held::set_depth(&self.handle, depth);
+        Ok(())
     }
 
     /// Takes the lock though its owner died inside, and calls the values sound.
@@ -114,7 +128,7 @@ impl LockedCell {
         held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.set(&value))
     }
 
-    /// The elements of an array, for numpy; writable, and alive for as long as what numpy makes of them.
+    /// The elements, for numpy and ctypes; writable, and mapped for as long as what is made of them.
     fn elements(&self, typestr: String) -> Elements {
         Elements { cell: self.cell.clone(), typestr }
     }
@@ -130,7 +144,7 @@ impl LockedCell {
     }
 }
 
-/// The elements of an array in shared memory, which numpy sees through `__array_interface__`.
+/// The elements of an array, or the value, in shared memory, which numpy sees through `__array_interface__`.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Elements {
     cell: Arc<dyn Locked>,
@@ -185,174 +199,5 @@ impl Counter {
 
     fn set(&self, n: i64) {
         self.cell.set(n);
-    }
-}
-
-/// A flag that processes wait for.
-#[pyclass(frozen, module = "coframe._coframe")]
-pub(crate) struct Event {
-    cell: sync::Event,
-}
-
-#[pymethods]
-impl Event {
-    #[new]
-    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Event::create(store, name)?,
-                Way::Open(store, name) => sync::Event::open(store, name)?,
-                Way::Handle(handle) => sync::Event::from_handle(handle)?,
-            })
-        })?;
-        Ok(Self { cell })
-    }
-
-    #[getter]
-    fn handle(&self) -> String {
-        self.cell.handle().to_string()
-    }
-
-    fn set(&self) {
-        self.cell.set();
-    }
-
-    fn clear(&self) {
-        self.cell.clear();
-    }
-
-    fn is_set(&self) -> bool {
-        self.cell.is_set()
-    }
-
-    /// False when the time is over. Ctrl-C ends the wait.
-    #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        detached(py, || match limit(timeout) {
-            Some(limit) => self.cell.wait_timeout(limit),
-            None => self.cell.wait().map(|()| true),
-        })
-    }
-}
-
-/// A point that a number of processes reach together.
-#[pyclass(frozen, module = "coframe._coframe")]
-pub(crate) struct Barrier {
-    cell: sync::Barrier,
-}
-
-#[pymethods]
-impl Barrier {
-    #[new]
-    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, parties: usize) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Barrier::create(store, name, parties)?,
-                Way::Open(store, name) => sync::Barrier::open(store, name)?,
-                Way::Handle(handle) => sync::Barrier::from_handle(handle)?,
-            })
-        })?;
-        Ok(Self { cell })
-    }
-
-    #[getter]
-    fn handle(&self) -> String {
-        self.cell.handle().to_string()
-    }
-
-    #[getter]
-    fn parties(&self) -> usize {
-        self.cell.parties()
-    }
-
-    /// Waits for the others; true for the one who came last. Too late, or interrupted, the barrier breaks for all.
-    #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        detached(py, || match limit(timeout) {
-            Some(limit) => self.cell.wait_timeout(limit),
-            None => self.cell.wait(),
-        })
-    }
-
-    fn reset(&self, py: Python<'_>) -> Result<()> {
-        detached(py, || self.cell.reset())
-    }
-}
-
-self_cell::self_cell! {
-    struct HeldPermit {
-        owner: sync::Semaphore,
-        #[covariant]
-        dependent: Permit,
-    }
-}
-
-/// A number of permits.
-#[pyclass(frozen, module = "coframe._coframe")]
-pub(crate) struct Semaphore {
-    cell: sync::Semaphore,
-    /// With the process that took each, since a forked child gets a copy of all this.
-    held: Mutex<Vec<(u32, HeldPermit)>>,
-}
-
-#[pymethods]
-impl Semaphore {
-    #[new]
-    fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, permits: usize) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Semaphore::create(store, name, permits)?,
-                Way::Open(store, name) => sync::Semaphore::open(store, name)?,
-                Way::Handle(handle) => sync::Semaphore::from_handle(handle)?,
-            })
-        })?;
-        Ok(Self { cell, held: Mutex::default() })
-    }
-
-    #[getter]
-    fn handle(&self) -> String {
-        self.cell.handle().to_string()
-    }
-
-    fn available(&self, py: Python<'_>) -> Result<usize> {
-        detached(py, || self.cell.available())
-    }
-
-    /// False when the time is over. Ctrl-C ends the wait.
-    #[pyo3(signature = (timeout=None))]
-    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        let limit = limit(timeout).unwrap_or(Duration::MAX);
-        // Kept at the end alone: a caller whose signal handler raises will not know of it.
-        let taken = detached(py, || {
-            let taken = HeldPermit::try_new(self.cell.clone(), |cell| match cell.try_acquire_for(limit) {
-                Ok(Some(permit)) => Ok(permit),
-                Ok(None) => Err(None),
-                Err(error) => Err(Some(error)),
-            });
-            match taken {
-                Ok(permit) => Ok(Some(permit)),
-                Err(None) => Ok(None),
-                Err(Some(error)) => Err(error),
-            }
-        })?;
-        let Some(permit) = taken else { return Ok(false) };
-        if let Err(raised) = py.check_signals() {
-            py.detach(|| drop(permit));
-            return Err(raised.into());
-        }
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).push((process::id(), permit));
-        Ok(true)
-    }
-
-    /// False when this object does not hold a permit in this process.
-    fn release(&self, py: Python<'_>) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        // A parent's permits in a forked child: dropping them does nothing there.
-        held.retain(|(owner, _)| *owner == process::id());
-        let permit = held.pop();
-        drop(held);
-        let had = permit.is_some();
-        py.detach(|| drop(permit));
-        had
     }
 }

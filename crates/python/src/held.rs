@@ -16,8 +16,14 @@ pub(crate) trait Held {
     fn clear_poison(&mut self);
 }
 
-/// The process that took a lock, since a forked child gets a copy of all this, and its guard.
-type Entry = (u32, Box<dyn Held>);
+/// A lock that this thread holds.
+struct Entry {
+    /// The process that took it: a forked child gets a copy of all this.
+    owner: u32,
+    /// How often the thread has taken it.
+    depth: u32,
+    guard: Box<dyn Held>,
+}
 
 thread_local! {
     /// By the handle of the cell.
@@ -25,7 +31,7 @@ thread_local! {
 }
 
 pub(crate) fn put(cell: &str, held: Box<dyn Held>) {
-    HELD.with_borrow_mut(|all| all.insert(cell.to_owned(), (process::id(), held)));
+    HELD.with_borrow_mut(|all| all.insert(cell.to_owned(), Entry { owner: process::id(), depth: 1, guard: held }));
 }
 
 /// A guard that is out of the thread's storage for a call, and goes back whatever the call does.
@@ -47,20 +53,51 @@ pub(crate) fn with<R>(cell: &str, with: impl FnOnce(&mut dyn Held) -> R) -> Opti
         return None;
     }
     let mut out = Out(HELD.with_borrow_mut(|all| all.remove_entry(cell)));
-    out.0.as_mut().map(|(_, (_, held))| with(held.as_mut()))
+    out.0.as_mut().map(|(_, entry)| with(entry.guard.as_mut()))
 }
 
 pub(crate) fn is_held(cell: &str) -> bool {
-    HELD.with_borrow(|all| all.get(cell).is_some_and(|(owner, _)| *owner == process::id()))
+    HELD.with_borrow(|all| all.get(cell).is_some_and(|entry| entry.owner == process::id()))
 }
 
-/// Lets go of the lock of a cell; false when this thread does not hold it.
+/// Takes the lock of a cell once more; false when this thread does not hold it.
+pub(crate) fn again(cell: &str) -> bool {
+    let depth = depth(cell);
+    set_depth(cell, depth.saturating_add(1));
+    depth > 0
+}
+
+fn depth(cell: &str) -> u32 {
+    HELD.with_borrow(|all| all.get(cell).filter(|entry| entry.owner == process::id()).map_or(0, |entry| entry.depth))
+}
+
+/// Sets how often this thread has taken the lock of a cell, if it holds it.
+pub(crate) fn set_depth(cell: &str, depth: u32) {
+    HELD.with_borrow_mut(|all| {
+        if let Some(entry) = all.get_mut(cell).filter(|entry| entry.owner == process::id()) {
+            entry.depth = depth;
+        }
+    });
+}
+
+/// Releases the lock of a cell once; false when this thread does not hold it.
 pub(crate) fn release(cell: &str) -> bool {
-    let is_held = is_held(cell);
+    match depth(cell) {
+        0 | 1 => release_all(cell) > 0,
+        more => {
+            set_depth(cell, more - 1);
+            true
+        }
+    }
+}
+
+/// Releases the lock of a cell; returns how often this thread had taken it.
+pub(crate) fn release_all(cell: &str) -> u32 {
+    let depth = depth(cell);
     // A parent's guard in a forked child goes as well: dropping it does nothing there.
     let guard = HELD.with_borrow_mut(|all| all.remove(cell));
     drop(guard);
-    is_held
+    depth
 }
 
 /// Lets go of a lock at the end of a call, also of one that panics.

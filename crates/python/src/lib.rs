@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod atomic;
 mod cells;
 mod dict;
 mod error;
@@ -12,6 +13,7 @@ mod export;
 mod frame;
 mod held;
 mod import;
+mod meeting;
 mod numpy;
 mod plain;
 mod store;
@@ -23,10 +25,12 @@ use pyo3::prelude::*;
 mod _coframe {
     #[pymodule_export]
     use crate::{
-        cells::{Barrier, Counter, Elements, Event, LockedCell, Semaphore},
+        atomic::{AtomicArray, Flag, Latest},
+        cells::{Counter, Elements, LockedCell},
         dict::{Dict, DictSnapshot, DictTransaction},
         export::Batch,
         frame::{Frame, Private, PrivateValues, Values},
+        meeting::{Barrier, Event, Semaphore},
         numpy::Columns,
         store::{Session, Store, end_dead_sessions},
     };

@@ -23,7 +23,7 @@ pub(crate) trait Locked: Send + Sync {
     fn lock_poisoned(&self, cell: &str) -> Result<()>;
     /// What Python gave as plain numbers, which `Held::set` takes without a call of Python's code: that may want the lock.
     fn plain<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
-    /// Where the elements of an array are.
+    /// Where the elements of an array, or the value, are.
     fn address(&self) -> usize;
 }
 
@@ -125,7 +125,7 @@ macro_rules! value_cell {
                 }
 
                 fn address(&self) -> usize {
-                    0
+                    self.as_mut_ptr().expose_provenance()
                 }
             }
 

@@ -23,6 +23,8 @@ pub(crate) struct Store {
 
 /// Name, version, rows, columns, bytes, created, superseded versions.
 type Info = (String, u64, usize, usize, usize, Option<f64>, Vec<u64>);
+/// Numbers of frames, segments, cells and maps; bytes of segments, of cells and maps, free, and in all.
+type Usage = ((usize, usize, usize, usize), (u64, u64, u64, u64));
 /// Process, command, version, PSS.
 type User = (u32, String, u64, Option<u64>);
 
@@ -138,14 +140,15 @@ impl Store {
         detached(py, || self.store.wait(name, newer_than, limit(timeout).unwrap_or(Duration::MAX)))
     }
 
-    fn sweep(&self, py: Python<'_>) -> Result<(usize, usize, u64)> {
+    fn sweep(&self, py: Python<'_>) -> Result<(usize, usize, u64, Vec<String>)> {
         let swept = detached(py, || self.store.sweep())?;
-        Ok((swept.segments, swept.sessions, swept.bytes))
+        Ok((swept.segments, swept.sessions, swept.bytes, swept.problems))
     }
 
-    fn usage(&self, py: Python<'_>) -> Result<(usize, usize, u64, u64, u64)> {
+    fn usage(&self, py: Python<'_>) -> Result<Usage> {
         let usage = detached(py, || self.store.usage())?;
-        Ok((usage.frames, usage.segments, usage.bytes, usage.free, usage.total))
+        let files = (usage.frames, usage.segments, usage.cells, usage.maps);
+        Ok((files, (usage.bytes, usage.shared_bytes, usage.free, usage.total)))
     }
 
     fn users(&self, py: Python<'_>, name: &str) -> Result<Vec<User>> {

@@ -64,8 +64,8 @@ def put(shared: Any, key: int) -> None:
     shared.apply("sum", lambda n: n + key, 0)
 
 
-def wait_at(barrier: Any) -> bool:
-    return bool(barrier.wait(30))
+def wait_at(barrier: Any) -> int:
+    return int(barrier.wait(30))
 
 
 def write_and_sum(df: Any, item: int) -> float:

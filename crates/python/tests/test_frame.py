@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -68,6 +69,15 @@ def test_a_store_tells_what_it_holds(store: coframe.Store) -> None:
     assert store.usage().segments == 2 and store.users("t")[0].pid == os.getpid()
     assert len(store.verify("t")) == 2
     assert store.sweep().segments == 0
+    before = store.usage()
+    coframe.Counter(name="cell", store=store)
+    coframe.Dict(name="dict", store=store)["a"] = 1
+    after = store.usage()
+    assert (after.cells - before.cells, after.dicts - before.dicts) == (1, 1) and after.shared_bytes > before.shared_bytes
+    (store_path := pathlib.Path(store.path) / "x@1.arrow").mkdir()
+    (problem,) = store.sweep().problems
+    assert "x@1.arrow" in problem
+    store_path.rmdir()
     assert store.remove("t") and not store.remove("t")
     assert frame["x"].to_numpy().tolist() == [1]
 

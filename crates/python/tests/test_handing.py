@@ -65,7 +65,7 @@ def test_integers_beside_nulls_are_exact_in_pandas_whatever_they_came_from() -> 
 def test_looking_makes_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     path = os.environ["COFRAME_STORE"] + "-missing"
     monkeypatch.setenv("COFRAME_STORE", path)
-    assert coframe.list() == [] and coframe.remove("t") is False and coframe.sweep() == coframe.Swept(0, 0, 0)
+    assert coframe.list() == [] and coframe.remove("t") is False and coframe.sweep() == coframe.Swept(0, 0, 0, [])
     with pytest.raises(coframe.NotFoundError, match="frame `t` not found, because there is no store"):
         coframe.open("t")
     assert not os.path.exists(path)

@@ -52,10 +52,10 @@ def by_stack(cell: Any) -> None:
 
 
 
-MAKERS: list[Callable[[], Any]] = [coframe.Lock, lambda: coframe.Value("i", 0), coframe.Semaphore]
+MAKERS: list[Callable[[], Any]] = [coframe.Lock, lambda: coframe.Value("i", 0), coframe.Semaphore, coframe.Condition]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["lock", "value", "semaphore"])
+@pytest.mark.parametrize("make", MAKERS, ids=["lock", "value", "semaphore", "condition"])
 def test_a_handler_that_raises_when_a_wait_is_nearly_over_leaves_nothing_acquired(make: Callable[[], Any]) -> None:
     times = random.Random(1)
     for _ in range(15):
@@ -81,7 +81,7 @@ def test_a_handler_that_raises_when_a_wait_is_nearly_over_leaves_nothing_acquire
         assert is_free(cell)
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["lock", "value", "semaphore"])
+@pytest.mark.parametrize("make", MAKERS, ids=["lock", "value", "semaphore", "condition"])
 def test_a_cell_is_entered_by_every_way_into_a_context(make: Callable[[], Any]) -> None:
     cell = make()
     for enter in (by_with, by_stack):

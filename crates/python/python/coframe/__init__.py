@@ -17,7 +17,7 @@ import builtins
 import os
 from typing import Any
 
-from ._cells import Array, Barrier, Counter, Event, Lock, Semaphore, Value
+from ._cells import Counter, Flag, Lock, RLock
 from ._dict import Dict, DictSnapshot, DictTransaction
 from ._coframe import __version__
 from ._errors import (
@@ -42,9 +42,12 @@ from ._errors import (
 )
 from ._explain import ColumnExplain, Explain
 from ._frame import Column, Frame, Schema
-from ._kept import Shared, shared
+from ._kept import Shared, close_shared, shared
+from ._meeting import Barrier, BoundedSemaphore, Condition, Event, Semaphore
+from ._queue import Queue
 from ._share import SharedFrame, accepts_frames, partial, share
 from ._store import FrameInfo, Layout, Mode, Session, Store, Swept, Usage, User, existing, store_of
+from ._values import Array, AtomicArray, Latest, Value
 
 
 def publish(
@@ -108,19 +111,22 @@ def wait(
 def sweep(store: Store | str | os.PathLike[str] | None = None) -> Swept:
     """Removes what dead processes left and superseded versions that no process uses."""
     found = existing(store)
-    return Swept(0, 0, 0) if found is None else found.sweep()
+    return Swept(0, 0, 0, []) if found is None else found.sweep()
 
 
 __all__ = [
     "ArgumentTypeError",
     "Array",
+    "AtomicArray",
     "Barrier",
+    "BoundedSemaphore",
     "BrokenError",
     "BusyError",
     "ClosedError",
     "Column",
     "ColumnExplain",
     "ColumnNotFoundError",
+    "Condition",
     "ConflictError",
     "CorruptError",
     "Counter",
@@ -130,14 +136,18 @@ __all__ = [
     "Error",
     "Event",
     "Explain",
+    "Flag",
     "Frame",
     "FrameInfo",
     "InvalidError",
+    "Latest",
     "Lock",
     "MissingPackageError",
     "NoSpaceError",
     "NotFoundError",
     "PoisonedError",
+    "Queue",
+    "RLock",
     "Schema",
     "Semaphore",
     "Session",
@@ -155,6 +165,7 @@ __all__ = [
     "WouldCopyError",
     "__version__",
     "accepts_frames",
+    "close_shared",
     "list",
     "open",
     "partial",

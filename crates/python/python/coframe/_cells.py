@@ -6,15 +6,13 @@ their handle and open themselves at their first use, as frames do, in any proces
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import operator
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
 
-from . import _coframe, _numpy, _packages
-from ._errors import ArgumentTypeError, InvalidError, NotFoundError
+from . import _coframe
+from ._errors import InvalidError, NotFoundError
 from ._lifetime import Lifetime, new_name, told_of_session
 from ._store import Store, native_of, session_of
 
@@ -22,28 +20,6 @@ N = TypeVar("N")
 #: How often a cell is opened or made before the reason why it cannot be made is believed.
 _ATTEMPTS = 3
 StoreLike = Store | str | os.PathLike[str] | None
-
-_CODES = {
-    **{code: f"i{8 * ctypes.sizeof(kind)}" for code, kind in zip("bhilq", (ctypes.c_byte, ctypes.c_short, ctypes.c_int, ctypes.c_long, ctypes.c_longlong), strict=True)},
-    **{code: f"u{8 * ctypes.sizeof(kind)}" for code, kind in zip("BHILQ", (ctypes.c_ubyte, ctypes.c_ushort, ctypes.c_uint, ctypes.c_ulong, ctypes.c_ulonglong), strict=True)},
-    "f": "f32",
-    "d": "f64",
-}
-
-
-def _kind(typecode: Any) -> str:
-    """Rust's name of a type: of a typecode of ``array``, a type of ``ctypes``, a dtype of numpy or its name."""
-    code = getattr(typecode, "_type_", typecode)
-    if isinstance(code, str) and code in _CODES:
-        return _CODES[code]
-    name = getattr(typecode, "name", None) or getattr(typecode, "__name__", None) or str(typecode)
-    known = {"int": "i", "uint": "u", "float": "f"}
-    word = name.rstrip("0123456789")
-    kind = known.get(word, "") + name[len(word) :]
-    if word in known and kind in set(_CODES.values()):
-        return kind
-    wrong = InvalidError if isinstance(typecode, str) else ArgumentTypeError
-    raise wrong(f"the type {typecode!r}: expected a typecode such as \"i\" or \"d\", a type of ctypes, or a numpy dtype")
 
 
 class Cell(Generic[N]):
@@ -117,7 +93,7 @@ def _again(kind: type[Cell[Any]], handle: str, arguments: tuple[Any, ...]) -> Ce
     return cell
 
 
-class _Enter:
+class Enter:
     """``__enter__`` of a cell that is acquired.
 
     ``with`` calls what the native part has, and nothing in between: a signal handler could raise there, after the cell
@@ -125,16 +101,21 @@ class _Enter:
     """
 
     @overload
-    def __get__(self, cell: None, kind: type) -> _Enter: ...
+    def __get__(self, cell: None, kind: type) -> Enter: ...
 
     @overload
-    def __get__(self, cell: _Lockable | Semaphore, kind: type) -> Callable[[], bool]: ...
+    def __get__(self, cell: Any, kind: type) -> Callable[[], bool]: ...
 
-    def __get__(self, cell: _Lockable | Semaphore | None, kind: type) -> _Enter | Callable[[], bool]:
-        return self if cell is None else cell._open().acquire
+    def __get__(self, cell: Any, kind: type) -> Enter | Callable[[], bool]:
+        return self if cell is None else self._acquire(cell)
 
-    def __call__(self, cell: _Lockable | Semaphore) -> bool:
-        return cell._open().acquire()
+    def __call__(self, cell: Any) -> bool:
+        return self._acquire(cell)()
+
+    @staticmethod
+    def _acquire(cell: Any) -> Callable[[], bool]:
+        acquire: Callable[[], bool] = cell._entered().acquire
+        return acquire
 
 
 class Counter(Cell[_coframe.Counter]):
@@ -171,8 +152,35 @@ class Counter(Cell[_coframe.Counter]):
         return self
 
 
-class _Lockable(Cell[_coframe.LockedCell]):
-    """A cell with a lock. The thread that acquires it releases it, and does not acquire it twice.
+class Flag(Cell[_coframe.Flag]):
+    """A switch that any process sets and reads, without a lock. To wait for it, use an :class:`Event`."""
+
+    def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:
+        super().__init__(self._maker(), name, store)
+
+    @staticmethod
+    def _maker(*_: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
+        return _coframe.Flag
+
+    @property
+    def value(self) -> bool:
+        """Whether it is set."""
+        return self._open().get()
+
+    @value.setter
+    def value(self, on: bool) -> None:
+        self._open().swap(bool(on))
+
+    def swap(self, on: bool) -> bool:
+        """Sets or clears it, and returns what it was: of several processes that set it, one gets ``False``."""
+        return self._open().swap(bool(on))
+
+    def __bool__(self) -> bool:
+        return self.value
+
+
+class Lockable(Cell[_coframe.LockedCell]):
+    """A cell with a lock. The thread that acquires it releases it.
 
     A thread that ends while it holds the lock releases it silently. The death of a process is reported to the next
     owner.
@@ -194,211 +202,33 @@ class _Lockable(Cell[_coframe.LockedCell]):
         """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C ends the wait."""
         self._open().recover()
 
-    __enter__ = _Enter()
+    def _entered(self) -> Any:
+        return self._open()
+
+    __enter__ = Enter()
 
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def get_lock(self) -> _Lockable:
-        """The lock, for ``with value.get_lock():``."""
-        return self
 
+class Lock(Lockable):
+    """A lock between processes, like ``multiprocessing.Lock``, that only the thread which acquired it releases.
 
-class Lock(_Lockable):
-    """A lock between processes. When its owner dies, the next one gets it with a :class:`coframe.PoisonedError`."""
+    When its owner dies, the next one gets it with a :class:`coframe.PoisonedError`. Acquiring it twice in a thread is an
+    error: see :class:`RLock`.
+    """
+
+    _native_kind = "lock"
 
     def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:
         super().__init__(self._maker(), name, store)
 
-    @staticmethod
-    def _maker(*_: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        return lambda how, store, name: _coframe.LockedCell("lock", how, store, name)
+    @classmethod
+    def _maker(cls, *_: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
+        return lambda how, store, name: _coframe.LockedCell(cls._native_kind, how, store, name)
 
 
-class Value(_Lockable):
-    """A number under a lock: ``with value.get_lock(): value.value += 1``.
+class RLock(Lock):
+    """A :class:`Lock` that the thread which holds it may acquire again, like ``multiprocessing.RLock``."""
 
-    ``value`` is for the one that makes it: an existing one stays.
-    """
-
-    def __init__(self, typecode: Any, value: Any = 0, *, name: str | None = None, store: StoreLike = None) -> None:
-        self._kind = _kind(typecode)
-        super().__init__(self._maker(self._kind, value), name, store)
-
-    @staticmethod
-    def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        kind, value = (*arguments, None)[:2]
-        return lambda how, store, name: _coframe.LockedCell(kind, how, store, name, value)
-
-    def _arguments(self) -> tuple[Any, ...]:
-        return (self._kind,)
-
-    def _restore(self, kind: str) -> None:
-        self._kind = kind
-
-    @property
-    def value(self) -> Any:
-        """The number, under the lock that this thread holds, or one for this moment."""
-        return self._open().get()
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        self._open().set(value)
-
-
-class Array(_Lockable):
-    """Numbers under a lock. :meth:`to_numpy` is the array itself, writable, in shared memory.
-
-    ``size_or_values``: how many, all zero, or the numbers. An existing one of a name must have as many, and keeps its own.
-    """
-
-    def __init__(
-        self, typecode: Any, size_or_values: int | Iterable[Any], *, name: str | None = None, store: StoreLike = None
-    ) -> None:
-        self._kind = _kind(typecode)
-        # Numpy's integers are sizes as well; its arrays of one integer, which have an index too, are values.
-        is_size = hasattr(size_or_values, "__index__") and not hasattr(size_or_values, "__len__")
-        values = None if is_size else list(cast("Iterable[Any]", size_or_values))
-        size = len(values) if values is not None else operator.index(cast("int", size_or_values))
-        if size < 0:
-            raise InvalidError(f"an array of {size} numbers: expected none or more")
-        super().__init__(self._maker(self._kind, size), name, store)
-        if len(self) != size:
-            raise InvalidError(f"the array `{name}` has {len(self)} numbers: expected {size}")
-        if values and self._made:
-            self._open().set(values)
-
-    @staticmethod
-    def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        # An existing one knows how many numbers it has.
-        kind, size = (*arguments, 0)[:2]
-        return lambda how, store, name: _coframe.LockedCell(kind, how, store, name, None, size)
-
-    def _arguments(self) -> tuple[Any, ...]:
-        return (self._kind,)
-
-    def _restore(self, kind: str) -> None:
-        self._kind = kind
-
-    def to_numpy(self) -> Any:
-        """The numbers as a numpy array: writable, in shared memory, and alive for as long as anything made from it.
-
-        It takes no lock: hold it (``with array:``), or agree with the other processes who writes where.
-        """
-        np = _packages.need("numpy", "Array.to_numpy")
-        kind, size = self._kind[0], int(self._kind[1:]) // 8
-        return np.asarray(self._open().elements(f"{'|' if size == 1 else '<'}{kind}{size}"))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self.to_numpy()
-        return _numpy.as_asked(array, dtype, copy, f"the array `{self._text}`")
-
-    def __len__(self) -> int:
-        return len(self._open())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._open().get())
-
-    def __getitem__(self, key: int | slice) -> Any:
-        """A number or, of a range, a list; under the lock."""
-        values = self._under_lock(lambda array: array[key].tolist())
-        return values
-
-    def __setitem__(self, key: int | slice, value: Any) -> None:
-        self._under_lock(lambda array: array.__setitem__(key, value))
-
-    def _under_lock(self, call: Callable[[Any], Any]) -> Any:
-        if self._open().is_held():
-            return call(self.to_numpy())
-        with self:
-            return call(self.to_numpy())
-
-
-class Event(Cell[_coframe.Event]):
-    """A flag that processes wait for."""
-
-    def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:
-        super().__init__(self._maker(), name, store)
-
-    @staticmethod
-    def _maker(*_: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        return _coframe.Event
-
-    def set(self) -> None:
-        """Wakes all who wait."""
-        self._open().set()
-
-    def clear(self) -> None:
-        """From now on others wait again."""
-        self._open().clear()
-
-    def is_set(self) -> bool:
-        """Whether it is set."""
-        return self._open().is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set; ``False`` when the time is over. Ctrl-C ends the wait."""
-        return self._open().wait(timeout)
-
-
-class Barrier(Cell[_coframe.Barrier]):
-    """A point that a number of processes reach together. When one of them dies, it breaks for all."""
-
-    def __init__(self, parties: int, *, name: str | None = None, store: StoreLike = None) -> None:
-        if operator.index(parties) < 1:
-            raise InvalidError(f"a barrier for {parties} parties: expected at least one")
-        super().__init__(self._maker(parties), name, store)
-        if self.parties != parties:
-            raise InvalidError(f"the barrier `{name}` is for {self.parties} parties: expected {parties}")
-
-    @staticmethod
-    def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        # An existing one knows how many it is for.
-        parties = arguments[0] if arguments else 1
-        return lambda how, store, name: _coframe.Barrier(how, store, name, parties)
-
-    @property
-    def parties(self) -> int:
-        """How many it waits for."""
-        return self._open().parties
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits for the others; ``True`` for the one who came last. Ctrl-C, or too late, breaks it for all."""
-        return self._open().wait(timeout)
-
-    def reset(self) -> None:
-        """Makes a broken barrier whole again."""
-        self._open().reset()
-
-
-class Semaphore(Cell[_coframe.Semaphore]):
-    """A number of permits. Those of a process that dies come back."""
-
-    def __init__(self, value: int = 1, *, name: str | None = None, store: StoreLike = None) -> None:
-        if operator.index(value) < 0:
-            raise InvalidError(f"a semaphore of {value} permits: expected none or more")
-        super().__init__(self._maker(value), name, store)
-
-    @staticmethod
-    def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        # An existing one knows how many it has.
-        permits = arguments[0] if arguments else 1
-        return lambda how, store, name: _coframe.Semaphore(how, store, name, permits)
-
-    def get_value(self) -> int:
-        """How many permits are free."""
-        return self._open().available()
-
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Takes a permit; ``False`` when the time is over. Ctrl-C ends the wait."""
-        return self._open().acquire(timeout if block else 0.0)
-
-    def release(self) -> None:
-        """Gives back a permit that this object took."""
-        if not self._open().release():
-            raise ValueError("no permit was taken here")
-
-    __enter__ = _Enter()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    _native_kind = "rlock"

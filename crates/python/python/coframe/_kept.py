@@ -71,9 +71,22 @@ _names: dict[str, Kept] = {}
 def shared() -> list[Shared]:
     """What this process keeps in shared memory: frames of :func:`coframe.share` and ``partial``, the oldest first.
 
-    ``sum(one.nbytes for one in coframe.shared())`` is its size; ``for one in coframe.shared(): one.close()`` removes all.
+    ``sum(one.nbytes for one in coframe.shared())`` is its size; :func:`close_shared` removes all.
     """
     return [Shared(kept.name, kept.nbytes, kept.pinned, kept) for kept in _own()]
+
+
+def close_shared() -> int:
+    """Removes all that :func:`shared` lists, and returns how many frames that were.
+
+    Frames that were never pickled are removed with their last reference, and everything is removed when this process ends,
+    even if it is killed. This is for notebooks and long loops that lost frames which they had pickled. Processes that have a
+    frame open keep its memory; those that open its handle later get a :class:`coframe.NotFoundError`.
+    """
+    kept = _own()
+    for one in kept:
+        one.close()
+    return len(kept)
 
 
 def forget(session: Any) -> None:

@@ -38,9 +38,13 @@ class FrameInfo:
 class Swept:
     """What a sweep removed."""
 
+    #: Superseded versions, and files of publishers that died.
     segments: int
+    #: Sessions whose owner died.
     sessions: int
     nbytes: int
+    #: What could not be swept, and why; the sweep skipped it.
+    problems: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,13 @@ class Usage:
 
     frames: int
     segments: int
+    cells: int
+    dicts: int
+    #: Of all segments.
     nbytes: int
+    #: Of the files of cells and dicts.
+    shared_bytes: int
+    #: Of the file system, free for this user and in all.
     free: int
     total: int
 
@@ -192,7 +202,8 @@ class Store:
 
     def usage(self) -> Usage:
         """What the store holds and how much room is left."""
-        return Usage(*self._open().usage())
+        numbers, sizes = self._open().usage()
+        return Usage(*numbers, *sizes)
 
     def users(self, name: str) -> builtins.list[User]:
         """The processes that map a version of a name now, as far as this user can see."""

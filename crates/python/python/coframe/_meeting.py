@@ -1,0 +1,248 @@
+"""Cells at which processes wait for each other: events, conditions, barriers and semaphores."""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from . import _coframe
+from ._cells import Cell, Enter, Lock, RLock, StoreLike
+from ._errors import InvalidError
+
+R = TypeVar("R")
+#: Seconds after which a waiter checks again without a notification, in case the process that changed something was killed
+#: before it notified.
+_RECHECK = 1.0
+
+
+def retried(event: _coframe.Event, attempt: Callable[[], R | None], timeout: float | None) -> R | None:
+    """What ``attempt`` returns, which is called again after each pulse of an event; ``None`` when the time is over."""
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        since = event.pulses()
+        if (result := attempt()) is not None:
+            return result
+        rest = end - time.monotonic()
+        if rest <= 0:
+            return None
+        event.wait_pulse(since, min(rest, _RECHECK))
+
+
+class Event(Cell[_coframe.Event]):
+    """A flag that processes wait for, like ``multiprocessing.Event``."""
+
+    def __init__(self, *, name: str | None = None, store: StoreLike = None) -> None:
+        super().__init__(self._maker(), name, store)
+
+    @staticmethod
+    def _maker(*_: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
+        return _coframe.Event
+
+    def set(self) -> None:
+        """Sets it, and wakes every process that waits."""
+        self._open().set()
+
+    def clear(self) -> None:
+        """Clears it: from now on processes wait again."""
+        self._open().clear()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._open().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is set; ``False`` when the time is over. Ctrl-C ends the wait."""
+        return self._open().wait(timeout)
+
+
+class Condition(Cell[_coframe.Event]):
+    """A lock with notifications, like ``multiprocessing.Condition``.
+
+    ``lock`` is a :class:`Lock` or :class:`RLock`, by default a new ``RLock``. :meth:`notify` wakes every process that waits, as
+    the documentation of ``threading`` permits: so no notification is lost with a process that is killed. Check in a loop what
+    you wait for, or use :meth:`wait_for`. When the holder of the lock dies, the others get :class:`coframe.PoisonedError`.
+    """
+
+    def __init__(self, lock: Lock | RLock | None = None, *, name: str | None = None, store: StoreLike = None) -> None:
+        if lock is None:
+            lock = RLock(name=None if name is None else f"{name}.lock", store=store)
+        self._lock: Lock | RLock = lock
+        super().__init__(self._maker(), name, store)
+
+    @staticmethod
+    def _maker(*_: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
+        return _coframe.Event
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self._lock,)
+
+    def _restore(self, lock: Lock | RLock) -> None:
+        self._lock = lock
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Takes the lock; ``False`` when the time is over. Ctrl-C ends the wait."""
+        return self._lock.acquire(block, timeout)
+
+    def release(self) -> None:
+        """Releases the lock."""
+        self._lock.release()
+
+    def recover(self) -> None:
+        """Takes the lock though its owner died inside: see :meth:`Lock.recover`."""
+        self._lock.recover()
+
+    def _entered(self) -> Any:
+        return self._lock._open()
+
+    __enter__ = Enter()
+
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        # A wait that was interrupted may end without the lock.
+        if kind is None or self._lock._open().is_held():
+            self.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Releases the lock, waits for a notification, and takes the lock again; ``False`` when the time is over."""
+        event, lock = self._open(), self._lock._open()
+        since = event.pulses()
+        depth = lock.release_all()
+        if depth == 0:
+            raise RuntimeError("cannot wait on a condition whose lock this thread does not hold")
+        try:
+            return event.wait_pulse(since, timeout)
+        finally:
+            lock.acquire_again(depth)
+
+    def wait_for(self, predicate: Callable[[], R], timeout: float | None = None) -> R:
+        """Waits until ``predicate`` is true, which is called with the lock held; returns its last result."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not (result := predicate()):
+            rest = end - time.monotonic()
+            if rest <= 0:
+                break
+            self.wait(min(rest, _RECHECK))
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wakes the processes that wait: at least ``n`` of them."""
+        if not self._lock._open().is_held():
+            raise RuntimeError("cannot notify a condition whose lock this thread does not hold")
+        if n > 0:
+            self._open().pulse()
+
+    def notify_all(self) -> None:
+        """Wakes every process that waits."""
+        self.notify()
+
+
+class Barrier(Cell[_coframe.Barrier]):
+    """A point that a number of processes reach together, like ``multiprocessing.Barrier``.
+
+    When one of them dies while it waits, it breaks for all. ``timeout`` is the default of :meth:`wait`.
+    """
+
+    def __init__(
+        self, parties: int, timeout: float | None = None, *, name: str | None = None, store: StoreLike = None
+    ) -> None:
+        if operator.index(parties) < 1:
+            raise InvalidError(f"a barrier for {parties} parties: expected at least one")
+        self._timeout = timeout
+        super().__init__(self._maker(timeout, parties), name, store)
+        if self.parties != parties:
+            raise InvalidError(f"the barrier `{name}` is for {self.parties} parties: expected {parties}")
+
+    @staticmethod
+    def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
+        # An existing one knows how many it is for.
+        parties = arguments[1] if len(arguments) > 1 else 1
+        return lambda how, store, name: _coframe.Barrier(how, store, name, parties)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self._timeout,)
+
+    def _restore(self, timeout: float | None) -> None:
+        self._timeout = timeout
+
+    @property
+    def parties(self) -> int:
+        """How many it waits for."""
+        return self._open().parties
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait now."""
+        return self._open().waiting()
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken."""
+        return self._open().is_broken()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the others, and returns an index from 0 to ``parties - 1``, a different one for each.
+
+        :class:`coframe.BrokenError`, a ``threading.BrokenBarrierError``, if the barrier is broken, reset or aborted. Ctrl-C,
+        or a timeout, breaks it for all.
+        """
+        return self._open().wait(self._timeout if timeout is None else timeout)
+
+    def reset(self) -> None:
+        """Makes a broken barrier usable again. Those that wait now get the error."""
+        self._open().reset()
+
+    def abort(self) -> None:
+        """Breaks the barrier: those that wait, and those that come, get the error until :meth:`reset`."""
+        self._open().abort()
+
+
+class Semaphore(Cell[_coframe.Semaphore]):
+    """A number of permits, like ``multiprocessing.Semaphore``.
+
+    The permits that a process took and did not give back return when it ends, also if it is killed. Any process may call
+    :meth:`release`: it gives back a permit of its own process, else one of another process, and adds one when all are free.
+    An added permit belongs to no process. So ``Semaphore(0)`` is a signal: each ``release`` lets one ``acquire`` through.
+    """
+
+    _bounded = False
+
+    def __init__(self, value: int = 1, *, name: str | None = None, store: StoreLike = None) -> None:
+        if operator.index(value) < 0:
+            raise InvalidError(f"a semaphore of {value} permits: expected none or more")
+        super().__init__(self._maker(value), name, store)
+
+    @staticmethod
+    def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
+        # An existing one knows how many it has.
+        permits = arguments[0] if arguments else 1
+        return lambda how, store, name: _coframe.Semaphore(how, store, name, permits)
+
+    def get_value(self) -> int:
+        """How many permits are free."""
+        return self._open().available()
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Takes a permit; ``False`` when the time is over. Ctrl-C ends the wait."""
+        return self._open().acquire(timeout if block else 0.0)
+
+    def release(self) -> None:
+        """Gives a permit back, or adds one."""
+        if not self._open().release(self._bounded):
+            raise ValueError("the semaphore was released more often than it was acquired")
+
+    def _entered(self) -> Any:
+        return self._open()
+
+    __enter__ = Enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class BoundedSemaphore(Semaphore):
+    """A :class:`Semaphore` whose :meth:`release` is a ``ValueError`` when all permits are free."""
+
+    _bounded = True
+
