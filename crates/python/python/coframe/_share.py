@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from . import _kept, _packages
+from . import _kept, _parts
 from ._coframe import Frame as _Native
 from ._errors import NoSpaceError
 from ._frame import Frame
@@ -86,52 +87,53 @@ def accepts_frames(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def with_tables(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*map(_table, args), **{name: _table(value) for name, value in kwargs.items()})
+        return function(*map(_parts.restored, args), **{name: _parts.restored(value) for name, value in kwargs.items()})
 
     return with_tables
 
 
-def _table(argument: Any) -> Any:
-    return argument.to_table(writable=True) if isinstance(argument, Frame) else argument
-
-
 class partial(Generic[R]):
-    """As ``functools.partial``, with each DataFrame among the arguments in shared memory.
+    """As ``functools.partial``, with the tables and large arrays among the arguments in shared memory.
 
     ``with coframe.partial(f, df) as shared: pool.map(shared, items)``: workers call ``f`` with a DataFrame of the same kind,
-    on the shared bytes. ``f`` may change a pandas DataFrame, as after pickling: pages are copied when they are written to,
+    on the shared bytes. ``f`` may change a pandas DataFrame or an array, as after pickling: pages are copied when they are written to,
     and no other process sees the change.
 
-    Shared are DataFrames of Polars and pandas and Tables of pyarrow, and nothing inside of other arguments; :func:`share`
-    takes the rest. They stay in memory until :meth:`close`, the end of a ``with``, or the end of this process, since a worker
-    may open them at any time.
+    Shared are DataFrames of Polars and pandas, LazyFrames (collected), Tables of pyarrow, and Series and numpy arrays of 64 KiB
+    or more; also inside of lists, tuples and dicts of up to 10 000 items. They stay in memory until :meth:`close`, the end of a
+    ``with``, or the end of this process, since a worker may open them at any time. The rest is pickled, also a Series or an
+    array that Arrow cannot hold; pickling more than 10 MB gives a ``UserWarning``.
     """
 
     def __init__(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> None:
         self.func = function
         self._own: list[SharedFrame] = []
+        self._is_warned = False
+        # With the table, so that no other object gets its id.
+        seen: dict[int, tuple[Any, SharedFrame]] = {}
+
+        def share_once(table: Any) -> SharedFrame:
+            if id(table) not in seen:
+                self._own.append(share(table))
+                seen[id(table)] = table, self._own[-1]
+            return seen[id(table)][1]
+
         try:
-            self.args = tuple(map(self._shared, args))
-            self.keywords = {name: self._shared(value) for name, value in kwargs.items()}
+            self.args = tuple(_parts.shared(value, share_once) for value in args)
+            self.keywords = {name: _parts.shared(value, share_once) for name, value in kwargs.items()}
         except BaseException:
             self.close()
             raise
         self._tables: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
-    def _shared(self, argument: Any) -> Any:
-        if not _packages.is_table(argument):
-            return argument
-        self._own.append(share(argument))
-        return self._own[-1]
-
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         if self._tables is None:
             # Once for all calls of this object, as multiprocessing unpickles a table once for all tasks of a chunk.
-            keywords = {name: _table(value) for name, value in self.keywords.items()}
-            self._tables = tuple(map(_table, self.args)), keywords
+            keywords = {name: _parts.restored_inside(value) for name, value in self.keywords.items()}
+            self._tables = tuple(map(_parts.restored_inside, self.args)), keywords
         ready, keywords = self._tables
-        own = {name: _table(value) for name, value in kwargs.items()}
-        return self.func(*ready, *map(_table, args), **{**keywords, **own})
+        own = {name: _parts.restored(value) for name, value in kwargs.items()}
+        return self.func(*ready, *map(_parts.restored, args), **{**keywords, **own})
 
     def close(self) -> None:
         """Removes what this object shared, after its last result has arrived. Workers keep the memory that they opened."""
@@ -147,7 +149,20 @@ class partial(Generic[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What is shared stays so, and unpickling opens nothing.
+        self._warn_if_large()
         return (partial, (self.func, *self.args), {"keywords": self.keywords})
+
+    def _warn_if_large(self) -> None:
+        pickled: dict[Any, Any] = {**dict(enumerate(self.args)), **self.keywords}
+        weights = {name: _parts.weight(value) for name, value in pickled.items()}
+        if not self._is_warned and sum(weights.values()) > _parts.LARGE:
+            self._is_warned = True
+            which = max(weights, key=lambda name: weights[name])
+            warnings.warn(
+                f"coframe.partial pickles {sum(weights.values()) / 1e6:.1f} MB for each task that it cannot share; most is argument "
+                f"{which!r}, of type {type(pickled[which]).__qualname__}: pass a table or an array of numbers",
+                stacklevel=3,
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.keywords = state["keywords"]
