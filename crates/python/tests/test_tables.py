@@ -201,6 +201,15 @@ def test_a_masked_array_has_nulls(values: list[object]) -> None:
     assert frame.to_polars()["x"].to_list() == [values[0], None, values[2]]
 
 
+def test_a_dict_of_arrays_comes_back_with_its_dtypes() -> None:
+    kinds = ["U5", "S3", "m8[D]", "m8[h]", "M8[h]", "M8[Y]", ">i4", ">f8", "M8[25ns]", "i2", "f4", "bool"]
+    table = {kind: np.array([0, 1, 2]).astype(kind) for kind in kinds}
+    for found in ((frame := coframe.share(table)).to_table(), coframe.share(frame).to_table(), frame[1:].to_table(writable=True)):
+        assert {name: array.dtype for name, array in found.items()} == {kind: array.dtype for kind, array in table.items()}
+        for kind, array in table.items():
+            np.testing.assert_array_equal(found[kind], array[3 - len(found[kind]) :])
+
+
 @pytest.mark.parametrize("kind", ["i1", "u8", "f2", "f8", "bool", "M8[D]", "M8[us]", "m8[s]", "U1", "S1", "O"])
 def test_an_array_without_rows_is_a_column_without_rows(kind: str) -> None:
     frame = coframe.publish({"x": np.array([], dtype=kind), "rows": np.zeros((0, 2))}, "t")

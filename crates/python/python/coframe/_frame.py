@@ -230,7 +230,9 @@ class Frame:
         if kind == "arrow":
             return self.to_arrow()
         if kind == "numpy":
-            return {name: self[name].to_numpy(writable=writable) for name in self.columns}
+            native = self._open()
+            arrays = {name: self[name].to_numpy(writable=writable) for name in self.columns}
+            return {name: _numpy_out.as_published(native, name, array) for name, array in arrays.items()}
         return self.to_polars()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

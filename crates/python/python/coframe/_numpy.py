@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from . import _packages
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from ._coframe import Frame as Native
 
 
-def columns(table: dict[Any, Any]) -> Columns:
-    """A dict of numpy arrays (or of what numpy makes arrays of) as a table; shares memory that has Arrow's layout."""
+#: Key in the metadata of a frame that came from a dict of arrays: the dtypes that Arrow does not have, by column.
+DTYPES = "coframe.python.numpy"
+
+
+def columns(table: dict[Any, Any]) -> tuple[Columns, list[tuple[str, str]]]:
+    """A dict of numpy arrays (or of what numpy makes arrays of) as a table, and what to note of their dtypes.
+
+    The table shares memory that has Arrow's layout.
+    """
     np = _packages.need("numpy", "publishing a dict of arrays")
     if not table:
         raise InvalidError("a dict without columns: expected an array for each column")
@@ -23,11 +31,27 @@ def columns(table: dict[Any, Any]) -> Columns:
         if not isinstance(name, str):
             raise ArgumentTypeError(f"a column named {name!r}, of type {type(name).__name__}: expected a str")
     refuse_nuls(table)
-    prepared = [_prepare(np, name, _array(np, name, values)) for name, values in table.items()]
+    arrays = {name: _array(np, name, values) for name, values in table.items()}
+    prepared = [_prepare(np, name, array) for name, array in arrays.items()]
     lengths = {column[0]: rows for column, rows in prepared}
     if len(set(lengths.values())) > 1:
         raise InvalidError(f"columns of different lengths: {lengths}; expected one length")
-    return Columns([column for column, _ in prepared])
+    dtypes = {name: array.dtype.str for name, array in arrays.items() if isinstance(table[name], np.ndarray) and _is_lost(np, array)}
+    noted = [(DTYPES, json.dumps(dtypes))] if dtypes else []
+    return Columns([column for column, _ in prepared]), noted
+
+
+def _is_lost(np: Any, array: Any) -> bool:
+    """Whether an array has a dtype that Arrow does not have, and that can be restored."""
+    if np.ma.getmask(array) is not np.ma.nomask:
+        return False
+    return array.dtype.kind in "USmM" or (array.dtype.kind in "iuf" and not array.dtype.isnative)
+
+
+def as_published(native: Native, name: str, array: Any) -> Any:
+    """An array of a column with the dtype that it was published with."""
+    dtype = json.loads(native.metadata.get(DTYPES, "{}")).get(name)
+    return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def _array(np: Any, name: str, values: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from . import _packages, _recipe
 from ._errors import ArgumentTypeError, Error, UnsupportedError
 from ._names import KIND, refuse_nuls
-from ._numpy import columns
+from ._numpy import DTYPES, columns
 from ._pandas import again, with_own_index
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
     """The table as an exporter of Arrow data, the tables that follow it, and what to note of its kind."""
     if (native := _native_of(table)) is not None:
         kind = native.metadata.get(KIND)
-        return with_own_index(native), None, [*_kind(kind), *again(native)]
+        dtypes = [(key, text) for key, text in native.metadata.items() if key == DTYPES]
+        return with_own_index(native), None, [*_kind(kind), *again(native), *dtypes]
     kind = None if _is_column(table) else _packages.kind(table)
     if kind == "polars":
         return *_polars(table), _kind(kind)
@@ -31,7 +32,8 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
         refuse_nuls(_arrow_names(table.schema))
         return table, None, [*_kind(kind), (_recipe.RECIPE, recipe)]
     if isinstance(table, dict):
-        return columns(table), None, _kind("numpy")
+        arrays, dtypes = columns(table)
+        return arrays, None, [*_kind("numpy"), *dtypes]
     if kind is not None:
         refuse_nuls(_names(table))
         if _packages.is_a(table, "pyarrow", "RecordBatchReader"):
