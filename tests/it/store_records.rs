@@ -185,8 +185,17 @@ fn a_publisher_killed_beside_many_names_leaves_all_or_nothing_and_the_next_one_c
         };
         assert_eq!(marks, expected, "{step}: {versions:?}");
         assert!(third > first + 1);
-        let last = scratch.store.publish("x", &numbers(&[4])).unwrap().version();
-        assert_eq!(files_of_x(&scratch.store), ["x.arrow".to_owned(), format!("x@{last}.arrow")], "{step}");
+        // A process that reads the maps of the dead publisher in /proc keeps its lock for a moment. Then a later publish
+        // removes its file.
+        let is_clean = |_| {
+            let last = scratch.store.publish("x", &numbers(&[4])).unwrap().version();
+            let is_clean = files_of_x(&scratch.store) == ["x.arrow".to_owned(), format!("x@{last}.arrow")];
+            if !is_clean {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            is_clean
+        };
+        assert!((0..100).any(is_clean), "{step}: {:?}", files_of_x(&scratch.store));
     }
 }
 
