@@ -106,7 +106,7 @@ impl Frame {
         let map = self.map();
         let places = stream_order(self.mapping().bytes(), self.footer(), &format!("the frame {}", self.label()))?;
         let part = move |range: Range<usize>| {
-            if range.is_empty() { Bytes::new() } else { Bytes::from_owner(Part::Place(map.clone(), range)) }
+            if range.is_empty() { Bytes::new() } else { Bytes::from_owner(Part::Mapped(map.clone(), range)) }
         };
         Ok(places.into_iter().map(move |MessagePlace { kind, header, body }| Message {
             kind,

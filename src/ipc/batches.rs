@@ -23,7 +23,7 @@ const MAX_ROWS: usize = (1 << 31) - 1;
 const DEFAULT_BYTES: usize = 128 << 20;
 
 /// Rows on their way into record batches.
-pub(super) struct Gather {
+pub(super) struct BatchCoalescer {
     schema: SchemaRef,
     target: usize,
     max_bytes: usize,
@@ -35,7 +35,7 @@ pub(super) struct Gather {
     bytes: usize,
 }
 
-impl Gather {
+impl BatchCoalescer {
     pub(super) fn new(schema: SchemaRef, batch_rows: Option<usize>, batch_bytes: Option<usize>) -> Self {
         let target = batch_rows.unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS);
         let max_bytes = batch_bytes.unwrap_or(DEFAULT_BYTES);
@@ -150,7 +150,7 @@ mod tests {
         datatypes::{DataType, Field},
     };
 
-    use super::Gather;
+    use super::BatchCoalescer;
 
     fn batch(rows: i32) -> RecordBatch {
         RecordBatch::try_from_iter([("x", Arc::new(Int32Array::from_iter_values(0..rows)) as _)]).unwrap()
@@ -161,12 +161,12 @@ mod tests {
     }
 
     fn lengths_within(rows: &[i32], target: Option<usize>, bytes: Option<usize>) -> Vec<usize> {
-        let mut gather = Gather::new(batch(1).schema(), target, bytes);
+        let mut coalescer = BatchCoalescer::new(batch(1).schema(), target, bytes);
         let mut ready = Vec::new();
         for rows in rows {
-            ready.extend(gather.push(batch(*rows)).unwrap());
+            ready.extend(coalescer.push(batch(*rows)).unwrap());
         }
-        ready.extend(gather.flush().unwrap());
+        ready.extend(coalescer.flush().unwrap());
         ready.iter().map(RecordBatch::num_rows).collect()
     }
 
@@ -192,9 +192,9 @@ mod tests {
         );
         for array in [texts, Arc::new(list) as ArrayRef] {
             let batch = RecordBatch::try_from_iter([("x", array)]).unwrap();
-            let mut gather = Gather::new(batch.schema(), None, Some(3000));
-            assert!(gather.push(batch.clone()).unwrap().is_empty());
-            assert_eq!(gather.push(batch).unwrap().len(), 1);
+            let mut coalescer = BatchCoalescer::new(batch.schema(), None, Some(3000));
+            assert!(coalescer.push(batch.clone()).unwrap().is_empty());
+            assert_eq!(coalescer.push(batch).unwrap().len(), 1);
         }
     }
 

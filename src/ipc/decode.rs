@@ -24,7 +24,7 @@ use super::{
     footer::{Footer, verifier},
     outline::{Dictionary, Outline, Reader},
     part::{Map, mapped},
-    tree::{Place, children},
+    tree::{FieldPath, children},
     validate::validated,
 };
 use crate::error::{Error, Result};
@@ -127,7 +127,7 @@ impl Decoder {
         let Some(field) = self.fields.get(&id).filter(|field| field.wanted) else { return Ok(None) };
         let ids = self.ids.get(field.place + 1..).unwrap_or_default();
         let mut reader = Reader::new(batch, &self.what, body, ids)?;
-        reader.array(&Place::column("dictionary"), &field.values, true)?;
+        reader.array(&FieldPath::column("dictionary"), &field.values, true)?;
         let (column, values) = (field.column, field.values.clone());
         Ok(Some(Dictionary { id, delta, column, values, outline: reader.finish() }))
     }

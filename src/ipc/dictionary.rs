@@ -34,51 +34,51 @@ pub(super) fn keys_type(data_type: &DataType) -> DataType {
 /// The dictionaries of one column, in depth-first order of its dictionary fields.
 pub(super) struct Dictionaries {
     field: FieldRef,
-    pools: Vec<Pool>,
-    /// Whether the keys of all pools were looked at, as they are written.
+    unifiers: Vec<DictionaryUnifier>,
+    /// Whether the keys of all dictionaries were checked as they were written.
     looked: bool,
 }
 
 impl Dictionaries {
     pub(super) fn new(field: &FieldRef) -> Self {
-        let mut pools = Vec::new();
-        collect(field.name(), field.data_type(), &mut pools);
-        Self { field: field.clone(), pools, looked: true }
+        let mut unifiers = Vec::new();
+        collect(field.name(), field.data_type(), &mut unifiers);
+        Self { field: field.clone(), unifiers, looked: true }
     }
 
     /// Takes the dictionaries out of a column, and returns its keys.
     ///
     /// Keys are shared while batches bring the same dictionary or a longer one, else rewritten.
     pub(super) fn strip(&mut self, column: &ArrayRef) -> Result<ArrayRef> {
-        let mut pools = self.pools.iter_mut();
-        strip(column.to_data(), &mut pools).map(make_array)
+        let mut unifiers = self.unifiers.iter_mut();
+        strip(column.to_data(), &mut unifiers).map(make_array)
     }
 
     /// Notes how far the keys of a column reach that is written now.
     pub(super) fn look(&mut self, keys: &ArrayRef) {
-        let mut pools = self.pools.iter_mut();
+        let mut unifiers = self.unifiers.iter_mut();
         let whole = each_keys(keys, self.field.data_type(), &mut |keys| {
-            let Some(pool) = pools.next() else { return };
-            pool.reach = pool.reach.zip(count(keys)).map(|(reach, count)| reach.max(count));
+            let Some(unifier) = unifiers.next() else { return };
+            unifier.reach = unifier.reach.zip(count(keys)).map(|(reach, count)| reach.max(count));
         });
         self.looked &= whole;
     }
 
     /// Whether every written key is within its dictionary, including keys in null slots.
     pub(super) fn hold_all_keys(&self) -> bool {
-        self.looked && self.pools.iter().all(|pool| pool.reach.is_some_and(|reach| reach <= pool.len))
+        self.looked && self.unifiers.iter().all(|unifier| unifier.reach.is_some_and(|reach| reach <= unifier.len))
     }
 
     /// An empty column that has the final dictionaries: what the encoder of dictionary messages wants to see.
     pub(super) fn finish(&self) -> Result<ArrayRef> {
-        let values: Result<Vec<ArrayData>> = self.pools.iter().map(Pool::finish).collect();
+        let values: Result<Vec<ArrayData>> = self.unifiers.iter().map(DictionaryUnifier::finish).collect();
         let mut values = values?.into_iter();
         Ok(make_array(filled(&self.field, &mut values)))
     }
 }
 
 /// The dictionary of one field while it grows.
-struct Pool {
+struct DictionaryUnifier {
     path: String,
     value_type: DataType,
     /// Distinct values, in order of arrival.
@@ -95,35 +95,43 @@ struct Pool {
 /// How a value is encoded, and the key of each.
 type Index = (RowConverter, HashMap<Box<[u8]>, usize>);
 
-fn collect(path: &str, data_type: &DataType, pools: &mut Vec<Pool>) {
+fn collect(path: &str, data_type: &DataType, unifiers: &mut Vec<DictionaryUnifier>) {
     if let DataType::Dictionary(_, value) = data_type {
         let (path, value_type) = (path.to_owned(), value.as_ref().clone());
-        pools.push(Pool { path, value_type, parts: Vec::new(), len: 0, reach: Some(0), index: None, adopted: None });
+        unifiers.push(DictionaryUnifier {
+            path,
+            value_type,
+            parts: Vec::new(),
+            len: 0,
+            reach: Some(0),
+            index: None,
+            adopted: None,
+        });
     }
     for field in children(data_type) {
-        collect(&format!("{path}.{}", step(data_type, field.name())), field.data_type(), pools);
+        collect(&format!("{path}.{}", step(data_type, field.name())), field.data_type(), unifiers);
     }
 }
 
-fn strip<'a>(data: ArrayData, pools: &mut impl Iterator<Item = &'a mut Pool>) -> Result<ArrayData> {
+fn strip<'a>(data: ArrayData, unifiers: &mut impl Iterator<Item = &'a mut DictionaryUnifier>) -> Result<ArrayData> {
     if let DataType::Dictionary(key, _) = data.data_type() {
         let key = key.as_ref().clone();
-        let pool =
-            pools.next().ok_or_else(|| Error::invalid("a dictionary column", "its field is not in the schema"))?;
-        return match pool.remapping(&data)? {
+        let unifier =
+            unifiers.next().ok_or_else(|| Error::invalid("a dictionary column", "its field is not in the schema"))?;
+        return match unifier.remapping(&data)? {
             None => Ok(rebuild(data, key, Vec::new())),
-            Some(map) => remap(&data, &key, &map, &pool.path),
+            Some(map) => remap(&data, &key, &map, &unifier.path),
         };
     }
     if !has_dictionary(data.data_type()) {
         return Ok(data);
     }
-    let inner: Result<Vec<_>> = data.child_data().iter().map(|child| strip(child.clone(), pools)).collect();
+    let inner: Result<Vec<_>> = data.child_data().iter().map(|child| strip(child.clone(), unifiers)).collect();
     let data_type = keys_type(data.data_type());
     Ok(rebuild(data, data_type, inner?))
 }
 
-impl Pool {
+impl DictionaryUnifier {
     /// How the keys of an incoming array must change: `None` when they fit as they are.
     fn remapping(&mut self, data: &ArrayData) -> Result<Option<Vec<usize>>> {
         let Some(values) = data.child_data().first() else { return Ok(None) };

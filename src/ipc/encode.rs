@@ -23,7 +23,7 @@ use arrow::{
 use crc32fast::Hasher;
 
 use super::{
-    batches::Gather,
+    batches::BatchCoalescer,
     canonical::written,
     dictionary::{Dictionaries, keys_type},
     file::{ALIGNMENT, MAX_LEN},
@@ -57,7 +57,7 @@ pub(crate) struct Encoder {
     dictionaries: Vec<Option<Dictionaries>>,
     /// Whether to check that all keys are within their dictionaries.
     looks_at_keys: bool,
-    gather: Gather,
+    coalescer: BatchCoalescer,
     stream: StreamEncoder,
     options: IpcWriteOptions,
     tracker: DictionaryTracker,
@@ -85,7 +85,7 @@ impl Encoder {
         let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone())
             .map_err(|e| Error::arrow("encode the schema", e))?;
         let mut encoder = Self {
-            gather: Gather::new(keys_schema.clone(), options.batch_rows, options.batch_bytes),
+            coalescer: BatchCoalescer::new(keys_schema.clone(), options.batch_rows, options.batch_bytes),
             schema,
             keys_schema,
             dictionaries,
@@ -123,7 +123,7 @@ impl Encoder {
             .map(|(column, dictionaries)| dictionaries.as_mut().map_or_else(|| Ok(column.clone()), |d| d.strip(column)))
             .collect();
         let keys = keys_batch(&self.keys_schema, columns?, batch.num_rows())?;
-        for ready in self.gather.push(keys)? {
+        for ready in self.coalescer.push(keys)? {
             self.write_batch(ready, sink)?;
         }
         self.rows += rows;
@@ -132,7 +132,7 @@ impl Encoder {
 
     /// Ends the segment: pending rows, dictionaries, footer.
     pub(crate) fn finish(mut self, mut metadata: Metadata, sink: &mut Sink<'_>) -> Result<()> {
-        if let Some(ready) = self.gather.flush()? {
+        if let Some(ready) = self.coalescer.flush()? {
             self.write_batch(ready, sink)?;
         }
         let batches = std::mem::take(&mut self.blocks);

@@ -54,7 +54,7 @@ pub(crate) use tree::has_same_names;
 pub(crate) use validate::validate;
 #[cfg(feature = "polars")]
 pub(crate) use {
-    tree::{Place, children, step},
+    tree::{FieldPath, children, step},
     values::Values,
     wide::{EXTENSION, INT128, UINT128, mark},
 };

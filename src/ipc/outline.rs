@@ -12,7 +12,7 @@ use flatbuffers::{Follow, Vector};
 
 use super::{
     file::{ALIGNMENT, MAX_LEN},
-    tree::{Place, children, step},
+    tree::{FieldPath, children, step},
 };
 use crate::error::{Error, Result};
 
@@ -156,13 +156,13 @@ impl<'a> Reader<'a> {
         self.outline
     }
 
-    fn error(&self, path: &Place<'_>, detail: impl Display) -> Error {
+    fn error(&self, path: &FieldPath<'_>, detail: impl Display) -> Error {
         Error::corrupt(self.what, "S5-buffers", format_args!("column `{path}`: {detail}"))
     }
 
     /// Reads the next column, or passes over it when it is not wanted.
     pub(super) fn column(&mut self, field: &arrow::datatypes::Field, wanted: bool) -> Result<()> {
-        let path = &Place::column(field.name());
+        let path = &FieldPath::column(field.name());
         let node = self.array(path, field.data_type(), wanted)?;
         if let Some(node) = node {
             let (rows, len, nulls) = (self.outline.rows, self.outline.len(node), self.outline.nulls(node));
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the next array and returns its node, or passes over it when it is not wanted.
-    pub(super) fn array(&mut self, path: &Place<'_>, data_type: &DataType, wanted: bool) -> Result<Option<usize>> {
+    pub(super) fn array(&mut self, path: &FieldPath<'_>, data_type: &DataType, wanted: bool) -> Result<Option<usize>> {
         let node = self.nodes.next().ok_or_else(|| self.error(path, "it has no field node"))?;
         let size = |n: i64| usize::try_from(n).ok();
         let (Some(len), Some(nulls)) = (size(node.length()), size(node.null_count())) else {
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
     /// Reads the children of an array; returns the id of its dictionary, if it has one.
     fn inner(
         &mut self,
-        path: &Place<'_>,
+        path: &FieldPath<'_>,
         data_type: &DataType,
         (len, nulls): (usize, usize),
         wanted: bool,
@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    fn next_range(&mut self, path: &Place<'_>) -> Result<Range<usize>> {
+    fn next_range(&mut self, path: &FieldPath<'_>) -> Result<Range<usize>> {
         let buffer = self.buffers.next().ok_or_else(|| self.error(path, "a buffer is missing"))?;
         let range = || {
             let start = self.body.start.checked_add(usize::try_from(buffer.offset()).ok()?)?;
@@ -298,7 +298,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The part of a buffer that belongs to an array of `len` values.
-    fn cut(&mut self, path: &Place<'_>, range: Range<usize>, size: &Size, len: usize) -> Result<Range<usize>> {
+    fn cut(&mut self, path: &FieldPath<'_>, range: Range<usize>, size: &Size, len: usize) -> Result<Range<usize>> {
         let need = size.bytes(len).unwrap_or_else(|| range.len());
         if range.len() < need {
             return Err(self.error(path, format_args!("a buffer has {} bytes and needs {need}", range.len())));

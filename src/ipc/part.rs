@@ -14,14 +14,14 @@ pub(crate) type Map = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// the whole file each time.
 pub(crate) enum Part {
     /// A place that an outline names, and so inside the file.
-    Place(Map, Range<usize>),
+    Mapped(Map, Range<usize>),
     Buffer(Buffer),
 }
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Self::Place(map, place) => (**map).as_ref().get(place.clone()).unwrap_or_default(),
+            Self::Mapped(map, place) => (**map).as_ref().get(place.clone()).unwrap_or_default(),
             Self::Buffer(buffer) => buffer,
         }
     }
@@ -36,7 +36,7 @@ impl Default for Part {
 impl From<Part> for Buffer {
     fn from(part: Part) -> Self {
         match part {
-            Part::Place(..) => Self::from(Bytes::from_owner(part)),
+            Part::Mapped(..) => Self::from(Bytes::from_owner(part)),
             Part::Buffer(buffer) => buffer,
         }
     }
@@ -44,5 +44,5 @@ impl From<Part> for Buffer {
 
 /// The bytes at the places that outlines of a mapped file name.
 pub(super) fn mapped(map: &Map) -> impl Fn(Range<usize>) -> Buffer + '_ {
-    |place| Part::Place(map.clone(), place).into()
+    |place| Part::Mapped(map.clone(), place).into()
 }

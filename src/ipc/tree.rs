@@ -10,12 +10,12 @@ use arrow::{
 };
 
 /// The path of an array in a frame, formatted only for errors.
-pub(crate) struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
+pub(crate) struct FieldPath<'a> {
+    parent: Option<&'a FieldPath<'a>>,
     name: &'a str,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FieldPath<'a> {
     pub(crate) fn column(name: &'a str) -> Self {
         Self { parent: None, name }
     }
@@ -25,7 +25,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Display for Place<'_> {
+impl Display for FieldPath<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         if let Some(parent) = self.parent {
             write!(f, "{parent}.")?;

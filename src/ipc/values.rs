@@ -125,5 +125,5 @@ impl<'a> Values<'a> {
 }
 
 fn part(map: &Map, place: &Range<usize>) -> Part {
-    Part::Place(map.clone(), place.clone())
+    Part::Mapped(map.clone(), place.clone())
 }

@@ -36,14 +36,14 @@ use self::{
 use crate::{
     error::{Error, Result},
     name::Name,
-    store::{Place, Store, place_handle},
+    store::{Address, Store, address_handle},
 };
 
 /// Identifies a map and opens it in another process: a one-line string, like a frame's [`Handle`](crate::Handle).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MapHandle(Place);
+pub struct MapHandle(Address);
 
-place_handle!(MapHandle, "coframe-dict:");
+address_handle!(MapHandle, "coframe-dict:");
 
 /// A map from keys to values that processes share, in the order of its keys.
 ///
@@ -136,7 +136,7 @@ where
 
     /// Opens a map, if it has this id.
     fn open_that(store: &Store, name: &Name, id: Option<u128>) -> Result<Self> {
-        let place = |id| Place::new(store, name.clone(), id);
+        let place = |id| Address::new(store, name.clone(), id);
         let lease =
             Lease::open(store, name, |found| id.map_or(Ok(()), |id| place(id).check(&place(found.id), "dict")))?;
         let (handle, lease) = (MapHandle(place(lease.environment()?.id())), Arc::new(lease));

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     frame::Frame,
-    ipc::{Place, Values, children, step},
+    ipc::{FieldPath, Values, children, step},
 };
 
 /// What one frame's columns share while they cross.
@@ -64,11 +64,11 @@ impl Crossing {
         let original = frame.original(position);
         let listed = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.keys.contains(&original));
         self.keys_in_range = self.trusted || (listed && frame.mapping().is_sealed());
-        self.dtype(field, &Place::column(field.name()))
+        self.dtype(field, &FieldPath::column(field.name()))
     }
 
     /// The Polars dtype of a field. `path` names it in errors.
-    pub(super) fn dtype(&mut self, field: &Field, path: &Place<'_>) -> Result<DataType> {
+    pub(super) fn dtype(&mut self, field: &Field, path: &FieldPath<'_>) -> Result<DataType> {
         match marked(field) {
             Marked::Int128 => return Ok(DataType::Int128),
             Marked::UInt128 => return Ok(DataType::UInt128),
@@ -86,7 +86,7 @@ impl Crossing {
         self.plain_dtype(&native, path)
     }
 
-    fn plain_dtype(&mut self, native: &ArrowType, path: &Place<'_>) -> Result<DataType> {
+    fn plain_dtype(&mut self, native: &ArrowType, path: &FieldPath<'_>) -> Result<DataType> {
         let unit = |unit: &arrow::datatypes::TimeUnit| match unit {
             arrow::datatypes::TimeUnit::Nanosecond => PlTimeUnit::Nanoseconds,
             arrow::datatypes::TimeUnit::Microsecond => PlTimeUnit::Microseconds,
@@ -152,7 +152,7 @@ impl Crossing {
 
     /// One array of a column: brought to a type that Polars can take, then shared as far as can be.
     pub(super) fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
-        let missing = || unsupported(&Place::column(field.name()), array.data_type());
+        let missing = || unsupported(&FieldPath::column(field.name()), array.data_type());
         let native = native(field).ok_or_else(missing)?;
         if let Some(room) = self.room.as_mut().filter(|_| !is_native(field)) {
             room.take(array, field.name())?;
@@ -266,7 +266,7 @@ impl Crossing {
     }
 }
 
-fn unsupported(path: &Place<'_>, data_type: &ArrowType) -> Error {
+fn unsupported(path: &FieldPath<'_>, data_type: &ArrowType) -> Error {
     Error::unsupported(
         format_args!("column `{path}` of Arrow type {data_type} in Polars"),
         "leave it out with `select`, or read it with `batches`",
@@ -274,7 +274,7 @@ fn unsupported(path: &Place<'_>, data_type: &ArrowType) -> Error {
 }
 
 /// Refuses a struct with two fields of one name, which Arrow allows and with which Polars panics.
-fn refuse_twins(fields: &[FieldRef], path: &Place<'_>) -> Result<()> {
+fn refuse_twins(fields: &[FieldRef], path: &FieldPath<'_>) -> Result<()> {
     let mut names = HashSet::with_capacity(fields.len());
     let Some(twin) = fields.iter().find(|field| !names.insert(field.name())) else { return Ok(()) };
     Err(Error::unsupported(

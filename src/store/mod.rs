@@ -10,6 +10,8 @@
 #[cfg(feature = "sync")]
 mod cells;
 
+#[cfg(any(feature = "sync", feature = "map"))]
+mod address;
 mod commit;
 mod control;
 mod home;
@@ -18,8 +20,6 @@ mod list;
 #[cfg(feature = "map")]
 mod maps;
 mod open;
-#[cfg(any(feature = "sync", feature = "map"))]
-mod place;
 mod private;
 mod publish;
 mod reap;
@@ -40,7 +40,7 @@ use std::{
 };
 
 #[cfg(any(feature = "sync", feature = "map"))]
-pub(crate) use place::{Place, place_handle};
+pub(crate) use address::{Address, address_handle};
 
 pub use list::{FrameInfo, StoreUsage};
 #[cfg(feature = "map")]

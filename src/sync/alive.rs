@@ -16,12 +16,12 @@ use super::memory::{generation, process};
 
 /// A process, and when it started: the kernel reuses ids, but not both together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Incarnation {
     pub(super) pid: u32,
     pub(super) started: u64,
 }
 
-impl Mark {
+impl Incarnation {
     /// That of this process.
     pub(super) fn own() -> Self {
         /// The start of the process of one generation; a forked child reads its own.
@@ -104,13 +104,13 @@ fn parse(stat: &[u8]) -> Option<Start> {
 mod tests {
     use std::process::Command;
 
-    use super::{Mark, Start, UNKNOWN, parse, start};
+    use super::{Incarnation, Start, UNKNOWN, parse, start};
 
     #[test]
     fn a_process_whose_start_is_not_known_lives_while_its_id_is_taken() {
-        assert!(Mark { started: UNKNOWN, ..Mark::own() }.is_alive());
+        assert!(Incarnation { started: UNKNOWN, ..Incarnation::own() }.is_alive());
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let mark = Mark { pid: child.id(), started: UNKNOWN };
+        let mark = Incarnation { pid: child.id(), started: UNKNOWN };
         assert!(mark.is_alive());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -119,16 +119,16 @@ mod tests {
 
     #[test]
     fn this_process_lives_and_one_with_its_id_and_another_start_does_not() {
-        let own = Mark::own();
+        let own = Incarnation::own();
         assert!(own.started > 0 && own.is_alive());
-        assert!(!Mark { started: own.started + 1, ..own }.is_alive());
-        assert!(!Mark { pid: (i32::MAX - 1).cast_unsigned(), ..own }.is_alive());
-        assert!(!Mark { pid: u32::MAX - 1, ..own }.is_alive());
+        assert!(!Incarnation { started: own.started + 1, ..own }.is_alive());
+        assert!(!Incarnation { pid: (i32::MAX - 1).cast_unsigned(), ..own }.is_alive());
+        assert!(!Incarnation { pid: u32::MAX - 1, ..own }.is_alive());
     }
 
     #[test]
     fn a_process_lives_whatever_bytes_its_command_has() {
-        let own = Mark::own();
+        let own = Incarnation::own();
         let command = format!("/proc/self/task/{}/comm", own.pid);
         let before = std::fs::read(&command).unwrap();
         for bytes in [&b"a) Z \xff"[..], b"\xc3", b")", b""] {
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!((start("S", 1), start("Z", 2)), (Start::At(5551), Start::At(5551)));
         assert_eq!((start("Z", 1), start("X", 0)), (Start::Gone, Start::Gone));
         let mut child = Command::new("true").spawn().unwrap();
-        let mark = Mark { pid: child.id(), started: UNKNOWN };
+        let mark = Incarnation { pid: child.id(), started: UNKNOWN };
         while mark.is_alive() {
             std::thread::yield_now();
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    alive::Mark,
+    alive::Incarnation,
     futex::{changed, wait_until},
     guard,
     layout::{CHANGES, CellKind, DATA},
@@ -150,7 +150,7 @@ impl Barrier {
         // 3. Now and then: end the round for all if a participant has died.
         // 4. Time limit or interrupt: end the round for all, unless it has ended.
         // 5. Under the lock: read from the own seat how the round ended, and free the seat (`Seat::leave`).
-        let mark = Mark::own();
+        let mark = Incarnation::own();
         let Some(mut seat) = self.locked(|| self.take_seat(mark))?? else {
             return Ok(self.parties().saturating_sub(1));
         };
@@ -202,7 +202,7 @@ impl Barrier {
     }
 
     /// Seats of this round. Under the lock.
-    fn waiting_seats(&self) -> impl Iterator<Item = (usize, Mark)> + '_ {
+    fn waiting_seats(&self) -> impl Iterator<Item = (usize, Incarnation)> + '_ {
         let participants = self.participants();
         let seats: Vec<_> =
             participants.taken().filter(|(index, _)| ending(participants.word(*index)).is_none()).collect();
@@ -210,7 +210,7 @@ impl Barrier {
     }
 
     /// Arrives: a seat where the caller waits, or `None` for the last one, which opened the barrier. Under the lock.
-    fn take_seat(&self, mark: Mark) -> Result<Option<Seat<'_>>> {
+    fn take_seat(&self, mark: Incarnation) -> Result<Option<Seat<'_>>> {
         if let Some(end) = End::of(self.region.memory().word32(BROKEN).load(Ordering::Acquire)) {
             return Err(self.broken(end));
         }
@@ -281,7 +281,7 @@ fn age(word: &AtomicU32, round: u32) -> u32 {
 struct Seat<'a> {
     barrier: &'a Barrier,
     index: usize,
-    mark: Mark,
+    mark: Incarnation,
     /// The round when it arrived.
     round: u32,
     place: usize,

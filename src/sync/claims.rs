@@ -12,7 +12,7 @@ use std::{
 use bytemuck::Pod;
 
 use super::{
-    alive::Mark,
+    alive::Incarnation,
     guard::{self, poison, poison_in_panic},
     layout::{CLAIM, CLAIMS, DATA},
     memory::generation,
@@ -93,7 +93,7 @@ pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<C
     if guard::is_poisoned(region) {
         return Err(guard::poisoned(region));
     }
-    let mark = Mark::own();
+    let mark = Incarnation::own();
     let participants = Participants::claims(region.memory());
     let full = || busy(format!("{CLAIMS} other claims, which are the most that an array can have"));
     let index = participants.free().ok_or_else(full)?;

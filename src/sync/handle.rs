@@ -1,9 +1,9 @@
 //! The text that names a cell.
 
-use crate::store::{Place, place_handle};
+use crate::store::{Address, address_handle};
 
 /// Names a cell, and opens it in another process: one line of text, as a frame's [`Handle`](crate::Handle).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CellHandle(pub(super) Place);
+pub struct CellHandle(pub(super) Address);
 
-place_handle!(CellHandle, "coframe-cell:");
+address_handle!(CellHandle, "coframe-cell:");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
-    alive::Mark,
+    alive::Incarnation,
     layout::{CLAIM, CLAIMS, CellKind, DATA},
     memory::Memory,
 };
@@ -56,10 +56,10 @@ impl<'a> Participants<'a> {
         self.start + index * self.entry
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<Mark> {
+    pub(super) fn get(&self, index: usize) -> Option<Incarnation> {
         let place = self.place(index);
         let pid = self.memory.word32(place).load(Ordering::Relaxed);
-        (pid != 0).then(|| Mark { pid, started: self.memory.word64(place + 8).load(Ordering::Relaxed) })
+        (pid != 0).then(|| Incarnation { pid, started: self.memory.word64(place + 8).load(Ordering::Relaxed) })
     }
 
     /// The word of an entry that its kind defines.
@@ -67,7 +67,7 @@ impl<'a> Participants<'a> {
         self.memory.word32(self.place(index) + 4)
     }
 
-    pub(super) fn set(&self, index: usize, mark: Mark) {
+    pub(super) fn set(&self, index: usize, mark: Incarnation) {
         let place = self.place(index);
         self.memory.word64(place + 8).store(mark.started, Ordering::Relaxed);
         // Last: an entry counts once it has a process. Readers hold the cell's lock, which
@@ -83,14 +83,14 @@ impl<'a> Participants<'a> {
         (0..self.len).find(|index| self.get(*index).is_none())
     }
 
-    pub(super) fn taken(&self) -> impl Iterator<Item = (usize, Mark)> + '_ {
+    pub(super) fn taken(&self) -> impl Iterator<Item = (usize, Incarnation)> + '_ {
         (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
     }
 
     /// Makes all marks those of processes that are gone: no process has such a start.
     pub(super) fn give_up(&self) {
         for (index, mark) in self.taken() {
-            self.set(index, Mark { started: u64::MAX, ..mark });
+            self.set(index, Incarnation { started: u64::MAX, ..mark });
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     name::{Name, short_type_name},
-    store::{Place, Store},
+    store::{Address, Store},
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeC");
@@ -91,7 +91,7 @@ impl Region {
             Ok(())
         })?;
         let Some((memory, home)) = made.filter(|_| linked) else { return Ok(None) };
-        let handle = CellHandle(Place::new(store, name, id));
+        let handle = CellHandle(Address::new(store, name, id));
         Ok(Some(Self { shared: Arc::new(Shared { memory, home, handle, count: shape.count }) }))
     }
 
@@ -109,7 +109,7 @@ impl Region {
         let found = check_header(&memory, &shape, &what)?;
         let home = join(&file, &memory, found, &what)?;
         let id = place::ID.map(|place| u128::from(memory.word64(place).load(Ordering::Relaxed)));
-        let handle = CellHandle(Place::new(store, name, id[0] | (id[1] << 64)));
+        let handle = CellHandle(Address::new(store, name, id[0] | (id[1] << 64)));
         Ok(Self { shared: Arc::new(Shared { memory, home, handle, count: found.count }) })
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    alive::Mark,
+    alive::Incarnation,
     futex::{changed, wait_until},
     guard,
     layout::{CHANGES, CellKind, DATA},
@@ -98,7 +98,7 @@ impl Semaphore {
     /// `false` if all permits are free.
     pub fn release(&self) -> Result<bool> {
         let held = guard::lock::<u8>(&self.region, DATA, None, true)?;
-        let (participants, own) = (self.participants(), Mark::own());
+        let (participants, own) = (self.participants(), Incarnation::own());
         let taken = participants.taken().find(|(_, mark)| *mark == own).or_else(|| participants.taken().next());
         if let Some((index, _)) = taken {
             participants.clear(index);
@@ -135,7 +135,7 @@ impl Semaphore {
     }
 
     fn try_take(&self) -> Result<Option<Permit<'_>>> {
-        let mark = Mark::own();
+        let mark = Incarnation::own();
         let _held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         let participants = self.participants();
         let free = participants.free().or_else(|| {
@@ -203,7 +203,7 @@ pub struct Permit<'a> {
 #[derive(Debug)]
 struct Entry {
     index: usize,
-    mark: Mark,
+    mark: Incarnation,
     number: u32,
 }
 

@@ -10,14 +10,14 @@ use crate::{
 
 /// Where a thing is, and which one of its name it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct Address {
     store: PathBuf,
     session: Option<String>,
     name: Name,
     id: u128,
 }
 
-impl Place {
+impl Address {
     pub(crate) fn new(store: &Store, name: Name, id: u128) -> Self {
         let session = store.shared.session.clone();
         Self { store: store.path().to_owned(), session, name, id }
@@ -74,8 +74,8 @@ impl Place {
                 Some(_) => return None,
                 None => (query.strip_prefix("id=")?, None),
             };
-            let place = Self { store, session, name: name.parse().ok()?, id: u128::from_str_radix(id, 16).ok()? };
-            place.store.is_absolute().then_some(place)
+            let address = Self { store, session, name: name.parse().ok()?, id: u128::from_str_radix(id, 16).ok()? };
+            address.store.is_absolute().then_some(address)
         };
         parse().ok_or_else(|| {
             let expected = format!("expected {scheme}<store path>/<name>?id=<id>, as its `handle` writes it");
@@ -84,8 +84,8 @@ impl Place {
     }
 }
 
-/// A handle: a public type around a [`Place`], one line of text in every format.
-macro_rules! place_handle {
+/// A handle: a public type around an [`Address`], one line of text in every format.
+macro_rules! address_handle {
     ($type:ident, $scheme:literal) => {
         impl $type {
             /// The name of what it names.
@@ -105,7 +105,7 @@ macro_rules! place_handle {
             type Err = $crate::error::Error;
 
             fn from_str(text: &str) -> $crate::error::Result<Self> {
-                $crate::store::Place::parse($scheme, text).map(Self)
+                $crate::store::Address::parse($scheme, text).map(Self)
             }
         }
 
@@ -122,4 +122,4 @@ macro_rules! place_handle {
         }
     };
 }
-pub(crate) use place_handle;
+pub(crate) use address_handle;
