@@ -28,6 +28,11 @@ CARGO_TARGET_DIR="$target" "$venv/bin/maturin" build --quiet --locked --interpre
     --out "$target/python-wheels"
 "$venv/bin/pip" install --quiet --force-reinstall --no-deps "$target"/python-wheels/*.whl
 
+# Pinned, because each version adds rules. `ruff check --fix` in this directory repairs most findings.
+"$venv/bin/pip" install --quiet 'ruff==0.17.5'
+"$venv/bin/ruff" check --quiet --no-cache .
+"$venv/bin/ruff" check --quiet --no-cache --config pyproject.toml ../../interop
+
 # The stubs match the native part, and the sources match the stubs.
 (cd python && MYPYPATH=. "$venv/bin/python" -m mypy --strict --cache-dir "$target/mypy" --package coframe)
 "$venv/bin/python" -m mypy.stubtest coframe --allowlist stubtest-allow.txt

@@ -18,11 +18,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
-
-import coframe
 
 ROWS, COLUMNS, TASKS, WORKERS = 13_421_773, 10, 32, 2
 

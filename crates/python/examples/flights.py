@@ -8,9 +8,8 @@ import concurrent.futures
 import multiprocessing
 import pathlib
 
-import polars as pl
-
 import coframe
+import polars as pl
 
 DATA = pathlib.Path(__file__).parents[3] / "testdata" / "flights.parquet"
 

@@ -8,9 +8,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-import pytest
-
 import coframe
+import pytest
 
 
 @pytest.fixture(autouse=True)

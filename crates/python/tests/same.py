@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-
-import coframe
 
 
 def difference(expected: pd.DataFrame, found: Any) -> str | None:

@@ -7,13 +7,12 @@ import pickle
 import subprocess
 import sys
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 
 class Thing:

@@ -10,12 +10,11 @@ import os
 import pickle
 import threading
 
+import coframe
 import numpy as np
 import pytest
 import tasks
 from memory import descriptors
-
-import coframe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

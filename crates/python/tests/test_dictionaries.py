@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 TEXTS = ["a", None, "b"]
 CATEGORIES = {

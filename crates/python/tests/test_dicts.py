@@ -11,10 +11,9 @@ import sys
 import threading
 import uuid
 
+import coframe
 import numpy as np
 import pytest
-
-import coframe
 
 Colour = enum.Enum("Colour", ["RED", "BLUE"])
 

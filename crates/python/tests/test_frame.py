@@ -9,12 +9,11 @@ import pathlib
 import subprocess
 import sys
 
+import coframe
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 
 def test_a_frame_tells_what_it_is() -> None:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 _ZONE = pa.array([0], pa.timestamp("us", "+05:30"))
 _CATEGORIES = pa.table(

@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import coframe
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 #: Holds whatever one can wait for, and stops until it is let go on.
 _HOLDER = """

@@ -14,12 +14,11 @@ import sys
 import threading
 import time
 
+import coframe
 import polars as pl
 import pyarrow as pa
 import pytest
 from memory import descriptors, mapped
-
-import coframe
 
 
 def table(rows: int = 1000) -> pl.DataFrame:

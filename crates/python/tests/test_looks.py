@@ -5,11 +5,10 @@ from __future__ import annotations
 import decimal
 import pickle
 
+import coframe
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 D = decimal.Decimal
 REFUSED = {

@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 import coframe
+import pytest
 
 CTX = multiprocessing.get_context("spawn")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import decimal
 import random
 
+import coframe
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 D = decimal.Decimal
 INT = pa.int64()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 _KEY = pd.Index(["a", "b"], name="key")
 LABELS = {

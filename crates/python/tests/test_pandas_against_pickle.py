@@ -13,12 +13,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+import coframe
 import pandas as pd
 import pytest
 from kinds import KEPT, REFUSED
 from same import difference
-
-import coframe
 
 HERE = pathlib.Path(__file__).parent
 FRAMES = {f"{row}: {name}": df for row, frames in KEPT.items() for name, df in frames.items()}

@@ -8,13 +8,12 @@ import pickle
 import warnings
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 from same import difference
-
-import coframe
 
 N = 100_000
 

@@ -11,13 +11,12 @@ import sys
 from functools import partial
 
 import cloudpickle
+import coframe
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 import tasks
-
-import coframe
 
 METHODS = ["spawn", "fork", "forkserver"]
 #: Python warns of fork in a process with threads, and Polars has some; workers here only read.

@@ -11,10 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 
+import coframe
 import pyarrow as pa
 import pytest
-
-import coframe
 from coframe import _reaper
 
 #: Far more than the 2 seconds that are promised, since others use the machine.

@@ -8,11 +8,10 @@ import pathlib
 import pickle
 import shutil
 
+import coframe
 import pandas as pd
 import pyarrow as pa
 import pytest
-
-import coframe
 from coframe._recipe import RECIPE
 
 DF = pd.DataFrame({"a": pd.period_range("2020", periods=2, freq="D")}, index=["x", "y"])

@@ -9,12 +9,11 @@ import pickle
 import shutil
 import warnings
 
+import coframe
 import pandas as pd
 import polars as pl
 import pytest
 import tasks
-
-import coframe
 
 
 def test_shared_lists_what_this_process_keeps_and_frees_it(store: coframe.Store) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 
+import coframe
 import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import coframe
 
 EVERY_DTYPE = {
     "boolean": pl.Series([True, None, False]),

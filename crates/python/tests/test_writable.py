@@ -6,13 +6,12 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import tasks
-
-import coframe
 
 ROWS = 1 << 12
 

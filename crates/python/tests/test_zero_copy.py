@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -9,8 +10,6 @@ import pyarrow as pa
 import pytest
 from memory import buffers, is_mapped, shares
 from test_tables import EVERY_DTYPE
-
-import coframe
 
 #: What Polars cannot share, and why; docs of the package name the same.
 COPIED = {

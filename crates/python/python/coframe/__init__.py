@@ -18,8 +18,8 @@ import os
 from typing import Any
 
 from ._cells import Counter, Flag, Lock, RLock
-from ._dict import Dict, DictSnapshot, DictTransaction
 from ._coframe import __version__
+from ._dict import Dict, DictSnapshot, DictTransaction
 from ._errors import (
     ArgumentTypeError,
     BrokenError,

@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, overload
 
-from . import _packages, _pandas, _polars
 from . import _numpy as _numpy_out
+from . import _packages, _pandas, _polars
 from ._coframe import Frame as _Native
 from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
