@@ -9,6 +9,16 @@ use crate::{error::Result, frame::Frame};
 /// What a frame shares with its segment and what it copied or would copy, column by column.
 ///
 /// `Display` prints a table.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// let report = frame.copy_report()?;
+/// assert!(report.columns.iter().all(|column| column.copied == 0), "{report}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyReport {
@@ -92,6 +102,15 @@ fn collect(data: &ArrayData, buffers: &mut BTreeSet<(usize, usize)>) {
 
 impl CopyReport {
     /// Bytes copied in all columns. Zero means that every buffer is shared.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!(frame.copy_report()?.copied(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn copied(&self) -> usize {
         self.columns.iter().map(|column| column.copied).sum()

@@ -39,6 +39,11 @@ impl Name {
     }
 
     /// The name as a string.
+    ///
+    /// ```
+    /// assert_eq!("flights".parse::<coframe::Name>()?.as_str(), "flights");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -4,6 +4,7 @@
 //! final stop. `Display` does not include the source; a program that prints the error joins the chain with colons.
 
 mod into;
+mod predicates;
 #[cfg(feature = "pool")]
 mod task;
 
@@ -165,103 +166,6 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// True if a frame, version or column of that name does not exist, or its session has ended.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(*self.kind, Kind::NotFound { .. } | Kind::NoColumn { .. } | Kind::NoStore { .. } | Kind::Ended { .. })
-    }
-
-    /// True if the frame existed, and was since replaced by another version or removed.
-    #[must_use]
-    pub fn is_superseded(&self) -> bool {
-        matches!(*self.kind, Kind::Superseded { .. })
-    }
-
-    /// True if [`PublishMode`](crate::PublishMode) did not allow the version that the name has.
-    #[must_use]
-    pub fn is_conflict(&self) -> bool {
-        matches!(*self.kind, Kind::Conflict { .. })
-    }
-
-    /// True if the store's file system is full.
-    #[must_use]
-    pub fn is_no_space(&self) -> bool {
-        matches!(*self.kind, Kind::NoSpace { .. })
-    }
-
-    /// True if the bytes of a file break the format.
-    #[must_use]
-    pub fn is_corrupt(&self) -> bool {
-        matches!(*self.kind, Kind::Corrupt { .. })
-    }
-
-    /// The rule of docs/FORMAT.md that is broken, if [`is_corrupt`](Error::is_corrupt).
-    #[must_use]
-    pub fn rule(&self) -> Option<&'static str> {
-        match *self.kind {
-            Kind::Corrupt { rule, .. } => Some(rule),
-            _ => None,
-        }
-    }
-
-    /// True if this build does not support a valid type, file system or format version.
-    #[must_use]
-    pub fn is_unsupported(&self) -> bool {
-        matches!(*self.kind, Kind::Unsupported { .. })
-    }
-
-    /// True if a directory is refused because others own it or can write to it, or a cell or dict because its store
-    /// came from elsewhere.
-    #[must_use]
-    pub fn is_untrusted(&self) -> bool {
-        match *self.kind {
-            Kind::Untrusted { .. } => true,
-            #[cfg(feature = "sync")]
-            Kind::Elsewhere { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// True if another process or thread held a lock, a claim or a role until the deadline. A retry can succeed.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        matches!(*self.kind, Kind::Busy { .. })
-    }
-
-    /// True if the caller ended a wait: see [`interruptible`](crate::interruptible).
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        matches!(*self.kind, Kind::Interrupted { .. })
-    }
-
-    /// True if [`CopyPolicy::Never`](crate::CopyPolicy::Never) refused a copy.
-    #[must_use]
-    pub fn is_would_copy(&self) -> bool {
-        matches!(*self.kind, Kind::WouldCopy { .. })
-    }
-
-    /// True if an argument cannot be used: a bad name, a schema that does not match, a range out of bounds.
-    #[must_use]
-    pub fn is_invalid_argument(&self) -> bool {
-        matches!(*self.kind, Kind::Invalid { .. })
-    }
-
-    /// True if a process died while it held the lock of a cell, or a claim on a part of it, and no process has repaired
-    /// the values since.
-    #[cfg(feature = "sync")]
-    #[must_use]
-    pub fn is_poisoned(&self) -> bool {
-        matches!(*self.kind, Kind::Poisoned { .. })
-    }
-
-    /// True if a barrier is broken: a participant died while it waited, or a wait timed out.
-    #[cfg(feature = "sync")]
-    #[must_use]
-    pub fn is_barrier_broken(&self) -> bool {
-        matches!(*self.kind, Kind::Broken { .. })
-    }
-
-    /// True if a path, or the store at it, does not exist.
     /// Whether one file is to blame, and other files of the store can be opened.
     pub(crate) fn is_of_one_file(&self) -> bool {
         // A link, a socket or a directory in the place of a file, or one that this user cannot read.
@@ -275,6 +179,7 @@ impl Error {
             || matches!(&*self.kind, Kind::Os { source, .. } if is_bad_file(source))
     }
 
+    /// True if a path, or the store at it, does not exist.
     pub(crate) fn is_missing_path(&self) -> bool {
         match &*self.kind {
             Kind::Os { source, .. } => source.kind() == io::ErrorKind::NotFound,

@@ -44,6 +44,19 @@ impl std::error::Error for Remote {
 
 impl Error {
     /// The position of the task that this error is about, among the items of its call; `None` for other errors.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn parse(text: String) -> Result<i32, std::num::ParseIntError> {
+    ///     text.parse()
+    /// }
+    /// let error = pool.try_map(parse, ["1".to_owned(), "x".to_owned()]).unwrap_err();
+    /// assert_eq!(error.task(), Some(1)); // the second item
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn task(&self) -> Option<usize> {
         match *self.kind {
@@ -53,6 +66,18 @@ impl Error {
     }
 
     /// True if a task panicked. Its worker keeps running.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn fail(n: u32) -> u32 {
+    ///     panic!("{n}")
+    /// }
+    /// assert!(pool.map(fail, [1]).unwrap_err().is_panic());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_panic(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::Panicked { .. }))
@@ -66,6 +91,18 @@ impl Error {
     }
 
     /// True if the worker of a task died while it ran: killed, aborted, out of memory, or exited.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn exit(code: i32) {
+    ///     std::process::exit(code)
+    /// }
+    /// assert!(pool.map(exit, [3]).unwrap_err().is_worker_lost());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_worker_lost(&self) -> bool {
         self.is_task(|failure| matches!(failure, TaskFailure::Lost { .. }))

@@ -15,6 +15,17 @@ use crate::{
 /// Both parts refer to the mapped file and keep it mapped. A message is valid for any transport that carries header and
 /// body apart, as Arrow Flight does. In a stream, a header follows the marker `FF FF FF FF` and its length (4 bytes,
 /// little-endian).
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// use coframe::MessageKind;
+/// let batches = frame.messages()?.filter(|message| message.kind() == MessageKind::RecordBatch);
+/// assert_eq!(batches.count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Message {
     kind: MessageKind,

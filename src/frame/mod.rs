@@ -141,12 +141,30 @@ impl Frame {
     }
 
     /// The Arrow schema of the columns in this frame, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!(frame.schema().field(1).name(), "delay");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// Number of rows in this frame.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!((frame.num_rows(), frame.num_columns()), (3, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn num_rows(&self) -> usize {
         self.rows.len()
@@ -227,6 +245,16 @@ impl Frame {
     ///
     /// The first call makes the arrays, and slices them for a part of the rows, which counts their nulls anew: it reads
     /// one bit a row.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let rows: usize = frame.batches().iter().map(|batch| batch.num_rows()).sum();
+    /// assert_eq!(rows, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn batches(&self) -> &[RecordBatch] {
         self.batches.get_or_init(|| self.pieces().map(|piece| self.batch(&piece)).collect())
@@ -293,6 +321,16 @@ impl Frame {
     }
 
     /// The frame with only these columns, in this order. Does not copy; costs in the order of columns.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!(frame.select(["delay"])?.num_columns(), 1);
+    /// assert!(frame.select(["speed"]).unwrap_err().is_not_found());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn select<I>(&self, names: I) -> Result<Self>
     where
         I: IntoIterator<Item: AsRef<str>>,
@@ -306,6 +344,16 @@ impl Frame {
     }
 
     /// The frame with only these rows, counted from its first. Does not copy, and reads nothing.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!(frame.slice(1..)?.num_rows(), 2);
+    /// assert!(frame.slice(2..5).unwrap_err().is_invalid_argument());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
@@ -346,6 +394,16 @@ impl Frame {
     }
 
     /// The short text or serde value that opens this frame, or this part of it, in another process.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let text = frame.slice(0..1)?.handle().to_string();
+    /// assert_eq!(text.parse::<coframe::Handle>()?.open()?.num_rows(), 1); // in any process
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn handle(&self) -> Handle {
         let Origin { store, session, name, version } = self.shared.origin.clone();

@@ -30,6 +30,17 @@ impl OpenOptions {
     }
 
     /// Opens only these columns, in this order; others are not decoded. Default: all.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::OpenOptions;
+    /// let delays = store.open_with("flights", &OpenOptions::new().columns(["delay"]))?;
+    /// assert_eq!(delays.num_columns(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn columns<I>(mut self, names: I) -> Self
     where
@@ -69,6 +80,17 @@ impl OpenOptions {
     }
 
     /// Which categories the Polars categoricals of this frame get. Default: [`CategoryPolicy::Shared`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::{CategoryPolicy, OpenOptions};
+    /// let options = OpenOptions::new().categories(CategoryPolicy::Private);
+    /// assert!(store.open_with("flights", &options)?.to_polars()?.equals(&df));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn categories(mut self, policy: CategoryPolicy) -> Self {
         self.categories = policy;
@@ -100,6 +122,17 @@ impl OpenOptions {
 }
 
 /// What happens where opening, or going to Polars, cannot share bytes.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// use coframe::{CopyPolicy, OpenOptions};
+/// let shared = store.open_with("flights", &OpenOptions::new().copies(CopyPolicy::Never))?;
+/// assert!(shared.to_polars()?.equals(&df)); // an error if a column had to be copied
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyPolicy {

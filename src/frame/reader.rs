@@ -9,6 +9,17 @@ use arrow::{
 use super::Frame;
 
 /// The batches of a frame, one after the other; made by [`Frame::reader`](crate::Frame::reader).
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// for batch in frame.reader() {
+///     assert_eq!(batch?.num_columns(), 2);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct FrameReader {
     frame: Frame,

@@ -70,6 +70,18 @@ impl<R: Read + Seek + Send> ReadSeek for R {}
 impl<'a> IpcReader<'a> {
     /// Opens a file or stream. `what` names it in errors.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::IpcReader;
+    /// let file = std::fs::File::open(frame.path())?;
+    /// let rows: usize = IpcReader::file(file, "a copy")?.map(|batch| batch.map_or(0, |b| b.num_rows())).sum();
+    /// assert_eq!(rows, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_corrupt`](Error::is_corrupt) when it is not Arrow IPC. Compressed buffers, which are
@@ -89,6 +101,17 @@ impl<'a> IpcReader<'a> {
     }
 
     /// The Arrow schema of the batches.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::IpcReader;
+    /// let file = std::fs::File::open(frame.path())?;
+    /// assert_eq!(IpcReader::file(file, "a copy")?.schema().fields().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

@@ -40,6 +40,17 @@ use crate::{
 };
 
 /// Identifies a map and opens it in another process: a one-line string, like a frame's [`Handle`](crate::Handle).
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+/// let text = stock.handle().to_string(); // through arguments, JSON or a queue
+/// let same: coframe::SharedMap<String, u32> = coframe::SharedMap::from_handle(&text.parse()?)?;
+/// same.put("apples", &3)?;
+/// assert_eq!(stock.get("apples")?, Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MapHandle(Address);
 
@@ -103,6 +114,15 @@ where
 {
     /// Makes a map.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// use coframe::SharedMap;
+    /// let stock: SharedMap<String, u32> = SharedMap::create(&store, "stock")?;
+    /// assert!(stock.is_empty()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_invalid_argument`](Error::is_invalid_argument) when the name is taken; [`is_no_space`](Error::is_no_space) when the first
@@ -149,6 +169,14 @@ where
     }
 
     /// Opens the map, or creates it if it does not exist.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// use coframe::SharedMap;
+    /// let stock: SharedMap<String, u32> = SharedMap::open_or_create(&store, "stock")?; // in any process
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         loop {
             match Self::open(store, name) {
@@ -188,6 +216,15 @@ where
     }
 
     /// The value of a key.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// # stock.put("apples", &3)?;
+    /// assert_eq!((stock.get("apples")?, stock.get("pears")?), (Some(3), None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<Option<V>>
     where
         K: Borrow<Q>,
@@ -252,6 +289,15 @@ where
     ///
     /// [`put`](Self::put) does not read the old value, which is faster where it is large, and the way to overwrite one
     /// that cannot be read any more.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// assert_eq!(stock.insert("apples", &3)?, None);
+    /// assert_eq!(stock.insert("apples", &4)?, Some(3)); // the value before
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn insert<Q: Serialize + ?Sized>(&self, key: &Q, value: &V) -> Result<Option<V>>
     where
         K: Borrow<Q>,
@@ -278,6 +324,15 @@ where
     }
 
     /// Takes an entry away; returns its value.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// # stock.put("apples", &3)?;
+    /// assert_eq!(stock.remove("apples")?, Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<Option<V>>
     where
         K: Borrow<Q>,
@@ -303,6 +358,15 @@ where
     /// the entry). Returns the new value.
     ///
     /// If `f` panics, or the process dies inside, nothing has changed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// stock.update("apples", |n| Some(n.unwrap_or(0) + 1))?;
+    /// assert_eq!(stock.update("apples", |n| n.filter(|n| *n > 1))?, None); // removed
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn update<Q: Serialize + ?Sized>(&self, key: &Q, f: impl FnOnce(Option<V>) -> Option<V>) -> Result<Option<V>>
     where
         K: Borrow<Q>,

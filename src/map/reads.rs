@@ -133,6 +133,17 @@ where
 /// Entries of one state of a map, in the order of keys. Holds some tens of them in memory, however many there are.
 ///
 /// An entry that cannot be read is an error in its place; an error of the map ends it.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+/// # stock.put("pears", &1)?;
+/// # stock.put("apples", &3)?;
+/// let all = stock.iter()?.collect::<coframe::Result<Vec<_>>>()?;
+/// assert_eq!(all, [("apples".to_owned(), 3), ("pears".to_owned(), 1)]); // in the order of keys
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Iter<'a, K, V, T = (K, V)> {
     source: Source<'a, K, V>,
@@ -256,6 +267,16 @@ macro_rules! reading {
             }
 
             /// The entry with the least key.
+            ///
+            /// ```
+            /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+            /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+            /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+            /// # stock.put("pears", &1)?;
+            /// # stock.put("apples", &3)?;
+            /// assert_eq!(stock.snapshot()?.first_key_value()?, Some(("apples".to_owned(), 3)));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn first_key_value(&self) -> crate::error::Result<Option<(K, V)>> {
                 self.reads()?.first()
             }
@@ -294,6 +315,18 @@ macro_rules! reading {
             }
 
             /// The entries whose keys are in a range, in the order of keys.
+            ///
+            /// ```
+            /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+            /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+            /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+            /// # stock.put("apples", &3)?;
+            /// # stock.put("kiwis", &2)?;
+            /// # stock.put("pears", &1)?;
+            /// let some = stock.snapshot()?.range("b".to_owned().."n".to_owned())?.collect::<coframe::Result<Vec<_>>>()?;
+            /// assert_eq!(some, [("kiwis".to_owned(), 2)]);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn range<Q: serde::Serialize + ?Sized>(
                 &self,
                 range: impl std::ops::RangeBounds<Q>,

@@ -15,6 +15,17 @@ use crate::error::Result;
 ///
 /// While it lives, the pages of its state are not used again, so a map that is written to grows. When its process
 /// dies, they are free again. It can be sent to another thread; in a forked child it cannot be read.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+/// # stock.put("apples", &3)?;
+/// let before = stock.snapshot()?; // blocks no writer
+/// stock.put("apples", &9)?;
+/// assert_eq!((before.get("apples")?, stock.get("apples")?), (Some(3), Some(9)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a snapshot keeps memory for as long as it lives"]
 pub struct Snapshot<K, V> {
     state: State,

@@ -16,6 +16,20 @@ use crate::error::Result;
 /// A write transaction: other readers see all of its changes, or none.
 ///
 /// See [`SharedMap::transaction`](super::SharedMap::transaction). What it reads is what it has written.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+/// # stock.put("apples", &3)?;
+/// let moved = stock.transaction(|t| {
+///     let apples = t.remove("apples")?.unwrap_or(0);
+///     t.put("pears", &apples)?;
+///     Ok::<_, coframe::Error>(apples)
+/// })?;
+/// assert_eq!((moved, stock.len()?), (3, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Transaction<'a, K, V> {
     lease: Arc<Lease>,
     entries: Entries,
@@ -67,6 +81,15 @@ where
     }
 
     /// Takes an entry away; returns its value.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// # stock.put("apples", &3)?;
+    /// assert_eq!(stock.transaction(|t| t.remove("apples"))?, Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove<Q: Serialize + ?Sized>(&mut self, key: &Q) -> Result<Option<V>>
     where
         K: Borrow<Q>,
@@ -88,12 +111,31 @@ where
     }
 
     /// Takes all entries away.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// # stock.put("apples", &3)?;
+    /// stock.transaction(|t| t.clear())?;
+    /// assert!(stock.is_empty()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clear(&mut self) -> Result<()> {
         let cleared = self.entries.clear(&mut self.txn);
         self.done("clear", cleared)
     }
 
     /// Sets or removes the value of a key if it is what is expected (`None`: not there). Values are compared as bytes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// let found = stock.transaction(|t| t.compare_exchange("apples", None, Some(&3)))?;
+    /// assert!(found && stock.contains_key("apples")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compare_exchange<Q: Serialize + ?Sized>(
         &mut self,
         key: &Q,

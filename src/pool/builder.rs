@@ -76,6 +76,13 @@ impl Builder {
     }
 
     /// How many worker processes. Default: the CPUs that this process may use, its cgroup's quota counted.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().workers(4).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn workers(mut self, n: usize) -> Self {
         self.workers = Some(n.max(1));
         self
@@ -93,6 +100,16 @@ impl Builder {
     ///
     /// A panic in it ends the pool with that error, as does the death of a worker in it while the pool is built, or of ten
     /// in a row later.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// fn seed(number: u64) {
+    ///     println!("this worker starts with {number}");
+    /// }
+    /// let pool = coframe::Pool::builder().initializer(seed, &7).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn initializer<A: Serialize + DeserializeOwned>(mut self, f: fn(A), argument: &A) -> Self {
         let mut bytes = Vec::new();
         let encoded =
@@ -110,18 +127,39 @@ impl Builder {
     }
 
     /// A worker is replaced after this many tasks. Default: never.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().max_tasks_per_worker(1_000).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_tasks_per_worker(mut self, n: u64) -> Self {
         self.max_tasks_per_worker = Some(n.max(1));
         self
     }
 
     /// How long a task may run before its worker is killed and replaced, and the task fails. Default: no limit.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().task_timeout(std::time::Duration::from_secs(30)).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.task_timeout = Some(limit);
         self
     }
 
     /// How often a task whose worker died is run again. Default: 0, since it may have had effects.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().retries(2).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn retries(mut self, n: u32) -> Self {
         self.terms.retries = n;
         self
@@ -142,6 +180,13 @@ impl Builder {
     }
 
     /// Sets an environment variable in the workers.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().env("POLARS_MAX_THREADS", "1").build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), value.into()));
         self
@@ -150,18 +195,39 @@ impl Builder {
     /// Bytes of private writable memory that each worker may have (`RLIMIT_DATA`). Mapped frames do not count.
     ///
     /// A task that wants more loses its worker: Rust aborts when memory is refused. Default: no limit.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().memory_limit(2 << 30).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes.max(1));
         self
     }
 
     /// What happens to the other tasks of a call when one fails. Default: [`OnFailure::Cancel`].
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().on_failure(coframe::pool::OnFailure::Finish).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_failure(mut self, choice: OnFailure) -> Self {
         self.terms.on_failure = choice;
         self
     }
 
     /// Calls with how far a call is, in the thread that waits for it, whenever results have come.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// let pool = coframe::Pool::builder().on_progress(|progress| println!("{progress:?}")).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_progress(mut self, call: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.terms.progress = Some(Arc::new(call));
         self

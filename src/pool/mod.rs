@@ -164,6 +164,18 @@ impl Pool {
 
     /// Calls a function with each item and returns the results in the order of the items. Blocks until all have ended.
     ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn square(n: u64) -> u64 {
+    ///     n * n
+    /// }
+    /// assert_eq!(pool.map(square, 1..=3)?, [1, 4, 9]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The first failure, by default at once ([`Builder::on_failure`]). [`map_iter`](Self::map_iter) gives each task its own.
@@ -248,6 +260,19 @@ impl Pool {
     ///
     /// The most common case, the same as `map(f, frame.split(n))`. More ranges than workers, such as four
     /// for each, even out what takes longer. Each task opens its part in microseconds and copies nothing.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// # let frame = pool.session().open("flights")?;
+    /// fn rows(part: coframe::Frame) -> usize {
+    ///     part.num_rows()
+    /// }
+    /// let counts = pool.map_rows(rows, &frame, 16)?; // 16 ranges, no copy
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn map_rows<R: Output>(&self, f: fn(Frame) -> R, frame: &Frame, n: usize) -> Result<Vec<R>> {
         self.map(f, frame.split(n))
     }
@@ -269,6 +294,19 @@ impl Pool {
     /// Calls a function with each item and folds the results, in the order of items, in this process.
     ///
     /// Holds no more results than are under way, however many items there are.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn length(text: String) -> usize {
+    ///     text.len()
+    /// }
+    /// let total = pool.map_reduce(length, ["a".to_owned(), "bc".to_owned()], 0, |sum, n| sum + n)?;
+    /// assert_eq!(total, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn map_reduce<A, R, T>(
         &self,
         f: fn(A) -> R,
@@ -288,6 +326,22 @@ impl Pool {
     ///
     /// Items are taken from the iterator by the thread that asks for results, no more than
     /// [`in_flight`](Builder::in_flight) ahead; it may be endless, and slow, but must not wait for results itself.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn square(n: u64) -> u64 {
+    ///     n * n
+    /// }
+    /// for result in pool.map_iter(square, 0..1_000_000_000)? { // takes items as workers need them
+    ///     if result? > 100 {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn map_iter<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<MapIter<'_, I::IntoIter, R>>
     where
         A: Argument,
@@ -310,6 +364,20 @@ impl Pool {
 
     /// As [`map_iter`](Self::map_iter), with results as they come, each with the position of its item. The position of a
     /// failure is [`task`](crate::Error::task).
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn square(n: u64) -> u64 {
+    ///     n * n
+    /// }
+    /// for item in pool.map_unordered(square, 1..=3)? {
+    ///     println!("{:?}", item); // as they finish
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn map_unordered<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Unordered<'_, I::IntoIter, R>>
     where
         A: Argument,
@@ -320,6 +388,19 @@ impl Pool {
     }
 
     /// Calls a function with one argument and returns at once.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn square(n: u64) -> u64 {
+    ///     n * n
+    /// }
+    /// let task = pool.submit(square, &7)?;
+    /// assert_eq!(task.wait()?, 49);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit<A: Argument, R: Output>(&self, f: fn(A) -> R, argument: &A) -> Result<Task<R>> {
         Task::start(&self.shared, Function::of(f)?, argument, self.terms.retries)
     }
@@ -335,6 +416,15 @@ impl Pool {
     }
 
     /// The pool's session: frames published there die with the pool, or with its process.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// let frame = pool.session().publish("input", &polars::df!("x" => [1, 2]).unwrap())?; // removed with the pool
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn session(&self) -> &Store {
         self.session.store()

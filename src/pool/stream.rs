@@ -21,6 +21,16 @@ use super::{
 use crate::error::{Error, Result, TaskFailure};
 
 /// What happens to the other tasks of a call when one has failed.
+///
+/// ```no_run
+/// # fn main() -> coframe::Result<()> {
+/// # coframe::pool::init();
+/// # let pool = coframe::Pool::builder().build()?;
+/// use coframe::pool::OnFailure;
+/// let pool = coframe::Pool::builder().on_failure(OnFailure::Finish).build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// Those that wait never run, those that run go on unseen, and the call returns the error at once.
@@ -231,6 +241,18 @@ pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Res
 ///
 /// Memory is bounded: no more than [`in_flight`](super::Builder::in_flight) tasks are under way, those included whose
 /// results wait for an earlier one. Dropped, it takes back what no worker has been given yet.
+///
+/// ```no_run
+/// # fn main() -> coframe::Result<()> {
+/// # coframe::pool::init();
+/// # let pool = coframe::Pool::builder().build()?;
+/// fn length(line: String) -> usize {
+///     line.len()
+/// }
+/// let lengths: coframe::Result<Vec<usize>> = pool.map_iter(length, ["a".to_owned()])?.collect();
+/// # Ok(())
+/// # }
+/// ```
 pub struct MapIter<'p, I, R> {
     stream: Stream<'p, I>,
     /// Results from the next one on, where they have arrived.

@@ -69,6 +69,21 @@ impl<R: DeserializeOwned> Task<R> {
 
     /// Blocks until the result arrives, the time is over, or [`interruptible`](crate::interruptible) ends the wait: then
     /// the task is given back.
+    ///
+    /// ```no_run
+    /// # fn main() -> coframe::Result<()> {
+    /// # coframe::pool::init();
+    /// # let pool = coframe::Pool::builder().build()?;
+    /// fn square(n: u64) -> u64 {
+    ///     n * n
+    /// }
+    /// match pool.submit(square, &7)?.wait_timeout(std::time::Duration::from_secs(1)) {
+    ///     Ok(result) => assert_eq!(result?, 49),
+    ///     Err(task) => task.cancel(), // still running
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wait_timeout(self, limit: Duration) -> std::result::Result<Result<R>, Self> {
         let kept = Self { shared: self.shared.clone(), call: self.call.clone(), is_over: false, result: PhantomData };
         match self.take(Some(limit)) {

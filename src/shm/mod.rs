@@ -145,6 +145,17 @@ impl Frame {
 ///
 /// Dropping it removes the name; processes that have attached keep the bytes. In a forked child, dropping the copy does
 /// nothing.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// let name = format!("coframe-example-{}", std::process::id());
+/// let memory = frame.export_shared_memory(&name)?; // unlinked on drop, unless kept
+/// assert!(memory.size_bytes() > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the shared memory is removed when this is dropped"]
 pub struct SharedMemory {

@@ -94,6 +94,14 @@ impl Store {
     }
 
     /// Names of all cells, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// coframe::sync::Counter::<i64>::create(&store, "total")?;
+    /// assert_eq!(store.cells()?, ["total".parse()?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cells(&self) -> Result<Vec<Name>> {
         let entries = self.frames().entries()?;
         let mut names: Vec<Name> =

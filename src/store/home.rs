@@ -99,6 +99,13 @@ impl Store {
     ///
     /// A store that was copied, unpacked from an archive, or is on a disk of another machine came from elsewhere. One
     /// that was renamed did not.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// assert!(store.is_home()?); // created here, not copied from elsewhere
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_home(&self) -> Result<bool> {
         let known = &self.shared.home;
         if known.load(Ordering::Relaxed) || self.shared.root.trust() == Trust::Promised {

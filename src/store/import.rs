@@ -40,6 +40,17 @@ impl Store {
     }
 
     /// Publishes an Arrow IPC file or stream, with options. See [`Store::import`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let path = frame.path(); // any Arrow IPC file
+    /// let options = coframe::PublishOptions::new().metadata("source", "elsewhere");
+    /// assert_eq!(store.import_with("copy", &path, &options)?.num_rows(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn import_with(
         &self,
         name: impl AsRef<str>,

@@ -11,6 +11,16 @@ use crate::{
 };
 
 /// One name of a store, as [`Store::list`] shows it.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// let info = &store.list()?[0];
+/// assert_eq!((info.name.as_str(), info.version, info.num_rows), ("flights", 1, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FrameInfo {
@@ -33,6 +43,16 @@ pub struct FrameInfo {
 }
 
 /// What a store holds, as [`Store::usage`] shows it.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// let usage = store.usage()?;
+/// println!("{usage:?}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreUsage {
@@ -120,11 +140,30 @@ impl Store {
     }
 
     /// All names, in order. Opens nothing, so it includes names of damaged frames.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!(store.names()?, ["flights".parse()?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn names(&self) -> Result<Vec<Name>> {
         Ok(self.names_with_versions()?.into_keys().collect())
     }
 
     /// The versions of a name that can be opened, ascending; the last one is the latest. Empty without such a name.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// store.publish_with("flights", &df, &coframe::PublishOptions::new().keep(1))?;
+    /// assert_eq!(store.versions("flights")?, [1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn versions(&self, name: impl AsRef<str>) -> Result<Vec<u64>> {
         let name = Name::new(name)?;
         let latest = self.latest(&name)?;
@@ -135,6 +174,15 @@ impl Store {
     }
 
     /// Whether there is a frame of that name. Does not open it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert!(store.exists("flights")? && !store.exists("prices")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn exists(&self, name: impl AsRef<str>) -> Result<bool> {
         Ok(self.latest(&Name::new(name)?)?.is_some())
     }

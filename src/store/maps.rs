@@ -175,6 +175,14 @@ impl Store {
     }
 
     /// Names of all dicts, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::open_or_create(&store, "stock")?;
+    /// assert_eq!(store.maps()?, ["stock".parse()?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn maps(&self) -> Result<Vec<Name>> {
         let entries = self.frames().entries()?;
         let mut names: Vec<Name> =

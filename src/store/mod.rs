@@ -106,6 +106,12 @@ impl Store {
 
     /// Opens the store at [`Store::default_path`] and creates it if it does not exist.
     ///
+    /// ```no_run
+    /// let store = coframe::Store::open_default()?; // $COFRAME_STORE, else /dev/shm/coframe-<uid>
+    /// store.session()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Store::open_at`]. A directory of another user at the default path is refused.
@@ -117,6 +123,13 @@ impl Store {
     ///
     /// The path may be in memory (tmpfs) or on a disk (ext4, xfs, btrfs, overlayfs): a store on a disk is larger than
     /// memory and survives a reboot, and a publish waits for the disk.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// let store = coframe::Store::open_at(dir.path().join("frames"))?; // created if it does not exist
+    /// assert!(store.list()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -194,6 +207,13 @@ impl Store {
     }
 
     /// The directory of the store.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// assert!(store.path().ends_with("store"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         self.shared.root.path()

@@ -22,6 +22,16 @@ impl Store {
     /// Takes microseconds whatever the number of rows: it maps the segment and reads its metadata, no values. Never
     /// blocks for longer than a quarter of a second, whatever other processes do.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// assert_eq!(store.open("flights")?.num_rows(), 3);
+    /// assert!(store.open("prices").unwrap_err().is_not_found());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_not_found`](Error::is_not_found) when the frame does not exist; [`is_corrupt`](Error::is_corrupt) when the
@@ -31,6 +41,17 @@ impl Store {
     }
 
     /// Opens a name with options: its latest version, or the one of [`OpenOptions::version`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::OpenOptions;
+    /// let delays = store.open_with("flights", &OpenOptions::new().columns(["delay"]))?;
+    /// assert_eq!(delays.num_columns(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -56,6 +77,17 @@ impl Store {
     }
 
     /// Opens one version of a name: the latest, or one that was superseded and is kept or in use.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::PublishOptions;
+    /// store.publish_with("flights", &df.head(Some(1)), &PublishOptions::new().keep(1))?;
+    /// assert_eq!(store.open_version("flights", frame.version())?.num_rows(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -84,6 +116,17 @@ impl Store {
     ///
     /// The store of the handle must be this one, whatever its path is here: the id of the segment shows it. A store opened
     /// by [`Store::open_at_trusting_writers`] opens handles too. [`Handle::open`] finds the store by itself.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::OpenOptions;
+    /// let part = frame.slice(1..)?.handle();
+    /// assert_eq!(store.open_handle(&part, &OpenOptions::new())?.num_rows(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_handle(&self, handle: &Handle, options: &OpenOptions) -> Result<Frame> {
         let store = match &handle.session {
             Some(session) if self.shared.session.as_ref() != Some(session) => {
@@ -146,6 +189,16 @@ impl Handle {
     /// Works while the version is the latest of its name, is kept, or is mapped by any process, which includes the one
     /// that sent the handle as long as it holds the frame.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let handle: coframe::Handle = frame.handle().to_string().parse()?;
+    /// assert_eq!(handle.open()?.num_rows(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_superseded`](Error::is_superseded) when another version or another store has taken its place;
@@ -155,6 +208,17 @@ impl Handle {
     }
 
     /// Opens the frame that the handle names, with options. Columns named there replace the handle's.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::{CopyPolicy, OpenOptions};
+    /// let handle = frame.handle();
+    /// assert_eq!(handle.open_with(&OpenOptions::new().copies(CopyPolicy::Never))?.num_rows(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_with(&self, options: &OpenOptions) -> Result<Frame> {
         let store = Store::open_root(&self.store, Trust::Checked, false).map_err(|error| {
             if !error.is_missing_path() {

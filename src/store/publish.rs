@@ -59,12 +59,34 @@ pub enum PublishMode {
 
 impl PublishOptions {
     /// The layout of the table, no superseded versions kept, and [`PublishMode::Overwrite`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::{PublishMode, PublishOptions};
+    /// let options = PublishOptions::new().keep(2).mode(PublishMode::Create).metadata("source", "flights.csv");
+    /// assert_eq!(store.publish_with("delays", &df, &options)?.metadata()["source"], "flights.csv");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The layout of strings and binaries in the segment. Default: [`StringLayout::Keep`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::{PublishOptions, StringLayout};
+    /// let options = PublishOptions::new().layout(StringLayout::Offset); // for readers without views
+    /// store.publish_with("flights", &df, &options)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn layout(mut self, layout: StringLayout) -> Self {
         self.encoder.layout = layout;
@@ -72,6 +94,16 @@ impl PublishOptions {
     }
 
     /// Number of superseded versions of the name to keep even when unused. Default: 0.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// store.publish_with("flights", &df, &coframe::PublishOptions::new().keep(1))?;
+    /// assert_eq!(store.open_version("flights", 1)?.num_rows(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn keep(mut self, versions: u32) -> Self {
         self.keep = versions;
@@ -79,6 +111,17 @@ impl PublishOptions {
     }
 
     /// Whether the publish overwrites, creates or updates a name. Default: [`PublishMode::Overwrite`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::{PublishMode, PublishOptions};
+    /// let update = PublishOptions::new().mode(PublishMode::Update(frame.version()));
+    /// assert_eq!(store.publish_with("flights", &df, &update)?.version(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn mode(mut self, mode: PublishMode) -> Self {
         self.mode = mode;
@@ -88,6 +131,16 @@ impl PublishOptions {
     /// Rows per record batch: smaller chunks are gathered up to this, larger ones are cut. At least 1.
     ///
     /// Default: one batch per contiguous chunk, chunks below 1 048 576 rows gathered up to that or 128 MiB.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let frame = store.publish_with("flights", &df, &coframe::PublishOptions::new().batch_rows(2))?;
+    /// assert_eq!(frame.batches().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn batch_rows(mut self, rows: usize) -> Self {
         self.encoder.batch_rows = Some(rows);
@@ -121,6 +174,16 @@ impl PublishOptions {
     }
 
     /// Attaches a text to the version, under a key; see [`Frame::metadata`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let options = coframe::PublishOptions::new().metadata("source", "flights.csv");
+    /// assert_eq!(store.publish_with("flights", &df, &options)?.metadata()["source"], "flights.csv");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
@@ -156,6 +219,18 @@ impl Store {
     }
 
     /// Publishes a table as the latest version of a name. See [`Store::publish`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::{PublishMode, PublishOptions};
+    /// let options = PublishOptions::new().mode(PublishMode::Update(1));
+    /// store.publish_with("flights", &df, &options)?;
+    /// assert!(store.publish_with("flights", &df, &options).unwrap_err().is_conflict()); // it is 2 now
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn publish_with<Via>(
         &self,
         name: impl AsRef<str>,

@@ -55,6 +55,16 @@ pub struct Session {
 
 impl Store {
     /// Starts a session, owned by this process. Sweeps first.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let session = store.session()?;
+    /// session.store().publish("scratch", &df)?; // removed when this process dies, or drops the session
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn session(&self) -> Result<Session> {
         self.sweep_if_free();
         let root = &self.shared.root;
@@ -215,6 +225,14 @@ impl Session {
 
     /// The session as a store, to hand on. It does not keep the session alive: calls in a session that has ended fail
     /// with [`is_not_found`](Error::is_not_found).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let session = store.session()?;
+    /// assert!(session.store().path().starts_with(store.path()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store

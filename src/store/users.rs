@@ -14,6 +14,17 @@ use crate::{
 };
 
 /// A process that maps a frame now, as [`Store::users`] shows it.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+/// # let frame = store.publish("flights", &df)?;
+/// for user in store.users("flights")? {
+///     println!("process {} maps version {}", user.pid, user.version);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameUser {
@@ -60,6 +71,16 @@ impl Store {
     /// The processes that currently map a frame of this store, by name, without names that no process maps.
     ///
     /// Sees what [`Store::users`] sees, and reads /proc once for all names. [`FrameUser::pss`] is `None`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// let users = store.all_users()?;
+    /// assert_eq!(users["flights"][0].pid, std::process::id()); // `frame` is open here
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn all_users(&self) -> Result<BTreeMap<Name, Vec<FrameUser>>> {
         self.users_of_all(Pss::Skip)
     }

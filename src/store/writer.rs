@@ -78,6 +78,21 @@ impl Store {
     }
 
     /// Starts a frame that is written batch by batch, with options.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let df = polars::df!("carrier" => ["UA", "DL", "UA"], "delay" => [2_i64, -3, 11])?;
+    /// # let frame = store.publish("flights", &df)?;
+    /// use coframe::PublishOptions;
+    /// let options = PublishOptions::new().batch_rows(1_000_000);
+    /// let mut writer = store.writer_with("copy", frame.schema().clone(), &options)?;
+    /// for batch in frame.reader() {
+    ///     writer.write(&batch?)?;
+    /// }
+    /// assert_eq!(writer.publish()?.num_rows(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn writer_with(
         &self,
         name: impl AsRef<str>,

@@ -63,6 +63,15 @@ impl<T: Pod> Array<T> {
 
     /// Creates an array of zeros. Errors as [`Counter::create`](super::Counter::create), and
     /// [`is_no_space`](Error::is_no_space) when the store is full.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// use coframe::sync::Array;
+    /// let sums: Array<f64> = Array::create(&store, "sums", 4)?;
+    /// assert_eq!(*sums.lock()?, [0.0; 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
         check_alignment::<T>()?;
         let shape = shape::<T>(CellKind::Array, ELEMENTS, len);
@@ -72,6 +81,15 @@ impl<T: Pod> Array<T> {
 
     /// Opens an array of any length. Errors as [`Counter::open`](super::Counter::open), an array of another type among
     /// them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Array::<f64>::create(&store, "sums", 4)?;
+    /// let sums: coframe::sync::Array<f64> = coframe::sync::Array::open(&store, "sums")?; // in another process
+    /// assert_eq!(sums.len(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         check_alignment::<T>()?;
         Region::open(store, name, |count| shape::<T>(CellKind::Array, ELEMENTS, count)).map(Self::of)
@@ -101,6 +119,16 @@ impl<T: Pod> Array<T> {
 
     /// Takes the lock on all elements; blocks until it is free.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let sums: coframe::sync::Array<f64> = coframe::sync::Array::open_or_create(&store, "sums", 4)?;
+    /// let mut all = sums.lock()?;
+    /// all[3] += 0.5;
+    /// assert_eq!(all.iter().sum::<f64>(), 0.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_busy`](Error::is_busy) while parts are claimed; [`is_poisoned`](Error::is_poisoned) if a process died while
@@ -116,6 +144,16 @@ impl<T: Pod> Array<T> {
     }
 
     /// Takes the lock if it is free; `None` otherwise. Errors as [`lock`](Self::lock).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let sums: coframe::sync::Array<f64> = coframe::sync::Array::open_or_create(&store, "sums", 4)?;
+    /// if let Some(mut all) = sums.try_lock()? {
+    ///     all.fill(1.0);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_lock(&self) -> Result<Option<Guard<'_, T>>> {
         self.try_lock_for(Duration::ZERO)
     }
@@ -160,6 +198,16 @@ impl<T: Pod> Array<T> {
 
     /// Claims a range of elements exclusively. Other holders can claim other ranges. Does not block.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let sums: coframe::sync::Array<f64> = coframe::sync::Array::open_or_create(&store, "sums", 4)?;
+    /// let (mut left, mut right) = (sums.claim(0..2)?, sums.claim(2..4)?); // at the same time
+    /// left[0] = 1.0;
+    /// right[1] = 2.0;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_busy`](Error::is_busy) if another holder has claimed some of them; [`is_invalid_argument`](Error::is_invalid_argument) when
@@ -169,6 +217,14 @@ impl<T: Pod> Array<T> {
     }
 
     /// Takes the part `part` of `parts` that differ by at most one element, as [`claim`](Self::claim).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let sums: coframe::sync::Array<f64> = coframe::sync::Array::open_or_create(&store, "sums", 4)?;
+    /// assert_eq!(sums.claim_part(1, 2)?.elements(), 2..4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn claim_part(&self, part: usize, parts: usize) -> Result<Claim<'_, T>> {
         let (each, longer) = (self.len() / parts.max(1), self.len() % parts.max(1));
         let start = |part: usize| part.saturating_mul(each).saturating_add(part.min(longer));
@@ -294,6 +350,15 @@ impl<T: Element> AtomicArray<T> {
     }
 
     /// Sets an element. `None` if the index is out of range.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let best: coframe::sync::AtomicArray<i64> = coframe::sync::AtomicArray::open_or_create(&store, "best", 3)?;
+    /// best.set(0, 5);
+    /// assert_eq!((best.get(0), best.get(3)), (Some(5), None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set(&self, index: usize, value: T) -> Option<()> {
         self.change(index, |_| value).map(drop)
     }
@@ -314,6 +379,15 @@ impl<T: Element> AtomicArray<T> {
     }
 
     /// All elements, each as it was at some moment of the call.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let best: coframe::sync::AtomicArray<i64> = coframe::sync::AtomicArray::open_or_create(&store, "best", 3)?;
+    /// best.max(1, 7);
+    /// assert_eq!(best.to_vec(), [0, 7, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_vec(&self) -> Vec<T> {
         (0..self.len()).filter_map(|index| self.get(index)).collect()

@@ -103,6 +103,14 @@ fn shape(parties: usize) -> Shape {
 impl Barrier {
     /// Creates a barrier for a number of participants, threads or processes, at least one. Errors as
     /// [`Counter::create`](super::Counter::create).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let barrier = coframe::sync::Barrier::create(&store, "start", 2)?;
+    /// assert_eq!(barrier.parties(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(store: &Store, name: &str, parties: usize) -> Result<Self> {
         let region =
             Region::create(store, name, shape(parties.max(1)), |memory| guard::initialise::<u8>(memory, DATA, &[]))?;
@@ -137,12 +145,36 @@ impl Barrier {
     }
 
     /// Blocks until all participants have arrived, or until the time limit passes, which breaks the barrier.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let barrier = coframe::sync::Barrier::create(&store, "start", 2)?;
+    /// let error = barrier.wait_timeout(std::time::Duration::from_millis(1)).unwrap_err(); // alone
+    /// assert!(error.is_barrier_broken() && barrier.is_broken());
+    /// barrier.reset()?;
+    /// assert!(!barrier.is_broken());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_timeout(&self, limit: Duration) -> Result<bool> {
         self.arrive(Some(limit)).map(|place| place + 1 == self.parties())
     }
 
     /// Blocks as [`wait`](Self::wait), or with a time limit as [`wait_timeout`](Self::wait_timeout). Returns the order of
     /// arrival, from 0 to one less than the number of participants: each place once in a round.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let barrier = coframe::sync::Barrier::create(&store, "start", 2)?;
+    /// let mut places = std::thread::scope(|s| {
+    ///     let other = s.spawn(|| barrier.arrive(None));
+    ///     Ok::<_, coframe::Error>([barrier.arrive(None)?, other.join().unwrap()?])
+    /// })?;
+    /// places.sort();
+    /// assert_eq!(places, [0, 1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn arrive(&self, limit: Option<Duration>) -> Result<usize> {
         // 1. Under the lock: take a seat in the table, marked with the number of the round. The last participant checks
         //    that the others are alive, writes `Opened` into their seats, counts the round and wakes them: done.

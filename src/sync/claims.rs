@@ -64,6 +64,15 @@ pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
 ///
 /// In a forked child it does nothing when it is dropped; the claim stays its parent's. Dropped by a panic, it poisons
 /// the array, as a guard does.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let sums: coframe::sync::Array<f64> = coframe::sync::Array::open_or_create(&store, "sums", 4)?;
+/// let mut part = sums.claim(1..3)?; // others may claim 0..1 and 3..4 meanwhile
+/// part.fill(1.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Claim<'a, T: Pod> {
     region: &'a Region,
     elements: Range<usize>,

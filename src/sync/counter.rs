@@ -64,6 +64,15 @@ fn shape<T>(kind: CellKind) -> Shape {
 impl<T: Count> Counter<T> {
     /// Makes a counter at zero.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let total: coframe::sync::Counter = coframe::sync::Counter::create(&store, "total")?;
+    /// assert_eq!(total.get(), 0);
+    /// assert!(coframe::sync::Counter::<i64>::create(&store, "total").unwrap_err().is_invalid_argument());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
@@ -74,6 +83,15 @@ impl<T: Count> Counter<T> {
 
     /// Opens a counter.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Counter::<i64>::create(&store, "total")?;
+    /// let total: coframe::sync::Counter = coframe::sync::Counter::open(&store, "total")?; // in another process
+    /// total.add(1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_not_found`](crate::Error::is_not_found) without such a cell;
@@ -83,6 +101,14 @@ impl<T: Count> Counter<T> {
     }
 
     /// Opens a counter, or creates it if it does not exist.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let total: coframe::sync::Counter = coframe::sync::Counter::open_or_create(&store, "total")?;
+    /// total.add(1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         let shape = shape::<T>(CellKind::Counter);
         Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(Self::of)
@@ -93,6 +119,15 @@ impl<T: Count> Counter<T> {
     }
 
     /// Adds, and returns what it is then.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let total: coframe::sync::Counter = coframe::sync::Counter::open_or_create(&store, "total")?;
+    /// assert_eq!(total.add(5), 5); // what it is then
+    /// assert_eq!(total.get(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add(&self, n: T) -> T {
         let n = n.to_bits();
         T::of_bits(self.region.memory().word64(BODY).fetch_add(n, Ordering::AcqRel).wrapping_add(n))
@@ -111,6 +146,15 @@ impl<T: Count> Counter<T> {
     }
 
     /// Sets it to `new` if it is `expected`; otherwise returns what it is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let total: coframe::sync::Counter = coframe::sync::Counter::open_or_create(&store, "total")?;
+    /// assert_eq!(total.compare_exchange(0, 3), Ok(()));
+    /// assert_eq!(total.compare_exchange(0, 4), Err(3)); // the value found
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compare_exchange(&self, expected: T, new: T) -> std::result::Result<(), T> {
         let (expected, new) = (expected.to_bits(), new.to_bits());
         let word = self.region.memory().word64(BODY);
@@ -121,6 +165,16 @@ impl<T: Count> Counter<T> {
 super::handles!(Counter<T: Count>);
 
 /// A switch that any process can set and read, without a lock. To wait for it, use an [`Event`](super::Event).
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// use coframe::sync::Flag;
+/// let stop = Flag::open_or_create(&store, "stop")?;
+/// assert!(!stop.swap(true)); // false before
+/// assert!(stop.get());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Flag {
     region: Region,

@@ -38,6 +38,14 @@ fn event_shape() -> Shape {
 
 impl Event {
     /// Creates an event that is not set. Errors as [`Counter::create`](super::Counter::create).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let done = coframe::sync::Event::create(&store, "done")?;
+    /// assert!(!done.is_set());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::create(store, name, event_shape(), |_| Ok(()))?;
         region.map(|region| Self { region }).ok_or_else(|| taken(store, name))
@@ -49,6 +57,15 @@ impl Event {
     }
 
     /// Opens an event, or creates it if it does not exist.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let done = coframe::sync::Event::open_or_create(&store, "done")?;
+    /// done.set();
+    /// done.wait()?; // returns at once
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::open_or_create(store, name, |_| event_shape(), event_shape(), |_| Ok(()))?;
         Ok(Self { region })
@@ -63,6 +80,16 @@ impl Event {
     }
 
     /// Clears it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let done = coframe::sync::Event::open_or_create(&store, "done")?;
+    /// done.set();
+    /// done.clear();
+    /// assert!(!done.is_set());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clear(&self) {
         self.region.memory().word32(BODY).store(0, Ordering::Release);
     }
@@ -120,6 +147,14 @@ impl Event {
     }
 
     /// Blocks until it is set or the time limit passes; returns whether it is set. Errors as [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let done = coframe::sync::Event::open_or_create(&store, "done")?;
+    /// assert!(!done.wait_timeout(std::time::Duration::from_millis(1))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_timeout(&self, limit: Duration) -> Result<bool> {
         self.wait_within(Some(limit))
     }

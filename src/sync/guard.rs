@@ -40,6 +40,15 @@ pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> 
 /// In a forked child, dropping it does nothing: the parent still holds the lock.
 ///
 /// Dropped by a panic, it poisons the values, as a guard of the standard library does.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let sums: coframe::sync::Array<i32> = coframe::sync::Array::open_or_create(&store, "sums", 3)?;
+/// let mut sums = sums.lock()?; // derefs to a slice; the lock is released on drop
+/// sums.sort();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Guard<'a, T: Pod> {
     pub(super) region: &'a Region,
     /// The offset of the values.

@@ -154,6 +154,15 @@ impl<T: Pod> Latest<T> {
 super::handles!(Latest<T: Pod>);
 
 /// The one writer of a [`Latest`], until it is dropped.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// let latest = coframe::sync::Latest::create(&store, "latest", [0_u64; 2])?;
+/// latest.writer()?.write(&[1, 2]);
+/// assert_eq!(latest.read(), [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LatestWriter<'a, T: Pod> {
     held: Guard<'a, u8>,

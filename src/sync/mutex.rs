@@ -64,6 +64,14 @@ pub(super) fn check_alignment<T>() -> Result<()> {
 
 impl<T: Pod> Mutex<T> {
     /// Creates a value. Errors as [`Counter::create`](super::Counter::create).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let point = coframe::sync::Mutex::create(&store, "point", [0.0_f64; 3])?;
+    /// assert_eq!(point.get()?, [0.0; 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(store: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
         let region =
@@ -78,6 +86,14 @@ impl<T: Pod> Mutex<T> {
     }
 
     /// Opens a value, or creates it if it does not exist.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let point = coframe::sync::Mutex::open_or_create(&store, "point", [0.0_f64; 3])?;
+    /// point.set([1.0, 2.0, 3.0])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_or_create(store: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
         let initialise = |memory: &_| guard::initialise(memory, data::<T>(), &[value]);
@@ -90,6 +106,17 @@ impl<T: Pod> Mutex<T> {
 
     /// Takes the lock; blocks until it is free.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let point = coframe::sync::Mutex::open_or_create(&store, "point", [0_i32; 2])?;
+    /// let mut inside = point.lock()?;
+    /// inside[0] += 1;
+    /// drop(inside);
+    /// assert_eq!(point.get()?, [1, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_poisoned`](Error::is_poisoned) if an owner died while it held the lock and the value was not repaired
@@ -101,6 +128,18 @@ impl<T: Pod> Mutex<T> {
 
     /// Takes the lock, even if an owner died while it held it. [`Guard::is_poisoned`] reports that, and
     /// [`Guard::clear_poison`] clears it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let point = coframe::sync::Mutex::open_or_create(&store, "point", [0_i32; 2])?;
+    /// let mut inside = point.lock_poisoned()?; // also after its owner died
+    /// if inside.is_poisoned() {
+    ///     *inside = [0, 0];
+    ///     inside.clear_poison();
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lock_poisoned(&self) -> Result<MutexGuard<'_, T>> {
         self.acquire(None, true)
     }
@@ -117,6 +156,15 @@ impl<T: Pod> Mutex<T> {
     }
 
     /// Takes the lock, or returns `None` if it is not free within the timeout. Errors as [`lock`](Self::lock).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let point = coframe::sync::Mutex::open_or_create(&store, "point", [0_i32; 2])?;
+    /// let inside = point.try_lock_for(std::time::Duration::from_millis(10))?;
+    /// assert!(inside.is_some()); // no other process holds it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_lock_for(&self, limit: Duration) -> Result<Option<MutexGuard<'_, T>>> {
         Ok(guard::lock(&self.region, data::<T>(), Some(limit), false)?.map(|guard| MutexGuard { guard }))
     }
@@ -132,6 +180,18 @@ impl<T: Pod> Mutex<T> {
     }
 
     /// Changes the value under the lock, and returns what the function does.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let point = coframe::sync::Mutex::open_or_create(&store, "point", [0_i32; 2])?;
+    /// let sum = point.update(|p| {
+    ///     p[1] = 4;
+    ///     p[0] + p[1]
+    /// })?;
+    /// assert_eq!(sum, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
         self.lock().map(|mut value| change(&mut value))
     }
@@ -163,6 +223,15 @@ impl<T: Pod> Mutex<T> {
 super::handles!(Mutex<T: Pod>);
 
 /// A locked [`Mutex`]. [`Guard`] documents its methods.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// let point = coframe::sync::Mutex::create(&store, "point", [0_i32; 2])?;
+/// let mut guard = point.lock()?; // derefs to the value; released on drop
+/// guard[1] = 4;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct MutexGuard<'a, T: Pod> {
     guard: Guard<'a, T>,

@@ -65,6 +65,14 @@ fn semaphore_shape(permits: usize) -> Shape {
 
 impl Semaphore {
     /// Creates a semaphore with a number of permits. Errors as [`Counter::create`](super::Counter::create).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let slots = coframe::sync::Semaphore::create(&store, "slots", 2)?;
+    /// assert_eq!((slots.permits(), slots.available()?), (2, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(store: &Store, name: &str, permits: usize) -> Result<Self> {
         let region =
             Region::create(store, name, semaphore_shape(permits), |memory| guard::initialise::<u8>(memory, DATA, &[]))?;
@@ -156,12 +164,31 @@ impl Semaphore {
     }
 
     /// Takes a permit; blocks until one is free.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let slots = coframe::sync::Semaphore::create(&store, "slots", 2)?;
+    /// let permit = slots.acquire()?;
+    /// assert_eq!(slots.available()?, 1);
+    /// drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn acquire(&self) -> Result<Permit<'_>> {
         let busy = || Kind::Busy { what: self.region.label(), holder: "its holders".to_owned() };
         self.acquire_within(None)?.ok_or_else(|| busy().into())
     }
 
     /// Takes a permit if one is free; `None` otherwise.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let slots = coframe::sync::Semaphore::create(&store, "slots", 1)?;
+    /// let permit = slots.try_acquire()?;
+    /// assert!(permit.is_some() && slots.try_acquire()?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
         self.try_acquire_for(Duration::ZERO)
     }
@@ -190,6 +217,18 @@ impl Semaphore {
 super::handles!(Semaphore);
 
 /// A permit of a [`Semaphore`], returned when it is dropped; in a forked child that does nothing.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let slots = coframe::sync::Semaphore::create(&store, "slots", 1)?;
+/// {
+///     let _permit = slots.acquire()?;
+///     assert_eq!(slots.available()?, 0);
+/// } // released here, or when this process dies
+/// assert_eq!(slots.available()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a permit is returned when it is dropped"]
 #[derive(Debug)]
 pub struct Permit<'a> {
