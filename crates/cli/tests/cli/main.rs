@@ -7,6 +7,7 @@ mod failures;
 mod formats;
 mod metadata;
 mod others;
+mod pages;
 mod reading;
 mod sql;
 mod terminal;
