@@ -161,6 +161,37 @@ fn every_rule_of_the_format_has_a_unique_letter_and_number() {
     assert!(rules.len() > 20, "only {} rules found: the search is broken", rules.len());
 }
 
+/// What a manifest uses of coframe other than its public API: private features, whose names start with an underscore,
+/// and files of the library itself.
+fn private_uses(manifest: &str) -> Vec<&str> {
+    let code = manifest.lines().map(|line| line.split('#').next().unwrap());
+    let strings = code.flat_map(|line| line.split(['"', '\'']).skip(1).step_by(2));
+    let is_private = |word: &&str| {
+        word.rsplit('/').next().unwrap().starts_with('_') || (word.starts_with("../") && word.contains("/src"))
+    };
+    strings.filter(is_private).collect()
+}
+
+#[test]
+fn adapters_use_the_public_api_only() {
+    let seeded = "[dependencies]\ncoframe = { workspace = true, features = [\"cell\", \"_failpoints\"] } # \"_x\"\n\
+                  [features]\nx = ['coframe?/_polars-variants']\n[lib]\npath = \"../../src/lib.rs\"\n";
+    assert_eq!(private_uses(seeded), ["_failpoints", "coframe?/_polars-variants", "../../src/lib.rs"]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let mut crates = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        // The command's own tests stop it at failpoints; Python names its extension module with an underscore.
+        if path.ends_with("cli") || path.ends_with("python") {
+            crates += 1;
+            continue;
+        }
+        let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+        assert_eq!(private_uses(&manifest), [""; 0], "{} uses more than the public API", path.display());
+    }
+    assert_eq!(crates, 2);
+}
+
 /// Whether a quoted word is a path.
 fn is_path(word: &str) -> bool {
     let extensions = [".rs", ".py", ".sh", ".md", ".toml", ".json"];
