@@ -12,8 +12,8 @@ use std::{
 use arrow::{
     datatypes::{DataType, SchemaRef},
     error::ArrowError,
-    ipc::{self, MessageHeader, root_as_message_with_opts},
 };
+use arrow_ipc::{self as ipc, MessageHeader, root_as_message_with_opts};
 
 use super::{
     assemble::{Assembly, Bytes, arrow_validates},

@@ -5,10 +5,8 @@ use std::{
     io::{self, Read, Write},
 };
 
-use arrow::{
-    buffer::{Buffer, MutableBuffer},
-    ipc::{self, CompressionType, MessageHeader},
-};
+use arrow::buffer::{Buffer, MutableBuffer};
+use arrow_ipc::{self as ipc, CompressionType, MessageHeader};
 use flatbuffers::FlatBufferBuilder;
 
 use super::{decode::parse, file::ALIGNMENT};

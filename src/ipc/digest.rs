@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use arrow::ipc::{Block, Footer, KeyValue, Message, root_as_footer_unchecked, root_as_message_unchecked};
+use arrow_ipc::{Block, Footer, KeyValue, Message, root_as_footer_unchecked, root_as_message_unchecked};
 use crc32fast::Hasher;
 use flatbuffers::VOffsetT;
 

@@ -15,10 +15,10 @@ use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     buffer::Buffer,
     datatypes::{FieldRef, Schema, SchemaRef},
-    ipc::{
-        Block, MetadataVersion,
-        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamEncoder, write_message},
-    },
+};
+use arrow_ipc::{
+    Block, MetadataVersion,
+    writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamEncoder, write_message},
 };
 use crc32fast::Hasher;
 

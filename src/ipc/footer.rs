@@ -6,14 +6,12 @@ use std::{
     str::FromStr,
 };
 
-use arrow::{
-    datatypes::{DataType, Field, Schema, SchemaRef},
-    ipc::{
-        Block, FooterBuilder, MetadataVersion,
-        convert::{IpcSchemaEncoder, metadata_to_fb},
-        root_as_footer_with_opts,
-        writer::DictionaryTracker,
-    },
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_ipc::{
+    Block, FooterBuilder, MetadataVersion,
+    convert::{IpcSchemaEncoder, metadata_to_fb},
+    root_as_footer_with_opts,
+    writer::DictionaryTracker,
 };
 use crc32fast::Hasher;
 use flatbuffers::{FlatBufferBuilder, VerifierOptions};

@@ -13,8 +13,8 @@ use arrow::{
     array::{RecordBatch, RecordBatchOptions},
     buffer::{Buffer, MutableBuffer},
     datatypes::SchemaRef,
-    ipc::{self, MessageHeader},
 };
+use arrow_ipc::{self as ipc, MessageHeader};
 
 #[cfg(feature = "compression")]
 use super::decompress::unpacked;

@@ -4,10 +4,8 @@
 
 use std::{fmt::Display, iter::Flatten, ops::Range, option};
 
-use arrow::{
-    datatypes::{DataType, UnionMode},
-    ipc::{self, FieldNode},
-};
+use arrow::datatypes::{DataType, UnionMode};
+use arrow_ipc::{self as ipc, FieldNode};
 use flatbuffers::{Follow, Vector};
 
 use super::{

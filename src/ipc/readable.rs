@@ -1,11 +1,9 @@
 //! Refuses schemas that the encoder would write and that no reader would accept.
 
-use arrow::{
-    datatypes::{Schema, SchemaRef},
-    ipc::{
-        Message,
-        writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
-    },
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_ipc::{
+    Message,
+    writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
 };
 use flatbuffers::VerifierOptions;
 

@@ -4,11 +4,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::{
-    datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit, UnionFields, UnionMode},
-    ipc::{self, DateUnit, Endianness, KeyValue, Precision, Type},
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit, UnionFields, UnionMode,
 };
-
+use arrow_ipc::{self as ipc, DateUnit, Endianness, KeyValue, Precision, Type};
 use flatbuffers::{ForwardsUOffset, Vector};
 
 use super::wide;

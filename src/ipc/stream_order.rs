@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use arrow::ipc::{MessageHeader, root_as_message_with_opts};
+use arrow_ipc::{MessageHeader, root_as_message_with_opts};
 
 use super::{
     digest::flatbuffer,
