@@ -116,8 +116,8 @@ pub use crate::{
     ipc::{IpcReader, MessageKind, StringLayout},
     name::Name,
     store::{
-        FrameInfo, FrameUser, FrameWriter, PrivateBytes, PublishMode, PublishOptions, Session, Store, StoreUsage,
-        SweepReport,
+        FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorWriter, PrivateBytes, PublishMode, PublishOptions,
+        Session, Store, StoreUsage, SweepReport,
     },
     table::{Table, TableReader, via},
 };

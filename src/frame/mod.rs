@@ -4,6 +4,7 @@
 
 mod handle;
 mod messages;
+mod mirror;
 mod open;
 mod options;
 mod reader;
@@ -238,7 +239,25 @@ impl Frame {
     /// ```
     #[must_use]
     pub fn is_sealed(&self) -> bool {
-        self.shared.mapping.is_sealed()
+        self.shared.mapping.is_sealed() && !self.is_mirror()
+    }
+
+    /// Whether the segment was written by [`Store::mirror`](crate::Store::mirror): its bytes came from another store,
+    /// and were validated before they got their name.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1])?)?;
+    /// let mut mirror = store.mirror("y")?;
+    /// mirror.write(&frame.segment_bytes())?;
+    /// let mirror = mirror.publish()?;
+    /// assert!(mirror.is_mirror() && !mirror.is_sealed() && !frame.is_mirror());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        self.shared.mapping.is_mirror()
     }
 
     /// The record batches, on the mapped bytes. Does not copy.

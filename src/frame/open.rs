@@ -7,18 +7,29 @@ use arrow::datatypes::Schema;
 use super::{CopyPolicy, Frame, OpenOptions, Origin, Shared, UNPUBLISHED};
 use crate::{
     error::{Error, Kind, Result},
-    ipc::{Footer, Intact, Map, Marks, decode},
-    segment::Mapping,
+    ipc::{Footer, Intact, Map, Marks, decode, has_checked_order},
+    segment::{Mapping, Writer},
 };
 
 impl Frame {
     /// Decodes a mapped segment. Costs in the order of columns, batches and buffers when coframe wrote the file and
     /// it is still read-only; otherwise every value is validated.
     pub(crate) fn of_mapping(mapping: Arc<Mapping>, origin: Origin, options: &OpenOptions) -> Result<Self> {
+        let writer = if mapping.is_sealed() { Writer::Own } else { Writer::Unknown };
+        Self::of_writer(writer, mapping, origin, options)
+    }
+
+    /// Decodes a mapped segment, and validates every value if its writer is unknown.
+    pub(super) fn of_writer(
+        writer: Writer,
+        mapping: Arc<Mapping>,
+        origin: Origin,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let what = origin.what();
         let bytes = mapping.bytes();
         // The digest of a sealed segment shows that its metadata is what coframe wrote; values are not read then.
-        let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
+        let intact = if writer == Writer::Own { Intact::of_sealed(bytes) } else { None };
         let mut footer = Footer::read(&bytes, &what, intact.as_ref())?;
         let columns = options.columns.as_ref();
         let columns = columns.map(|names| positions(&footer.schema, names, &origin)).transpose()?;
@@ -32,6 +43,9 @@ impl Frame {
         let rows = rows.ok_or_else(|| Error::corrupt(&what, "S5-buffers", "its batches have more rows than 2^64"))?;
         if intact.is_none() {
             distrust(&mut footer, rows, &what)?;
+        }
+        if mapping.is_mirror() {
+            forget_unchecked(&mut footer);
         }
         let schema = match &columns {
             None => footer.schema.clone(),
@@ -50,7 +64,7 @@ impl Frame {
 
 impl Origin {
     /// Names the frame in errors.
-    fn what(&self) -> String {
+    pub(super) fn what(&self) -> String {
         let store = self.store.display();
         match self.version {
             UNPUBLISHED => format!("the new frame `{}` for `{store}`", self.name),
@@ -69,6 +83,16 @@ fn distrust(footer: &mut Footer, rows: usize, what: &str) -> Result<()> {
     metadata.keys = Vec::new();
     metadata.marks = Marks::default();
     Ok(())
+}
+
+/// Forgets what a mirror records that no check covered: its bytes are a stranger's. How many versions are kept is up to
+/// this store.
+fn forget_unchecked(footer: &mut Footer) {
+    let Some(metadata) = &mut footer.metadata else { return };
+    metadata.keep = 0;
+    let fields = footer.schema.fields();
+    let is_checked = |column: usize| fields.get(column).is_some_and(|field| has_checked_order(field.data_type()));
+    metadata.marks.sorted.retain(|(column, _)| is_checked(*column));
 }
 
 /// The positions of columns by name, in linear time; the first of several of one name.

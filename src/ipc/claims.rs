@@ -1,11 +1,11 @@
 //! What a footer records of the values, compared with them (FORMAT.md, rules M1 and D3).
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashMap};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator},
     compute::SortOptions,
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type},
+    datatypes::{ArrowPrimitiveType, DataType, FieldRef, Float32Type, Float64Type},
 };
 
 use super::{
@@ -30,6 +30,12 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
         let detail = format_args!("it lists column {column} as sorted or as one with keys, and has {columns}");
         return bad("M1-entries", &detail);
     }
+    if metadata.marks.polars
+        && let Some(column) = batches.first().and_then(categories_that_differ)
+    {
+        let detail = format_args!("column `{column}`: columns of the same categories have different dictionaries");
+        return bad("P1-categories", &detail);
+    }
     for (position, field) in schema.fields().iter().enumerate() {
         let arrays: Vec<&ArrayRef> = batches.iter().filter_map(|batch| batch.columns().get(position)).collect();
         let name = field.name();
@@ -52,6 +58,33 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
         }
     }
     Ok(())
+}
+
+/// The first column with other categories than an earlier one whose field has the same mark of Polars.
+fn categories_that_differ(batch: &RecordBatch) -> Option<String> {
+    let mut known = HashMap::new();
+    let columns = batch.columns().iter().zip(batch.schema_ref().fields());
+    let different = columns.into_iter().find(|(array, field)| !have_same_categories(array, field, &mut known));
+    different.map(|(_, field)| field.name().clone())
+}
+
+/// Compares the dictionaries of a column with those known by the mark of their fields, and adds the new ones.
+fn have_same_categories(array: &ArrayRef, field: &FieldRef, known: &mut HashMap<String, ArrayRef>) -> bool {
+    if let Some(dictionary) = array.as_any_dictionary_opt() {
+        let mark = ["_PL_CATEGORICAL2", "_PL_ENUM_VALUES2"].iter().find_map(|key| field.metadata().get(*key));
+        let Some(mark) = mark else { return true };
+        let values = known.entry(mark.clone()).or_insert_with(|| dictionary.values().clone());
+        return values == dictionary.values();
+    }
+    match field.data_type() {
+        DataType::Struct(fields) => {
+            let mut columns = array.as_struct().columns().iter().zip(fields);
+            columns.all(|(child, field)| have_same_categories(child, field, known))
+        }
+        DataType::LargeList(item) => have_same_categories(array.as_list::<i64>().values(), item, known),
+        DataType::FixedSizeList(item, _) => have_same_categories(array.as_fixed_size_list().values(), item, known),
+        _ => true,
+    }
 }
 
 /// Whether nulls of structs must be nulls of their fields. Polars makes them so in columns of structs, not in lists.
@@ -84,12 +117,21 @@ fn covers(field: &ArrayRef, parent: &ArrayRef) -> bool {
     field.nulls().is_some_and(|inner| inner.contains(nulls)) || nulls.null_count() == 0
 }
 
-/// Whether a column is sorted with its nulls at one end. Nested and dictionary columns are not read: Polars orders the
-/// categories of some by text, of others by number.
+/// Whether [`check_claims`] checks that a column of this type is sorted. Polars orders the categories of some columns by
+/// text, of others by number, and keeps 128-bit integers in fixed-size binaries.
+pub(crate) fn has_checked_order(data_type: &DataType) -> bool {
+    let skipped = matches!(
+        data_type,
+        DataType::Dictionary(..) | DataType::FixedSizeBinary(_) | DataType::Float16 | DataType::Null
+    );
+    !skipped && !data_type.is_nested()
+}
+
+/// Whether a column is sorted with its nulls at one end.
 fn is_sorted(arrays: &[&ArrayRef], descending: bool) -> bool {
     let arrays: Vec<&ArrayRef> = arrays.iter().copied().filter(|array| !array.is_empty()).collect();
     let Some(data_type) = arrays.first().map(Array::data_type) else { return true };
-    if data_type.is_nested() || matches!(data_type, DataType::Dictionary(..) | DataType::Float16 | DataType::Null) {
+    if !has_checked_order(data_type) {
         return true;
     }
     let nulls = arrays.iter().flat_map(|array| (0..array.len()).map(|row| array.is_null(row)));

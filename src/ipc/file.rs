@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use arrow_ipc::Block;
+use arrow::ipc::Block;
 
 use crate::error::{Error, Result};
 

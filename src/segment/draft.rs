@@ -98,10 +98,19 @@ impl Draft {
     }
 
     /// Ends writing: read-only mode, data on disk where there is a disk, shared lock, no writable descriptor left.
-    pub(crate) fn seal(mut self) -> Result<Sealed> {
+    pub(crate) fn seal(self) -> Result<Sealed> {
+        self.seal_as(Mode::RUSR)
+    }
+
+    /// As [`seal`](Draft::seal), with the mark of a mirror, whose bytes another store's process wrote.
+    pub(crate) fn seal_mirror(self) -> Result<Sealed> {
+        self.seal_as(Mode::RUSR | Mode::SVTX)
+    }
+
+    fn seal_as(mut self, mode: Mode) -> Result<Sealed> {
         let error = |action, e: rustix::io::Errno| self.directory.write_error(action, e);
         failpoint::reach("before-seal").map_err(|e| error("seal a file in", e))?;
-        fchmod(&self.file, Mode::RUSR).map_err(|e| error("seal a file in", e))?;
+        fchmod(&self.file, mode).map_err(|e| error("seal a file in", e))?;
         if self.directory.medium() == Medium::Disk {
             rustix::fs::fdatasync(&self.file).map_err(|e| error("synchronise a file in", e))?;
         }

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 
+/// The sticky bit, which Linux ignores on files, marks a mirror (FORMAT.md, rule I2-mirror).
+const MIRROR: u32 = 0o1000;
+
 /// The bytes of one file, for as long as anything refers to them.
 ///
 /// The map was made from a descriptor that held a shared lock and was closed afterwards. The lock belongs to the open
@@ -20,6 +23,7 @@ use crate::error::{Error, Kind, Result};
 pub(crate) struct Mapping {
     map: Mmap,
     sealed: bool,
+    mirror: bool,
     /// Device and inode of the file. No other file can get them while the map lives.
     file: (u64, u64),
 }
@@ -89,7 +93,8 @@ impl Mapping {
         // processes of this user are trusted not to (SAFETY.md, T1), or the caller promised it (`Trust::Promised`).
         let map = unsafe { MmapOptions::new().len(len).map(file) }.map_err(|e| Error::os("map", path, e))?;
         let sealed = stat.st_mode & 0o222 == 0;
-        Ok(Self { map, sealed, file: (stat.st_dev, stat.st_ino) })
+        let mirror = stat.st_mode & MIRROR != 0;
+        Ok(Self { map, sealed, mirror, file: (stat.st_dev, stat.st_ino) })
     }
 
     /// Device and inode of the file.
@@ -105,6 +110,14 @@ impl Mapping {
     /// was mapped, as a published segment is, and was not opened as one of an unknown writer.
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed
+    }
+}
+
+impl Mapping {
+    /// Whether the bytes came from another store. They were validated before the file got its name, but what a
+    /// publisher attached to them is from a stranger.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.mirror
     }
 }
 

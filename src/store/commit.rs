@@ -4,6 +4,7 @@ use super::{Store, control::Control, publish::PublishMode};
 use crate::{
     error::{Kind, Result},
     failpoint,
+    frame::Frame,
     name::Name,
     segment::{Sealed, Unlinked},
 };
@@ -18,6 +19,18 @@ pub(super) struct Committed {
 }
 
 impl Store {
+    /// Makes a sealed file, which `frame` maps, the latest version of the frame's name, and removes versions that are
+    /// neither kept nor in use.
+    pub(super) fn make_latest(&self, mut frame: Frame, sealed: Sealed, mode: PublishMode, keep: u32) -> Result<Frame> {
+        let name = frame.name().clone();
+        let mut control = Control::lock(&self.shared.root)?;
+        let committed = self.commit(&mut control, &name, &sealed, mode)?;
+        drop(sealed);
+        frame.set_version(committed.version);
+        self.settle(&mut control, &name, committed, keep)?;
+        Ok(frame)
+    }
+
     /// Makes a sealed file the latest version of a name. A store that is full is swept, and the commit tried again.
     pub(super) fn commit(
         &self,

@@ -19,6 +19,7 @@ mod import;
 mod list;
 #[cfg(feature = "map")]
 mod maps;
+mod mirror;
 mod open;
 mod private;
 mod publish;
@@ -45,6 +46,7 @@ pub(crate) use address::{Address, address_handle};
 pub use list::{FrameInfo, StoreUsage};
 #[cfg(feature = "map")]
 pub(crate) use maps::MapFiles;
+pub use mirror::{MirrorOptions, MirrorWriter};
 pub use private::PrivateBytes;
 pub use publish::{PublishMode, PublishOptions};
 pub use session::Session;

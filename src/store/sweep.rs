@@ -235,6 +235,10 @@ impl Store {
     /// How many superseded versions the latest one wants kept; `None` when coframe did not write it.
     fn keep(&self, name: &Name, latest: u64) -> Result<Option<usize>> {
         let Opened::Mapped(mapping) = Mapping::open(self.frames(), &name.file(latest))? else { return Ok(None) };
+        // What a mirror records of it is another store's.
+        if mapping.is_mirror() {
+            return Ok(Some(0));
+        }
         let bytes = mapping.bytes();
         let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
         let footer = Footer::read(&bytes, &format!("the frame `{name}@{latest}`"), intact.as_ref())?;

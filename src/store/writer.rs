@@ -44,14 +44,20 @@ pub struct FrameWriter {
 }
 
 /// Where the bytes of a frame go.
-struct Sink {
-    store: Store,
-    draft: Draft,
+pub(super) struct Sink {
+    pub(super) store: Store,
+    pub(super) draft: Draft,
 }
 
 impl Sink {
+    /// A file without a name in this store. A store that is full is swept first.
+    pub(super) fn create(store: &Store) -> Result<Self> {
+        let draft = store.with_room(|| store.draft(|| Control::lock(&store.shared.root)))?;
+        Ok(Self { store: store.clone(), draft })
+    }
+
     /// Appends bytes. A store that is full is swept first.
-    fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
+    pub(super) fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
         self.draft.write_making_room(slices, &mut || self.store.make_room())
     }
 }
@@ -100,8 +106,7 @@ impl Store {
         options: &PublishOptions,
     ) -> Result<FrameWriter> {
         let name = Name::new(name)?;
-        let mut sink =
-            Sink { store: self.clone(), draft: self.with_room(|| self.draft(|| Control::lock(&self.shared.root)))? };
+        let mut sink = Sink::create(self)?;
         let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| sink.write(slices))?;
         Ok(FrameWriter {
             name,
@@ -201,13 +206,8 @@ impl FrameWriter {
         // Mapped before it has a name, so that no sweep ever finds it unused; and decoded, so that no file gets a name
         // which readers could not open.
         let mapping = sealed.map()?;
-        let mut frame = Frame::of_mapping(mapping, store.origin(name.clone(), UNPUBLISHED), &OpenOptions::new())?;
-        let mut control = Control::lock(&store.shared.root)?;
-        let committed = store.commit(&mut control, &name, &sealed, self.options.mode)?;
-        drop(sealed);
-        frame.set_version(committed.version);
-        store.settle(&mut control, &name, committed, self.options.keep)?;
-        Ok(frame)
+        let frame = Frame::of_mapping(mapping, store.origin(name, UNPUBLISHED), &OpenOptions::new())?;
+        store.make_latest(frame, sealed, self.options.mode, self.options.keep)
     }
 }
 

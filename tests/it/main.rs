@@ -16,6 +16,7 @@ mod kills;
 mod lists;
 mod map_failures;
 mod maps;
+mod mirror;
 mod mutation;
 mod nested_slices;
 mod polars_categories;

@@ -48,6 +48,17 @@ def test_a_recipe_of_a_store_that_was_copied_is_not_unpickled(store: coframe.Sto
     assert len(coframe.publish(foreign, "again").to_table()) == 2 and not mark.exists()
 
 
+def test_a_recipe_of_a_mirror_is_not_unpickled(store: coframe.Store, tmp_path: pathlib.Path) -> None:
+    mark = tmp_path / "mark"
+    _harmful(store, mark)
+    # As Store.mirror of Rust leaves a segment that came from another store (FORMAT.md, rule I2-mirror).
+    (file,) = pathlib.Path(store.path).glob("harm@*")
+    file.chmod(0o1400)
+    mirror = store.open("harm")
+    assert mirror.to_table().index.tolist() == ["x", "y"] and len(mirror.to_pandas()) == 2
+    assert len(store.publish(mirror, "again").to_table()) == 2 and not mark.exists()
+
+
 def test_a_recipe_of_an_imported_file_is_not_unpickled(store: coframe.Store, tmp_path: pathlib.Path) -> None:
     mark = tmp_path / "mark"
     _harmful(store, mark)

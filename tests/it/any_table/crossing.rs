@@ -64,6 +64,9 @@ pub(super) fn check(scratch: &Scratch, random: &mut Random) -> Result<Outcome, R
     scratch.store.verify(NAME).unwrap();
     let frame = scratch.store.open(NAME).unwrap();
     expected.is_in(&frame);
+    let mut mirror = scratch.store.mirror("mirror").unwrap();
+    mirror.write(&frame.segment_bytes()).unwrap();
+    expected.is_in(&mirror.publish().unwrap());
     expected.is_in(&scratch.store.open_with(NAME, &OpenOptions::new().validate(true)).unwrap());
     let file = FileReader::try_new(std::fs::File::open(frame.path()).unwrap(), None).unwrap();
     let others: Vec<RecordBatch> = file.map(Result::unwrap).collect();

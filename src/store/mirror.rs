@@ -1,0 +1,196 @@
+//! Mirrors: the bytes of another store's segment, as a frame of this store.
+
+use std::io;
+
+use super::{Store, publish::PublishMode, writer::Sink};
+use crate::{
+    error::{Error, Result},
+    frame::{Frame, UNPUBLISHED},
+    name::Name,
+};
+
+/// Options of [`Store::mirror_with`].
+///
+/// ```
+/// use coframe::MirrorOptions;
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// # let frame = store.publish("x", &polars::df!("x" => [1])?)?;
+/// let id = frame.segment_id().ok_or("coframe did not write it")?;
+/// let options = MirrorOptions::new().length(frame.segment_bytes().len() as u64).segment_id(id);
+/// let mut mirror = store.mirror_with("y", &options)?;
+/// mirror.write(b"ARROW1")?;
+/// assert!(mirror.publish().unwrap_err().to_string().contains("cut short"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MirrorOptions {
+    length: Option<u64>,
+    segment_id: Option<u128>,
+    mode: PublishMode,
+}
+
+impl MirrorOptions {
+    /// Any length and any segment id, and [`PublishMode::Overwrite`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Length of the segment in bytes. More bytes are refused when they are written, fewer when the mirror is published.
+    /// Default: any.
+    #[must_use]
+    pub fn length(mut self, bytes: u64) -> Self {
+        self.length = Some(bytes);
+        self
+    }
+
+    /// The [`segment_id`](Frame::segment_id) that the mirror must have. Default: any.
+    #[must_use]
+    pub fn segment_id(mut self, id: u128) -> Self {
+        self.segment_id = Some(id);
+        self
+    }
+
+    /// Whether the mirror overwrites, creates or updates the name in this store. Default: [`PublishMode::Overwrite`].
+    #[must_use]
+    pub fn mode(mut self, mode: PublishMode) -> Self {
+        self.mode = mode;
+        self
+    }
+}
+
+/// The bytes of another store's segment while they arrive; made by [`Store::mirror`].
+///
+/// Nothing is visible before [`publish`](Self::publish). Dropped before it, or killed, it leaves nothing behind. Keeps no
+/// bytes in memory besides those of the store.
+#[must_use = "nothing is visible until `publish` is called"]
+pub struct MirrorWriter {
+    name: Name,
+    options: MirrorOptions,
+    sink: Sink,
+    /// Whether a write failed: bytes are missing.
+    is_broken: bool,
+}
+
+impl Store {
+    /// Starts a frame whose segment is a copy of one from elsewhere, such as another machine's store or a backup.
+    ///
+    /// The bytes are those of [`Frame::segment_bytes`] there, in order. The mirror has the same
+    /// [`segment_id`](Frame::segment_id), and a version of this store.
+    ///
+    /// ```
+    /// use coframe::Store;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// let here = Store::open_at(dir.path().join("here"))?;
+    /// let there = Store::open_at(dir.path().join("there"))?;
+    /// let frame = there.publish("flights", &polars::df!("delay" => [3, 5])?)?;
+    ///
+    /// let mut mirror = here.mirror("flights")?;
+    /// for piece in frame.segment_bytes().chunks(1000) {
+    ///     mirror.write(piece)?;
+    /// }
+    /// let copy = mirror.publish()?;
+    /// assert_eq!(copy.batches(), frame.batches());
+    /// assert_eq!(copy.segment_id(), frame.segment_id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn mirror(&self, name: impl AsRef<str>) -> Result<MirrorWriter> {
+        self.mirror_with(name, &MirrorOptions::new())
+    }
+
+    /// Starts a mirror with options. See [`Store::mirror`].
+    pub fn mirror_with(&self, name: impl AsRef<str>, options: &MirrorOptions) -> Result<MirrorWriter> {
+        let name = Name::new(name)?;
+        Ok(MirrorWriter { name, options: options.clone(), sink: Sink::create(self)?, is_broken: false })
+    }
+}
+
+impl MirrorWriter {
+    /// Appends the next bytes of the segment, all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`is_corrupt`](Error::is_corrupt) for more bytes than were announced; [`is_no_space`](Error::is_no_space). After
+    /// an error every later call fails with [`is_invalid_argument`](Error::is_invalid_argument): start again with a new writer.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.check_usable()?;
+        self.is_broken = true;
+        let length = self.written().saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if let Some(most) = self.options.length.filter(|most| length > *most) {
+            let detail = format_args!("it has {length} bytes or more, expected {most}");
+            return Err(Error::corrupt(self.what(), "I2-mirror", detail));
+        }
+        self.sink.write(&[bytes])?;
+        self.is_broken = false;
+        Ok(())
+    }
+
+    /// Number of bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.sink.draft.len()
+    }
+
+    /// Validates the segment in full and makes it the latest version of its name.
+    ///
+    /// Reads every value, as [`Store::verify`] does, and compares what the footer records with the values. A changed
+    /// value that is still valid is not found: compare a hash of the bytes where a transport may change them.
+    ///
+    /// The frame [is not sealed](Frame::is_sealed): what its publisher attached is a stranger's, so Python unpickles
+    /// nothing of it. Sorted columns stay marked where their order can be checked, and `keep` of the origin does not
+    /// count here.
+    ///
+    /// # Errors
+    ///
+    /// [`is_corrupt`](Error::is_corrupt) with the rule of docs/FORMAT.md that the bytes violate;
+    /// [`is_unsupported`](Error::is_unsupported) for a version of the format that this build does not read. The store is
+    /// unchanged.
+    pub fn publish(self) -> Result<Frame> {
+        self.check_usable()?;
+        let (written, what) = (self.written(), self.what());
+        if let Some(expected) = self.options.length.filter(|expected| written < *expected) {
+            let detail = format_args!("it was cut short: it has {written} bytes, expected {expected}");
+            return Err(Error::corrupt(what, "I2-mirror", detail));
+        }
+        let (Sink { store, draft }, MirrorOptions { segment_id, mode, .. }) = (self.sink, self.options);
+        let sealed = draft.seal_mirror()?;
+        let frame = Frame::of_mirror(sealed.map()?, store.origin(self.name, UNPUBLISHED), segment_id)?;
+        store.make_latest(frame, sealed, mode, 0)
+    }
+
+    fn what(&self) -> String {
+        format!("the mirror `{}`", self.name)
+    }
+
+    fn check_usable(&self) -> Result<()> {
+        if self.is_broken {
+            let detail = "an earlier write failed, so bytes are missing; start again with a new writer";
+            return Err(Error::invalid(format_args!("the writer of {}", self.what()), detail));
+        }
+        Ok(())
+    }
+}
+
+/// For [`std::io::copy`]. Flushing does nothing; call [`publish`](MirrorWriter::publish) at the end.
+impl io::Write for MirrorWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::write(self, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for MirrorWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MirrorWriter")
+            .field("name", &self.name)
+            .field("written", &self.written())
+            .finish_non_exhaustive()
+    }
+}
