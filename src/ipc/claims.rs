@@ -146,7 +146,12 @@ fn is_sorted(arrays: &[&ArrayRef], descending: bool) -> bool {
 }
 
 /// Whether for each of these pairs the row of the first array comes before that of the second, or is equal.
-fn in_order(a: &ArrayRef, b: &ArrayRef, rows: impl Iterator<Item = (usize, usize)>, descending: bool) -> bool {
+pub(super) fn in_order(
+    a: &ArrayRef,
+    b: &ArrayRef,
+    rows: impl Iterator<Item = (usize, usize)>,
+    descending: bool,
+) -> bool {
     let compare: Box<dyn Fn(usize, usize) -> Ordering + '_> = match a.data_type() {
         DataType::Float32 => floats::<Float32Type>(a, b),
         DataType::Float64 => floats::<Float64Type>(a, b),

@@ -142,8 +142,16 @@ impl Encoder {
         metadata.rows = self.rows;
         let whole =
             |dictionaries: &Option<Dictionaries>| dictionaries.as_ref().is_some_and(Dictionaries::hold_all_keys);
+        // Dictionaries that several tables of Polars brought may have come together so that a key below a null, which no
+        // table's own dictionary covered, is outside of all.
+        if self.looks_at_keys
+            && !self.dictionaries.iter().all(|dictionaries| dictionaries.is_none() || whole(dictionaries))
+        {
+            metadata.marks.polars = false;
+        }
         let columns = self.dictionaries.iter().enumerate().filter(|(_, dictionaries)| whole(dictionaries));
-        metadata.keys = if self.looks_at_keys { columns.map(|(column, _)| column).collect() } else { Vec::new() };
+        let is_listed = self.looks_at_keys && !metadata.marks.polars;
+        metadata.keys = if is_listed { columns.map(|(column, _)| column).collect() } else { Vec::new() };
         let tail = footer::build(&self.schema, &metadata, &dictionaries, &batches, self.digest)?;
         sink(&[&tail])
     }

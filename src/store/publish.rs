@@ -238,11 +238,8 @@ impl Store {
         options: &PublishOptions,
     ) -> Result<Frame> {
         let source = table.into_source()?;
-        let mut writer = self.writer_with(name, source.schema, options)?;
-        writer.set_marks(source.marks);
-        for batch in source.rows {
-            writer.write(&batch?)?;
-        }
+        let mut writer = self.writer_with(name, source.schema.clone(), options)?;
+        writer.write_all(source)?;
         writer.publish()
     }
 }

@@ -2,15 +2,20 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, RecordBatchWriter},
+    datatypes::{Schema, SchemaRef},
+    error::ArrowError,
+};
 
 use super::{PublishOptions, Store, control::Control, random_id};
 use crate::{
     error::{Error, Result},
     frame::{Frame, OpenOptions, UNPUBLISHED},
-    ipc::{Encoder, Marks, Metadata, has_same_names},
+    ipc::{Encoder, JoinedMarks, Marks, Metadata, has_same_names},
     name::Name,
     segment::Draft,
+    table::{Source, Table},
 };
 
 /// Prefix of a draft's temporary name, on file systems that need one.
@@ -35,7 +40,7 @@ pub(super) const DRAFT: &str = ".draft-";
 pub struct FrameWriter {
     name: Name,
     options: PublishOptions,
-    marks: Marks,
+    marks: JoinedMarks,
     schema: SchemaRef,
     sink: Sink,
     encoder: Encoder,
@@ -111,7 +116,7 @@ impl Store {
         Ok(FrameWriter {
             name,
             options: options.clone(),
-            marks: Marks::default(),
+            marks: JoinedMarks::default(),
             schema,
             sink,
             encoder,
@@ -130,17 +135,57 @@ impl Store {
 }
 
 impl FrameWriter {
-    /// Adds the rows of a batch, whose columns must have the names and types of the schema, in order.
+    /// Adds the rows of a table: a batch, a slice of them, a `&DataFrame`, a `&Frame` or a reader. Its columns must have
+    /// the names and types of the schema, in order.
+    ///
+    /// If all tables are of Polars and have the field metadata of the schema too, the frame opens as if it had been
+    /// published as one `DataFrame`. A column stays marked as sorted if each table has it sorted, none of several tables
+    /// has a null in it, and each starts where the one before it ends or later.
     ///
     /// After an error in writing, such as a full store, some rows are lost: every later call on this writer returns
-    /// [`is_invalid_argument`](Error::is_invalid_argument), and the frame must be written again from its first batch. A batch that does
+    /// [`is_invalid_argument`](Error::is_invalid_argument), and the frame must be written again from its first batch. A table that does
     /// not fit the schema is refused before anything is written, and the writer stays usable.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    ///
+    /// ```
+    /// use coframe::{Store, TableReader, arrow::array::RecordBatchReader, polars::prelude::*};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
+    /// let days = [df!("delay" => [3, 5])?, df!("delay" => [1])?];
+    /// let schema = TableReader::new(&days[0])?.schema();
+    /// let mut writer = store.writer("delays", schema)?;
+    /// for day in &days {
+    ///     writer.write(day)?;
+    /// }
+    /// assert_eq!(writer.publish()?.to_polars()?, df!("delay" => [3, 5, 1])?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write<Via>(&mut self, table: impl Table<Via>) -> Result<()> {
         self.check_usable()?;
-        self.check(batch)?;
-        self.is_broken = true;
-        self.encoder.write(batch, &mut |slices| self.sink.write(slices))?;
-        self.is_broken = false;
+        self.write_source(table.into_source()?)
+    }
+
+    /// Writes a table that is the only one, so what Polars knows of its keys need not be checked.
+    pub(super) fn write_all(&mut self, source: Source<'_>) -> Result<()> {
+        if source.marks.polars {
+            self.encoder.trust_keys();
+        }
+        self.write_source(source)
+    }
+
+    fn write_source(&mut self, source: Source<'_>) -> Result<()> {
+        self.check(&source.schema)?;
+        // The dtypes of Polars are in the metadata of fields.
+        let has_dtypes = source.schema.fields() == self.schema.fields();
+        self.marks.start_table(if has_dtypes { source.marks } else { Marks::default() });
+        for batch in source.rows {
+            let batch = batch.inspect_err(|_| self.is_broken = true)?;
+            self.check(batch.schema_ref())?;
+            self.is_broken = true;
+            self.marks.add(&batch);
+            self.encoder.write(&batch, &mut |slices| self.sink.write(slices))?;
+            self.is_broken = false;
+        }
         Ok(())
     }
 
@@ -152,8 +197,8 @@ impl FrameWriter {
         Ok(())
     }
 
-    fn check(&self, batch: &RecordBatch) -> Result<()> {
-        let (found, expected) = (batch.schema_ref().fields(), self.schema.fields());
+    fn check(&self, schema: &Schema) -> Result<()> {
+        let (found, expected) = (schema.fields(), self.schema.fields());
         let what = || format!("a batch for `{}`", self.name);
         if found.len() != expected.len() {
             return Err(Error::invalid(
@@ -173,14 +218,6 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// What the source knows beyond Arrow; before the first batch.
-    pub(super) fn set_marks(&mut self, marks: Marks) {
-        if marks.polars {
-            self.encoder.trust_keys();
-        }
-        self.marks = marks;
-    }
-
     /// Writes what is pending and makes the frame the latest version of its name.
     ///
     /// # Errors
@@ -197,7 +234,7 @@ impl FrameWriter {
             keep: self.options.keep,
             rows: 0,
             keys: Vec::new(),
-            marks: self.marks,
+            marks: self.marks.finish(),
             user: self.options.metadata,
         };
         self.encoder.finish(metadata, &mut |slices| self.sink.write(slices))?;
@@ -208,6 +245,35 @@ impl FrameWriter {
         let mapping = sealed.map()?;
         let frame = Frame::of_mapping(mapping, store.origin(name, UNPUBLISHED), &OpenOptions::new())?;
         store.make_latest(frame, sealed, self.options.mode, self.options.keep)
+    }
+}
+
+/// For code that writes to any `RecordBatchWriter`. [`close`](RecordBatchWriter::close) publishes the frame.
+///
+/// ```
+/// use std::sync::Arc;
+/// use coframe::{Store, arrow::array::{Int64Array, RecordBatch, RecordBatchWriter}};
+///
+/// fn fill(mut writer: impl RecordBatchWriter, batch: &RecordBatch) -> Result<(), coframe::arrow::error::ArrowError> {
+///     writer.write(batch)?;
+///     writer.close()
+/// }
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = Store::open_at(dir.path().join("store"))?;
+/// let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
+/// fill(store.writer("x", batch.schema())?, &batch)?;
+/// assert_eq!(store.open("x")?.num_rows(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl RecordBatchWriter for FrameWriter {
+    fn write(&mut self, batch: &RecordBatch) -> std::result::Result<(), ArrowError> {
+        Ok(Self::write(self, batch)?)
+    }
+
+    fn close(self) -> std::result::Result<(), ArrowError> {
+        self.publish()?;
+        Ok(())
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{fs, ops::Range, path::Path, sync::Arc};
 
 use coframe::{
-    Frame, IpcReader, MessageKind, PublishOptions, Store,
+    Frame, IpcReader, MessageKind, PublishOptions, Store, TableReader,
     arrow::{
-        array::{Int64Array, RecordBatch},
+        array::{Int64Array, RecordBatch, RecordBatchReader, RecordBatchWriter},
+        error::ArrowError,
         ipc::{
             MetadataVersion,
             writer::{FileWriter, IpcWriteOptions},
@@ -159,4 +160,81 @@ fn a_frame_that_is_published_again_keeps_what_polars_knows() {
 fn record_batches_are_published_by_value() {
     let scratch = scratch();
     assert_eq!(scratch.store.publish("x", vec![numbers(), numbers()]).unwrap().num_rows(), 4);
+}
+
+/// Two frames of Polars with a sorted column and categories.
+fn days() -> [DataFrame; 2] {
+    let day = |order: [i64; 2], categories: [&str; 2]| {
+        let mut df = df!("order" => order, "category" => categories).unwrap();
+        let column = df.column("category").unwrap().cast(&DataType::from_categories(Categories::global())).unwrap();
+        df.with_column(column).unwrap();
+        let mut columns: Vec<Column> = df.columns().to_vec();
+        columns[0].set_sorted_flag(IsSorted::Ascending);
+        DataFrame::new(2, columns).unwrap()
+    };
+    [day([1, 2], ["a", "b"]), day([2, 4], ["c", "a"])]
+}
+
+fn written(scratch: &Scratch, tables: &[&DataFrame]) -> Frame {
+    let schema = TableReader::new(tables[0]).unwrap().schema();
+    let mut writer = scratch.store.writer("days", schema).unwrap();
+    for table in tables {
+        writer.write(*table).unwrap();
+    }
+    let frame = writer.publish().unwrap();
+    scratch.store.verify("days").unwrap();
+    frame
+}
+
+fn order(frame: &Frame) -> IsSorted {
+    frame.to_polars().unwrap().column("order").unwrap().is_sorted_flag()
+}
+
+#[test]
+fn a_writer_keeps_what_polars_knows_of_several_tables_where_it_holds_for_all_rows() {
+    let scratch = scratch();
+    let [first, second] = days();
+    let frame = written(&scratch, &[&first, &second]);
+    assert_eq!(frame.to_polars().unwrap(), first.vstack(&second).unwrap());
+    assert_eq!(order(&frame), IsSorted::Ascending);
+    assert_eq!(frame.copy_report().unwrap().copied(), 0);
+    // The second table starts below the end of the first, or has nulls.
+    assert_eq!(order(&written(&scratch, &[&second, &first])), IsSorted::Not);
+    let mut nulls = df!("order" => [None, Some(9_i64)], "category" => ["a", "b"]).unwrap();
+    nulls.with_column(first.column("category").unwrap().clone()).unwrap();
+    let mut columns: Vec<Column> = nulls.columns().to_vec();
+    columns[0].set_sorted_flag(IsSorted::Ascending);
+    let nulls = DataFrame::new(2, columns).unwrap();
+    assert_eq!(order(&written(&scratch, &[&nulls])), IsSorted::Ascending);
+    assert_eq!(order(&written(&scratch, &[&first, &nulls])), IsSorted::Not);
+    assert_eq!(order(&written(&scratch, &[&nulls, &second])), IsSorted::Not);
+}
+
+#[test]
+fn rows_of_another_origin_than_polars_take_its_marks_from_a_frame() {
+    let scratch = scratch();
+    let [first, second] = days();
+    let mut reader = TableReader::new(&first).unwrap();
+    let (schema, batch) = (reader.schema(), reader.next().unwrap().unwrap());
+    let mut writer = scratch.store.writer("days", schema).unwrap();
+    writer.write(&batch).unwrap();
+    writer.write(&second).unwrap();
+    writer.write(&scratch.store.publish("other", &second).unwrap()).unwrap();
+    let frame = writer.publish().unwrap();
+    assert_eq!(order(&frame), IsSorted::Not);
+    assert_eq!(frame.num_rows(), 6);
+    scratch.store.verify("days").unwrap();
+}
+
+#[test]
+fn a_frame_writer_is_a_record_batch_writer_that_publishes_when_it_is_closed() {
+    fn fill(mut writer: impl RecordBatchWriter) -> Result<(), ArrowError> {
+        writer.write(&numbers())?;
+        assert!(writer.write(&numbers().project(&[]).unwrap()).is_err());
+        writer.write(&numbers())?;
+        writer.close()
+    }
+    let scratch = scratch();
+    fill(scratch.store.writer("x", numbers().schema()).unwrap()).unwrap();
+    assert_eq!(scratch.store.open("x").unwrap().num_rows(), 4);
 }
