@@ -113,7 +113,7 @@ pub use crate::{
     error::{Error, Result},
     frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions},
     interrupt::interruptible,
-    ipc::{IpcReader, MessageKind, StringLayout},
+    ipc::{CStreamReader, IpcReader, MessageKind, StringLayout},
     name::Name,
     store::{
         FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorWriter, PrivateBytes, PublishMode, PublishOptions,

@@ -4,9 +4,31 @@ use arrow::{
     array::{RecordBatch, RecordBatchReader},
     datatypes::SchemaRef,
     error::ArrowError,
+    ffi_stream::FFI_ArrowArrayStream,
 };
 
 use super::Frame;
+
+impl Frame {
+    /// The batches as an Arrow C stream, on the mapped bytes, for other versions of arrow and other libraries. Does not copy.
+    ///
+    /// The stream and each array of it keep the bytes alive. Of a part of the rows, arrays are slices.
+    ///
+    /// ```
+    /// use coframe::arrow::ffi_stream::ArrowArrayStreamReader;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let frame = store.publish("x", &polars::df!("x" => [1, 2])?)?;
+    /// let batch = ArrowArrayStreamReader::try_new(frame.to_c_stream())?.next().unwrap()?;
+    /// assert_eq!(batch, frame.batches()[0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn to_c_stream(&self) -> FFI_ArrowArrayStream {
+        FFI_ArrowArrayStream::new(Box::new(self.reader()))
+    }
+}
 
 /// The batches of a frame, one after the other; made by [`Frame::reader`](crate::Frame::reader).
 ///

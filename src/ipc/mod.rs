@@ -8,6 +8,7 @@
 
 mod assemble;
 mod batches;
+mod c_stream;
 mod canonical;
 mod claims;
 mod contents;
@@ -40,6 +41,7 @@ mod view_use;
 mod views;
 mod wide;
 
+pub use c_stream::CStreamReader;
 pub(crate) use claims::{check_claims, has_checked_order};
 pub(crate) use contents::{Contents, Copied};
 pub(crate) use decode::decode;

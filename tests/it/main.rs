@@ -2,6 +2,7 @@
 
 mod any_table;
 mod arrow_types;
+mod c_stream;
 mod cell_barriers;
 mod cell_leaks;
 mod cell_namespaces;
