@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use coframe::{Frame, MirrorOptions, Store};
+use coframe::{Frame, MirrorOptions, PublishOptions, Store};
 use polars::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     let (there, here) = (sessions.0.store(), sessions.1.store());
     let days: Vec<i32> = (0..1_000_000).map(|row| row / 1000).collect();
     let df = df!("day" => days, "delay" => (0..1_000_000).map(|row| row % 97).collect::<Vec<i32>>())?;
-    let flights = there.publish("flights", &df)?;
+    let flights = there.publish_with("flights", &df, &PublishOptions::new().statistics(true))?;
 
     let (sender, receiver) = UnixStream::pair()?;
     let sending = thread::spawn(move || send(&flights, sender));
@@ -50,6 +50,7 @@ fn main() -> Result<()> {
     sending.join().map_err(|_| "the sender panicked")??;
     println!("{}@{}: {} rows, a mirror: {}", copy.name(), copy.version(), copy.num_rows(), copy.is_mirror());
     assert!(here.open("flights")?.to_polars()?.equals(&df));
+    assert!(copy.statistics()?.is_some());
 
     // A sender that dies in the middle leaves nothing.
     let (mut sender, receiver) = UnixStream::pair()?;

@@ -111,7 +111,9 @@ pub use crate::pool::Pool;
 pub use crate::{
     copy_report::{ColumnCopies, CopyReport},
     error::{Error, Result},
-    frame::{CategoryPolicy, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions},
+    frame::{
+        CategoryPolicy, ColumnStatistics, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions, Statistics,
+    },
     interrupt::interruptible,
     ipc::{CStreamReader, IpcReader, MessageKind, StringLayout},
     name::Name,

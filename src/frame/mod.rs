@@ -10,6 +10,7 @@ mod options;
 mod reader;
 mod sent;
 mod source;
+mod statistics;
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,7 @@ pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
 pub use reader::FrameReader;
 #[cfg(feature = "pool")]
 pub(crate) use sent::{Sent, collect_sent, note, note_opening_error, take_opening_error};
+pub use statistics::{ColumnStatistics, Statistics};
 
 #[cfg(feature = "polars")]
 use crate::ipc::Values;

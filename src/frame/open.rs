@@ -82,6 +82,7 @@ fn distrust(footer: &mut Footer, rows: usize, what: &str) -> Result<()> {
     }
     metadata.keys = Vec::new();
     metadata.marks = Marks::default();
+    metadata.stats = None;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use arrow::{
 use super::{
     footer::Metadata,
     keys,
+    statistics::check_statistics,
     tree::{children, has_dictionary},
 };
 use crate::error::{Error, Result};
@@ -29,6 +30,9 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
     if let Some(column) = listed.copied().find(|column| *column >= columns) {
         let detail = format_args!("it lists column {column} as sorted or as one with keys, and has {columns}");
         return bad("M1-entries", &detail);
+    }
+    if let Some(stats) = &metadata.stats {
+        check_statistics(stats, batches, &schema, what)?;
     }
     if metadata.marks.polars
         && let Some(column) = batches.first().and_then(categories_that_differ)

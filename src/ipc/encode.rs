@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    array::{AnyDictionaryArray, ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
     buffer::Buffer,
     datatypes::{FieldRef, Schema, SchemaRef},
 };
@@ -30,6 +30,7 @@ use super::{
     footer::{self, Metadata},
     layout::{StringLayout, conform},
     readable::{check_readable, check_writable},
+    statistics::{Collector, to_text},
     tree::has_dictionary,
 };
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ pub(crate) struct EncoderOptions {
     pub(crate) layout: StringLayout,
     pub(crate) batch_rows: Option<usize>,
     pub(crate) batch_bytes: Option<usize>,
+    pub(crate) statistics: bool,
 }
 
 /// A segment while it is written, front to back.
@@ -57,6 +59,7 @@ pub(crate) struct Encoder {
     dictionaries: Vec<Option<Dictionaries>>,
     /// Whether to check that all keys are within their dictionaries.
     looks_at_keys: bool,
+    statistics: Option<Collector>,
     coalescer: BatchCoalescer,
     stream: StreamEncoder,
     options: IpcWriteOptions,
@@ -85,6 +88,7 @@ impl Encoder {
         let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone())
             .map_err(|e| Error::arrow("encode the schema", e))?;
         let mut encoder = Self {
+            statistics: options.statistics.then(|| Collector::new(&schema)),
             coalescer: BatchCoalescer::new(keys_schema.clone(), options.batch_rows, options.batch_bytes),
             schema,
             keys_schema,
@@ -140,6 +144,7 @@ impl Encoder {
         let dictionaries = std::mem::take(&mut self.blocks);
         self.write_outside(&END_OF_STREAM, sink)?;
         metadata.rows = self.rows;
+        metadata.stats = self.statistics()?;
         let whole =
             |dictionaries: &Option<Dictionaries>| dictionaries.as_ref().is_some_and(Dictionaries::hold_all_keys);
         // Dictionaries that several tables of Polars brought may have come together so that a key below a null, which no
@@ -154,6 +159,19 @@ impl Encoder {
         metadata.keys = if is_listed { columns.map(|(column, _)| column).collect() } else { Vec::new() };
         let tail = footer::build(&self.schema, &metadata, &dictionaries, &batches, self.digest)?;
         sink(&[&tail])
+    }
+
+    /// The text of the statistics, if they are wanted.
+    fn statistics(&mut self) -> Result<Option<String>> {
+        let Some(statistics) = self.statistics.take() else { return Ok(None) };
+        let dictionary = |column: usize| {
+            let dictionaries = self.dictionaries.get(column).and_then(Option::as_ref);
+            let values = dictionaries.map(Dictionaries::finish).transpose()?;
+            let values =
+                values.as_ref().and_then(|array| array.as_any_dictionary_opt()).map(AnyDictionaryArray::values);
+            values.cloned().ok_or_else(|| Error::invalid("the statistics of a column", "it has no dictionary"))
+        };
+        to_text(&statistics.finish(&dictionary)?).map(Some)
     }
 
     fn write_schema(&mut self, sink: &mut Sink<'_>) -> Result<()> {
@@ -181,6 +199,9 @@ impl Encoder {
         let form = |(column, field): (ArrayRef, &FieldRef)| written(field.name(), &column);
         let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(form).collect();
         let batch = keys_batch(&self.keys_schema, columns?, rows)?;
+        if let Some(statistics) = &mut self.statistics {
+            statistics.add(&batch)?;
+        }
         if self.looks_at_keys {
             for (column, dictionaries) in batch.columns().iter().zip(&mut self.dictionaries) {
                 if let Some(dictionaries) = dictionaries {

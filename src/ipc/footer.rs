@@ -39,6 +39,8 @@ pub(crate) struct Metadata {
     /// encoder checks that.
     pub(crate) keys: Vec<usize>,
     pub(crate) marks: Marks,
+    /// The entry `coframe.stats`, if the publisher asked for statistics.
+    pub(crate) stats: Option<String>,
     pub(crate) user: BTreeMap<String, String>,
 }
 
@@ -81,7 +83,8 @@ impl Metadata {
         ];
         let fixed = fixed.into_iter().map(|(key, value)| (format!("coframe.{key}"), value));
         let user = self.user.iter().map(|(key, value)| (format!("coframe.user.{key}"), value.clone()));
-        fixed.chain(user).collect()
+        let stats = self.stats.iter().map(|stats| ("coframe.stats".to_owned(), stats.clone()));
+        fixed.chain(stats).chain(user).collect()
     }
 
     fn from_pairs(pairs: &[(&str, &str)], what: &str) -> Result<Self> {
@@ -117,6 +120,7 @@ impl Metadata {
                 polars: get("coframe.polars").text()? == "1",
                 sorted: sorted_marks.collect::<Option<_>>().ok_or_else(|| sorted.error("it is no list of columns"))?,
             },
+            stats: get("coframe.stats").find().map(str::to_owned),
             user: user.collect(),
         })
     }
@@ -156,6 +160,7 @@ pub(super) fn build(
     mut digest: Hasher,
 ) -> Result<Vec<u8>> {
     check_size(schema, &metadata.user, dictionaries.len() + batches.len())?;
+    check_stats(metadata)?;
     let mut builder = FlatBufferBuilder::new();
     let dictionaries = builder.create_vector(dictionaries);
     let batches = builder.create_vector(batches);
@@ -209,6 +214,17 @@ pub(super) fn check_size(schema: &Schema, user: &BTreeMap<String, String>, block
         format_args!("a schema and metadata of about {bytes} bytes, where at most {MAX_FOOTER} fit into a segment,"),
         "publish fewer columns or less metadata",
     ))
+}
+
+/// Refuses statistics that would not fit next to a schema and metadata of the largest size.
+fn check_stats(metadata: &Metadata) -> Result<()> {
+    const MAX_STATS: usize = 1 << 29;
+    let bytes = metadata.stats.as_ref().map_or(0, String::len);
+    if bytes <= MAX_STATS {
+        return Ok(());
+    }
+    let what = format_args!("statistics of {bytes} bytes, where at most {MAX_STATS} fit into a segment,");
+    Err(Error::unsupported(what, "publish in larger batches, or without statistics"))
 }
 
 impl Footer {

@@ -7,7 +7,9 @@
 //! The prose is docs/FORMAT.md; where the two differ the prose wins and this folder has a bug.
 
 mod assemble;
+mod base64;
 mod batches;
+mod bounds;
 mod c_stream;
 mod canonical;
 mod claims;
@@ -31,6 +33,7 @@ mod own_form;
 mod part;
 mod readable;
 mod schema;
+mod statistics;
 mod stream_order;
 mod times;
 mod tree;
@@ -54,6 +57,7 @@ pub use messages::IpcReader;
 pub(crate) use messages::read_messages;
 pub(crate) use own_form::check_own_form;
 pub(crate) use part::{Map, Part};
+pub(crate) use statistics::read_statistics;
 pub use stream_order::MessageKind;
 pub(crate) use stream_order::{MessagePlace, stream_order};
 pub(crate) use tree::has_same_names;

@@ -200,7 +200,7 @@ impl Drop for SharedMemory {
 
 /// The frame as the bytes of an Arrow IPC file.
 fn encode(frame: &Frame, layout: StringLayout, sink: &mut dyn FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
-    let options = EncoderOptions { layout, batch_rows: None, batch_bytes: None };
+    let options = EncoderOptions { layout, ..EncoderOptions::default() };
     let mut encoder = Encoder::begin(frame.schema(), &options, sink)?;
     for batch in frame.batches() {
         encoder.write(batch, sink)?;

@@ -173,6 +173,27 @@ impl PublishOptions {
         self
     }
 
+    /// Whether to record statistics: rows, nulls, the least and the greatest value of each column in each record batch, for
+    /// engines that skip batches. Default: no.
+    ///
+    /// Reads every value once more while it is in the cache. [`Frame::statistics`] returns them.
+    ///
+    /// ```
+    /// use coframe::{PublishOptions, Store};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
+    /// let df = polars::df!("delay" => [3, -2, 9])?;
+    /// let frame = store.publish_with("x", &df, &PublishOptions::new().statistics(true))?;
+    /// assert!(frame.statistics()?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn statistics(mut self, statistics: bool) -> Self {
+        self.encoder.statistics = statistics;
+        self
+    }
+
     /// Attaches a text to the version, under a key; see [`Frame::metadata`].
     ///
     /// ```

@@ -235,6 +235,7 @@ impl FrameWriter {
             rows: 0,
             keys: Vec::new(),
             marks: self.marks.finish(),
+            stats: None,
             user: self.options.metadata,
         };
         self.encoder.finish(metadata, &mut |slices| self.sink.write(slices))?;

@@ -35,6 +35,7 @@ mod processes;
 mod seam;
 mod sessions;
 mod shm;
+mod statistics;
 mod store;
 mod store_records;
 mod sweeps;

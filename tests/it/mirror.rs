@@ -239,6 +239,21 @@ fn what_the_footer_of_a_mirror_claims_of_its_values_is_checked() {
     assert_rule(&refusal(&here, &claim("coframe.sorted", "9+")), "M1-entries");
     assert!(refusal(&here, &claim("coframe.format", "2")).is_unsupported());
 
+    // Statistics, in base64: the last digits of a number in it.
+    let options = PublishOptions::new().statistics(true);
+    let df = df!("x" => [7_i64, 8]).unwrap();
+    let stats = there.store.publish_with("stats", &df, &options).unwrap().segment_bytes().to_vec();
+    let lie = forged(&stats, |bytes| {
+        let place = entry(bytes, "coframe.stats");
+        let text = std::str::from_utf8(&bytes[place.clone()]).unwrap().to_owned();
+        // The bytes of 7 as 64 bits, wherever the groups of three bytes start.
+        let seven = ["BwAAAAAAAA", "AHAAAAAAAA", "AAcAAAAAAA"].iter().find_map(|digits| text.find(digits)).unwrap();
+        let digit = (seven..seven + 4).rev().find(|at| text.as_bytes()[*at] != b'A').unwrap();
+        bytes[place.start + digit] = if text.as_bytes()[digit] == b'w' { b'g' } else { b'Q' };
+    });
+    mirror(&here.store, "stats", &stats).unwrap().statistics().unwrap().unwrap();
+    assert!(refusal(&here, &lie).is_corrupt());
+
     // A null of a struct is not a null of its field, which Polars would never make.
     let field = Arc::new(Field::new("x", ArrowType::Int64, true));
     let values: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, make_array},
+    array::{
+        Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, UInt64Array, make_array, new_null_array,
+    },
     compute::cast,
     datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
     ffi::{FFI_ArrowArray, FFI_ArrowSchema},
 };
-use coframe::Frame;
+use coframe::{ColumnStatistics, Frame, Statistics};
 use pyo3::{
     prelude::*,
     types::{PyCapsule, PyTuple},
@@ -140,6 +142,37 @@ pub(crate) fn unknown_to_polars(data_type: &DataType) -> Option<&DataType> {
         DataType::Dictionary(_, values) => unknown_to_polars(values),
         _ => None,
     }
+}
+
+/// Statistics as a table: a struct of rows, nulls, bounds and whether they are exact for each column.
+pub(crate) fn statistics(py: Python<'_>, frame: &Frame, statistics: &Statistics) -> Result<Batch> {
+    let rows: UInt64Array = statistics.num_rows().iter().map(|rows| u64::try_from(*rows).ok()).collect();
+    let rows: ArrayRef = Arc::new(rows);
+    let column = |column: &ColumnStatistics| {
+        let bound = |bound: Option<&ArrayRef>| match bound {
+            Some(bound) => as_type(bound, &classic_type(bound.data_type())),
+            None => Ok(new_null_array(&DataType::Null, rows.len())),
+        };
+        let arrays: [(&str, ArrayRef); 5] = [
+            ("rows", rows.clone()),
+            ("nulls", Arc::new(column.null_counts().clone())),
+            ("min", bound(column.min())?),
+            ("max", bound(column.max())?),
+            ("exact", Arc::new(column.is_exact().clone())),
+        ];
+        let fields = arrays.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+        let arrays = arrays.into_iter().map(|(_, array)| array).collect();
+        StructArray::try_new_with_length(fields, arrays, None, rows.len())
+    };
+    let columns = statistics.columns().iter().zip(frame.schema().fields()).map(|(statistics, field)| {
+        let array = column(statistics)?;
+        Ok((Field::new(field.name(), array.data_type().clone(), false), Arc::new(array) as ArrayRef))
+    });
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) =
+        columns.collect::<std::result::Result<Vec<_>, ArrowError>>().map_err(|e| failed(py, &e))?.into_iter().unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options);
+    Ok(Batch { batch: batch.map_err(|e| failed(py, &e))? })
 }
 
 /// One batch as Polars takes it: dictionaries whose position is given as their keys, and 128-bit integers under Polars' own

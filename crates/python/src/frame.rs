@@ -121,6 +121,12 @@ impl Frame {
         Ok(explained.collect())
     }
 
+    /// A struct for each column and a row for each batch, as arrays without views.
+    fn statistics(&self, py: Python<'_>) -> Result<Option<export::Batch>> {
+        let statistics = detached(py, || self.frame.statistics())?;
+        statistics.map(|statistics| export::statistics(py, &self.frame, &statistics)).transpose()
+    }
+
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,

@@ -43,7 +43,7 @@ impl Store {
         self.store.path().to_owned()
     }
 
-    #[pyo3(signature = (name, table, rest=None, *, layout, keep, metadata, mode, batch_rows))]
+    #[pyo3(signature = (name, table, rest=None, *, layout, keep, metadata, mode, batch_rows, statistics=false))]
     #[expect(clippy::too_many_arguments, reason = "the options of a publish; Python has names for them")]
     fn publish(
         &self,
@@ -56,9 +56,10 @@ impl Store {
         metadata: Vec<(String, String)>,
         mode: Option<(Option<u64>,)>,
         batch_rows: Option<usize>,
+        statistics: bool,
     ) -> Result<Frame> {
         let layout = layout.parse()?;
-        let mut options = PublishOptions::new().layout(layout).keep(keep);
+        let mut options = PublishOptions::new().layout(layout).keep(keep).statistics(statistics);
         options = metadata.into_iter().fold(options, |options, (key, value)| options.metadata(key, value));
         if let Some((version,)) = mode {
             options = options.mode(version.map_or(PublishMode::Create, PublishMode::Update));

@@ -143,3 +143,16 @@ def test_a_column_of_list_views_without_rows_has_an_array_without_rows() -> None
 
 def test_the_version_of_the_package_is_that_of_its_distribution() -> None:
     assert coframe.__version__ == importlib.metadata.version("coframe")
+
+
+def test_statistics_of_a_frame_are_those_that_were_asked_for(store: coframe.Store) -> None:
+    df = pl.DataFrame({"x": [3, None, 7, 5], "s": ["b", "a", "d", "c"], "l": [[1], [2], None, []]})
+    assert store.publish(df, "x").statistics() is None
+    frame = store.publish(df, "x", batch_rows=2, statistics=True)
+    found = frame.statistics().to_pydict()
+    assert found["x"] == [
+        {"rows": 2, "nulls": 1, "min": 3, "max": 3, "exact": True},
+        {"rows": 2, "nulls": 0, "min": 5, "max": 7, "exact": True},
+    ]
+    assert [batch["max"] for batch in found["s"]] == ["b", "d"]
+    assert [(batch["nulls"], batch["min"]) for batch in found["l"]] == [(0, None), (1, None)]

@@ -18,7 +18,7 @@ use super::{
     show,
     types::{self, has_dictionary, in_layout, inner},
 };
-use crate::common::Scratch;
+use crate::{common::Scratch, statistics};
 
 const NAME: &str = "table";
 
@@ -43,7 +43,9 @@ pub(super) fn check(scratch: &Scratch, random: &mut Random) -> Result<Outcome, R
     let count = random.pick(&[0, 1, 1, 2, 3, 5]);
     let batches: Vec<RecordBatch> = (0..count).map(|_| batch(random, &schema)).collect();
     let layout = random.pick(&[StringLayout::Keep, StringLayout::Keep, StringLayout::View, StringLayout::Offset]);
-    let mut options = PublishOptions::new().layout(layout);
+    // Without a draw, so that each seed still makes its table.
+    let has_statistics = batches.len() % 2 == 1;
+    let mut options = PublishOptions::new().layout(layout).statistics(has_statistics);
     if random.one_in(2) {
         options = options.batch_rows(random.within(1, 8));
     }
@@ -64,6 +66,9 @@ pub(super) fn check(scratch: &Scratch, random: &mut Random) -> Result<Outcome, R
     scratch.store.verify(NAME).unwrap();
     let frame = scratch.store.open(NAME).unwrap();
     expected.is_in(&frame);
+    if has_statistics {
+        statistics::check(&frame);
+    }
     let mut mirror = scratch.store.mirror("mirror").unwrap();
     mirror.write(&frame.segment_bytes()).unwrap();
     expected.is_in(&mirror.publish().unwrap());

@@ -57,6 +57,10 @@ pub(crate) struct Publish {
     #[arg(long, default_value_t = 0, value_name = "VERSIONS")]
     keep: u32,
 
+    /// Record the least and the greatest value of each column in each record batch, for engines that skip batches
+    #[arg(long)]
+    statistics: bool,
+
     /// Attach a text to the version; may be repeated
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
@@ -171,6 +175,7 @@ impl Publish {
     fn options(&self, layout: StringLayout, first: &[RecordBatch]) -> PublishOptions {
         let mut options =
             PublishOptions::new().layout(layout).keep(self.keep).batch_rows(batch_rows(first)).batch_bytes(BATCH);
+        options = options.statistics(self.statistics);
         for (key, value) in &self.metadata {
             options = options.metadata(key, value);
         }

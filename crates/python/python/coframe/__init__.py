@@ -59,6 +59,7 @@ def publish(
     layout: Layout = "keep",
     mode: Mode | int = "overwrite",
     batch_rows: int | None = None,
+    statistics: bool = False,
     metadata: dict[str, str] | None = None,
 ) -> Frame:
     """Publishes a table as the latest version of a name. See :meth:`Store.publish`.
@@ -67,7 +68,14 @@ def publish(
     DuckDB, a dict of numpy arrays, or anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``.
     """
     return store_of(store).publish(
-        table, name, keep=keep, layout=layout, mode=mode, batch_rows=batch_rows, metadata=metadata
+        table,
+        name,
+        keep=keep,
+        layout=layout,
+        mode=mode,
+        batch_rows=batch_rows,
+        statistics=statistics,
+        metadata=metadata,
     )
 
 

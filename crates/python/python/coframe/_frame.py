@@ -245,6 +245,15 @@ class Frame:
         """Reports for each column how many bytes are shared, how many were copied, and what each library would copy."""
         return explain(self._open())
 
+    def statistics(self) -> Any:
+        """The statistics of ``publish(.., statistics=True)``, or ``None``: a Table of pyarrow with a row for each record batch.
+
+        Each column of the frame is a struct: ``rows``, ``nulls``, ``min`` and ``max`` (bounds of the values that are not
+        null), ``exact`` (both bounds are values). What is not known is null, and so are the bounds of types without an order.
+        """
+        native = self._open().statistics()
+        return None if native is None else _packages.need("pyarrow", "Frame.statistics").table(native)
+
     # How it travels.
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -114,6 +114,7 @@ class Store:
         layout: Layout = "keep",
         mode: Mode | int = "overwrite",
         batch_rows: int | None = None,
+        statistics: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> Frame:
         """Publishes a table atomically as the latest version of a name, and returns the frame.
@@ -122,6 +123,7 @@ class Store:
         strings as the table has them ("keep"), as views for Polars ("view"), or as offsets ("offset"). ``mode``:
         "overwrite" publishes whatever the latest version is, "create" only if the name is free, and a number only if it is the
         latest version; otherwise :class:`coframe.ConflictError` is raised. ``batch_rows``: rows of a record batch.
+        ``statistics``: record the least and the greatest value of each column and record batch (:meth:`Frame.statistics`).
         """
         native = self._open()
         _check_text("name", name)
@@ -148,6 +150,7 @@ class Store:
             metadata=pairs,
             mode=condition,
             batch_rows=batch_rows,
+            statistics=bool(statistics),
         )
         return Frame._of(frame)
 
