@@ -305,3 +305,19 @@ def test_the_end_of_a_forked_child_returns_none_of_its_parents_permits() -> None
         assert os.waitpid(child, 0)[1] == 0
         assert semaphore.get_value() == 1
     assert semaphore.get_value() == 2
+
+
+@pytest.mark.parametrize("kind", ["Semaphore", "Lock", "Event", "Counter"])
+def test_threads_that_use_an_unpickled_cell_first_share_one_object(kind: str) -> None:
+    cell = pickle.loads(pickle.dumps(getattr(coframe, kind)()))
+    make, both = cell._make, threading.Barrier(2, timeout=60)
+
+    def made_at_once(*arguments: object) -> object:
+        native = make(*arguments)
+        both.wait()
+        return native
+
+    cell._make = made_at_once
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        first, second = [task.result() for task in [threads.submit(cell._open) for _ in range(2)]]
+    assert first is second is cell._open()

@@ -60,7 +60,11 @@ class Cell(Generic[N]):
     def _open(self) -> N:
         if self._native is None:
             with told_of_session(self._text):
-                self._native = self._make("handle", None, self._text)
+                made = self._make("handle", None, self._text)
+            # Another thread may have opened it meanwhile. A semaphore's permits are in the object
+            # that took them.
+            if self._native is None:
+                self._native = made
         return self._native
 
     @property

@@ -68,7 +68,10 @@ class Frame:
                 raise ClosedError("the frame was freed: share it again, or keep it until nobody uses it")
             text = self._identity()
             with told_of_session(text):
-                self._native = _Native.from_handle(text)
+                opened = _Native.from_handle(text)
+            # Another thread may have opened it meanwhile.
+            if self._native is None:
+                self._native = opened
         return self._native
 
     def _coframe_native(self) -> _Native:
