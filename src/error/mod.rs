@@ -5,6 +5,8 @@
 
 mod into;
 mod predicates;
+#[cfg(any(feature = "map", feature = "pool"))]
+mod refusal;
 #[cfg(feature = "pool")]
 mod task;
 
@@ -14,6 +16,8 @@ use std::{
 };
 
 use arrow::error::ArrowError;
+#[cfg(any(feature = "map", feature = "pool"))]
+pub(crate) use refusal::refusal;
 use rustix::io::Errno;
 #[cfg(feature = "pool")]
 pub(crate) use task::{Remote, TaskFailure};

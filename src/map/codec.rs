@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::lmdb::MAX_KEY;
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, refusal},
     name::short_type_name,
 };
 
@@ -78,8 +78,10 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
     /// The bytes of a value that is to be stored, which can be read back.
     pub(super) fn value(value: &V) -> Result<Vec<u8>> {
         let what = || format!("a value of `{}`", type_name::<V>());
-        let unfit = |e| Error::invalid(what(), format_args!("it cannot be serialised: {e}"));
-        let bytes = postcard::to_stdvec(value).map_err(unfit)?;
+        let bytes = postcard::to_stdvec(value).map_err(|error| {
+            let why = refusal(value).unwrap_or_else(|| error.to_string());
+            Error::invalid(what(), format_args!("it cannot be serialised: {why}"))
+        })?;
         let lost = |e| {
             let next =
                 "types that are told by what is in them, such as JSON values, cannot be in a dict: store their text";

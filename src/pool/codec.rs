@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::wire::LIMIT;
-use crate::frame::take_opening_error;
+use crate::{error::refusal, frame::take_opening_error};
 
 /// Postcard's error, which lacks the text of what `Frame` reported while it was opened.
 fn opening_error(error: &postcard::Error) -> String {
@@ -25,7 +25,8 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), S
         if is_over {
             return format!("{limit} MiB are the limit; publish what is large as a frame and send that");
         }
-        format!("it does not serialise ({error})")
+        let why = refusal(value).unwrap_or_else(|| error.to_string());
+        format!("it does not serialise ({why})")
     })
 }
 

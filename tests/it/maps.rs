@@ -370,3 +370,28 @@ fn keys_and_put_leave_values_alone_that_cannot_be_read() {
     dict.transaction(|t| t.put(&2, &Value(String::new()))).unwrap();
     assert_eq!(dict.insert(&2, &Value("b".into())).unwrap(), Some(Value(String::new())));
 }
+
+#[test]
+fn a_value_that_does_not_serialise_is_refused_with_its_own_message() {
+    #[derive(Debug)]
+    struct Rate(f64);
+    impl Serialize for Rate {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.0 < 0.0 {
+                Err(serde::ser::Error::custom("its rate is negative"))
+            } else {
+                serializer.serialize_f64(self.0)
+            }
+        }
+    }
+    impl<'de> Deserialize<'de> for Rate {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            f64::deserialize(deserializer).map(Self)
+        }
+    }
+    let scratch = scratch();
+    let dict = SharedMap::<u8, Vec<Rate>>::create(&scratch.store, "rates").unwrap();
+    let error = dict.insert(&1, &vec![Rate(1.0), Rate(-1.0)]).unwrap_err();
+    assert!(error.to_string().ends_with("it cannot be serialised: its rate is negative"), "{error}");
+    assert!(dict.is_empty().unwrap());
+}

@@ -208,7 +208,7 @@ fn what_cannot_be_sent_is_an_error_at_the_call() {
     struct Stubborn;
     impl serde::Serialize for Stubborn {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            Err(serde::ser::Error::custom("no"))
+            Err(serde::ser::Error::custom("its rate is negative"))
         }
     }
     impl<'de> serde::Deserialize<'de> for Stubborn {
@@ -237,9 +237,12 @@ fn what_cannot_be_sent_is_an_error_at_the_call() {
     let scratch = scratch();
     let pool = builder(&scratch).build().unwrap();
     let error = pool.map(take, [Stubborn]).unwrap_err();
-    assert!(error.to_string().starts_with("task 0: its argument cannot be sent: "), "{error}");
+    let why = "it does not serialise (its rate is negative)";
+    assert_eq!(error.to_string(), format!("task 0: its argument cannot be sent: {why}"));
     let error = pool.map(give, [1]).unwrap_err();
-    assert!(error.to_string().starts_with("task 0 (argument 1): its result cannot be sent: "), "{error}");
+    assert_eq!(error.to_string(), format!("task 0 (argument 1): its result cannot be sent: {why}"));
+    let error = pool.map_with(|_: &Stubborn, _: u32| (), &Stubborn, [1]).unwrap_err();
+    assert!(error.to_string().ends_with(why), "{error}");
     let limit = "cannot be sent: 256 MiB are the limit; publish what is large as a frame and send that";
     let error = pool.map(Blob, [300]).unwrap_err();
     assert_eq!(error.to_string(), format!("task 0 (argument 300): its result {limit}"));
