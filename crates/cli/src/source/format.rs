@@ -44,6 +44,10 @@ pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     if start.starts_with(b"ARROW1") || start.starts_with(&[0xFF; 4]) {
         return Ok(Format::Arrow);
     }
+    // Feather version 1, which the reader of Arrow files refuses by name. The zeros tell it from a CSV header.
+    if start.starts_with(b"FEA1\0\0\0\0") {
+        return Ok(Format::Arrow);
+    }
     let label = &input.label;
     if start.starts_with(b"\x28\xB5\x2F\xFD") || start.starts_with(b"PK\x03\x04") {
         return Err(Failure::failed(format_args!("{label} is a zstd or zip archive; unpack it first (or use gzip)")));

@@ -51,3 +51,17 @@ fn a_store_named_by_the_environment_is_not_shown_as_an_argument() {
     let ran = scratch().run(&["head"]);
     assert!(ran.code == 2 && ran.err.contains("Usage: coframe head") && !ran.err.contains("--store"), "{}", ran.err);
 }
+
+#[test]
+fn feather_of_version_1_is_refused_by_its_name_whatever_the_file_is_called() {
+    let scratch = scratch();
+    let bytes = [b"FEA1\0\0\0\0".as_slice(), &[0; 32], b"FEA1"].concat();
+    for name in ["a.feather", "a.arrow", "a.parquet", "a.csv", "a"] {
+        let error = scratch.fails(1, &["publish", &scratch.file(name, &bytes), "--name", "t"]);
+        assert!(error.contains("is Feather version 1"), "{name}: {error}");
+    }
+    let ran = scratch.run_with_input(&["publish", "-", "--name", "t"], &bytes);
+    assert!(ran.code == 1 && ran.err.contains("is Feather version 1"), "{}", ran.err);
+    scratch.ok(&["publish", &scratch.file("b.csv", "FEA1,FEA2\n1,2\n"), "--name", "t"]);
+    assert_eq!(scratch.ok(&["head", "t", "--csv"]), "FEA1,FEA2\n1,2\n");
+}
