@@ -41,8 +41,8 @@ pub(crate) fn check(frame: &Frame) -> usize {
             assert_eq!((values.data_type(), values.data_type()), (min.data_type(), max.data_type()));
             let exact = column.is_exact().value(index);
             bounds += usize::from(min.is_valid(index)) + usize::from(max.is_valid(index));
-            is_bound(&values, min, index, exact, |order| order.is_ge());
-            is_bound(&values, max, index, exact, |order| order.is_le());
+            is_bound(&values, min, index, exact, std::cmp::Ordering::is_ge);
+            is_bound(&values, max, index, exact, std::cmp::Ordering::is_le);
         }
     }
     bounds
