@@ -35,7 +35,7 @@ impl Address {
     /// The store or session that it is in. `kind`: "cell".
     pub(crate) fn open_store(&self, kind: &str) -> Result<Store> {
         let opened = match &self.session {
-            Some(session) => Store::of_session(&self.store, session),
+            Some(session) => Store::open_existing(&self.store).and_then(|store| store.in_session(session)),
             None => Store::open_existing(&self.store),
         };
         opened.map_err(|error| {

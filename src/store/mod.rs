@@ -188,12 +188,6 @@ impl Store {
         Ok(Self { shared: Arc::new(Shared { frames: root.clone(), root, session: None, home: Arc::default() }) })
     }
 
-    /// The frames of a session that another process owns.
-    #[cfg(any(feature = "pool", feature = "sync", feature = "map"))]
-    pub(crate) fn of_session(path: &Path, id: &str) -> Result<Self> {
-        Self::open_existing(path)?.in_session(id)
-    }
-
     /// An existing session of this store.
     fn in_session(&self, id: &str) -> Result<Self> {
         let frames = Arc::new(self.shared.root.sub(SESSIONS)?.sub(id)?);

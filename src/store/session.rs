@@ -1,6 +1,6 @@
 //! Sessions: frames that die with the process that owns them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use rustix::process::{Pid, getpid};
 
@@ -76,6 +76,34 @@ impl Store {
             result => result?,
         };
         Ok(Session { store: self.in_session(&id)?, id, process: getpid(), lock: Some(lock) })
+    }
+
+    /// Opens a session that another process owns, by the [`Session::id`] that it sent, to publish into it. What is published
+    /// there is removed with the session, and not when this process ends.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let session = store.session()?;
+    /// let worker = coframe::Store::of_session(store.path(), session.id())?; // in another process
+    /// worker.publish("part", &polars::df!("x" => [1])?)?;
+    /// assert!(session.store().open("part").is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](Error::is_invalid_argument) for text that is not the id of a session,
+    /// [`is_not_found`](Error::is_not_found) when the session has ended, and the errors of [`Store::open_existing`].
+    pub fn of_session(path: impl AsRef<Path>, id: &str) -> Result<Self> {
+        if !is_session(id) {
+            return Err(Error::invalid(format!("the session `{id}`"), "expected 32 hexadecimal digits"));
+        }
+        let store = Self::open_existing(path)?;
+        store.in_session(id).map_err(|error| {
+            let ended = Kind::Ended { session: id.to_owned(), store: store.path().to_owned() };
+            if error.is_missing_path() { ended.into() } else { error }
+        })
     }
 
     /// The stores of all sessions, of living and dead owners. Entries that are not sessions are skipped.
@@ -204,12 +232,6 @@ fn remove_files(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<()>
 }
 
 impl Session {
-    /// The name of its directory.
-    #[cfg(feature = "pool")]
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// Best effort: the next sweep finds what stays, without an owner.
     fn end(&self) {
         let root = &self.store.shared.root;
@@ -221,6 +243,12 @@ impl Session {
             Err(_) => remove_files(&sessions, &self.id, &mut 0),
         };
         drop(removed);
+    }
+
+    /// The id by which other processes publish into it: [`Store::of_session`].
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The session as a store, to hand on. It does not keep the session alive: calls in a session that has ended fail

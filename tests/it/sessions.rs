@@ -51,6 +51,37 @@ fn a_session_that_ends_while_a_thread_publishes_into_it_leaves_nothing() {
 }
 
 #[test]
+fn what_another_process_publishes_into_a_session_outlives_that_process() {
+    if let Some(id) = role() {
+        Store::of_session(store_of_test().path(), &id).unwrap().publish("part", &numbers(&[7])).unwrap();
+        return;
+    }
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let mut command =
+        child("sessions::what_another_process_publishes_into_a_session_outlives_that_process", session.id());
+    assert!(command.env("COFRAME_STORE", scratch.path()).status().unwrap().success());
+    let frame = session.store().open("part").unwrap();
+    assert_eq!(frame.num_rows(), 1);
+    drop(session);
+    assert_eq!(sessions(&scratch.store), [""; 0]);
+}
+
+#[test]
+fn the_id_of_a_session_is_checked() {
+    let scratch = scratch();
+    let session = scratch.store.session().unwrap();
+    let path = scratch.store.path().to_owned();
+    for id in ["", "..", "../frames", "0123456789abcdef0123456789abcde"] {
+        let error = Store::of_session(&path, id).unwrap_err();
+        assert!(error.is_invalid_argument() && error.to_string().contains("32 hexadecimal digits"), "{error:?}");
+    }
+    let id = session.id().to_owned();
+    drop(session);
+    assert!(Store::of_session(&path, &id).unwrap_err().is_not_found());
+}
+
+#[test]
 fn nothing_can_be_made_in_a_session_that_has_ended() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();

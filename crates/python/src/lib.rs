@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod addresses;
 mod atomic;
 mod cells;
 mod dict;
@@ -25,6 +26,7 @@ use pyo3::prelude::*;
 mod _coframe {
     #[pymodule_export]
     use crate::{
+        addresses::addresses,
         atomic::{AtomicArray, Flag, Latest},
         cells::{Counter, Elements, LockedCell},
         dict::{Dict, DictSnapshot, DictTransaction},

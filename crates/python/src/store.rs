@@ -38,6 +38,12 @@ impl Store {
         Ok(Self { store: detached(py, open)? })
     }
 
+    /// Opens a session that another process owns.
+    #[staticmethod]
+    fn of_session(py: Python<'_>, path: std::path::PathBuf, id: &str) -> Result<Self> {
+        Ok(Self { store: detached(py, || coframe::Store::of_session(path, id))? })
+    }
+
     #[getter]
     fn path(&self) -> std::path::PathBuf {
         self.store.path().to_owned()
@@ -180,6 +186,12 @@ impl Session {
     fn store(&self) -> Option<Store> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         session.as_ref().map(|session| Store { store: session.store().clone() })
+    }
+
+    /// The id by which other processes open it; `None` when it has ended.
+    fn id(&self) -> Option<String> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.as_ref().map(|session| session.id().to_owned())
     }
 
     /// Ends it and removes its names. Processes keep the frames that they have open.

@@ -17,11 +17,13 @@ def blocks(path: str) -> list[str]:
         return re.findall(r"^```python\n(.*?)^```", text.read(), re.MULTILINE | re.DOTALL)
 
 
-EXAMPLES = [(path, index) for path in ("README.md", "crates/python/README.md") for index in range(len(blocks(path)))]
+GUIDES = [f"crates/python/docs/{name}" for name in ("multiprocessing.md", "joblib.md", "dask-and-ray.md")]
+DOCUMENTS = ["README.md", "crates/python/README.md", *GUIDES]
+EXAMPLES = [(path, index) for path in DOCUMENTS for index in range(len(blocks(path)))]
 
 
-def test_both_documents_have_examples() -> None:
-    assert {path for path, _ in EXAMPLES} == {"README.md", "crates/python/README.md"}
+def test_each_document_has_examples() -> None:
+    assert {path for path, _ in EXAMPLES} == set(DOCUMENTS)
 
 
 @pytest.mark.parametrize(("path", "index"), EXAMPLES)

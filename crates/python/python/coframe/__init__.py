@@ -46,6 +46,7 @@ from ._kept import Shared, close_shared, shared
 from ._meeting import Barrier, BoundedSemaphore, Condition, Event, Semaphore
 from ._queue import Queue
 from ._share import SharedFrame, accepts_frames, partial, share
+from ._sharing import sharing
 from ._store import FrameInfo, Layout, Mode, Session, Store, Swept, Usage, User, existing, store_of
 from ._values import Array, AtomicArray, Latest, Value
 
@@ -181,6 +182,7 @@ __all__ = [
     "remove",
     "share",
     "shared",
+    "sharing",
     "sweep",
     "wait",
 ]

@@ -27,6 +27,7 @@ __all__ = [
     "Store",
     "Values",
     "__version__",
+    "addresses",
     "end_dead_sessions",
 ]
 
@@ -96,11 +97,14 @@ class PrivateValues:
     @property
     def __array_interface__(self) -> dict[str, Any]: ...
 
+def addresses(table: Any) -> list[int]: ...
 def end_dead_sessions(path: str | os.PathLike[str], timeout: float | None = None) -> int: ...
 
 @final
 class Store:
     def __new__(cls, path: str | os.PathLike[str] | None = None) -> Store: ...
+    @staticmethod
+    def of_session(path: str | os.PathLike[str], id: str) -> Store: ...
     @property
     def path(self) -> os.PathLike[str]: ...
     def publish(
@@ -134,6 +138,7 @@ class Store:
 @final
 class Session:
     def store(self) -> Store | None: ...
+    def id(self) -> str | None: ...
     def end(self) -> None: ...
 
 @final

@@ -1,0 +1,101 @@
+"""Writes to the values of a DataFrame that pandas' copy-on-write does not see.
+
+There are two: through an extension array (``df["x"].array[0] = 1``), which are counted, and through a numpy array on the
+same memory (``pd.DataFrame({"x": array}, copy=False)``), which somebody else than pandas must hold.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from . import _packages
+
+_writes = 0
+
+
+def writes() -> int:
+    """How many writes through extension arrays this process has seen."""
+    return _writes
+
+
+def count_writes() -> None:
+    """Counts from now on, once pandas is imported."""
+    pandas = sys.modules.get("pandas")
+    arrays = getattr(pandas, "arrays", None)
+    if arrays is None:
+        return
+    names = (
+        *("NumpyExtensionArray", "DatetimeArray", "TimedeltaArray", "PeriodArray", "IntervalArray", "Categorical"),
+        *("IntegerArray", "FloatingArray", "BooleanArray"),
+    )
+    classes = [getattr(arrays, name, None) or getattr(pandas, name, None) for name in names]
+    owners = {owner for one in classes if one is not None for owner in one.__mro__ if "__setitem__" in vars(owner)}
+    for owner in owners:
+        if not hasattr(vars(owner)["__setitem__"], "_coframe_counts"):
+            _count(owner)
+
+
+def _count(owner: Any) -> None:
+    original = owner.__setitem__
+
+    @functools.wraps(original)
+    def counted(self: Any, key: Any, value: Any) -> None:
+        global _writes
+        _writes += 1
+        original(self, key, value)
+
+    counted._coframe_counts = True  # type: ignore[attr-defined]
+    owner.__setitem__ = counted
+
+
+def is_exposed(thing: Any) -> bool:
+    """Whether anything besides pandas holds the numpy arrays of a DataFrame or Series, or may do."""
+    count_writes()
+    try:
+        return any(_excess(block) > _clean(_is_view(block)) for block in thing._mgr.blocks if _is_numpys(block))
+    except Exception:
+        # This version of pandas is built differently.
+        return True
+
+
+def _is_numpys(block: Any) -> bool:
+    np = _packages.need("numpy", "sharing a DataFrame")
+    return type(block.values) is np.ndarray
+
+
+def _is_view(block: Any) -> bool:
+    return block.values.base is not None
+
+
+def _excess(block: Any) -> int:
+    """References to the memory of a block, without those of pandas' blocks."""
+    owner = block.values
+    while owner.base is not None:
+        owner = owner.base
+    living = sum(one() is not None for one in block.refs.referenced_blocks)
+    return sys.getrefcount(owner) - living
+
+
+@functools.cache
+def _clean(is_view: bool) -> int:
+    """What :func:`_excess` finds when pandas alone holds the memory."""
+    pd = _packages.need("pandas", "sharing a DataFrame")
+    np = _packages.need("numpy", "sharing a DataFrame")
+    df = pd.DataFrame(np.zeros((2, 2)) if is_view else {"x": np.zeros(2)})
+    found = next(iter(df._mgr.blocks))
+    if _is_view(found) is not is_view:
+        raise NotImplementedError("a clean frame of this kind is not known")
+    return _excess(found)
+
+
+def guarded(kept: Any) -> set[int]:
+    """The addresses of the values of a DataFrame or Series to which only pandas writes."""
+    found: set[int] = set()
+    for array in getattr(getattr(kept, "_mgr", None), "arrays", ()):
+        if (chunks := getattr(array, "_pa_array", None)) is not None:
+            found.update(buffer.address for chunk in chunks.chunks for buffer in chunk.buffers() if buffer is not None)
+        parts = (array, *(getattr(array, name, None) for name in ("_ndarray", "_data", "_mask")))
+        found.update(part.__array_interface__["data"][0] for part in parts if hasattr(part, "__array_interface__"))
+    return found

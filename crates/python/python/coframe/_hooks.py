@@ -1,0 +1,212 @@
+"""The places where other libraries ask how an object is pickled, and where their processes start.
+
+Each hook is installed when :func:`coframe.sharing` begins, or when its library is imported later, and is taken out at
+the end. None changes what ``pickle`` itself does, since programs write its pickles to files.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import importlib.abc
+import io
+import multiprocessing.reduction
+import multiprocessing.spawn
+import os
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+from ._reducers import Reducers
+
+#: Undoes a hook.
+Undo = Callable[[], None]
+#: Called with the module that has the hook's place.
+Hook = Callable[[Any], Undo]
+
+_undo: dict[str, Undo] = {}
+_wanted: dict[str, Hook] = {}
+_settings: Any = None
+
+
+def install(reduce: Callable[..., Any], settings: Any) -> None:
+    """Installs the hooks that are not installed yet. ``settings`` are sent to processes that start from now on."""
+    global _settings
+    _settings = settings
+    plain = Reducers(functools.partial(reduce, protocol=4))
+    cloud = Reducers(functools.partial(reduce, protocol=5))
+    kept = Reducers(functools.partial(reduce, protocol=5, always_named=True))
+    hooks: dict[str, Hook] = {
+        "multiprocessing.reduction": lambda module: _multiprocessing(module, plain),
+        "multiprocessing.spawn": _start_data,
+        "distributed.protocol.pickle": lambda module: _dask(module, kept),
+        "ray.cloudpickle.cloudpickle": lambda module: _pickler_class(module.Pickler, kept),
+    }
+    for loky in ("loky", "joblib.externals.loky"):
+        hooks[f"{loky}.backend.reduction"] = functools.partial(_loky, reducers=cloud)
+        hooks[f"{loky}.backend.spawn"] = _start_data
+    if settings.cloudpickle:
+        for name in ("cloudpickle.cloudpickle", "joblib.externals.cloudpickle.cloudpickle"):
+            hooks[name] = lambda module: _pickler_class(module.Pickler, kept)
+    for name, hook in hooks.items():
+        _wanted.setdefault(name, hook)
+        if name in sys.modules and name not in _undo:
+            _undo[name] = hook(sys.modules[name])
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+
+
+def remove() -> None:
+    """Takes all hooks out."""
+    _wanted.clear()
+    if _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
+    while _undo:
+        _undo.popitem()[1]()
+
+
+def _multiprocessing(module: Any, reducers: Reducers) -> Undo:
+    pickler = module.ForkingPickler
+    reducers.update(pickler._extra_reducers)
+    pickler._extra_reducers = reducers
+
+    def undo() -> None:
+        pickler._extra_reducers = reducers.others()
+
+    return undo
+
+
+def _pickler_class(pickler: Any, reducers: Reducers) -> Undo:
+    """For a pickler whose class has the table."""
+    table = pickler.dispatch_table
+    pickler.dispatch_table = ChainMap(reducers, table)
+    return functools.partial(setattr, pickler, "dispatch_table", table)
+
+
+def _loky(module: Any, reducers: Reducers) -> Undo:
+    reducers.update(module._dispatch_table)
+    module._dispatch_table = reducers
+
+    def undo() -> None:
+        module._dispatch_table = reducers.others()
+
+    return undo
+
+
+def _dask(module: Any, reducers: Reducers) -> Undo:
+    """Dask pickles with ``pickle`` and ``cloudpickle`` by their names in this module."""
+    names = {"pickle": module.pickle, "cloudpickle": module.cloudpickle}
+    own = {name: _Pickling(original, reducers) for name, original in names.items()}
+    pickler = module._DaskPickler
+    pickler.dispatch_table = ChainMap(reducers, copyreg.dispatch_table)
+    for name, one in own.items():
+        setattr(module, name, one)
+
+    def undo() -> None:
+        del pickler.dispatch_table
+        for name, original in names.items():
+            setattr(module, name, original)
+
+    return undo
+
+
+class _Pickling(ModuleType):
+    """A module like ``pickle``, whose ``dumps`` uses a table of reducers."""
+
+    def __init__(self, original: Any, reducers: Reducers) -> None:
+        super().__init__(original.__name__)
+        self._original = original
+        base = original.Pickler
+        # That of `pickle` has a descriptor by this name instead of a table.
+        table = getattr(base, "dispatch_table", None)
+        others = table if isinstance(table, ChainMap) else copyreg.dispatch_table
+        self._pickler = type("Pickler", (base,), {"dispatch_table": ChainMap(reducers, others)})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def dumps(self, thing: Any, protocol: int | None = None, **options: Any) -> bytes:
+        """As that of ``pickle``."""
+        file = io.BytesIO()
+        self._pickler(file, protocol=protocol, **options).dump(thing)
+        return file.getvalue()
+
+
+# Processes that are not forked.
+
+
+def _start_data(module: Any) -> Undo:
+    """Has a new process share as well: it unpickles what its parent prepares before it does anything else."""
+    original = module.get_preparation_data
+
+    @functools.wraps(original)
+    def get_preparation_data(*args: Any, **kwargs: Any) -> Any:
+        data = original(*args, **kwargs)
+        if _settings is not None:
+            data["coframe"] = _Start(tuple(_settings))
+        return data
+
+    module.get_preparation_data = get_preparation_data
+    return functools.partial(setattr, module, "get_preparation_data", original)
+
+
+class _Start:
+    """Unpickled it is ``None``, and the process shares. It needs nothing that must be imported, and never fails."""
+
+    def __init__(self, settings: tuple[Any, ...]) -> None:
+        self._settings = settings
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        return exec, (_START.format(root=root, settings=self._settings),)
+
+
+_START = """
+import sys
+sys.path.append({root!r})
+try:
+    from coframe._sharing import join
+    join({settings!r})
+except Exception:
+    pass
+finally:
+    sys.path.remove({root!r})
+"""
+
+
+# Libraries that are imported later.
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Calls the hook of a module when it has been imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        if name not in _wanted:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target)) is not None), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: Any) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        name = module.__name__
+        if name in _wanted and name not in _undo:
+            _undo[name] = _wanted[name](module)
+
+
+_FINDER = _Finder()

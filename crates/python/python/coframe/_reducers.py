@@ -1,0 +1,74 @@
+"""Which objects the picklers of other libraries hand to :func:`coframe.sharing`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+#: The classes that are shared, by package: instances of derived classes are pickled as before.
+CLASSES = {
+    "numpy": {"ndarray"},
+    "pandas": {"DataFrame", "Series"},
+    "polars": {"DataFrame", "Series"},
+    "pyarrow": {"RecordBatch", "Table"},
+}
+
+#: What pickle calls with an object, to know how it is rebuilt.
+Reducer = Callable[[Any], Any]
+
+
+def is_known(cls: Any) -> bool:
+    """Whether objects of a class are shared. Imports nothing."""
+    package = cls.__module__.partition(".")[0] if isinstance(getattr(cls, "__module__", None), str) else ""
+    return cls.__name__ in CLASSES.get(package, ())
+
+
+class Reducers(dict[Any, Any]):
+    """A table of reducers with those of the shared classes, which need not be imported before the table is used.
+
+    A class is added when it is looked up, and every imported one when the table is copied, as some picklers do for each
+    message.
+    """
+
+    def __init__(self, reduce: Reducer, others: Mapping[Any, Any] = {}) -> None:  # noqa: B006
+        super().__init__(others)
+        self._reduce = reduce
+
+    def __missing__(self, cls: Any) -> Reducer:
+        if not is_known(cls):
+            raise KeyError(cls)
+        self[cls] = self._reduce
+        return self._reduce
+
+    def __iter__(self) -> Iterator[Any]:
+        # With a method of its own here, `dict.update` asks for `keys` instead of reading the entries itself.
+        return iter(self.keys())
+
+    def keys(self) -> Any:
+        """The classes in the table, with all that are imported by now."""
+        for package, names in CLASSES.items():
+            module = sys.modules.get(package)
+            for cls in (getattr(module, name, None) for name in names):
+                if cls is not None and cls not in self:
+                    self[cls] = self._reduce
+        return super().keys()
+
+    def others(self) -> dict[Any, Any]:
+        """The table without what was added."""
+        return {cls: reduce for cls, reduce in self.items() if reduce is not self._reduce}
+
+
+def size(thing: Any) -> int:
+    """The bytes of an object that could be shared, as well as it is known without reading them."""
+    package = type(thing).__module__.partition(".")[0]
+    if package == "pandas":
+        with contextlib.suppress(AttributeError, TypeError):
+            return sum(array.nbytes for array in thing._mgr.arrays if array.dtype != object)
+        return int(thing.memory_usage(index=False, deep=False).sum())
+    if package == "polars":
+        return int(thing.estimated_size())
+    if package == "numpy" and thing.dtype.hasobject:
+        return 0
+    return int(thing.nbytes)

@@ -1,0 +1,89 @@
+"""Shared objects as they arrive in messages."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from . import _polars, _witness
+from ._coframe import Frame as Native
+from ._coframe import Store as NativeStore
+from ._errors import Error, NotFoundError
+from ._lifetime import told_of_session
+from ._parcel import open_parcel
+from ._unavailable import Unavailable
+
+#: Called with an object that arrived, and what :func:`coframe.sharing` notes of objects that it sends, so that the object
+#: can be sent on.
+adopt: Callable[[Any, str, Any, _witness.Unchanged], None] | None = None
+
+#: Frames of Polars that this process has opened, the last ones used, with the categoricals that Polars has read.
+_opened: OrderedDict[str, tuple[Native, dict[int, Any]]] = OrderedDict()
+_MOST_OPENED = 4
+
+
+def received(handle: str, kind: str, detail: Any, once: tuple[str, str] | None = None) -> Any:
+    """What a message holds. Never raises for an object that cannot be opened: it raises at its first use.
+
+    ``once``: the path and id of the session in which the name is removed, since nothing else will read it.
+    """
+    try:
+        native, thing, witness = _open(handle, kind, detail, once is None)
+        # Only what this process sent itself: a scheduler in it passes messages on. Others do so rarely, and pay nothing.
+        unchanged = witness() if adopt is not None and native.name.startswith(f"sharing-{os.getpid()}-") else None
+    except Exception as error:
+        return Unavailable(_explained(error))
+    if once is not None:
+        _remove(native, once)
+    elif adopt is not None and unchanged is not None:
+        adopt(thing, native.name, (received, (handle, kind, detail, None)), unchanged)
+    return thing
+
+
+def _open(handle: str, kind: str, detail: Any, cached: bool) -> tuple[Native, Any, Callable[[], _witness.Unchanged]]:
+    """The frame, the object in it, and how to tell later whether the object was changed."""
+    if kind == "parcel":
+        with told_of_session(handle):
+            native = Native.from_handle(handle)
+        opened = open_parcel(native, detail)
+        return native, opened.thing, lambda: _witness.of_received(opened)
+    native, known = _polars_frame(handle, cached)
+    df = _polars.data_frame(native, known)
+    thing = df if detail is None else df.to_series().alias(detail)
+    return native, thing, lambda: _witness.of_polars(thing)
+
+
+def _polars_frame(handle: str, cached: bool) -> tuple[Native, dict[int, Any]]:
+    _forget_removed()
+    found = _opened.pop(handle, None)
+    if found is None:
+        with told_of_session(handle):
+            found = Native.from_handle(handle), {}
+    if cached:
+        _opened[handle] = found
+        while len(_opened) > _MOST_OPENED:
+            _opened.popitem(last=False)
+    return found
+
+
+def _forget_removed() -> None:
+    """Gives back the memory of frames whose owner has removed them."""
+    for handle, (native, _) in list(_opened.items()):
+        if native.private() is None:
+            del _opened[handle]
+
+
+def _remove(native: Native, session: tuple[str, str]) -> None:
+    try:
+        NativeStore.of_session(*session).remove(native.name)
+    except Error:
+        # The session has ended, or will with its owner.
+        return
+
+
+def _explained(error: Exception) -> Exception:
+    if isinstance(error, NotFoundError):
+        return NotFoundError(f"a shared table in this message was removed before it was read: {error}; keep `sharing()` on until then")
+    return error

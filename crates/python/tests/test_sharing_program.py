@@ -1,0 +1,82 @@
+"""``python -m coframe PROGRAM``: a program that nobody changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from test_sharing import frames
+
+import coframe
+
+PROGRAM = """
+import atexit, concurrent.futures, functools, multiprocessing, pickle, sys
+import numpy as np, pandas as pd
+
+def f(df, i):
+    with open("/proc/self/maps") as maps:
+        return float(df["x"].iloc[i]), "/sharing-" in maps.read()
+
+def late():
+    print("exit", f.__name__, np.__name__)
+
+if __name__ == "__main__":
+    atexit.register(late)
+    df = pd.DataFrame({"x": np.arange(200_000.0)})
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        print(pool.map(functools.partial(f, df), range(3)))
+    print(sys.argv, __name__, __file__)
+    worker = multiprocessing.get_context("spawn").Process(target=f, args=(df, 0))
+    worker.start()
+"""
+
+
+def run(*arguments: str, cwd: os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment)
+
+
+@pytest.fixture
+def program(tmp_path: os.PathLike[str]) -> str:
+    path = os.path.join(tmp_path, "program.py")
+    with open(path, "w") as file:
+        file.write(PROGRAM)
+    return path
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_program_runs_unchanged_and_shares(method: str, program: str, tmp_path: os.PathLike[str], store: coframe.Store) -> None:
+    alone = run(program, method, "--verbose", cwd=tmp_path)
+    shared = run("-m", "coframe", program, method, "--verbose", cwd=tmp_path)
+    assert alone.returncode == shared.returncode == 0, shared.stderr
+    assert "True" not in alone.stdout
+    assert shared.stdout == alone.stdout.replace("False", "True")
+    assert shared.stderr == alone.stderr
+    assert not frames(store)
+
+
+def test_a_module_runs_unchanged_and_shares(program: str, tmp_path: os.PathLike[str]) -> None:
+    alone = run("-m", "program", "spawn", cwd=tmp_path)
+    shared = run("-m", "coframe", "-m", "program", "spawn", cwd=tmp_path)
+    assert shared.returncode == 0, shared.stderr
+    assert "True" in shared.stdout
+    assert shared.stdout == alone.stdout.replace("False", "True")
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(3)", "raise ValueError('wrong')", "import os; os._exit(4)", "print(__spec__)"])
+def test_a_program_ends_as_it_would_alone(code: str, tmp_path: os.PathLike[str]) -> None:
+    path = os.path.join(tmp_path, "program.py")
+    with open(path, "w") as file:
+        file.write(code)
+    alone, shared = run(path, cwd=tmp_path), run("-m", "coframe", path, cwd=tmp_path)
+    assert (shared.returncode, shared.stdout) == (alone.returncode, alone.stdout)
+    assert shared.stderr.splitlines()[-1:] == alone.stderr.splitlines()[-1:]
+
+
+def test_without_a_program_the_usage_is_printed(tmp_path: os.PathLike[str]) -> None:
+    found = run("-m", "coframe", cwd=tmp_path)
+    assert found.returncode == 2
+    assert "PROGRAM" in found.stderr
