@@ -161,6 +161,15 @@ impl Directory {
         }
     }
 
+    /// Gives a file a second name. False when the name is taken.
+    pub(crate) fn link_again(&self, file: &str, name: &str) -> Result<bool> {
+        match rustix::fs::linkat(&self.fd, file, &self.fd, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(e) => Err(self.write_error("name a file in", e)),
+        }
+    }
+
     /// The target of a symlink, when there is one of that name.
     pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
         match rustix::fs::readlinkat(&self.fd, name, Vec::with_capacity(256)) {

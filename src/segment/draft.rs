@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
 
 use super::{
     directory::Directory,
@@ -172,11 +172,7 @@ impl Drop for Sealed {
 fn link(directory: &Directory, file: &File, hidden: Option<&str>, name: &str) -> Result<bool> {
     let Some(hidden) = hidden else { return directory.link(file, name) };
     // A second name, and later the first one removed: rename would replace an existing file.
-    match rustix::fs::linkat(directory, hidden, directory, name, AtFlags::empty()) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(e) => Err(directory.write_error("name a file in", e)),
-    }
+    directory.link_again(hidden, name)
 }
 
 fn drop_hidden(directory: &Directory, hidden: Option<&str>) {

@@ -1,4 +1,4 @@
-//! A sealed file becomes the latest version of a name.
+//! A complete file becomes the latest version of a name.
 
 use super::{Store, control::Control, publish::PublishMode};
 use crate::{
@@ -8,6 +8,9 @@ use crate::{
     name::Name,
     segment::{Sealed, Unlinked},
 };
+
+/// Gives a complete file another name in the directory of frames; false if that name exists.
+pub(super) type Link<'a> = dyn Fn(&str) -> Result<bool> + 'a;
 
 /// A version that readers see.
 pub(super) struct Committed {
@@ -24,24 +27,24 @@ impl Store {
     pub(super) fn make_latest(&self, mut frame: Frame, sealed: Sealed, mode: PublishMode, keep: u32) -> Result<Frame> {
         let name = frame.name().clone();
         let mut control = Control::lock(&self.shared.root)?;
-        let committed = self.commit(&mut control, &name, &sealed, mode)?;
+        let committed = self.commit(&mut control, &name, &|file| sealed.link(file), mode)?;
         drop(sealed);
         frame.set_version(committed.version);
         self.settle(&mut control, &name, committed, keep)?;
         Ok(frame)
     }
 
-    /// Makes a sealed file the latest version of a name. A store that is full is swept, and the commit tried again.
+    /// Makes a file the latest version of a name. A store that is full is swept, and the commit tried again.
     pub(super) fn commit(
         &self,
         control: &mut Control<'_>,
         name: &Name,
-        sealed: &Sealed,
+        link: &Link<'_>,
         mode: PublishMode,
     ) -> Result<Committed> {
-        match self.commit_once(control, name, sealed, mode) {
+        match self.commit_once(control, name, link, mode) {
             Err(error) if error.is_no_space() && self.make_room_locked(control) => {
-                self.commit_once(control, name, sealed, mode)
+                self.commit_once(control, name, link, mode)
             }
             result => result,
         }
@@ -51,7 +54,7 @@ impl Store {
         &self,
         control: &mut Control<'_>,
         name: &Name,
-        sealed: &Sealed,
+        link: &Link<'_>,
         mode: PublishMode,
     ) -> Result<Committed> {
         self.check_not_ended()?;
@@ -73,7 +76,7 @@ impl Store {
         let former = superseded.clone();
         superseded.extend(latest);
         let mut linked = None;
-        let committed = self.link_and_switch(control, name, sealed, &superseded, latest, &mut linked);
+        let committed = self.link_and_switch(control, name, link, &superseded, latest, &mut linked);
         match (committed, linked) {
             (Ok(version), _) => {
                 let is_sweep_due = last_sweep.is_none_or(|sweep| sweep.is_long_ago());
@@ -93,7 +96,7 @@ impl Store {
         &self,
         control: &mut Control<'_>,
         name: &Name,
-        sealed: &Sealed,
+        link: &Link<'_>,
         superseded: &[u64],
         latest: Option<u64>,
         linked: &mut Option<u64>,
@@ -107,7 +110,7 @@ impl Store {
             self.record_others(name, &others)?;
             step("recorded")?;
             // A name that is taken is a file that the record lost: its number stays its own.
-            if sealed.link(&name.file(version))? {
+            if link(&name.file(version))? {
                 break version;
             }
         };

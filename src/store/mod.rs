@@ -25,6 +25,7 @@ mod private;
 mod publish;
 mod reap;
 mod remove;
+mod rename;
 mod room;
 mod session;
 mod sweep;

@@ -21,13 +21,18 @@ impl Store {
     pub fn remove(&self, name: impl AsRef<str>) -> Result<bool> {
         let name = Name::new(name)?;
         let _control = Control::lock(&self.shared.root)?;
+        self.remove_locked(&name)
+    }
+
+    /// Removes a name. The caller has the store lock.
+    pub(super) fn remove_locked(&self, name: &Name) -> Result<bool> {
         let frames = self.frames();
-        let latest = self.latest(&name)?;
-        let mut versions = self.other_versions(&name, latest)?;
+        let latest = self.latest(name)?;
+        let mut versions = self.other_versions(name, latest)?;
         versions.extend(latest);
         if latest.is_some() {
             // Recorded before the link goes: files that stay if this process dies here never look like versions again.
-            self.record_others(&name, &versions)?;
+            self.record_others(name, &versions)?;
         }
         failpoint::reach("remove-recorded").map_err(|e| frames.write_error("remove a frame in", e))?;
         // The link first: readers see the whole name or no name.
@@ -36,7 +41,7 @@ impl Store {
         for version in versions {
             frames.unlink(&name.file(version))?;
         }
-        self.record_others(&name, &[])?;
+        self.record_others(name, &[])?;
         frames.sync()?;
         Ok(latest.is_some())
     }

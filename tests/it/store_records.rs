@@ -1,6 +1,11 @@
 //! What a store records: versions never go back, and a publish reads no directory.
 
-use std::{fs, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt, process::ExitStatusExt},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use coframe::{PublishOptions, Store};
 
@@ -196,6 +201,70 @@ fn a_publisher_killed_beside_many_names_leaves_all_or_nothing_and_the_next_one_c
             is_clean
         };
         assert!((0..100).any(is_clean), "{step}: {:?}", files_of_x(&scratch.store));
+    }
+}
+
+#[test]
+fn a_renamed_frame_keeps_its_file_and_its_readers() {
+    let scratch = scratch();
+    let store = &scratch.store;
+    let keep = PublishOptions::new().keep(1);
+    store.publish("x", &numbers(&[0])).unwrap();
+    let old = store.publish_with("x", &numbers(&[1]), &keep).unwrap();
+    let replaced = store.publish("y", &numbers(&[2])).unwrap();
+    let inode = |frame: &coframe::Frame| fs::metadata(frame.path()).unwrap().ino();
+    let (file, handle) = (inode(&old), old.handle());
+    let renamed = store.rename("x", "y").unwrap();
+    assert_eq!((renamed.name().as_str(), inode(&renamed)), ("y", file));
+    assert!(renamed.version() > replaced.version());
+    assert_eq!((values(&old), values(&replaced)), (vec![1], vec![2]));
+    assert_eq!(values(&store.open("y").unwrap()), [1]);
+    assert!(store.open("x").unwrap_err().is_not_found() && handle.open().unwrap_err().is_not_found());
+    assert_eq!(files_of_x(store), [""; 0]);
+    // The version that was replaced is kept as the frame asks, and the file is that of one version.
+    drop((old, replaced));
+    assert_eq!((store.sweep().unwrap().segments, store.versions("y").unwrap().len()), (0, 2));
+    assert_eq!(fs::metadata(renamed.path()).unwrap().nlink(), 1);
+    for (from, to) in [("x", "y"), ("y", "y"), ("y", "../y")] {
+        assert!(store.rename(from, to).is_err(), "{from} {to}");
+    }
+    assert_eq!(values(&store.open("y").unwrap()), [1]);
+}
+
+#[test]
+fn a_process_killed_while_it_renames_leaves_the_frame_under_a_name() {
+    let test = "store_records::a_process_killed_while_it_renames_leaves_the_frame_under_a_name";
+    if role().is_some() {
+        store_of_test().rename("x", "y").unwrap();
+        return;
+    }
+    for (step, names) in [
+        ("recorded", &["x"][..]),
+        ("linked", &["x"]),
+        ("before-switch", &["x"]),
+        ("switched", &["x", "y"]),
+        ("remove-recorded", &["x", "y"]),
+        ("remove-unlinked", &["y"]),
+    ] {
+        let scratch = with_many_names(20);
+        let store = &scratch.store;
+        store.publish("x", &numbers(&[1])).unwrap();
+        killed(&scratch, test, "renamer", step);
+        store.sweep().unwrap();
+        let found: Vec<&str> = ["x", "y"].into_iter().filter(|name| store.exists(name).unwrap()).collect();
+        assert_eq!(found, names, "{step}");
+        for name in found {
+            assert_eq!(
+                (values(&store.open(name).unwrap()), store.versions(name).unwrap().len()),
+                (vec![1], 1),
+                "{step}"
+            );
+        }
+        if names == ["x", "y"] {
+            // What was not removed can be removed, and the other name keeps the file.
+            assert!(store.remove("x").unwrap());
+            assert_eq!(values(&store.open("y").unwrap()), [1]);
+        }
     }
 }
 
