@@ -1,8 +1,12 @@
 //! `coframe export`: a frame becomes a file.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use coframe::Frame;
+use flate2::{Compression, write::GzEncoder};
 use serde::Serialize;
 
 use crate::{
@@ -18,6 +22,7 @@ use crate::{
 /// Write a frame to a file: Parquet, CSV, NDJSON or Arrow IPC, by extension
 ///
 /// The file is written atomically: other programs see all of it or nothing.
+/// CSV and NDJSON in a file that ends in .gz are packed with gzip.
 #[derive(clap::Args)]
 pub(crate) struct Export {
     /// NAME or NAME@VERSION
@@ -72,7 +77,13 @@ impl Export {
         }
         let mut target = FileTarget::create(&self.file, self.force)?;
         let what = format!("`{}`", self.file.display());
-        self.write(&frame, format, target.out(), &what)?;
+        if self.is_packed() {
+            let mut packed = GzEncoder::new(target.out(), Compression::default());
+            self.write(&frame, format, &mut packed, &what)?;
+            packed.finish().map_err(|error| Failure::writing(&what, &error))?;
+        } else {
+            self.write(&frame, format, target.out(), &what)?;
+        }
         let bytes = target.finish(self.force)?;
         self.print(&frame, format, bytes, context)
     }
@@ -94,8 +105,14 @@ impl Export {
         sink::csv(frame.reader(), delimiter, out, what)
     }
 
+    /// The extension of the file; the one before `.gz` if it has both.
     fn extension(&self) -> Option<String> {
-        Some(self.file.extension()?.to_string_lossy().to_ascii_lowercase())
+        let name = if self.is_packed() { Path::new(self.file.file_stem()?) } else { &self.file };
+        Some(name.extension()?.to_string_lossy().to_ascii_lowercase())
+    }
+
+    fn is_packed(&self) -> bool {
+        self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
     }
 
     fn is_tabs(&self) -> bool {
@@ -104,12 +121,19 @@ impl Export {
 
     fn format(&self) -> Result<Format> {
         let named = self.format.or_else(|| Format::of_extension(&self.extension()?));
-        named.ok_or_else(|| {
+        let path = self.file.display();
+        let format = named.ok_or_else(|| {
             Failure::usage(format_args!(
-                "cannot tell the format of `{}`; name it .parquet, .csv, .tsv, .ndjson or .arrow, or give --format",
-                self.file.display()
+                "cannot tell the format of `{path}`; name it .parquet, .csv, .tsv, .ndjson or .arrow, or give --format"
             ))
-        })
+        })?;
+        if self.is_packed() && !format.is_text() {
+            return Err(Failure::usage(format_args!(
+                "`{path}`: only CSV and NDJSON are packed with gzip; leave .gz out of the name (Parquet is compressed: \
+                 --compression)"
+            )));
+        }
+        Ok(format)
     }
 
     fn print(&self, frame: &Frame, format: Format, bytes: u64, context: &Context) -> Result {

@@ -15,7 +15,7 @@ use crate::{
     context::Context,
     failure::{Failure, Result},
     names::{self, Target},
-    output, sink, table,
+    output, sink, source, table,
     text::Json,
 };
 
@@ -36,6 +36,10 @@ struct What {
     #[arg(long, conflicts_with = "json")]
     csv: bool,
 
+    /// Character between the fields of CSV [default: a comma]
+    #[arg(long, requires = "csv", value_name = "CHAR", value_parser = source::delimiter)]
+    delimiter: Option<u8>,
+
     /// Print one JSON object for each row
     #[arg(long, conflicts_with_all = ["csv", "json"])]
     ndjson: bool,
@@ -45,7 +49,8 @@ struct What {
 #[derive(Clone, Copy)]
 pub(crate) enum Form {
     Table,
-    Csv,
+    /// With this character between fields.
+    Csv(u8),
     Ndjson,
     Json,
 }
@@ -83,7 +88,7 @@ impl What {
     fn print(&self, frame: &Frame, batches: &[RecordBatch], context: &Context) -> Result {
         let form = match (context.json, self.csv, self.ndjson) {
             (true, ..) => Form::Json,
-            (_, true, _) => Form::Csv,
+            (_, true, _) => Form::Csv(self.delimiter.unwrap_or(b',')),
             (.., true) => Form::Ndjson,
             _ => Form::Table,
         };
@@ -156,7 +161,7 @@ pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], form: Form) -> 
         Form::Table => {}
         Form::Json => return sink::rows_json(reader(), output::stdout()),
         Form::Ndjson => return sink::ndjson(reader(), Json::new(output::stdout()), "standard output"),
-        Form::Csv => return sink::csv(reader(), b',', output::stdout(), "standard output"),
+        Form::Csv(delimiter) => return sink::csv(reader(), delimiter, output::stdout(), "standard output"),
     }
     let table = table::render(schema, batches, output::width())?;
     output::print(&table.text)?;

@@ -18,7 +18,7 @@ use crate::{
     failure::{Failure, Result},
     output, sink,
     sink::{Codec, FileTarget},
-    source::Format,
+    source::{self, Format},
     text::Json,
 };
 
@@ -45,6 +45,10 @@ pub(crate) struct Sql {
     /// Print CSV
     #[arg(long, group = "result", conflicts_with = "json")]
     csv: bool,
+
+    /// Character between the fields of CSV [default: a comma]
+    #[arg(long, requires = "csv", value_name = "CHAR", value_parser = source::delimiter)]
+    delimiter: Option<u8>,
 
     /// Print one JSON object for each row
     #[arg(long, group = "result", conflicts_with = "json")]
@@ -87,7 +91,7 @@ impl Sql {
             return wrote(path, df.height(), bytes, context);
         }
         match (self.csv, self.ndjson) {
-            (true, _) => sink::csv(reader, b',', output::stdout(), "standard output"),
+            (true, _) => sink::csv(reader, self.delimiter.unwrap_or(b','), output::stdout(), "standard output"),
             (_, true) => sink::ndjson(reader, Json::new(output::stdout()), "standard output"),
             _ if context.json => sink::rows_json(reader, output::stdout()),
             _ => self.table(&df),
@@ -127,8 +131,8 @@ fn only_asks(query: &str) -> Result {
         "select" | "with" | "show" | "explain" | "values" | "from" => Ok(()),
         "" => Err(Failure::usage("the query is empty; write for example 'select * from NAME'")),
         _ => Err(Failure::usage(format_args!(
-            "`{word}` is no query: sql takes select, with, from, values, show and explain; coframe rm takes frames away, \
-             and sql --publish NAME makes one of a result"
+            "`{word}` is not a query: sql takes select, with, from, values, show and explain; remove frames with coframe rm, \
+             publish a result with sql --publish NAME"
         ))),
     }
 }

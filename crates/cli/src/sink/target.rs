@@ -1,8 +1,9 @@
 //! A file that is written atomically.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -29,7 +30,11 @@ impl FileTarget {
         let (file, named) = match rustix::fs::open(directory, flags, mode) {
             Ok(file) => (File::from(file), None),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
-                let named = tempfile::Builder::new().prefix(".coframe-").tempfile_in(directory).map_err(failed)?;
+                // As the umask has it, and not for the owner alone, which is what `tempfile` would take.
+                let permissions = Permissions::from_mode(0o666);
+                let named =
+                    tempfile::Builder::new().prefix(".coframe-").permissions(permissions).tempfile_in(directory);
+                let named = named.map_err(failed)?;
                 let (file, path) = named.into_parts();
                 (file, Some(path))
             }
@@ -42,11 +47,12 @@ impl FileTarget {
         &mut self.out
     }
 
-    /// Gives the file its name, and returns its size in bytes.
+    /// Gives the file its name once its bytes are on the disk, and returns its size in bytes.
     pub(crate) fn finish(self, force: bool) -> Result<u64> {
         let Self { path, out, named } = self;
         let failed = |error: io::Error| could_not("write", &path, &error);
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_data().map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         if let Some(named) = named {
             let done = if force { named.persist(&path) } else { named.persist_noclobber(&path) };
@@ -59,18 +65,18 @@ impl FileTarget {
             Err(rustix::io::Errno::EXIST) => return Err(exists(&path)),
             Err(error) => return Err(failed(error.into())),
         }
-        // The name is taken: a second name first, since only rename(2) replaces in one step.
-        let beside = directory(&path).join(format!(".coframe-{}", std::process::id()));
-        linkat(CWD, &open, CWD, &beside, AtFlags::SYMLINK_FOLLOW).map_err(|error| failed(error.into()))?;
-        std::fs::rename(&beside, &path).map(|()| bytes).map_err(|error| {
-            // What cannot be renamed must not stay under its other name.
-            let _ = std::fs::remove_file(&beside);
+        // The name is taken: a second name first, since only rename(2) replaces atomically.
+        let second = directory(&path).join(format!(".coframe-{}", std::process::id()));
+        linkat(CWD, &open, CWD, &second, AtFlags::SYMLINK_FOLLOW).map_err(|error| failed(error.into()))?;
+        std::fs::rename(&second, &path).map(|()| bytes).map_err(|error| {
+            // What cannot be renamed must not stay under its second name.
+            let _ = std::fs::remove_file(&second);
             failed(error)
         })
     }
 }
 
-/// The path to write to, which is that behind a symbolic link; a rename would replace the link.
+/// The path to write to: the target of a symbolic link, because a rename would replace the link.
 fn taken(path: &Path, force: bool) -> Result<PathBuf> {
     let Ok(found) = path.symlink_metadata() else { return Ok(path.to_owned()) };
     if found.is_dir() {
@@ -80,10 +86,10 @@ fn taken(path: &Path, force: bool) -> Result<PathBuf> {
         return Err(exists(path));
     }
     let target = path.canonicalize().map_err(|error| could_not("follow the link", path, &error))?;
-    let found = target.metadata().map_err(|error| could_not("look at", &target, &error))?;
+    let found = target.metadata().map_err(|error| could_not("inspect", &target, &error))?;
     if !found.is_file() {
         return Err(Failure::failed(format_args!(
-            "`{}` is no regular file, which --force would replace; write to standard output (`-`) and redirect it",
+            "`{}` is not a regular file, so --force does not replace it; write to standard output (`-`) and redirect it",
             path.display()
         )));
     }
@@ -96,7 +102,7 @@ fn directory(path: &Path) -> &Path {
 
 fn exists(path: &Path) -> Failure {
     Failure::failed(format_args!(
-        "`{}` is there already; write over it with --force, or name another file",
+        "`{}` already exists; overwrite it with --force, or choose another file",
         path.display()
     ))
 }

@@ -27,7 +27,7 @@ impl Format {
         })
     }
 
-    pub(super) fn is_text(self) -> bool {
+    pub(crate) fn is_text(self) -> bool {
         matches!(self, Self::Csv | Self::Ndjson)
     }
 }

@@ -46,9 +46,10 @@ impl Merge {
         let found: Vec<Field> = fields.collect();
         if let Some((expected, found)) = known.iter().zip(&found).find(|(a, b)| a.name() != b.name()) {
             return Err(Failure::failed(format_args!(
-                "{label} has a column `{}` where {first} has `{}`; files of one frame need the same columns in order",
+                "{label} has a column `{}` where {first} has `{}`; {}",
                 found.name(),
-                expected.name()
+                expected.name(),
+                one_each(first, label)
             )));
         }
         if known.len() != found.len() {
@@ -57,7 +58,8 @@ impl Merge {
             let (with, without) =
                 if known.len() > found.len() { (first.as_str(), label) } else { (label, first.as_str()) };
             return Err(Failure::failed(format_args!(
-                "{with} has the column `{extra}`, which {without} lacks; files of one frame need the same columns"
+                "{with} has the column `{extra}`, which {without} lacks; {}",
+                one_each(first, label)
             )));
         }
         for (known, found) in known.iter_mut().zip(found) {
@@ -129,6 +131,16 @@ impl Merge {
         notes.extend(note);
         Ok(Arc::new(Schema::new_with_metadata(fields, metadata)))
     }
+}
+
+/// What to do with files of different columns.
+fn one_each(first: &str, other: &str) -> String {
+    let command = |label: &str| format!("coframe publish {}", label.trim_matches('`'));
+    format!(
+        "files of one frame have the same columns in the same order: publish one frame for each, with `{}` and `{}`",
+        command(first),
+        command(other)
+    )
 }
 
 /// A field without what only its file is interested in.

@@ -1,6 +1,11 @@
 //! Every format in and out, and what is in between.
 
-use std::{fs, io::Write, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::{Read, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use coframe::{
     CategoryPolicy, CopyPolicy, Frame, OpenOptions, TableReader,
@@ -143,8 +148,10 @@ fn files_that_do_not_fit_together_are_named_with_the_field() {
     let longer = scratch.file("longer.csv", "a,b,c\n1,2,3\n");
     let line = scratch.fails(1, &["publish", &one, &other, "--name", "x"]);
     assert!(line.contains("other.csv` has a column `c` where") && line.contains("one.csv` has `b`"), "{line}");
+    let each = format!("publish one frame for each, with `coframe publish {one}` and `coframe publish {other}`");
+    assert!(line.ends_with(&each), "{line}");
     let line = scratch.fails(1, &["publish", &one, &longer, "--name", "x"]);
-    assert!(line.contains("longer.csv` has the column `c`, which"), "{line}");
+    assert!(line.contains("longer.csv` has the column `c`, which") && line.contains("one frame for each"), "{line}");
     let batch = |array: ArrayRef| RecordBatch::try_from_iter([("a", array)]).unwrap();
     let store = scratch.store();
     store.publish("number", &batch(Arc::new(Int64Array::from(vec![1])))).unwrap();
@@ -194,6 +201,43 @@ fn compressed_csv_is_unpacked() {
     scratch.ok(&["publish", path.to_str().unwrap()]);
     let df = polars(&scratch.store().open("t").unwrap());
     assert!(df.equals(&df!("a" => [1i64, 2]).unwrap()));
+}
+
+#[test]
+fn text_files_are_packed_where_their_name_ends_in_gz() {
+    let scratch = scratch();
+    let df = df!("a" => (0..50_000i64).collect::<Vec<_>>(), "b" => vec!["x"; 50_000]).unwrap();
+    scratch.store().publish("t", &df).unwrap();
+    for (file, first) in [("t.csv.gz", "a,b\n0,x\n"), ("t.TSV.GZ", "a\tb\n0\tx\n"), ("t.ndjson.gz", "{\"a\":0,")] {
+        let path = scratch.path(file);
+        let path = path.to_str().unwrap();
+        scratch.ok(&["export", "t", path]);
+        let packed = fs::read(path).unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(first) && packed.len() < text.len() / 3, "{file}");
+        scratch.ok(&["publish", path, "--name", "again"]);
+        assert!(polars(&scratch.store().open("again").unwrap()).equals(&df), "{file}");
+    }
+    for (file, more) in [("t.parquet.gz", &[][..]), ("t.gz", &["--format", "arrow"])] {
+        let path = scratch.path(file);
+        let line = scratch.fails(2, &[&["export", "t", path.to_str().unwrap()], more].concat());
+        assert!(line.contains("only CSV and NDJSON are packed with gzip"), "{line}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn csv_is_printed_with_the_delimiter_that_was_asked_for() {
+    let scratch = scratch();
+    scratch.store().publish("t", &df!("a" => [1, 2], "b" => ["x", "y;z"]).unwrap()).unwrap();
+    let expected = "a;b\n1;x\n2;\"y;z\"\n";
+    for command in [&["sql", "select * from t order by a"][..], &["head", "t"], &["tail", "t"], &["sample", "t"]] {
+        assert_eq!(scratch.ok(&[command, &["--csv", "--delimiter", ";"]].concat()), expected, "{command:?}");
+        let line = scratch.fails(2, &[command, &["--delimiter", ";"]].concat());
+        assert!(line.contains("--csv"), "{line}");
+    }
+    assert_eq!(scratch.ok(&["sql", "select b from t where a = 2", "--csv", "--delimiter", "tab"]), "b\ny;z\n");
 }
 
 #[test]
@@ -271,7 +315,7 @@ fn a_file_that_is_there_is_written_over_only_with_force() {
     scratch.store().publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
     let file = scratch.file("t.csv", "precious");
     let line = scratch.fails(1, &["export", "t", &file]);
-    assert!(line.ends_with("is there already; write over it with --force, or name another file"), "{line}");
+    assert!(line.ends_with("already exists; overwrite it with --force, or choose another file"), "{line}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     scratch.ok(&["export", "t", &file, "--force"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "a\n1\n2\n");
@@ -293,7 +337,7 @@ fn force_writes_through_links_and_replaces_nothing_but_files() {
     let socket = scratch.path("socket.csv");
     let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let line = scratch.fails(1, &["export", "t", socket.to_str().unwrap(), "--force"]);
-    assert!(line.contains("is no regular file"), "{line}");
+    assert!(line.contains("is not a regular file"), "{line}");
     assert!(!socket.symlink_metadata().unwrap().is_file());
 }
 
