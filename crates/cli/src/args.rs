@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::styling::Style, error::ErrorKind};
 
 use crate::{
     commands::{
         adopt, completions, describe, doctor, export, list, manage, publish, rows, show, sql, top, verify, wait,
     },
     context::Context,
-    failure::Result,
+    failure::{Failure, Result},
 };
 
 const EXAMPLES: &str = "\
@@ -22,6 +22,16 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 not there (yet).
 Data goes to standard output, everything else to standard error.";
+
+/// The commands under headings, as `--help` lists them.
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Files", &["publish", "export"]),
+    ("Look", &["ls", "show", "head", "tail", "sample", "describe", "sql", "top"]),
+    ("Names", &["cp", "mv", "rm", "sweep"]),
+    ("Versions", &["wait", "watch"]),
+    ("Checks", &["verify", "doctor", "adopt"]),
+    ("Shell", &["completions"]),
+];
 
 /// Look into a store of shared dataframes, fill it, query it, clean it.
 #[derive(Parser)]
@@ -53,6 +63,7 @@ enum Command {
     Sql(sql::Sql),
     Export(export::Export),
     Cp(manage::Cp),
+    Mv(manage::Mv),
     Rm(manage::Rm),
     Sweep(manage::Sweep),
     Adopt(adopt::Adopt),
@@ -65,6 +76,22 @@ enum Command {
 }
 
 impl Args {
+    /// Reads the command line. Help and the version are printed here and end the process.
+    pub(crate) fn read() -> Result<Self> {
+        let template = format!(
+            "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}{}\n{{options}}{{after-help}}",
+            groups(&Self::command()),
+            heading("Options")
+        );
+        let matches = Self::command().help_template(template).try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => Failure::usage(one_line(&error.render().to_string())),
+        })
+    }
+
     pub(crate) fn run(self) -> Result {
         let context = Context::new(self.store, self.json);
         match self.command {
@@ -78,6 +105,7 @@ impl Args {
             Command::Sql(command) => command.run(&context),
             Command::Export(command) => command.run(&context),
             Command::Cp(command) => command.run(&context),
+            Command::Mv(command) => command.run(&context),
             Command::Rm(command) => command.run(&context),
             Command::Sweep(command) => command.run(&context),
             Command::Adopt(command) => command.run(&context),
@@ -91,12 +119,55 @@ impl Args {
     }
 }
 
+fn heading(text: &str) -> String {
+    let style = Style::new().bold().underline();
+    format!("{style}{text}:{style:#}")
+}
+
+/// The commands with what they do, under their headings.
+fn groups(command: &clap::Command) -> String {
+    let about = |name: &&str| {
+        let command = command.find_subcommand(name)?;
+        let aliases: Vec<&str> = command.get_visible_aliases().collect();
+        let aliases = if aliases.is_empty() { String::new() } else { format!(" [alias: {}]", aliases.join(", ")) };
+        let style = Style::new().bold();
+        Some(format!("  {style}{name:<11}{style:#}  {}{aliases}\n", command.get_about()?))
+    };
+    let group = |(title, names): &(&str, &[&str])| {
+        format!("{}\n{}\n", heading(title), names.iter().filter_map(about).collect::<String>())
+    };
+    GROUPS.iter().map(group).collect()
+}
+
+/// An error of the parser on one line: what is wrong, what may be meant, and the usage.
+fn one_line(error: &str) -> String {
+    let error = error.strip_prefix("error: ").unwrap_or(error);
+    let (wrong, rest) = error.split_once("\nUsage: ").map_or((error, None), |(wrong, rest)| (wrong, Some(rest)));
+    let lines = wrong.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more"));
+    let wrong = lines.collect::<Vec<_>>().join(" ").replace(" tip: ", "; ");
+    match rest.and_then(|rest| rest.lines().next()) {
+        Some(usage) => format!("{wrong}; usage: {usage}"),
+        None => format!("{wrong}; --help lists the arguments"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Args::command().debug_assert();
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_listed_under_one_heading() {
+        let command = Args::command();
+        let commands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let listed: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        assert_eq!(listed.len(), commands.len());
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), commands.into_iter().collect());
     }
 }

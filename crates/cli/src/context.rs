@@ -19,18 +19,18 @@ impl Context {
         Self { path: store.unwrap_or_else(Store::default_path), json }
     }
 
-    /// The store, which must be there: a command that only looks makes no directory.
+    /// The store, which must exist: a command that only reads creates no directory.
     pub(crate) fn store(&self) -> Result<Store> {
         if self.path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             let path = self.path.display();
             return Err(Failure::missing(format_args!(
-                "there is no store at `{path}`; `coframe publish` makes it, --store or COFRAME_STORE names another"
+                "no store found at `{path}`; create it with `coframe publish`, or name another with --store or COFRAME_STORE"
             )));
         }
         Ok(Store::open_existing(&self.path)?)
     }
 
-    /// The store, made when it is missing.
+    /// The store, created if it is missing.
     pub(crate) fn store_or_new(&self) -> Result<Store> {
         Ok(Store::open_at(&self.path)?)
     }

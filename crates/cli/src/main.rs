@@ -17,12 +17,13 @@ mod types;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::read() {
+        Ok(args) => args,
+        Err(failure) => return failure.report(),
+    };
     std::panic::set_hook(Box::new(failure::note_panic));
     match std::panic::catch_unwind(|| args.run()) {
         Ok(Ok(())) => ExitCode::SUCCESS,

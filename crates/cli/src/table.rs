@@ -1,16 +1,17 @@
 //! Rows as a table that fits the width of the terminal.
 
 use coframe::arrow::{
-    array::RecordBatch,
-    datatypes::{FieldRef, SchemaRef},
+    array::{ArrayRef, AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, FieldRef, Int64Type, SchemaRef},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use comfy_table::{CellAlignment, Table, presets};
 use unicode_width::UnicodeWidthChar;
 
 use crate::{
-    failure::{Failure, Result},
-    sink::plain,
+    failure::Result,
+    sink::plain_for_display,
     text::{Text, escaped},
     types,
 };
@@ -28,13 +29,13 @@ pub(crate) struct Rendered {
 
 /// Renders all rows, and as many columns from the left as fit; at least one.
 pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], width: usize) -> Result<Rendered> {
-    let batches: Vec<RecordBatch> = batches.iter().map(plain).collect::<Result<_>>()?;
+    let batches: Vec<RecordBatch> = batches.iter().map(plain_for_display).collect::<Result<_>>()?;
     let mut columns = Vec::new();
     // The border on the right.
     let mut used = 1;
     for (position, field) in schema.fields().iter().enumerate() {
-        let column = Column::new(field, position, &batches)?;
-        // A column with an ellipsis replaces those that do not fit.
+        let column = Column::new(field, position, &batches);
+        // A column with an ellipsis stands for those that do not fit.
         let rest = if position + 1 < schema.fields().len() { 1 + FRAME } else { 0 };
         if position > 0 && used + column.width + FRAME + rest > width {
             break;
@@ -68,19 +69,40 @@ struct Column {
 }
 
 impl Column {
-    fn new(field: &FieldRef, position: usize, batches: &[RecordBatch]) -> Result<Self> {
-        let options = FormatOptions::new().with_null("null").with_display_error(true);
-        let mut cells = Vec::new();
-        for batch in batches {
-            let formatter = ArrayFormatter::try_new(batch.column(position), &options)
-                .map_err(|error| Failure::failed(format_args!("column `{}` cannot be shown: {error}", field.name())))?;
-            cells.extend((0..batch.num_rows()).map(|row| cut(&formatter.value(row).to_string(), WIDEST)));
-        }
+    fn new(field: &FieldRef, position: usize, batches: &[RecordBatch]) -> Self {
+        let cells = batches.iter().flat_map(|batch| texts(batch.column(position)));
+        let cells: Vec<String> = cells.map(|text| cut(&text, WIDEST)).collect();
         let (name, kind) = (cut(field.name(), WIDEST), types::short(field));
         let width = cells.iter().chain([&name, &kind]).map(|text| columns_of(text)).max().unwrap_or(0);
         let header = format!("{name}\n{kind}");
-        Ok(Self { header, cells, width, right: types::is_number(field.data_type()) })
+        Self { header, cells, width, right: types::is_number(field.data_type()) }
     }
+}
+
+/// The values of an array as texts. One that has no text (a year beyond the calendar, an unknown zone) hides no other.
+fn texts(array: &ArrayRef) -> Vec<String> {
+    let options = FormatOptions::new().with_null("null").with_display_error(false);
+    let formatter = ArrayFormatter::try_new(array, &options).ok();
+    let text = |row: usize| formatter.as_ref()?.value(row).try_to_string().ok();
+    (0..array.len()).map(|row| text(row).unwrap_or_else(|| stored(array, row))).collect()
+}
+
+/// A value that has no text, as the number that is stored for it.
+fn stored(array: &ArrayRef, row: usize) -> String {
+    let unit = match array.data_type() {
+        DataType::Timestamp(unit, _) => types::of_unit(*unit),
+        DataType::Date32 => "days",
+        DataType::Date64 => "ms",
+        _ => return "cannot be shown".to_owned(),
+    };
+    let one = array.slice(row, 1);
+    if one.is_null(0) {
+        return "null".to_owned();
+    }
+    cast(&one, &DataType::Int64).map_or_else(
+        |_| "cannot be shown".to_owned(),
+        |number| format!("{} {unit} since 1970", number.as_primitive::<Int64Type>().value(0)),
+    )
 }
 
 fn columns_of(text: &str) -> usize {
@@ -110,7 +132,9 @@ pub(crate) fn cut(text: &str, widest: usize) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use coframe::arrow::array::{Int64Array, RecordBatch, StringArray};
+    use coframe::arrow::array::{
+        ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    };
 
     use super::{columns_of, render};
 
@@ -129,6 +153,23 @@ mod tests {
             assert_eq!(table.text.to_string().contains('…'), table.shown < 3, "{}", table.text);
         }
         assert_eq!(render(&batch().schema(), &[batch()], 80).unwrap().shown, 3);
+    }
+
+    #[test]
+    fn a_value_without_a_text_is_shown_as_its_number_and_hides_no_other() {
+        let far: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(i64::MAX), Some(0), None]));
+        let zoned: ArrayRef =
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None, Some(2)]).with_timezone("nix"));
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(i32::MAX), Some(0), None]));
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let columns = [("far", far), ("zoned", zoned), ("days", days), ("n", n)];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let table = render(&batch.schema(), &[batch], 200).unwrap();
+        assert_eq!(table.shown, 4);
+        for text in ["9223372036854775807 µs since 1970", "1970-01-01T00:00:00", "1 µs since 1970", "2147483647 days"]
+        {
+            assert!(table.text.to_string().contains(text), "{text}:\n{}", table.text);
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn of(data_type: &DataType) -> String {
     }
 }
 
-fn of_unit(unit: TimeUnit) -> &'static str {
+pub(crate) fn of_unit(unit: TimeUnit) -> &'static str {
     match unit {
         TimeUnit::Second => "s",
         TimeUnit::Millisecond => "ms",

@@ -1,4 +1,4 @@
-//! `coframe ls`: what is in the store.
+//! `coframe ls`: the contents of the store.
 
 use std::{collections::BTreeMap, ffi::OsStr, fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
 
@@ -15,7 +15,7 @@ use crate::{
 /// List frames with their sizes, versions and users, and the room in the store
 ///
 /// USERS counts the processes that map a version of the frame now, as far as this user may see. SUPERSEDED lists older
-/// versions that are still there, each with its users.
+/// versions that still exist, each with its users.
 #[derive(clap::Args)]
 pub(crate) struct Ls {
     /// Only names that match, such as 'trades-*'
@@ -71,12 +71,16 @@ fn taken(path: &Path) -> u64 {
     inside + path.symlink_metadata().map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct StoreLine {
     pub(crate) path: String,
     pub(crate) frames: usize,
     pub(crate) segments: usize,
     pub(crate) bytes: u64,
+    pub(crate) cells: usize,
+    pub(crate) dicts: usize,
+    /// Bytes of cells and dicts.
+    pub(crate) shared_bytes: u64,
     pub(crate) free: u64,
     pub(crate) total: u64,
 }
@@ -145,6 +149,9 @@ pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<FrameUser>>) -> 
         frames: usage.frames,
         segments: usage.segments,
         bytes: usage.bytes,
+        cells: usage.cells,
+        dicts: usage.maps,
+        shared_bytes: usage.shared_bytes,
         free: usage.free,
         total: usage.total,
     };
@@ -227,13 +234,24 @@ fn row(frame: &FrameLine) -> Vec<String> {
     ]
 }
 
+/// Cells and dicts as a part of a sentence; empty without any.
+pub(crate) fn others_total(cells: usize, dicts: usize, bytes: u64) -> String {
+    let counts = [(cells, "cell"), (dicts, "dict")];
+    let counted = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| output::plural(*count, what));
+    match counted.collect::<Vec<_>>().join(" and ") {
+        counted if counted.is_empty() => counted,
+        counted => format!(", {} in {counted}", output::size(bytes)),
+    }
+}
+
 /// One line about the whole store.
 pub(crate) fn totals(store: &StoreLine) -> String {
     format!(
-        "{}, {} in {}; {} of {} free in {}",
+        "{}, {} in {}{}; {} of {} free in {}",
         output::plural(store.frames, "frame"),
         output::size(store.bytes),
         output::plural(store.segments, "segment"),
+        others_total(store.cells, store.dicts, store.shared_bytes),
         output::size(store.free),
         output::size(store.total),
         store.path

@@ -1,4 +1,4 @@
-//! `coframe cp`, `rm` and `sweep`: what happens to names.
+//! `coframe cp`, `mv`, `rm` and `sweep`: what happens to names.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -52,6 +52,30 @@ fn copy(store: &Store, frame: &Frame, to: &str, options: PublishOptions) -> Resu
         return Ok(store.publish_with(to, &df, &options)?);
     }
     Ok(store.publish_with(to, frame.reader(), &options)?)
+}
+
+/// Rename a frame, without a copy
+///
+/// The latest version becomes a new version of the other name; older ones are removed. A process that has the frame open
+/// keeps it. Handles of the old name no longer open.
+#[derive(clap::Args)]
+pub(crate) struct Mv {
+    /// The frame
+    from: Name,
+
+    /// The new name; its latest version is superseded if it exists
+    to: Name,
+}
+
+impl Mv {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let begun = Instant::now();
+        if self.from == self.to {
+            return Err(Failure::usage(format_args!("`{}` is the name of the frame; choose another one", self.to)));
+        }
+        let frame = context.store()?.rename(self.from.as_str(), self.to.as_str())?;
+        Published::new(&frame, begun).print(context)
+    }
 }
 
 /// Remove frames with all their versions, or cells or dicts
@@ -117,7 +141,7 @@ impl Rm {
         let missing = removed.missing.join("`, `");
         let path = store.path().display();
         Err(Failure::missing(format_args!(
-            "there is no {} `{missing}` in the store `{path}`; coframe ls --all lists them",
+            "{} `{missing}` not found in the store `{path}`; coframe ls --all lists them",
             self.kind()
         )))
     }
@@ -158,8 +182,8 @@ fn meant(all: &[Name], text: &str) -> Result<Vec<Name>> {
     }
     if text.contains('@') {
         return Err(Failure::usage(format_args!(
-            "`{text}` is one version; rm takes names, with all their versions (superseded ones that nobody uses go \
-             with coframe sweep)"
+            "`{text}` is one version; rm takes names, with all their versions (coframe sweep removes superseded ones that \
+             are unused)"
         )));
     }
     text.parse().map(|name| vec![name]).map_err(|error: coframe::Error| Failure::usage(error))

@@ -1,5 +1,7 @@
 //! `coframe show`: everything about one frame but its rows.
 
+mod pandas;
+
 use std::{collections::BTreeMap, path::Path};
 
 use coframe::{CopyReport, Frame, FrameUser, Store};
@@ -133,7 +135,10 @@ fn text(shown: &Shown<'_>, frame: &Frame) -> Text {
         Text::of(format_args!("path      {}", shown.path)),
         Text::of(format_args!("handle    {}", shown.handle)),
     ];
-    lines.extend(shown.metadata.iter().map(|(key, value)| Text::of(format_args!("metadata  {key}={value}"))));
+    // The package's own entries are not for people: one is a pickle.
+    let metadata = shown.metadata.iter().filter(|(key, _)| !key.starts_with("coframe."));
+    lines.extend(metadata.map(|(key, value)| Text::of(format_args!("metadata  {key}={value}"))));
+    lines.extend(pandas::describe(frame).map(|text| Text::of(format_args!("pandas    {text}"))));
     let row = |column: &Column| {
         vec![
             column.name.clone(),

@@ -32,7 +32,7 @@ fn any_leaf(array: &ArrayRef, is_such: &dyn Fn(&ArrayRef) -> bool) -> bool {
 pub(super) struct NotFinite(Vec<String>);
 
 impl NotFinite {
-    pub(super) fn look(&mut self, batch: &RecordBatch) {
+    pub(super) fn gather(&mut self, batch: &RecordBatch) {
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
             if !self.0.contains(field.name()) && any_leaf(column, &has_not_finite) {
                 self.0.push(field.name().clone());
@@ -40,8 +40,8 @@ impl NotFinite {
         }
     }
 
-    /// Reports on standard error what became of them: the data would not show it.
-    pub(super) fn tell(&self) {
+    /// Reports them on standard error: the data does not show that they became null.
+    pub(super) fn report(&self) {
         if !self.0.is_empty() {
             let names = self.0.join("`, `");
             output::note(format_args!("NaN and infinity became null, since JSON has none: column `{names}`"));

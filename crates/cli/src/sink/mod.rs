@@ -21,7 +21,7 @@ use coframe::arrow::{
 use serde::Serialize;
 
 pub(crate) use parquet::Codec;
-pub(crate) use plain::{plain, plain_schema};
+pub(crate) use plain::{plain, plain_for_display, plain_schema};
 pub(crate) use target::FileTarget;
 
 use self::leaves::NotFinite;
@@ -125,12 +125,12 @@ fn json<W: Write, F: JsonFormat>(batches: impl RecordBatchReader, mut writer: Wr
     let mut not_finite = NotFinite::default();
     for batch in batches {
         for part in parts(&batch.map_err(failed)?, TEXT_ROWS) {
-            not_finite.look(&part);
+            not_finite.gather(&part);
             writer.write(&plain(&part)?).map_err(failed)?;
         }
     }
     writer.finish().map_err(failed)?;
-    not_finite.tell();
+    not_finite.report();
     Ok(())
 }
 

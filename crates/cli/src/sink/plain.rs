@@ -42,8 +42,16 @@ fn plain_field(field: &Field) -> Field {
     field.clone().with_data_type(data_type).with_metadata(metadata)
 }
 
-/// The batch with 128-bit integers as digits, and categories as their texts.
+/// The batch with 128-bit integers as digits, and categories as their texts. Refuses times that text cannot write.
 pub(crate) fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
+    for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
+        check_times(field.name(), column)?;
+    }
+    plain_for_display(batch)
+}
+
+/// As [`plain`], with times that text cannot write.
+pub(crate) fn plain_for_display(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = plain_schema(&batch.schema());
     let old = batch.schema();
     let columns = batch.columns().iter().zip(old.fields()).zip(schema.fields());
@@ -55,7 +63,6 @@ pub(crate) fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 fn plain_column(column: &ArrayRef, from: &Field, to: &DataType) -> Result<ArrayRef> {
-    check_times(from.name(), column)?;
     plain_array(column, from, to)
         .map_err(|error| Failure::failed(format_args!("column `{}` cannot be written as text: {error}", from.name())))
 }

@@ -39,7 +39,7 @@ fn every_json_has_the_keys_that_the_documentation_promises() {
         })
         .collect();
     let file = scratch.path("x.csv").to_str().unwrap().to_owned();
-    let commands: [(&str, &[&str]); 18] = [
+    let commands: [(&str, &[&str]); 19] = [
         ("publish", &["publish", &flights()]),
         ("ls", &["ls"]),
         ("show", &["show", "flights"]),
@@ -50,6 +50,7 @@ fn every_json_has_the_keys_that_the_documentation_promises() {
         ("sql", &["sql", "select 1 as one"]),
         ("export", &["export", "flights", &file, "--columns", "month"]),
         ("cp", &["cp", "flights", "other"]),
+        ("mv", &["mv", "other", "moved"]),
         ("sweep", &["sweep"]),
         ("adopt", &["adopt"]),
         ("wait", &["wait", "flights"]),
@@ -57,7 +58,7 @@ fn every_json_has_the_keys_that_the_documentation_promises() {
         ("verify", &["verify", "--all"]),
         ("top", &["top"]),
         ("completions", &["completions", "bash"]),
-        ("rm", &["rm", "other"]),
+        ("rm", &["rm", "moved"]),
     ];
     for (name, args) in commands {
         let mut found: Vec<String> = keys(&scratch.json(args)).into_iter().map(str::to_owned).collect();
@@ -344,7 +345,7 @@ fn doctor_finds_what_is_wrong_and_says_what_mends_it() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     damage(&scratch, "t@1.arrow", |len| len - 3);
     assert_eq!(finding("frames"), (1, "problem".to_owned(), "coframe rm t; coframe publish FILE --name t".to_owned()));
-    assert!(scratch.run(&["doctor"]).out.contains("mend it: coframe rm t"));
+    assert!(scratch.run(&["doctor"]).out.contains("repair: coframe rm t"));
 }
 
 #[test]
@@ -451,7 +452,7 @@ fn sql_refuses_statements_that_would_change_tables() {
         ["drop table t", "DELETE from t where a = 1", "truncate table t", "/* x */ create table u as select 1", ""]
     {
         let line = scratch.fails(2, &["sql", query]);
-        assert!(query.is_empty() || line.contains("is no query") && line.contains("coframe rm"), "{line}");
+        assert!(query.is_empty() || line.contains("is not a query") && line.contains("coframe rm"), "{line}");
     }
     for query in [" -- all\n(select a from t)", "/* all */ WITH u AS (select a from t) select a from u", "show tables"]
     {

@@ -265,7 +265,7 @@ fn a_store_that_is_not_there_is_not_made_by_looking() {
         [&["ls"][..], &["show", "t"], &["sweep"], &["verify", "--all"], &["top", "--json"], &["sql", "select 1"]]
     {
         let line = scratch.fails(3, args);
-        assert!(line.starts_with("there is no store at `"), "{line}");
+        assert!(line.starts_with("no store found at `"), "{line}");
     }
     assert!(!scratch.store_path().exists());
     let other = scratch.path("other").to_str().unwrap().to_owned();

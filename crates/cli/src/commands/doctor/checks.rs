@@ -1,4 +1,4 @@
-//! The checks themselves. None of them changes the store, but for a trial frame that is gone before the next check.
+//! The checks. None changes the store, except for a trial frame that is removed before the next check.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -6,11 +6,11 @@ use coframe::Store;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use crate::{failure::chain, output};
+use crate::{commands::list::others_total, failure::chain, output};
 
 /// The default size of /dev/shm in a container.
 const DOCKER: u64 = 64 << 20;
-/// Less than this part of the store free is worth a word.
+/// A warning below this part (1/20) of the store free.
 const LITTLE: u64 = 20;
 /// Prefix of a trial's directory.
 const TRIAL: &str = ".doctor-";
@@ -48,7 +48,7 @@ pub(super) fn all(path: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     if path.symlink_metadata().is_err() {
         let fix = "coframe publish FILE";
-        findings.push(warning("store", format!("there is none at {} yet", path.display()), fix));
+        findings.push(warning("store", format!("{} does not exist yet", path.display()), fix));
         findings.push(user());
         findings.push(remove_ipc(path));
         return findings;
@@ -56,7 +56,7 @@ pub(super) fn all(path: &Path) -> Vec<Finding> {
     findings.push(permissions(path));
     findings.push(user());
     findings.push(remove_ipc(path));
-    let store = match Store::open_at(path) {
+    let store = match Store::open_existing(path) {
         Ok(store) => store,
         Err(error) => {
             findings.push(problem("store", chain(&error), "coframe --store ANOTHER-PATH ls"));
@@ -163,7 +163,8 @@ fn remove_ipc_setting() -> bool {
 fn space(store: &Store) -> coframe::Result<Finding> {
     let usage = store.usage()?;
     let (free, total) = (output::size(usage.free), output::size(usage.total));
-    let found = format!("{free} of {total} free, frames take {}", output::size(usage.bytes));
+    let others = others_total(usage.cells, usage.maps, usage.shared_bytes);
+    let found = format!("{free} of {total} free, frames take {}{others}", output::size(usage.bytes));
     if usage.total <= DOCKER {
         let found = format!("{found}: no more than the 64 MB that Docker gives a container by default");
         return Ok(problem(
@@ -193,7 +194,7 @@ fn huge_pages(store: &Store) -> coframe::Result<Finding> {
         Ok(frame) => frame,
         Err(error) if error.is_no_space() => {
             let fix = "coframe sweep; coframe ls; coframe rm NAME";
-            return Ok(problem(check, "there is no room for a trial frame of 8 MB", fix));
+            return Ok(problem(check, "no room for a trial frame of 8 MB", fix));
         }
         Err(error) => return Err(error),
     };
@@ -204,7 +205,7 @@ fn huge_pages(store: &Store) -> coframe::Result<Finding> {
         (Ok(_), Some(huge)) => {
             return Ok(ok(check, format!("{} of a trial frame were mapped as huge pages", output::size(huge))));
         }
-        _ => return Ok(ok(check, "not tried: the kernel does not tell (/proc/self/smaps)")),
+        _ => return Ok(ok(check, "not tried: /proc/self/smaps does not report it")),
     }
     let found = "a trial frame was mapped in small pages: first reads of large frames take about three times as long";
     Ok(warning(check, found, format!("sudo mount -o remount,huge=within_size {}", mount_of(store.path()))))
@@ -258,7 +259,7 @@ fn leftovers(store: &Store) -> coframe::Result<Finding> {
         infos.iter().all(|info| info.name.as_str() != name) && store.exists(name).is_ok_and(|exists| !exists)
     }));
     if let Some(first) = unused.first() {
-        let found = format!("{} files that nobody uses, {first} among them", unused.len());
+        let found = format!("{} unused files, {first} among them", unused.len());
         return Ok(warning("leftovers", found, "coframe sweep"));
     }
     Ok(ok("leftovers", "none"))

@@ -156,7 +156,10 @@ mod tests {
     }
 
     fn view() -> View {
-        let store = StoreLine { path: "/dev/shm/s".into(), frames: 3, segments: 3, bytes: 6000, free: 9, total: 10 };
+        let store = {
+            let path = "/dev/shm/s".into();
+            StoreLine { path, frames: 3, segments: 3, bytes: 6000, free: 9, total: 10, ..StoreLine::default() }
+        };
         let frames = vec![line("alpha", 1000, &[]), line("beta", 3000, &[7, 8]), line("gamma", 2000, &[9])];
         View::new(Snapshot { store, frames, memory: Memory::default() })
     }
