@@ -55,10 +55,13 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
         }
         (DataType::Struct(fields), b'{') => {
             let mut found = None;
-            let mut seen = vec![false; fields.len()];
+            let (mut seen, mut next) = (vec![false; fields.len()], 0);
             let member = |key: Cow<'a, str>, value: &'a RawValue| {
-                let Some((position, field)) = fields.find(&key) else { return };
-                // Of a key that occurs twice, the decoder keeps one value.
+                // Most objects have their keys in one order.
+                let expected = fields.get(next).filter(|field| *field.name() == key).map(|field| (next, field));
+                let Some((position, field)) = expected.or_else(|| fields.find(&key)) else { return };
+                next = position + 1;
+                // Of a repeated key the decoder keeps one value.
                 let again = mem::replace(&mut seen[position], true).then(|| value.get());
                 found = found.or(again).or_else(|| lossy(value, field.data_type(), as_text));
             };
@@ -70,7 +73,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
         (DataType::UInt64, b'-' | b'0'..=b'9') => text.parse::<u64>().is_ok(),
         (DataType::Float64, b'-' | b'0'..=b'9') => is_exact(text),
         (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
-        // Invalid JSON of the type is left to the decoder.
+        // The decoder refuses JSON of another type.
         _ => true,
     };
     (!fits).then_some(text)

@@ -1,6 +1,6 @@
 //! The columns of NDJSON: its keys in order, each with a type that takes all values that were seen without a loss.
 
-use std::{borrow::Cow, io::BufRead, mem};
+use std::{borrow::Cow, collections::HashMap, io::BufRead, mem};
 
 use coframe::arrow::datatypes::{DataType, Field, Fields, Schema};
 use serde_json::value::RawValue;
@@ -26,12 +26,38 @@ enum Seen {
     Float,
     Text,
     List(Box<Seen>),
-    Struct(Vec<(String, Seen)>),
+    Struct(Columns),
 }
 
-/// Inspects the first rows. `as_text`: columns that become text whatever they hold.
+/// The keys of an object in the order of their first values, with what their values were.
+#[derive(Debug, Default, PartialEq)]
+struct Columns {
+    all: Vec<(String, Seen)>,
+    positions: HashMap<String, usize>,
+}
+
+impl Columns {
+    /// What was seen of a key. `next` is where it is if this object has its keys in the order of the others.
+    fn entry(&mut self, key: &str, next: &mut usize) -> &mut Seen {
+        let is_expected = self.all.get(*next).is_some_and(|(name, _)| name == key);
+        let position = if is_expected { Some(*next) } else { self.positions.get(key).copied() };
+        let position = position.unwrap_or_else(|| {
+            self.all.push((key.to_owned(), Seen::Nothing));
+            self.positions.insert(key.to_owned(), self.all.len() - 1);
+            self.all.len() - 1
+        });
+        *next = position + 1;
+        &mut self.all[position].1
+    }
+
+    fn fields(&self) -> Fields {
+        self.all.iter().map(|(name, seen)| Field::new(name, data_type(seen), true)).collect()
+    }
+}
+
+/// Reads the first rows. `as_text`: columns that become text whatever they hold.
 pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], label: &str) -> Result<Schema> {
-    let mut columns = Vec::new();
+    let mut columns = Columns::default();
     let (mut line, mut number, mut seen) = (Vec::new(), 0, 0);
     while seen < rows {
         line.clear();
@@ -46,7 +72,7 @@ pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], lab
         seen += 1;
         let (mut wrong, mut next) = (None, 0);
         let member = |key: Cow<'_, str>, value| {
-            let column = entry(&mut columns, &key, &mut next);
+            let column = columns.entry(&key, &mut next);
             if !as_text.iter().any(|name| *name == key) {
                 wrong = wrong.take().or(add(column, value, 0).err().map(|wrong| (key.into_owned(), wrong)));
             }
@@ -59,19 +85,7 @@ pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], lab
     if seen == 0 {
         return Err(Failure::failed(format_args!("{label} is empty: there is no object whose keys name columns")));
     }
-    Ok(Schema::new(fields(&columns)))
-}
-
-/// What was seen of a key; its place is that of its first value. `next` is its position if this row has its keys in the
-/// order of the others.
-fn entry<'a>(columns: &'a mut Vec<(String, Seen)>, key: &str, next: &mut usize) -> &'a mut Seen {
-    let expected = columns.get(*next).is_some_and(|(name, _)| name == key).then_some(*next);
-    let position = expected.or_else(|| columns.iter().position(|(name, _)| name == key)).unwrap_or_else(|| {
-        columns.push((key.to_owned(), Seen::Nothing));
-        columns.len() - 1
-    });
-    *next = position + 1;
-    &mut columns[position].1
+    Ok(Schema::new(columns.fields()))
 }
 
 /// Widens what was seen by a value; else the value that does not fit, and the type of those before it.
@@ -95,13 +109,13 @@ fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::R
         }
         Some(b'{') => {
             let mut fields = match mem::take(seen) {
-                Seen::Nothing => Vec::new(),
+                Seen::Nothing => Columns::default(),
                 Seen::Struct(fields) => fields,
                 other => return misfit(other),
             };
             let (mut wrong, mut next) = (None, 0);
             let member = |key: Cow<'_, str>, value| {
-                wrong = wrong.take().or(add(entry(&mut fields, &key, &mut next), value, depth + 1).err());
+                wrong = wrong.take().or(add(fields.entry(&key, &mut next), value, depth + 1).err());
             };
             // The text is an object: it was parsed as a part of its line.
             let _ = members(text.as_bytes(), member);
@@ -127,13 +141,9 @@ fn number(text: &str) -> Seen {
     match text.parse::<i64>() {
         Ok(_) => Seen::Integer,
         Err(_) if text.parse::<u64>().is_ok() => Seen::Unsigned,
-        // Reading the rows shows whether a float holds it.
+        // Whether a float holds it is found when the rows are read.
         Err(_) => Seen::Float,
     }
-}
-
-fn fields(columns: &[(String, Seen)]) -> Fields {
-    columns.iter().map(|(name, seen)| Field::new(name, data_type(seen), true)).collect()
 }
 
 fn data_type(seen: &Seen) -> DataType {
@@ -145,7 +155,7 @@ fn data_type(seen: &Seen) -> DataType {
         Seen::Float => DataType::Float64,
         Seen::Text => DataType::Utf8,
         Seen::List(inner) => DataType::List(Field::new_list_field(data_type(inner), true).into()),
-        Seen::Struct(columns) => DataType::Struct(fields(columns)),
+        Seen::Struct(columns) => DataType::Struct(columns.fields()),
     }
 }
 
@@ -177,6 +187,25 @@ mod tests {
             let Failure::Failed(line) = error else { panic!("{error:?}") };
             assert!(line.starts_with("`x`, line 3, column `a`: "), "{line}");
         }
+    }
+
+    #[test]
+    fn the_time_for_different_keys_grows_with_their_number() {
+        let lines = |keys: usize| {
+            (0..keys).map(|key| format!("{{\"k{key}\":{{\"k{key}\":1}}}}\n")).collect::<Vec<_>>().concat()
+        };
+        let time = |keys: usize| {
+            let text = lines(keys);
+            let once = || {
+                let begun = std::time::Instant::now();
+                assert_eq!(types(&text).unwrap().len(), keys);
+                begun.elapsed()
+            };
+            (0..3).map(|_| once()).min().unwrap()
+        };
+        let (few, many) = (time(2_000), time(32_000));
+        // 16 times as many keys; a search among all of them takes more than 100 times as long.
+        assert!(many < few * 64, "{few:?} {many:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     io::{BufRead, Read},
     mem,
     ops::Range,
@@ -68,7 +69,9 @@ pub(super) fn batches<'a>(
     let (as_text, more) = (options.text.read_as_text(), options.text.limit().is_some());
     let typed = schema.clone();
     let schema = texts(schema, &options.text);
-    let reading = Reading { schema, typed, as_text, more, label };
+    let names = schema.fields().iter().enumerate();
+    let positions = names.map(|(position, field)| (field.name().clone(), position)).collect();
+    let reading = Reading { schema, positions, typed, as_text, more, label };
     let decoder = reading.decoder(&reading.schema, true).map_err(|error| no_json(&reading.label, &error))?;
     let text = input.text(progress)?;
     let most = (BYTES / (VALUE * leaves(reading.schema.fields())).max(1)).clamp(16, ROWS);
@@ -96,6 +99,8 @@ fn texts(schema: &SchemaRef, options: &TextOptions) -> SchemaRef {
 struct Reading {
     /// As it is decoded.
     schema: SchemaRef,
+    /// The positions of the columns by name.
+    positions: HashMap<String, usize>,
     /// As it is given out: columns whose type the user named are not text any more.
     typed: SchemaRef,
     /// Columns whose numbers become text, since the user asked for it.
@@ -121,7 +126,8 @@ impl Reading {
         let member = |key: Cow<'_, str>, value| {
             // Most rows have their keys in one order.
             let expected = fields.get(next).filter(|field| *field.name() == key).map(|field| (next, field));
-            let Some((position, field)) = expected.or_else(|| fields.find(&key)) else { return };
+            let found = || self.positions.get(key.as_ref()).map(|position| (*position, &fields[*position]));
+            let Some((position, field)) = expected.or_else(found) else { return };
             next = position + 1;
             if mem::replace(&mut seen[position], true) {
                 twice = Some(field.name());
@@ -186,7 +192,7 @@ struct Rows {
     text: Box<dyn BufRead>,
     /// Rows of a batch at most.
     most: usize,
-    /// The text of the rows in the decoder, kept to report which line is wrong.
+    /// The text of the rows in the decoder, kept to find the wrong line.
     bytes: Vec<u8>,
     lines: Vec<Range<usize>>,
     /// Number of the first of those lines.
