@@ -70,7 +70,7 @@ pub(crate) fn select(frame: Frame, columns: &[String]) -> Result<Frame> {
 /// The names of a store that match a name or a pattern with `*`, `?` or `[...]`; an empty result is not an error here.
 pub(crate) fn matching(names: &[Name], pattern: &str) -> Result<Vec<Name>> {
     let pattern = glob::Pattern::new(pattern)
-        .map_err(|error| Failure::usage(format_args!("`{pattern}` is no name and no pattern: {error}")))?;
+        .map_err(|error| Failure::usage(format_args!("`{pattern}` is neither a name nor a pattern: {error}")))?;
     Ok(names.iter().filter(|name| pattern.matches(name.as_str())).cloned().collect())
 }
 

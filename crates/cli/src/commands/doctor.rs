@@ -1,4 +1,4 @@
-//! `coframe doctor`: what is wrong with a store, and what mends it.
+//! `coframe doctor`: what is wrong with a store, and what repairs it.
 
 mod checks;
 
@@ -12,7 +12,7 @@ use crate::{
     text::Text,
 };
 
-/// Check the store and its surroundings; each finding comes with the command that mends it
+/// Check the store and its surroundings; each finding comes with the command that repairs it
 ///
 /// Size and free space, huge pages (tried, not read from a setting), running as root, permissions, systemd,
 /// leftovers, damaged frames. Exits with 1 when there is a problem, and with 0 after warnings.
@@ -49,6 +49,6 @@ fn text(finding: &Finding) -> Text {
         Level::Problem => Text::of("problem ").styled(Style::Red),
     };
     let found = level.then(Text::of(format_args!("{:<12} {}", finding.check, finding.found)));
-    let fix = finding.fix.as_ref().map(|fix| Text::of(format_args!("        mend it: {fix}")));
+    let fix = finding.fix.as_ref().map(|fix| Text::of(format_args!("        repair: {fix}")));
     Text::lines([found].into_iter().chain(fix))
 }

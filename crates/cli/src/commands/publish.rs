@@ -31,7 +31,7 @@ Examples:
 /// Publish files as one frame: Parquet, CSV, NDJSON, Arrow IPC
 ///
 /// Reads a batch at a time, so memory does not grow with the files. Several files, or a pattern in quotes, become one
-/// frame; their columns must agree. Files ending in .gz are unpacked. Whatever goes wrong, the store is as it was.
+/// frame; their columns must agree. Files ending in .gz are unpacked. On any error the store is unchanged.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Publish {

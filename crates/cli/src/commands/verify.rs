@@ -1,4 +1,4 @@
-//! `coframe verify`: every buffer of every batch, checked as if a stranger had written it.
+//! `coframe verify`: every buffer of every batch, checked as if another program had written it.
 
 use coframe::{Error, Frame, Store};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::{
     text::Text,
 };
 
-/// Check every value of a frame, or of all; exit with 1 and the rule that is broken
+/// Check every value of a frame, or of all; exit with 1 and the rule that is violated
 ///
 /// docs/FORMAT.md has the rules. Reads the whole frame. A value that changed and is still valid is not found: values
 /// are not covered by the checksum.

@@ -15,7 +15,7 @@ use crate::{
     output,
 };
 
-/// How long a store may be gone and made again before it is noticed.
+/// How often to check whether the store was removed and created again.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The versions of a name, also when the store is removed and created again: its versions start at 1 then.
@@ -59,7 +59,7 @@ fn made(store: &Path) -> Option<(u64, u64)> {
 
 /// Wait for a version of a name, and print its number
 ///
-/// Exits with 3 when the time is over.
+/// Exits with 3 after the timeout.
 #[derive(clap::Args)]
 pub(crate) struct Wait {
     name: Name,
@@ -68,7 +68,7 @@ pub(crate) struct Wait {
     #[arg(long, default_value_t = 0, value_name = "VERSION")]
     newer_than: u64,
 
-    /// How long at most: 500ms, 10s, 2m, 1h [default: without end]
+    /// Timeout: 500ms, 10s, 2m, 1h [default: none]
     #[arg(long, value_parser = output::duration)]
     timeout: Option<Duration>,
 }
@@ -86,7 +86,7 @@ impl Wait {
         let Some(version) = versions.next(name, self.timeout.unwrap_or(output::FOR_EVER))? else {
             let newer = if self.newer_than == 0 { String::new() } else { format!(" above {}", self.newer_than) };
             return Err(Failure::missing(format_args!(
-                "no version of `{name}`{newer} was published in time; wait again, or look who publishes it"
+                "no version of `{name}`{newer} was published in time; wait longer (--timeout), or check its publisher"
             )));
         };
         if context.json {

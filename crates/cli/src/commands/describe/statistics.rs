@@ -53,7 +53,7 @@ struct Frequent {
 
 impl Statistics {
     pub(super) fn of(df: &DataFrame, short: String) -> Result<Self> {
-        let column = df.columns().first().ok_or_else(|| Failure::failed("there is no column to describe"))?;
+        let column = df.columns().first().ok_or_else(|| Failure::failed("no column to describe"))?;
         let series = column.as_materialized_series();
         let dtype = series.dtype();
         let nulls = series.null_count();
