@@ -17,6 +17,9 @@ export COFRAME_SKIPPED
 step "format"
 cargo fmt --all --check
 
+step "one compiled Polars for all packages, and for README's first command and the command"
+ci/once.py
+
 step "lints, with every feature and every variant of Polars' enums"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
@@ -49,16 +52,18 @@ else
     skip "typos: pip cannot install it here"
 fi
 
-step "tests"
+step "tests of each package with its own features, as users install it"
 entries() { find /dev/shm -maxdepth 1 -mindepth 1 -printf '%f\n' | sort; }
 entries_before=$(entries)
-cargo test --workspace --locked
+cargo test -p coframe --locked
+# The last one, so that target/debug/coframe is the command that was tested.
+cargo test -p coframe-cli --locked
 
 step "the order of a snapshot's steps, under loom"
 (cd ci/loom && CARGO_TARGET_DIR="$target/loom" cargo test --quiet --locked)
 
 step "programs without coframe"
-# Uses the command that was built for its tests: `cargo build` would compile Polars again, without their features.
+# Uses the command that was built for its tests.
 COFRAME_BIN="$target/debug/coframe" interop/check.sh
 
 step "the Python package"
