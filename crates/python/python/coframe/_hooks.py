@@ -29,12 +29,14 @@ Hook = Callable[[Any], Undo]
 _undo: dict[str, Undo] = {}
 _wanted: dict[str, Hook] = {}
 _settings: Any = None
+#: Called with the settings in a process that starts.
+_join: Any = None
 
 
-def install(reduce: Callable[..., Any], settings: Any) -> None:
-    """Installs the hooks that are not installed yet. ``settings`` are sent to processes that start from now on."""
-    global _settings
-    _settings = settings
+def install(reduce: Callable[..., Any], settings: Any, join: Callable[[tuple[Any, ...]], None]) -> None:
+    """Installs the hooks that are not installed yet. Processes that start from now on call ``join`` with the settings."""
+    global _settings, _join
+    _settings, _join = settings, join
     plain = Reducers(functools.partial(reduce, protocol=4))
     cloud = Reducers(functools.partial(reduce, protocol=5))
     kept = Reducers(functools.partial(reduce, protocol=5, always_named=True))
@@ -160,15 +162,15 @@ class _Start:
 
     def __reduce__(self) -> tuple[Any, ...]:
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        return exec, (_START.format(root=root, settings=self._settings),)
+        return exec, (_START.format(root=root, module=_join.__module__, name=_join.__name__, settings=self._settings),)
 
 
 _START = """
 import sys
 sys.path.append({root!r})
 try:
-    from coframe._sharing import join
-    join({settings!r})
+    from {module} import {name}
+    {name}({settings!r})
 except Exception:
     pass
 finally:

@@ -160,7 +160,7 @@ def begin(sharer: Sharer) -> None:
     """Shares with these settings until :func:`end`."""
     _sharers.append(sharer)
     _unpickle.adopt = sharer.adopt
-    _hooks.install(reduce, sharer.settings)
+    _hooks.install(reduce, sharer.settings, join)
 
 
 def end(sharer: Sharer) -> None:
@@ -169,7 +169,7 @@ def end(sharer: Sharer) -> None:
         _sharers.remove(sharer)
     _unpickle.adopt = _sharers[-1].adopt if _sharers else None
     if _sharers:
-        _hooks.install(reduce, _sharers[-1].settings)
+        _hooks.install(reduce, _sharers[-1].settings, join)
     else:
         _hooks.remove()
 
