@@ -89,7 +89,9 @@ fn permissions(path: &Path) -> Finding {
     if let Some(first) = loose.first() {
         let found =
             format!("{} segments are not mode 0400, {first} among them: they are validated at every open", loose.len());
-        return warning("permissions", found, format!("chmod 400 {shown}/*@*.arrow"));
+        let name = first.split('@').next().unwrap_or_default();
+        // One file only: a pattern would also make mirrors trusted, whose sticky bit marks them.
+        return warning("permissions", found, format!("coframe verify {name} && chmod 400 {shown}/{first}"));
     }
     if mode & 0o044 != 0 {
         return warning(
