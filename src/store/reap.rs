@@ -16,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`at`](Self::at), and [`is_busy`](crate::Error::is_busy) when the store stayed locked. A session that
+    /// Those of [`open_at`](Self::open_at), and [`is_busy`](crate::Error::is_busy) when the store stayed locked. A session that
     /// cannot be removed is skipped; [`sweep`](Self::sweep) describes why.
     ///
     /// ```
