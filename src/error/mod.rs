@@ -324,8 +324,8 @@ impl fmt::Display for Error {
             #[cfg(feature = "sync")]
             Kind::Poisoned { what, cause } => write!(
                 f,
-                "{what} may be half-changed: {cause}; take it with `lock_poisoned`, mend \
-                 it and `clear_poison`"
+                "{what} may be half-changed: {cause}; take it with `lock_poisoned`, repair the value \
+                 and call `clear_poison`"
             ),
             #[cfg(feature = "sync")]
             Kind::Broken { what, why } => write!(f, "{what} is broken: {why}; `reset` it for the next round"),

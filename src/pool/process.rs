@@ -416,7 +416,7 @@ fn wait(pidfd: &OwnedFd) -> String {
     match (status.terminating_signal(), status.exit_status()) {
         (Some(signal), _) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("no name");
-            let memory = if signal == 9 { ", by somebody or for want of memory" } else { "" };
+            let memory = if signal == 9 { ", by a user or because memory ran out" } else { "" };
             format!("was killed by signal {signal} ({name}){memory}")
         }
         (None, Some(code)) => format!("exited with code {code}"),

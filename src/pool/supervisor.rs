@@ -349,7 +349,7 @@ impl Supervisor {
                     let error = Error::from(Kind::Task { index: 0, argument: None, failure });
                     let text = chain(&error).join(": ");
                     let found = format!("its initializer{}", text.trim_start_matches("task 0"));
-                    return Err(Kind::Worker { found, next: "mend the initializer" }.into());
+                    return Err(Kind::Worker { found, next: "repair the initializer" }.into());
                 }
                 Event::Done { running: Running { call, task }, report, handles, took } => {
                     if let Some(other) = of.replace(call.clone()).filter(|other| !Arc::ptr_eq(other, &call)) {

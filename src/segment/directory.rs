@@ -330,6 +330,6 @@ pub(crate) fn check_owner(stat: &Stat, path: &Path) -> Result<()> {
 }
 
 fn refused(path: &Path, found: &str) -> Error {
-    let next = "set COFRAME_STORE to a directory of your own, or mend its owner and mode";
+    let next = "set COFRAME_STORE to a directory that you own, or correct its owner and mode";
     Kind::Untrusted { path: path.to_owned(), found: found.to_owned(), next: next.to_owned() }.into()
 }

@@ -36,7 +36,7 @@ struct Module {
     path: Words,
     /// Paths of its `use` items and in its code.
     imports: Vec<Words>,
-    /// Paths of its `pub use` items: whoever imports them imports the file that has them.
+    /// Paths of its `pub use` items: a file that imports them imports the file that has them.
     exports: Vec<Words>,
 }
 

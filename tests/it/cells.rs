@@ -137,7 +137,7 @@ fn a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported() {
                 wait(owner);
                 match value.try_lock_for(Duration::from_secs(5)) {
                     Ok(held) => {
-                        let held = held.expect("nobody has it");
+                        let held = held.expect("it is free");
                         assert_eq!(held[0], held[1], "an interrupted update was not reported");
                         assert_eq!(held[1], committed.get(), "a committed update was lost");
                     }

@@ -88,7 +88,7 @@ fn a_transaction_is_there_as_a_whole_or_not_at_all() {
         t.insert("a", &0)?;
         t.insert("b", &10)?;
         assert_eq!((t.get("a")?, t.len()?), (Some(0), 2));
-        assert_eq!(dict.get("a")?, Some(10), "nobody else sees it yet");
+        assert_eq!(dict.get("a")?, Some(10), "no other transaction sees it yet");
         Err::<(), Box<dyn std::error::Error>>("no".into())
     });
     assert_eq!(failed.unwrap_err().to_string(), "no");

@@ -50,7 +50,7 @@ fn an_initializer_that_fails_is_said() {
     let scratch = scratch();
     let error = builder(&scratch).initializer(fail, &"licence".to_owned()).build().unwrap_err();
     assert!(error.to_string().contains("its initializer panicked at tests/it/pool_lifetime.rs:"), "{error}");
-    assert!(error.to_string().ends_with(": no licence; mend the initializer"), "{error}");
+    assert!(error.to_string().ends_with(": no licence; repair the initializer"), "{error}");
     let error = builder(&scratch).initializer(die, &1).build().unwrap_err();
     assert!(error.to_string().contains("exited with code 9 before it finished a task"), "{error}");
 }

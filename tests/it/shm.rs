@@ -166,7 +166,7 @@ fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
     std::fs::remove_file(named.path()).unwrap();
     let first = part.export_shared_memory(&named.os_id).unwrap();
     std::fs::remove_file(named.path()).unwrap();
-    std::fs::write(named.path(), "somebody else's").unwrap();
+    std::fs::write(named.path(), "another program's").unwrap();
     drop(first);
     assert!(named.path().exists(), "the guard took what is not its own");
 }

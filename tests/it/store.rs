@@ -316,7 +316,7 @@ fn directories_that_others_own_or_can_write_to_are_refused() {
         error.to_string(),
         format!(
             "the directory `{}` is refused as a store: its mode is 0777, which lets others write; expected 0700; \
-             set COFRAME_STORE to a directory of your own, or mend its owner and mode",
+             set COFRAME_STORE to a directory that you own, or correct its owner and mode",
             path.display()
         )
     );

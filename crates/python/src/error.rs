@@ -80,7 +80,7 @@ fn of_library(py: Python<'_>, error: &Error) -> PyErr {
 /// What the library's messages advise in the words of Rust, and what that is in Python.
 const IN_PYTHON: [(&str, &str); 5] = [
     (
-        "take it with `lock_poisoned`, mend it and `clear_poison`",
+        "take it with `lock_poisoned`, repair the value and call `clear_poison`",
         "call `.recover()`, repair the value, and `.release()` it",
     ),
     ("drop the first guard before", "release it before, or use what is held"),

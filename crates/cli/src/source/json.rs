@@ -140,7 +140,7 @@ impl Reading {
         if let Some(key) = twice {
             let label = &self.label;
             return Err(Failure::failed(format_args!(
-                "{label}, line {number}: the key `{key}` is there twice; mend the line"
+                "{label}, line {number}: the key `{key}` occurs twice; correct the line"
             )));
         }
         let Some((field, lost)) = wrong else { return Ok(()) };

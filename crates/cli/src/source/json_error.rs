@@ -8,7 +8,7 @@ use crate::failure::Failure;
 pub(super) fn no_object(label: &str, line: usize, error: &str) -> Failure {
     // The parser was given one line, which is always the first to it.
     let error = error.replace(" at line 1 column ", ", column ");
-    Failure::failed(format_args!("{label}, line {line}: not one JSON object ({error}); mend or remove the line"))
+    Failure::failed(format_args!("{label}, line {line}: not one JSON object ({error}); correct or remove the line"))
 }
 
 /// A value that a column of this type cannot take as it is. `more`: whether looking at more rows may help.

@@ -345,7 +345,7 @@ fn a_line_of_ndjson_is_one_object() {
             let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
             let number = 2 + rows.lines().count();
             assert!(line.starts_with(&format!("`{file}`, line {number}: not one JSON object (")), "{line}");
-            assert!(line.ends_with(&format!(", column {column}); mend or remove the line")), "{line}");
+            assert!(line.ends_with(&format!(", column {column}); correct or remove the line")), "{line}");
         }
     }
     assert_as_it_was(&scratch);
@@ -368,7 +368,7 @@ fn a_key_that_is_there_twice_is_named_by_its_line() {
     let scratch = with_frame();
     let file = scratch.file("twice.ndjson", "{\"a\":1}\n{\"a\":1,\"\\u0061\":2}\n");
     let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
-    assert_eq!(line, format!("`{file}`, line 2: the key `a` is there twice; mend the line"));
+    assert_eq!(line, format!("`{file}`, line 2: the key `a` occurs twice; correct the line"));
     assert_as_it_was(&scratch);
 }
 

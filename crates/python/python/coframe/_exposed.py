@@ -1,7 +1,7 @@
 """Writes to the values of a DataFrame that pandas' copy-on-write does not see.
 
 There are two: through an extension array (``df["x"].array[0] = 1``), which are counted, and through a numpy array on the
-same memory (``pd.DataFrame({"x": array}, copy=False)``), which somebody else than pandas must hold.
+same memory (``pd.DataFrame({"x": array}, copy=False)``), which an object other than pandas must hold.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Frame:
     def _open(self) -> _Native:
         if self._native is None:
             if self._freed:
-                raise ClosedError("the frame was freed: share it again, or keep it until nobody uses it")
+                raise ClosedError("the frame was freed: share it again, or keep it while a process uses it")
             text = self._identity()
             with told_of_session(text):
                 opened = _Native.from_handle(text)
