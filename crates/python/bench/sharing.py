@@ -19,11 +19,10 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+import coframe
 import joblib
 import numpy as np
 import pandas as pd
-
-import coframe
 
 TASKS = range(32)
 WORKERS = 2

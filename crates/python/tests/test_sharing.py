@@ -12,14 +12,13 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 import sharing_tasks as tasks
-
-import coframe
 
 METHODS = ["fork", "spawn", "forkserver"]
 

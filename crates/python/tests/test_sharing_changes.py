@@ -7,6 +7,7 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+import coframe
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -15,8 +16,6 @@ import pytest
 from kinds import KEPT, REFUSED
 from same import difference
 from test_sharing import frames
-
-import coframe
 
 ROWS = 1000
 

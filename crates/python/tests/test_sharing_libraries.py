@@ -9,13 +9,12 @@ import sys
 from multiprocessing.reduction import ForkingPickler
 
 import cloudpickle
+import coframe
 import numpy as np
 import pandas as pd
 import pytest
 import sharing_tasks as tasks
 from test_sharing import frames
-
-import coframe
 
 
 def test_joblib_shares_arguments_and_results(store: coframe.Store) -> None:

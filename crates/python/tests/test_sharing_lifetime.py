@@ -12,13 +12,12 @@ import subprocess
 import sys
 from multiprocessing.reduction import ForkingPickler
 
+import coframe
 import numpy as np
 import pytest
 import sharing_tasks as tasks
 from test_reaper import is_clean, until
 from test_sharing import frames
-
-import coframe
 
 PROGRAM = """
 import coframe, multiprocessing, os, signal, sys, time

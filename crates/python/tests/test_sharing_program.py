@@ -6,10 +6,9 @@ import os
 import subprocess
 import sys
 
+import coframe
 import pytest
 from test_sharing import frames
-
-import coframe
 
 PROGRAM = """
 import atexit, concurrent.futures, functools, multiprocessing, pickle, sys

@@ -10,8 +10,6 @@ import copyreg
 import functools
 import importlib.abc
 import io
-import multiprocessing.reduction
-import multiprocessing.spawn
 import os
 import sys
 from collections import ChainMap

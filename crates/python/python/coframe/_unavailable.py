@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 #: Special methods that Python looks up on the class. Each raises.
-_USES = (
-    "array arrow_c_stream arrow_c_schema arrow_c_array dataframe array_ufunc array_function bool len iter next reversed contains getitem setitem "
-    "delitem call add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod "
-    "pow rpow matmul rmatmul and rand iand or ror ior xor rxor invert neg pos abs lt le gt ge eq ne int float index complex "
-    "round enter exit copy deepcopy"
-).split()
+_USES = [
+    "array", "arrow_c_stream", "arrow_c_schema", "arrow_c_array", "dataframe", "array_ufunc", "array_function",
+    "bool", "len", "iter", "next", "reversed", "contains", "getitem", "setitem", "delitem", "call", "add", "radd",
+    "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "truediv", "rtruediv", "itruediv", "floordiv",
+    "rfloordiv", "ifloordiv", "mod", "rmod", "pow", "rpow", "matmul", "rmatmul", "and", "rand", "iand", "or", "ror",
+    "ior", "xor", "rxor", "invert", "neg", "pos", "abs", "lt", "le", "gt", "ge", "eq", "ne", "int", "float",
+    "index", "complex", "round", "enter", "exit", "copy", "deepcopy",
+]
 
 
 class Unavailable:
