@@ -23,6 +23,9 @@ COFRAME_KILLS=800 cargo test --locked --test it kills::
 echo "== what maps no memory, under Miri"
 ci/miri.sh
 
+echo "== the Python package, Ray included"
+COFRAME_DEEP=1 crates/python/ci.sh
+
 echo "== races, twenty times"
 for _ in $(seq 20); do
     cargo test --locked --quiet --test it processes::
