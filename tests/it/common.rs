@@ -106,7 +106,7 @@ pub(crate) fn alone(test: &str, work: impl FnOnce(&Scratch)) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Runs a test in a separate process, with a store on a file system of so many megabytes in `COFRAME_STORE`.
+/// Runs a test in a separate process, with a store on a file system of this number of megabytes in `COFRAME_STORE`.
 pub(crate) fn on_small_file_system(test: &str, megabytes: u32) {
     let directory = tempfile::tempdir().unwrap();
     let test = child(test, "small");

@@ -231,7 +231,7 @@ impl Latest {
         Ok(Self { latest: found.ok_or_else(unknown)?, size })
     }
 
-    /// The least size that has room for so many bytes.
+    /// The least size that has room for this number of bytes.
     #[staticmethod]
     fn size_for(len: usize) -> Option<usize> {
         SIZES.iter().copied().find(|size| len.checked_add(HEAD).is_some_and(|needed| needed <= *size))

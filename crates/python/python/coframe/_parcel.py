@@ -5,7 +5,7 @@ reader unpickles the object on its own private map of that frame. So the object 
 written to, and only the pages that are written are copied.
 
 The frame has one column of 64-bit words. Its first record batch is the *head*: the pickle and the small buffers. Each
-large buffer is a record batch of its own, which the store writes from where the buffer is.
+large buffer is a separate record batch, which the store writes from where the buffer is.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Published(NamedTuple):
     """A parcel in shared memory."""
 
     native: Native
-    #: What a reader must know beside the handle.
+    #: What a reader must know in addition to the handle.
     index_length: int
     places: list[Place]
 

@@ -62,7 +62,7 @@ class Queue(Cell[_coframe.Event], Generic[T]):
         :class:`queue.Full` if there is no room in time, :class:`coframe.ClosedError` if the queue was closed or shut down.
         """
         self._check_open()
-        # Bytes of its own, since a pickler gives a view.
+        # A copy, since a pickler gives a view.
         item = bytes(ForkingPickler.dumps(obj, pickle.HIGHEST_PROTOCOL))
 
         def add(items: _coframe.DictTransaction) -> bool:

@@ -66,7 +66,7 @@ def of_received(opened: Opened) -> Unchanged:
     """For an object that arrived as a parcel, on a private map: the kernel knows which pages were written to."""
     parcel = Parcel(opened.thing)
     text, on_map = parcel.text, opened.places()
-    # What pickle copied beside the map, such as labels.
+    # What pickle copied in addition to the map, such as labels.
     others = [None if place in on_map else buffer.copy() for place, buffer in zip(parcel.addresses(), parcel.buffers, strict=True)]
     places = parcel.addresses()
     parcel.release()
