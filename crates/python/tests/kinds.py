@@ -100,6 +100,7 @@ KEPT: dict[str, dict[str, pd.DataFrame]] = {
         "UInt8": _of(pd.array([1, None], dtype="UInt8")),
         "Float64": _of(pd.array([1.5, None], dtype="Float64")),
         "Float32": _of(pd.array([1.5, None], dtype="Float32")),
+        "NaN next to a null": _of(pd.arrays.FloatingArray(np.array([np.nan, 1.5, -0.0]), np.array([False, True, False]))),
         "boolean": _of(pd.array([True, None], dtype="boolean")),
     },
     "categories of any kind, ordered and unused ones": {
@@ -197,6 +198,7 @@ KEPT: dict[str, dict[str, pd.DataFrame]] = {
     },
     "indexes, with their names and `freq`": {
         "range": _indexed(pd.RangeIndex(10, 0, -5, name="row")),
+        "range that ends between two steps": _indexed(pd.RangeIndex(5, 13, 7)),
         "integers": _indexed(pd.Index([5, 5])),
         "integers of 16 bits": _indexed(pd.Index(np.array([5, 6], "i2"))),
         "strings": _indexed(pd.Index(["x", "y"], name="k")),

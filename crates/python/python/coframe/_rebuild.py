@@ -44,14 +44,19 @@ def data_frame(recipe: Recipe, table: Any, rows: tuple[int, int], wanted: Wanted
 def cut(recipe: Recipe, rows: tuple[int, int]) -> Recipe:
     """The recipe of some rows, to be published as a separate frame."""
     index = recipe["index"]
-    return recipe if index is None else {**recipe, "index": index[rows[0] : rows[1]]}
+    return recipe if index is None else {**recipe, "index": _rows_of(index, rows)}
+
+
+def _rows_of(index: Any, rows: tuple[int, int]) -> Any:
+    """Some rows of a range index. One that is cut has another ``stop``, even if nothing is cut off."""
+    return index if rows == (0, len(index)) else index[rows[0] : rows[1]]
 
 
 def _index(recipe: Recipe, table: Any, rows: tuple[int, int], wanted: Wanted) -> Any:
     pd = _packages.need("pandas", "a DataFrame of pandas")
 
     if recipe["index"] is not None:
-        return recipe["index"][rows[0] : rows[1]]
+        return _rows_of(recipe["index"], rows)
     columns = recipe["level columns"]
     if not set(columns) <= set(table.column_names):
         # A program chose columns without those of the index.
@@ -125,9 +130,20 @@ def _extension(dtype: Any, column: Any, wanted: Wanted) -> Any:
         if str(column.type).replace(", keys_sorted", "") != str(dtype.pyarrow_dtype):
             column = column.cast(dtype.pyarrow_dtype)
         return pd.array(column, dtype=pd.ArrowDtype(column.type))
+    if isinstance(dtype, (pd.Float32Dtype, pd.Float64Dtype)):
+        return _nullable_floats(column)
     found = dtype.__from_arrow__(column)
     shared = isinstance(dtype, (pd.PeriodDtype, pd.IntervalDtype, pd.DatetimeTZDtype))
     return found.copy() if wanted.own is not as_it_is and shared else found
+
+
+def _nullable_floats(column: Any) -> Any:
+    """Of pandas' nullable type, which can hold a NaN next to nulls. Its own conversion makes nulls of them."""
+    pd = _packages.need("pandas", "a DataFrame of pandas")
+
+    values, nulls = column.to_numpy(), column.is_null().to_numpy()
+    # Without nulls, the values are those on the mapped bytes.
+    return pd.arrays.FloatingArray(values if values.flags.writeable else values.copy(), nulls)
 
 
 def _storage(column: Any) -> Any:
