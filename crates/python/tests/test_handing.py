@@ -42,6 +42,8 @@ IN: dict[str, tuple[Any, str]] = {
     "booleans beside numbers": ({"good": [1, 2], "bad": [True, 2]}, "column `bad` holds booleans beside numbers"),
     "series of pandas": (pd.Series([1, 2], name="q"), "one column of type pandas.*Series: pass it with a name"),
     "series of Polars": (pl.Series("q", [1, 2]), "one column of type polars.*Series: pass it with a name"),
+    "structured array": (np.zeros(3, dtype=[("a", "i4"), ("b", "f8")]), "a structured array of type numpy.ndarray: pass its fields"),
+    "structured column": ({"q": np.zeros(3, dtype=[("a", "i4")])}, "column `q` has several values in a row"),
     "array": (np.zeros((3, 2)), "one column of type numpy.ndarray: pass it with a name"),
 }
 

@@ -103,6 +103,8 @@ def _prepare(np: Any, name: str, array: Any) -> tuple[tuple[Any, ...], int]:
         return (name, "str", _texts(name, _unmasked(np, values, mask)), None, None), rows
     if array.ndim == 1 and kind == "S":
         return (name, "bytes", _unmasked(np, values, mask), None, None), rows
+    if values.dtype.names:
+        raise UnsupportedError(f"column `{name}` has several values in a row, of numpy dtype {values.dtype}: pass each field as a column")
     if kind not in "biufMm":
         raise UnsupportedError(f"column `{name}` of numpy dtype {values.dtype} is not supported; cast it first")
     valid = None if mask is np.ma.nomask else ~np.broadcast_to(mask, values.shape)

@@ -40,6 +40,8 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
             return *_batches(table), _kind(kind)
         return table, None, _kind(kind)
     found = f"{type(table).__module__}.{type(table).__qualname__}"
+    if getattr(getattr(table, "dtype", None), "names", None):
+        raise ArgumentTypeError(f"a structured array of type {found}: pass its fields, as {{name: array[name] for name in array.dtype.names}}")
     if _is_column(table):
         raise ArgumentTypeError(f"one column of type {found}: pass it with a name, as {{\"x\": array}} or series.to_frame()")
     raise ArgumentTypeError(
