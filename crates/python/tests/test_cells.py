@@ -83,7 +83,7 @@ def test_an_array_is_numpys_and_outlives_its_cell() -> None:
 
 def test_a_lock_belongs_to_the_thread_that_took_it() -> None:
     lock = coframe.Lock()
-    with pytest.raises(ValueError, match="this thread does not hold the lock"):
+    with pytest.raises(ValueError, match="this thread does not hold the lock: release it in the thread that acquired it, or use a BoundedSemaphore"):
         lock.release()
     with lock:
         with pytest.raises(coframe.InvalidError, match="twice in one thread"):

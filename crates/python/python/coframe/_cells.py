@@ -195,19 +195,26 @@ class Lockable(Cell[_coframe.LockedCell]):
 
         :class:`coframe.PoisonedError` when its last owner died inside: see :meth:`recover`.
         """
-        return self._open().acquire(timeout if block else 0.0)
+        return self._lock().acquire(timeout if block else 0.0)
 
     def release(self) -> None:
         """Gives the lock back."""
-        if not self._open().release():
-            raise ValueError("this thread does not hold the lock")
+        if not self._lock().release():
+            raise ValueError(
+                "this thread does not hold the lock: release it in the thread that acquired it, or use a BoundedSemaphore(1), "
+                "which any thread or process releases"
+            )
 
     def recover(self) -> None:
         """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C ends the wait."""
-        self._open().recover()
+        self._lock().recover()
+
+    def _lock(self) -> _coframe.LockedCell:
+        """The cell that has the lock."""
+        return self._open()
 
     def _entered(self) -> Any:
-        return self._open()
+        return self._lock()
 
     __enter__ = Enter()
 
@@ -218,8 +225,9 @@ class Lockable(Cell[_coframe.LockedCell]):
 class Lock(Lockable):
     """A lock between processes, like ``multiprocessing.Lock``, that only the thread which acquired it releases.
 
-    When its owner dies, the next one gets it with a :class:`coframe.PoisonedError`. Acquiring it twice in a thread is an
-    error: see :class:`RLock`.
+    The kernel releases it when that thread dies, so it belongs to the thread. Where another thread or process must release it,
+    use a ``BoundedSemaphore(1)``. When its owner dies, the next one gets it with a :class:`coframe.PoisonedError`. Acquiring it
+    twice in a thread is an error: see :class:`RLock`.
     """
 
     _native_kind = "lock"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from . import _coframe
 from ._cells import Cell, Enter, Lock, RLock, StoreLike
 from ._errors import InvalidError
+from ._waiters import Waiters
 
 R = TypeVar("R")
 #: Seconds after which a waiter checks again without a notification, in case the process that changed something was killed
@@ -61,15 +63,16 @@ class Event(Cell[_coframe.Event]):
 class Condition(Cell[_coframe.Event]):
     """A lock with notifications, like ``multiprocessing.Condition``.
 
-    ``lock`` is a :class:`Lock` or :class:`RLock`, by default a new ``RLock``. :meth:`notify` wakes every process that waits, as
-    the documentation of ``threading`` permits: so no notification is lost with a process that is killed. Check in a loop what
-    you wait for, or use :meth:`wait_for`. When the holder of the lock dies, the others get :class:`coframe.PoisonedError`.
+    ``lock`` is a :class:`Lock` or :class:`RLock`, by default a new ``RLock``. A process that is killed while it waits takes no
+    notification. One that was notified, and is killed before it continues, takes its notification with it. When the holder of
+    the lock dies, the others get :class:`coframe.PoisonedError`.
     """
 
     def __init__(self, lock: Lock | RLock | None = None, *, name: str | None = None, store: StoreLike = None) -> None:
         if lock is None:
             lock = RLock(name=None if name is None else f"{name}.lock", store=store)
         self._lock: Lock | RLock = lock
+        self._waiters = Waiters(name, store)
         super().__init__(self._maker(), name, store)
 
     @staticmethod
@@ -77,10 +80,10 @@ class Condition(Cell[_coframe.Event]):
         return _coframe.Event
 
     def _arguments(self) -> tuple[Any, ...]:
-        return (self._lock,)
+        return (self._lock, self._waiters)
 
-    def _restore(self, lock: Lock | RLock) -> None:
-        self._lock = lock
+    def _restore(self, lock: Lock | RLock, waiters: Waiters) -> None:
+        self._lock, self._waiters = lock, waiters
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Takes the lock; ``False`` when the time is over. Ctrl-C ends the wait."""
@@ -107,14 +110,26 @@ class Condition(Cell[_coframe.Event]):
     def wait(self, timeout: float | None = None) -> bool:
         """Releases the lock, waits for a notification, and takes the lock again; ``False`` when the time is over."""
         event, lock = self._open(), self._lock._open()
-        since = event.pulses()
-        depth = lock.release_all()
-        if depth == 0:
+        if not lock.is_held():
             raise RuntimeError("cannot wait on a condition whose lock this thread does not hold")
+        place, since = self._waiters.enter(), event.pulses()
+        depth = lock.release_all()
+        notified = False
         try:
-            return event.wait_pulse(since, timeout)
+            notified = self._notified(place, since, timeout)
         finally:
-            lock.acquire_again(depth)
+            try:
+                lock.acquire_again(depth)
+            finally:
+                if place is not None:
+                    notified = self._waiters.leave(place)
+        return notified
+
+    def _notified(self, place: int | None, since: int, timeout: float | None) -> bool:
+        event = self._open()
+        if place is None:
+            return event.wait_pulse(since, timeout)
+        return retried(event, lambda: self._waiters.is_notified(place) or None, timeout) is not None
 
     def wait_for(self, predicate: Callable[[], R], timeout: float | None = None) -> R:
         """Waits until ``predicate`` is true, which is called with the lock held; returns its last result."""
@@ -127,15 +142,16 @@ class Condition(Cell[_coframe.Event]):
         return result
 
     def notify(self, n: int = 1) -> None:
-        """Wakes the processes that wait: at least ``n`` of them."""
+        """Wakes ``n`` of those that wait, those that came first. Of more than 256 waiters, the others are woken as well."""
         if not self._lock._open().is_held():
             raise RuntimeError("cannot notify a condition whose lock this thread does not hold")
         if n > 0:
+            self._waiters.notify(n)
             self._open().pulse()
 
     def notify_all(self) -> None:
-        """Wakes every process that waits."""
-        self.notify()
+        """Wakes every one that waits."""
+        self.notify(sys.maxsize)
 
 
 class Barrier(Cell[_coframe.Barrier]):

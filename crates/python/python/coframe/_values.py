@@ -9,19 +9,33 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from . import _coframe, _numpy, _packages
-from ._cells import Cell, Lockable, StoreLike
-from ._errors import InvalidError
+from ._cells import Cell, Lock, Lockable, StoreLike
+from ._errors import ArgumentTypeError, InvalidError
 from ._types import Kind, kind_of
+
+#: What ``lock`` may be: the lock of the cell itself, none, or another one.
+Guard = bool | Lock
 
 
 class _Typed(Lockable):
     """A value or an array of some type."""
 
     _kind: Kind
+    _guard: Guard
 
     def get_lock(self) -> Lockable:
         """The lock, for ``with value.get_lock():``."""
+        if isinstance(self._guard, Lock):
+            return self._guard
+        if not self._guard:
+            raise AttributeError(f"this {type(self).__name__.strip('_')} was made with lock=False: it has no lock")
         return self
+
+    def _lock(self) -> _coframe.LockedCell:
+        return self._open() if self._guard is True else self.get_lock()._open()
+
+    def _restore(self, kind: Kind, _: object, guard: Guard) -> None:
+        self._kind, self._guard = kind, guard
 
     def get_obj(self) -> Any:
         """The object of ``ctypes`` in shared memory. It takes no lock: hold it while you use the object.
@@ -44,6 +58,9 @@ class Value(_Typed):
     ``typecode`` is a typecode of ``array``, a type of ``ctypes`` or a dtype of numpy. For a ``ctypes.Structure`` the other
     arguments are its fields, which are attributes of the value: ``point.x += 1``. They initialise a new value and are ignored
     if it exists.
+
+    With ``lock=False`` it takes no lock, like an object of ``multiprocessing.RawValue``; ``lock`` may also be a :class:`Lock`
+    or :class:`RLock`, which then guards it.
     """
 
     def __new__(cls, typecode: Any = None, *args: Any, **kwargs: Any) -> Value:
@@ -51,43 +68,48 @@ class Value(_Typed):
         is_object = cls is Value and typecode is not None and kind_of(typecode).number is None
         return super().__new__(_Object if is_object else cls)
 
-    def __init__(self, typecode: Any, value: Any = 0, *, name: str | None = None, store: StoreLike = None) -> None:
-        self._kind = kind_of(typecode)
+    def __init__(
+        self, typecode: Any, value: Any = 0, *, lock: Guard = True, name: str | None = None, store: StoreLike = None
+    ) -> None:
+        self._kind, self._guard = kind_of(typecode), _checked(lock)
         first = int(bool(value)) if self._kind.number == "bool" else value
         super().__init__(self._maker(self._kind, first), name, store)
 
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
-        kind, value = (*arguments, None)[:2]
+        kind, value = arguments[:2]
         return lambda how, store, name: _coframe.LockedCell(kind.native, how, store, name, value)
 
     def _arguments(self) -> tuple[Any, ...]:
-        return (self._kind,)
-
-    def _restore(self, kind: Kind) -> None:
-        self._kind = kind
+        return (self._kind, None, self._guard)
 
     @property
     def value(self) -> Any:
         """The value, read under the lock that this thread holds, or one for this moment."""
+        if self._guard is not True:
+            return _under_lock(self, lambda: self.get_obj().value)
         value = self._open().get()
         return bool(value) if self._kind.number == "bool" else value
 
     @value.setter
     def value(self, value: Any) -> None:
-        self._open().set(int(bool(value)) if self._kind.number == "bool" else value)
+        if self._guard is not True:
+            _under_lock(self, lambda: setattr(self.get_obj(), "value", value))
+        else:
+            self._open().set(int(bool(value)) if self._kind.number == "bool" else value)
 
 
 class _Object(Value):
     """A value of a type of ``ctypes`` that is no number."""
 
-    def __init__(self, typecode: Any, *args: Any, name: str | None = None, store: StoreLike = None) -> None:
-        self._kind = kind_of(typecode)
+    def __init__(
+        self, typecode: Any, *args: Any, lock: Guard = True, name: str | None = None, store: StoreLike = None
+    ) -> None:
+        self._kind, self._guard = kind_of(typecode), _checked(lock)
         Cell.__init__(self, self._maker(self._kind), name, store)
         _check_size(self, name, ctypes.sizeof(self._kind.ctype))
         if self._made and args:
-            with self:
-                self.get_obj().__init__(*args)
+            _under_lock(self, lambda: self.get_obj().__init__(*args))
 
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
@@ -126,8 +148,20 @@ def _fields(kind: Kind | None) -> list[str]:
     return [*names, "raw"] if is_string else names
 
 
-def _under_lock(cell: Lockable, call: Callable[[], Any]) -> Any:
-    with cell:
+def _checked(lock: Any) -> Guard:
+    if isinstance(lock, (bool, Lock)):
+        return lock
+    raise ArgumentTypeError(f"lock of type {type(lock).__name__}: expected True, False, a coframe.Lock or a coframe.RLock")
+
+
+def _under_lock(cell: _Typed, call: Callable[[], Any]) -> Any:
+    if cell._guard is False:
+        return call()
+    lock = cell.get_lock()
+    # A lock that is not reentrant cannot be taken again.
+    if lock is not cell and lock._open().is_held():
+        return call()
+    with lock:
         return call()
 
 
@@ -142,6 +176,7 @@ class Array(_Typed):
 
     ``size_or_values`` is the number of elements, all zero, or the values. An existing array of a name must have as many
     elements, and keeps its own. Elements of a ``ctypes.Structure`` are objects in shared memory: ``points[0].x = 1.5``.
+    ``lock`` is as that of :class:`Value`.
     """
 
     def __new__(cls, typecode: Any = None, *args: Any, **kwargs: Any) -> Array:
@@ -149,9 +184,15 @@ class Array(_Typed):
         return super().__new__(_Objects if is_object else cls)
 
     def __init__(
-        self, typecode: Any, size_or_values: int | Iterable[Any], *, name: str | None = None, store: StoreLike = None
+        self,
+        typecode: Any,
+        size_or_values: int | Iterable[Any],
+        *,
+        lock: Guard = True,
+        name: str | None = None,
+        store: StoreLike = None,
     ) -> None:
-        self._kind = kind_of(typecode)
+        self._kind, self._guard = kind_of(typecode), _checked(lock)
         size, values = _sized(size_or_values)
         super().__init__(self._maker(self._kind, size), name, store)
         if len(self) != size:
@@ -165,15 +206,12 @@ class Array(_Typed):
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
         # An existing one knows how many elements it has.
-        kind, size = (*arguments, 0)[:2]
+        kind, size = arguments[:2]
         size *= 1 if kind.number is not None else ctypes.sizeof(kind.ctype)
         return lambda how, store, name: _coframe.LockedCell(kind.native, how, store, name, None, size)
 
     def _arguments(self) -> tuple[Any, ...]:
-        return (self._kind,)
-
-    def _restore(self, kind: Kind) -> None:
-        self._kind = kind
+        return (self._kind, 0, self._guard)
 
     def get_obj(self) -> Any:
         return self._at(self._kind.ctype * len(self))
@@ -194,6 +232,8 @@ class Array(_Typed):
         return len(self._open())
 
     def __iter__(self) -> Iterator[Any]:
+        if self._guard is not True:
+            return iter(self[:])
         values = self._open().get()
         return map(bool, values) if self._kind.number == "bool" else iter(values)
 
@@ -209,9 +249,8 @@ class _Objects(Array):
     """An array of a type of ``ctypes`` that is no number."""
 
     def _fill(self, values: list[Any]) -> None:
-        with self:
-            # As ctypes initialises arrays: a structure is an object of it, or a tuple of its fields.
-            self.get_obj().__init__(*values)
+        # As ctypes initialises arrays: a structure is an object of it, or a tuple of its fields.
+        _under_lock(self, lambda: self.get_obj().__init__(*values))
 
     def to_numpy(self) -> Any:
         return _packages.need("numpy", "Array.to_numpy").ctypeslib.as_array(self.get_obj())
