@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-# Each group of builds shares one compiled Polars. `cargo install --path crates/cli` plans as the last one does.
+# Each group of builds shares one compiled Polars. `cargo install --locked --path crates/cli` plans as the last one does.
 GROUPS = [
     ["test --workspace", "test -p coframe", "test -p coframe-cli"],
     ["run --release --example flights", "bench --workspace", "build --release -p coframe-cli"],
