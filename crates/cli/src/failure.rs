@@ -135,3 +135,19 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, note_panic};
+
+    #[test]
+    fn a_panic_is_reported_with_its_place() {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(note_panic));
+        let panic = std::panic::catch_unwind(|| panic!("lost a row")).unwrap_err();
+        std::panic::set_hook(before);
+        let Failure::Failed(message) = Failure::of_panic(panic.as_ref()) else { panic!("not a failure") };
+        assert!(message.starts_with("internal error at crates/cli/src/failure.rs:"), "{message}");
+        assert!(message.ends_with(", please report it with the command: lost a row"), "{message}");
+    }
+}

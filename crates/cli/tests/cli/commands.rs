@@ -247,6 +247,8 @@ fn wait_returns_when_the_version_comes() {
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     assert_eq!(scratch.ok(&["wait", "t", "--newer-than", "1"]), "2\n");
     scratch.fails(3, &["wait", "t", "--newer-than", "2", "--timeout", "20ms"]);
+    // Longer than the clock of the machine counts.
+    assert_eq!(scratch.ok(&["wait", "t", "--newer-than", "1", "--timeout", "9999999999999999999s"]), "2\n");
 }
 
 #[test]

@@ -16,3 +16,4 @@ mod sql;
 mod terminal;
 mod types;
 mod values;
+mod written_files;
