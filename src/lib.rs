@@ -112,7 +112,8 @@ pub use crate::{
     copy_report::{ColumnCopies, CopyReport},
     error::{Error, Result},
     frame::{
-        CategoryPolicy, ColumnStatistics, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions, Statistics,
+        CategoryPolicy, ColumnStatistics, CopyPolicy, Frame, FrameReader, Handle, Message, OpenOptions, SortedColumn,
+        Statistics,
     },
     interrupt::interruptible,
     ipc::{CStreamReader, IpcReader, MessageKind, StringLayout},

@@ -35,7 +35,7 @@ pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
 pub use reader::FrameReader;
 #[cfg(feature = "pool")]
 pub(crate) use sent::{Sent, collect_sent, note, note_opening_error, take_opening_error};
-pub use statistics::{ColumnStatistics, Statistics};
+pub use statistics::{ColumnStatistics, SortedColumn, Statistics};
 
 #[cfg(feature = "polars")]
 use crate::ipc::Values;

@@ -25,7 +25,7 @@ impl IntoSource<via::Frame> for &Frame {
 
 impl Frame {
     /// The marks of the columns of this frame. Rows that were left out change none.
-    fn marks(&self) -> Marks {
+    pub(super) fn marks(&self) -> Marks {
         let Some(Marks { polars, sorted }) = self.footer().metadata.as_ref().map(|metadata| &metadata.marks) else {
             return Marks::default();
         };

@@ -31,6 +31,16 @@ pub struct ColumnStatistics {
     exact: BooleanArray,
 }
 
+/// A sorted column of a frame; returned by [`Frame::sorted_columns`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SortedColumn {
+    /// Its position in the schema of the frame.
+    pub position: usize,
+    /// Whether its values descend.
+    pub descending: bool,
+}
+
 impl Statistics {
     /// Rows of each batch.
     #[must_use]
@@ -77,6 +87,28 @@ impl ColumnStatistics {
 }
 
 impl Frame {
+    /// The columns that are sorted as the publisher marked them, each by itself: of a `DataFrame`, those that Polars flags.
+    /// Reads no values. None of a file that is not relied on.
+    ///
+    /// The order is Polars'. Nulls are at one end, the first or the last. Both zeros are equal and NaN is the greatest float,
+    /// strings are ordered by their bytes, and some categories by number.
+    ///
+    /// ```
+    /// use polars::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let df = df!("delay" => [3, -2, 9])?.sort(["delay"], SortMultipleOptions::new().with_order_descending(true))?;
+    /// let sorted = store.publish("x", &df)?.sorted_columns();
+    /// assert_eq!((sorted[0].position, sorted[0].descending), (0, true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn sorted_columns(&self) -> Vec<SortedColumn> {
+        let sorted = self.marks().sorted.into_iter();
+        sorted.map(|(position, descending)| SortedColumn { position, descending }).collect()
+    }
+
     /// The statistics of the columns and batches of this frame; `None` if they were not published, and for a file that
     /// is not relied on. Reads no values.
     ///

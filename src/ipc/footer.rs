@@ -53,6 +53,18 @@ pub(crate) struct Marks {
     pub(crate) sorted: Vec<(usize, bool)>,
 }
 
+impl Marks {
+    /// With further sorted columns.
+    pub(crate) fn with_sorted(mut self, columns: impl Iterator<Item = (usize, bool)>) -> Self {
+        for column in columns {
+            self.sorted.retain(|(known, _)| *known != column.0);
+            self.sorted.push(column);
+        }
+        self.sorted.sort_unstable();
+        self
+    }
+}
+
 /// The checked end of a file: every block is inside the file and overlaps no other.
 #[derive(Clone, Debug)]
 pub(crate) struct Footer {

@@ -14,6 +14,7 @@ mod c_stream;
 mod canonical;
 mod claims;
 mod contents;
+mod declared;
 mod decode;
 #[cfg(feature = "compression")]
 mod decompress;
@@ -47,6 +48,7 @@ mod wide;
 pub use c_stream::CStreamReader;
 pub(crate) use claims::{check_claims, has_checked_order};
 pub(crate) use contents::{Contents, Copied};
+pub(crate) use declared::DeclaredOrder;
 pub(crate) use decode::decode;
 pub(crate) use digest::Intact;
 pub(crate) use encode::{Encoder, EncoderOptions};

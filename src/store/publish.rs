@@ -27,6 +27,8 @@ pub struct PublishOptions {
     pub(super) keep: u32,
     pub(super) mode: PublishMode,
     pub(super) metadata: BTreeMap<String, String>,
+    /// Names of sorted columns, and whether they descend.
+    pub(super) sorted: Vec<(String, bool)>,
 }
 
 /// What a publish does with the version that its name already has.
@@ -191,6 +193,30 @@ impl PublishOptions {
     #[must_use]
     pub fn statistics(mut self, statistics: bool) -> Self {
         self.encoder.statistics = statistics;
+        self
+    }
+
+    /// Declares that the values of a column ascend, or descend, so that engines need not sort them. Default: the columns
+    /// that Polars flags as sorted.
+    ///
+    /// Each value is compared with the one before it. A value out of order, a null, and a column without an order that
+    /// could be checked (nested, categories, 128-bit integers) are [`is_invalid_argument`](crate::Error::is_invalid_argument).
+    /// [`Frame::sorted_columns`] returns the columns.
+    ///
+    /// ```
+    /// use coframe::{PublishOptions, Store};
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = Store::open_at(dir.path().join("store"))?;
+    /// let options = PublishOptions::new().sorted("day", false);
+    /// assert_eq!(store.publish_with("x", &polars::df!("day" => [1, 2, 2])?, &options)?.sorted_columns().len(), 1);
+    /// let error = store.publish_with("x", &polars::df!("day" => [2, 1])?, &options).unwrap_err();
+    /// assert!(error.to_string().contains("row 1 is not in ascending order"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn sorted(mut self, column: impl Into<String>, descending: bool) -> Self {
+        self.sorted.push((column.into(), descending));
         self
     }
 

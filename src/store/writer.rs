@@ -12,7 +12,7 @@ use super::{PublishOptions, Store, control::Control, random_id};
 use crate::{
     error::{Error, Result},
     frame::{Frame, OpenOptions, UNPUBLISHED},
-    ipc::{Encoder, JoinedMarks, Marks, Metadata, has_same_names},
+    ipc::{DeclaredOrder, Encoder, JoinedMarks, Marks, Metadata, has_same_names},
     name::Name,
     segment::Draft,
     table::{Source, Table},
@@ -41,6 +41,7 @@ pub struct FrameWriter {
     name: Name,
     options: PublishOptions,
     marks: JoinedMarks,
+    order: DeclaredOrder,
     schema: SchemaRef,
     sink: Sink,
     encoder: Encoder,
@@ -111,12 +112,14 @@ impl Store {
         options: &PublishOptions,
     ) -> Result<FrameWriter> {
         let name = Name::new(name)?;
+        let order = DeclaredOrder::new(&options.sorted, &schema)?;
         let mut sink = Sink::create(self)?;
         let encoder = Encoder::begin(&schema, &options.encoder, &mut |slices| sink.write(slices))?;
         Ok(FrameWriter {
             name,
             options: options.clone(),
             marks: JoinedMarks::default(),
+            order,
             schema,
             sink,
             encoder,
@@ -182,6 +185,7 @@ impl FrameWriter {
             let batch = batch.inspect_err(|_| self.is_broken = true)?;
             self.check(batch.schema_ref())?;
             self.is_broken = true;
+            self.order.check(&batch)?;
             self.marks.add(&batch);
             self.encoder.write(&batch, &mut |slices| self.sink.write(slices))?;
             self.is_broken = false;
@@ -234,7 +238,7 @@ impl FrameWriter {
             keep: self.options.keep,
             rows: 0,
             keys: Vec::new(),
-            marks: self.marks.finish(),
+            marks: self.marks.finish().with_sorted(self.order.columns()),
             stats: None,
             user: self.options.metadata,
         };

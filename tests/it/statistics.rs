@@ -12,7 +12,10 @@ use coframe::{
         compute::{SortOptions, cast},
         datatypes::{DataType, Float64Type, Int32Type, Int64Type},
     },
-    polars::prelude::{DataFrame, NamedFrom, Series},
+    polars::{
+        prelude::{DataFrame, NamedFrom, Series},
+        series::IsSorted,
+    },
 };
 
 use crate::common::scratch;
@@ -165,4 +168,59 @@ fn a_part_of_a_batch_has_bounds_that_are_not_exact_and_a_selection_its_own_colum
     assert_eq!((column.is_exact().value(0), column.is_exact().value(1)), (false, true));
     check(&part);
     check(&frame.slice(0..0).unwrap());
+}
+
+#[test]
+fn a_declared_order_is_checked_while_it_is_written() {
+    let scratch = scratch();
+    let numbers = |rows: Vec<i64>| one("x", Int64Array::from(rows));
+    let ascending = PublishOptions::new().batch_rows(2).sorted("x", false);
+    let write = |tables: &[Vec<i64>], options: &PublishOptions| {
+        let mut writer = scratch.store.writer_with("x", numbers(Vec::new()).schema(), options)?;
+        for table in tables {
+            writer.write(&numbers(table.clone()))?;
+        }
+        writer.publish()
+    };
+    let frame = write(&[vec![1, 2, 2], vec![], vec![2, 5], vec![5]], &ascending).unwrap();
+    let sorted: Vec<_> = frame.sorted_columns().iter().map(|column| (column.position, column.descending)).collect();
+    assert_eq!(sorted, [(0, false)]);
+    assert_eq!(frame.to_polars().unwrap().column("x").unwrap().is_sorted_flag(), IsSorted::Ascending);
+    scratch.store.verify("x").unwrap();
+    let error = write(&[vec![1, 2, 3], vec![2]], &ascending).unwrap_err();
+    assert!(error.to_string().contains("row 3 is not in ascending order"), "{error}");
+    let error = write(&[vec![7, 7, 8, 9]], &PublishOptions::new().sorted("x", true)).unwrap_err();
+    assert!(error.to_string().contains("row 2 is not in descending order"), "{error}");
+    let frame = write(&[vec![9, 8], vec![8, 1]], &PublishOptions::new().sorted("x", true)).unwrap();
+    assert!(frame.sorted_columns()[0].descending);
+
+    let with_null = one("x", Int64Array::from(vec![Some(1), None]));
+    let categories = one("x", vec![Some("a")].into_iter().collect::<DictionaryArray<Int32Type>>());
+    for (table, options, message) in [
+        (&with_null, &ascending, "it has nulls"),
+        (&categories, &ascending, "columns of type Dictionary(Int32, Utf8) have no order that is checked"),
+        (&with_null, &PublishOptions::new().sorted("y", false), "the table has no such column"),
+    ] {
+        let error = scratch.store.publish_with("x", table, options).unwrap_err();
+        assert!(error.is_invalid_argument() && error.to_string().contains(message), "{error}");
+    }
+    assert_eq!(scratch.store.open("x").unwrap().version(), frame.version());
+}
+
+#[test]
+fn sorted_columns_are_those_of_the_part_and_none_of_a_file_that_is_not_relied_on() {
+    let scratch = scratch();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("a", Arc::new(Int64Array::from(vec![3, 1, 2]))),
+        ("b", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+        ("c", Arc::new(StringArray::from(vec!["z", "y", "x"]))),
+    ];
+    let table = RecordBatch::try_from_iter(columns).unwrap();
+    let options = PublishOptions::new().sorted("c", true).sorted("b", false);
+    let frame = scratch.store.publish_with("x", &table, &options).unwrap();
+    let sorted = |frame: &Frame| frame.sorted_columns().iter().map(|c| (c.position, c.descending)).collect::<Vec<_>>();
+    assert_eq!(sorted(&frame), [(1, false), (2, true)]);
+    assert_eq!(sorted(&frame.select(["c", "a"]).unwrap().slice(1..).unwrap()), [(0, true)]);
+    let validated = scratch.store.open_with("x", &coframe::OpenOptions::new().validate(true)).unwrap();
+    assert_eq!(sorted(&validated), []);
 }
