@@ -59,6 +59,19 @@ cargo test -p coframe --locked
 # The last one, so that target/debug/coframe is the command that was tested.
 cargo test -p coframe-cli --locked
 
+step "DataFusion, a workspace of its own"
+(
+    cd crates/datafusion
+    export CARGO_TARGET_DIR="$target/datafusion"
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --locked
+    cargo test --locked
+    if command -v cargo-deny >/dev/null; then
+        cargo deny --offline check --config ../../deny.toml bans licenses sources
+    fi
+)
+
 step "the order of a snapshot's steps, under loom"
 (cd ci/loom && CARGO_TARGET_DIR="$target/loom" cargo test --quiet --locked)
 

@@ -1,0 +1,28 @@
+//! Frames of [coframe](coframe) as tables of [DataFusion](datafusion), read in place.
+//!
+//! A frame is an Arrow IPC file in memory that every process maps. DataFusion computes on the mapped bytes: a scan copies no
+//! value, and opens in the same time whatever the number of rows.
+//!
+//! # What it does not do
+//!
+//! * Frames are immutable, so `DELETE` and `UPDATE` are errors, and an appending `INSERT` writes the whole frame again.
+
+#![deny(unsafe_code)]
+
+mod cut;
+mod order;
+mod parts;
+mod pruning;
+mod sink;
+mod source;
+mod statistics;
+mod store;
+mod table;
+mod write;
+
+pub use crate::{
+    source::FrameSource,
+    store::{StoreCatalog, StoreSchema},
+    table::FrameTable,
+    write::{FrameFormat, publish},
+};
