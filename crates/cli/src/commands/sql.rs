@@ -1,13 +1,17 @@
 //! `coframe sql`: a query over the frames of the store.
 
+mod engine;
 mod query;
 mod tables;
 
 use std::{fs, io, path::PathBuf, time::Instant};
 
 use coframe::{
-    TableReader,
-    arrow::array::{RecordBatch, RecordBatchReader},
+    Frame, Store, TableReader,
+    arrow::{
+        array::{RecordBatch, RecordBatchIterator, RecordBatchReader},
+        datatypes::SchemaRef,
+    },
 };
 use polars::prelude::DataFrame;
 
@@ -25,9 +29,10 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   coframe sql 'select carrier, avg(dep_delay) as delay from flights group by carrier order by delay'
-  coframe sql 'select * from \"trades-1\" where price > 10' --parquet dear.parquet";
+  coframe sql 'select * from \"trades-1\" where price > 10' --parquet dear.parquet
+  coframe sql --engine datafusion 'explain analyze select max(price) from \"trades-1\"'";
 
-/// Query the frames of the store by name, with Polars SQL
+/// Query the frames of the store by name, with Polars SQL or DataFusion
 ///
 /// A frame is a table of its name; quote names that SQL does not take, and versions: "trades-1", "flights@12". Only
 /// the frames that the query names are opened, without a copy.
@@ -41,6 +46,10 @@ pub(crate) struct Sql {
     /// Read the query from a file; `-` for standard input
     #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
+
+    /// The program that computes the answer
+    #[arg(long, value_enum, default_value_t = Engine::Polars)]
+    engine: Engine,
 
     /// Print CSV
     #[arg(long, group = "result", conflicts_with = "json")]
@@ -71,30 +80,95 @@ pub(crate) struct Sql {
     rows: usize,
 }
 
+/// Which engine runs a query.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    /// Polars SQL, in this process
+    Polars,
+    /// DataFusion, in the program coframe-datafusion, which is installed separately
+    #[value(name = "datafusion")]
+    DataFusion,
+}
+
+/// What a query returned.
+enum Answer {
+    Polars(DataFrame),
+    Arrow(SchemaRef, Vec<RecordBatch>),
+}
+
+impl Answer {
+    fn num_rows(&self) -> usize {
+        match self {
+            Self::Polars(df) => df.height(),
+            Self::Arrow(_, batches) => batches.iter().map(RecordBatch::num_rows).sum(),
+        }
+    }
+
+    fn reader(&self) -> Result<Box<dyn RecordBatchReader + Send + '_>> {
+        Ok(match self {
+            Self::Polars(df) => Box::new(TableReader::new(df)?),
+            Self::Arrow(schema, batches) => {
+                Box::new(RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema.clone()))
+            }
+        })
+    }
+
+    /// The first rows.
+    fn head(&self, rows: usize) -> Self {
+        match self {
+            Self::Polars(df) => Self::Polars(df.head(Some(rows))),
+            Self::Arrow(schema, batches) => {
+                let mut left = rows;
+                let first = batches.iter().map(|batch| {
+                    let taken = batch.num_rows().min(left);
+                    left -= taken;
+                    batch.slice(0, taken)
+                });
+                Self::Arrow(schema.clone(), first.filter(|batch| batch.num_rows() > 0).collect())
+            }
+        }
+    }
+
+    fn publish(&self, store: &Store, name: &str) -> coframe::Result<Frame> {
+        match self {
+            Self::Polars(df) => store.publish(name, df),
+            Self::Arrow(schema, batches) => {
+                store.publish(name, RecordBatchIterator::new(batches.clone().into_iter().map(Ok), schema.clone()))
+            }
+        }
+    }
+}
+
 impl Sql {
     pub(crate) fn run(self, context: &Context) -> Result {
         let begun = Instant::now();
         let query = self.query()?;
         only_asks(&query)?;
         let store = context.store()?;
-        let df = tables::run(&store, &Query::parse(&query)?)?;
+        let answer = match self.engine {
+            Engine::Polars => Answer::Polars(tables::run(&store, &Query::parse(&query)?)?),
+            Engine::DataFusion => {
+                let (schema, batches) = engine::run(&store, &query)?;
+                Answer::Arrow(schema, batches)
+            }
+        };
         if let Some(name) = &self.publish {
-            let frame = store.publish(name.as_str(), &df)?;
+            let frame = answer.publish(&store, name.as_str())?;
             return Published::new(&frame, begun).print(context);
         }
-        let reader = TableReader::new(&df)?;
+        let reader = answer.reader()?;
         if let Some(path) = &self.parquet {
             let mut target = FileTarget::create(path, self.force)?;
             let what = format!("`{}`", path.display());
             sink::write(reader, Format::Parquet, Codec::default(), target.out(), &what)?;
             let bytes = target.finish(self.force)?;
-            return wrote(path, df.height(), bytes, context);
+            return wrote(path, answer.num_rows(), bytes, context);
         }
         match (self.csv, self.ndjson) {
             (true, _) => sink::csv(reader, self.delimiter.unwrap_or(b','), output::stdout(), "standard output"),
             (_, true) => sink::ndjson(reader, Json::new(output::stdout()), "standard output"),
             _ if context.json => sink::rows_json(reader, output::stdout()),
-            _ => self.table(&df),
+            _ => self.table(&answer),
         }
     }
 
@@ -110,14 +184,14 @@ impl Sql {
         })
     }
 
-    fn table(&self, df: &DataFrame) -> Result {
-        let head = df.head(Some(self.rows));
-        let reader = TableReader::new(&head)?;
+    fn table(&self, answer: &Answer) -> Result {
+        let head = answer.head(self.rows);
+        let reader = head.reader()?;
         let schema = reader.schema();
         let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(Failure::failed)?;
         super::rows::print(&schema, &batches, super::rows::Form::Table)?;
-        if df.height() > self.rows {
-            let all = output::thousands(df.height());
+        if answer.num_rows() > self.rows {
+            let all = output::thousands(answer.num_rows());
             output::note(format_args!("{} of {all} rows; -n names how many, --csv prints all", self.rows));
         }
         Ok(())

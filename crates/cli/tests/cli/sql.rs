@@ -104,3 +104,53 @@ fn a_query_is_read_from_a_file_or_standard_input() {
     assert_eq!(scratch.run(&["sql"]).code, 2);
     assert!(scratch.fails(1, &["sql", "-f", "/nix.sql"]).contains("could not read the query"));
 }
+
+/// Runs the command with a program `coframe-datafusion` that is this script.
+fn with_engine(scratch: &Scratch, script: &str, args: &[&str]) -> std::process::Output {
+    use std::os::unix::fs::PermissionsExt;
+    let program = scratch.file("coframe-datafusion", format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let folder = scratch.path("");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    scratch.command(args).env("PATH", path).output().unwrap()
+}
+
+#[test]
+fn another_engine_gets_the_query_and_its_rows_are_printed_or_published() {
+    let scratch = frames();
+    let stream = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/conformance/uint8.arrow");
+    let asked = scratch.path("asked");
+    let script = format!("echo \"$1\" > '{asked}'; cat >> '{asked}'; cat '{stream}'", asked = asked.display());
+    let output = with_engine(&scratch, &script, &["sql", "--engine", "datafusion", "explain select 1", "--csv"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let asked = std::fs::read_to_string(asked).unwrap();
+    assert_eq!(asked, format!("{}\nexplain select 1", scratch.store_path().display()));
+    let rows = String::from_utf8(output.stdout).unwrap().lines().count() - 1;
+    let published =
+        with_engine(&scratch, &script, &["sql", "--engine", "datafusion", "select 1", "--publish", "answer"]);
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+    assert_eq!(scratch.store().open("answer").unwrap().num_rows(), rows);
+    let table = with_engine(&scratch, &script, &["sql", "--engine", "datafusion", "select 1", "-n", "1"]);
+    assert!(String::from_utf8(table.stderr).unwrap().contains(&format!("1 of {rows} rows")));
+}
+
+#[test]
+fn an_engine_that_fails_or_is_missing_is_one_line() {
+    let scratch = frames();
+    let args = ["sql", "--engine", "datafusion", "select nothing"];
+    for (script, message) in [
+        ("cat > /dev/null; echo 'no column nothing\n  in t' >&2; exit 1", "coframe: no column nothing in t\n"),
+        ("exit 3", "coframe: coframe-datafusion ended with exit status: 3\n"),
+        ("kill -9 $$", "coframe: coframe-datafusion ended with signal: 9 (SIGKILL)\n"),
+    ] {
+        let output = with_engine(&scratch, script, &args);
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(1), message));
+    }
+    let output = with_engine(&scratch, "cat > /dev/null; echo 'not a stream'", &args);
+    assert!(!output.status.success());
+    let missing = scratch.command(&args).env("PATH", "").output().unwrap();
+    let message = String::from_utf8(missing.stderr).unwrap();
+    assert!(missing.status.code() == Some(2) && message.contains("cargo install --path"), "{message}");
+    let refused = with_engine(&scratch, "exit 0", &["sql", "--engine", "datafusion", "drop table t"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
