@@ -3,9 +3,9 @@
 //! They are read as microseconds, which reach from the year 1 to 9999 and beyond, or as nanoseconds where a value has more
 //! than six digits of a second. Every value is checked first, because the reader wraps what does not fit.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{collections::HashMap, fs::File};
 
-use coframe::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+use coframe::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use parquet::{
     basic::Type,
     column::reader::ColumnReader,
@@ -15,6 +15,8 @@ use parquet::{
         reader::{FileReader, SerializedFileReader},
     },
 };
+
+use super::leaves::{leaf_types, map_leaf_fields, map_leaves};
 
 /// Marks a field that was INT96, with what its values need; removed by `settle`.
 const MARK: &str = "coframe:int96";
@@ -138,12 +140,7 @@ pub(super) fn settle(field: &Field) -> Option<Field> {
 
 /// The schema of a file in the units of the frame, for the leaf columns that are INT96.
 pub(super) fn hint(schema: &Schema, leaves: &[usize], frame: &Schema) -> Schema {
-    let mut types = Vec::new();
-    let mut note = |field: &Field| {
-        types.push(field.data_type().clone());
-        field.clone()
-    };
-    map_leaves(frame.fields(), &mut note);
+    let types = leaf_types(frame);
     let mut next = 0;
     let mut leaf = |field: &Field| {
         let wanted = types.get(next).filter(|_| leaves.contains(&next));
@@ -162,25 +159,4 @@ fn in_unit(field: &Field, unit: TimeUnit) -> Field {
         _ => None,
     };
     field.clone().with_data_type(DataType::Timestamp(unit, zone))
-}
-
-fn map_leaves(fields: &Fields, leaf: &mut dyn FnMut(&Field) -> Field) -> Fields {
-    fields.iter().map(|field| Arc::new(map_leaf_fields(field, leaf))).collect()
-}
-
-/// The field with its leaves replaced, in the order of Parquet's leaf columns.
-fn map_leaf_fields(field: &Field, leaf: &mut dyn FnMut(&Field) -> Field) -> Field {
-    use DataType as D;
-    let mut item = |item: &FieldRef| Arc::new(map_leaf_fields(item, leaf));
-    let data_type = match field.data_type() {
-        D::List(inner) => D::List(item(inner)),
-        D::LargeList(inner) => D::LargeList(item(inner)),
-        D::ListView(inner) => D::ListView(item(inner)),
-        D::LargeListView(inner) => D::LargeListView(item(inner)),
-        D::FixedSizeList(inner, width) => D::FixedSizeList(item(inner), *width),
-        D::Map(entries, sorted) => D::Map(item(entries), *sorted),
-        D::Struct(fields) => D::Struct(map_leaves(fields, leaf)),
-        _ => return leaf(field),
-    };
-    field.clone().with_data_type(data_type)
 }

@@ -11,6 +11,7 @@ mod int96;
 mod ipc;
 mod json;
 mod json_error;
+mod leaves;
 mod lines;
 mod metadata;
 mod options;
@@ -19,6 +20,7 @@ mod quotes;
 mod records;
 mod schema;
 mod text;
+mod zones;
 
 use std::path::PathBuf;
 

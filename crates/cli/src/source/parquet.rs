@@ -18,6 +18,7 @@ use super::{
     Batches,
     input::{Input, Progress},
     int96,
+    zones::with_zones,
 };
 use crate::failure::{Failure, Result, chain, panic_text};
 
@@ -47,7 +48,7 @@ fn builder(input: &mut Input) -> Result<Builder> {
 
 pub(super) fn schema(input: &mut Input) -> Result<Schema> {
     let builder = builder(input)?;
-    let schema = builder.schema().as_ref().clone();
+    let schema = with_zones(builder.schema(), builder.metadata());
     if int96::leaves(builder.metadata()).is_empty() {
         return Ok(schema);
     }
@@ -61,9 +62,10 @@ pub(super) fn batches<'a>(mut input: Input, schema: &SchemaRef, progress: &'a Pr
     let file = input.file()?;
     let broken = |error| damaged(&input.label, None, &chain(&error));
     let mut metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken)?;
+    let zoned = with_zones(metadata.schema(), metadata.metadata());
     let leaves = int96::leaves(metadata.metadata());
-    if !leaves.is_empty() {
-        let hint = int96::hint(metadata.schema(), &leaves, schema);
+    if !leaves.is_empty() || zoned != **metadata.schema() {
+        let hint = int96::hint(&zoned, &leaves, schema);
         let options = ArrowReaderOptions::new().with_schema(hint.into());
         metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(broken)?;
     }

@@ -3,13 +3,18 @@
 use std::{collections::HashMap, fs::File, sync::Arc};
 
 use coframe::arrow::{
-    array::{ArrayRef, Int64Array, RecordBatch, StringArray},
-    datatypes::{DataType, Field, Schema},
+    array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray},
+    buffer::OffsetBuffer,
+    datatypes::{DataType, Field, Schema, TimeUnit},
     ipc::writer::{FileWriter, StreamWriter},
 };
 use parquet::{
-    arrow::ArrowWriter,
-    file::reader::{FileReader, SerializedFileReader},
+    arrow::{ARROW_SCHEMA_META_KEY, ArrowWriter, arrow_writer::ArrowWriterOptions, encode_arrow_schema},
+    file::{
+        metadata::KeyValue,
+        properties::WriterProperties,
+        reader::{FileReader, SerializedFileReader},
+    },
 };
 
 use crate::common::{Scratch, scratch};
@@ -99,4 +104,41 @@ fn a_copy_of_a_frame_that_is_not_sealed_has_nothing_that_python_would_unpickle()
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     scratch.ok(&["cp", "t", "copy"]);
     assert_eq!(metadata("copy").into_iter().collect::<Vec<_>>(), [("source".to_owned(), "here".to_owned())]);
+}
+
+/// Writers without seconds, or that round, attach the schema that the columns had, and its zones.
+#[test]
+fn a_parquet_column_that_was_written_in_another_unit_keeps_its_zone() {
+    let scratch = scratch();
+    let times = || TimestampMillisecondArray::from(vec![Some(1_000), None]).with_timezone("UTC");
+    let list = |times: ArrayRef| {
+        let item = Arc::new(Field::new_list_field(times.data_type().clone(), true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([0, 2]), times, None)) as ArrayRef
+    };
+    let written = [("n", Arc::new(Int64Array::from(vec![1, 2])) as _), ("at", Arc::new(times()) as _)];
+    let written = RecordBatch::try_from_iter(written.into_iter().chain([("all", list(Arc::new(times())))])).unwrap();
+    let zone = |unit| DataType::Timestamp(unit, Some("Asia/Tokyo".into()));
+    let listed = |inner| DataType::List(Arc::new(Field::new_list_field(inner, true)));
+    let had = |unit| {
+        let kinds = [DataType::Int64, zone(unit), listed(zone(unit))];
+        Schema::new(
+            ["n", "at", "all"].into_iter().zip(kinds).map(|(n, kind)| Field::new(n, kind, true)).collect::<Vec<_>>(),
+        )
+    };
+    for unit in [TimeUnit::Second, TimeUnit::Nanosecond, TimeUnit::Millisecond] {
+        let attached = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&had(unit)));
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![attached])).build();
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let path = scratch.path("zoned.parquet");
+        let file = File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new_with_options(file, written.schema(), options).unwrap();
+        writer.write(&written).unwrap();
+        writer.close().unwrap();
+        scratch.ok(&["publish", path.to_str().unwrap()]);
+        let frame = scratch.store().open("zoned").unwrap();
+        let kinds: Vec<String> = frame.schema().fields().iter().map(|field| field.data_type().to_string()).collect();
+        assert_eq!(kinds[1], "Timestamp(ms, \"Asia/Tokyo\")");
+        assert!(kinds[2].contains("Timestamp(ms, \"Asia/Tokyo\")"), "{}", kinds[2]);
+        assert!(scratch.ok(&["head", "zoned"]).contains("09:00:01"));
+    }
 }
