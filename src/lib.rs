@@ -119,8 +119,8 @@ pub use crate::{
     ipc::{CStreamReader, IpcReader, MessageKind, StringLayout},
     name::Name,
     store::{
-        FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorWriter, PrivateBytes, PublishMode, PublishOptions,
-        Session, Store, StoreUsage, SweepReport,
+        FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorTurn, MirrorWriter, PrivateBytes, PublishMode,
+        PublishOptions, Session, Store, StoreUsage, SweepReport,
     },
     table::{Table, TableReader, via},
 };

@@ -151,6 +151,14 @@ impl Directory {
             .map_err(|e| self.write_error("make a file in", e))
     }
 
+    /// The file under `name`, open for reading and writing; an empty one is made if there is none.
+    pub(crate) fn open_or_make_file(&self, name: &str) -> Result<File> {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|e| self.write_error("make a file in", e))
+    }
+
     /// Gives an open file a name. False when the name is taken.
     pub(super) fn link(&self, file: impl AsFd, name: &str) -> Result<bool> {
         let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));

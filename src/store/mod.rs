@@ -29,6 +29,7 @@ mod rename;
 mod room;
 mod session;
 mod sweep;
+mod turn;
 mod users;
 mod verify;
 mod versions;
@@ -52,6 +53,7 @@ pub use private::PrivateBytes;
 pub use publish::{PublishMode, PublishOptions};
 pub use session::Session;
 pub use sweep::SweepReport;
+pub use turn::MirrorTurn;
 pub use users::FrameUser;
 pub use writer::FrameWriter;
 
