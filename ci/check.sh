@@ -79,6 +79,16 @@ step "programs without coframe"
 # Uses the command that was built for its tests.
 COFRAME_BIN="$target/debug/coframe" interop/check.sh
 
+step "Arrow Flight, a workspace of its own"
+(
+    readers="$target/readers-python/bin/python"
+    if [ -x "$readers" ]; then export COFRAME_PYTHON="$readers"; fi
+    cd crates/flight
+    export CARGO_TARGET_DIR="$target/flight"
+    cargo fmt --check
+    cargo test --all-features --lib --bins --tests --locked
+)
+
 step "the Python package"
 crates/python/ci.sh
 

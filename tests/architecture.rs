@@ -187,9 +187,10 @@ fn adapters_use_the_public_api_only() {
             continue;
         }
         let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+        crates += 1;
         assert_eq!(private_uses(&manifest), [""; 0], "{} uses more than the public API", path.display());
     }
-    assert_eq!(crates, 2);
+    assert!(crates >= 3, "only {crates} crates found: the search is broken");
 }
 
 /// Whether a quoted word is a path.

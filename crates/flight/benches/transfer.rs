@@ -1,0 +1,204 @@
+//! How fast segments and rows cross a connection, as ratios within one run. `COFRAME_BENCH_MB` (256) sets the size,
+//! `COFRAME_PYTHON` a Python with pyarrow.
+
+use std::{
+    fs::{File, OpenOptions},
+    hint::black_box,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow_flight::{Action, flight_service_client::FlightServiceClient};
+use coframe::{
+    Frame, PublishOptions, Store,
+    arrow::array::{ArrayRef, Int64Array, RecordBatch},
+};
+use coframe_flight::{Remote, RemoteOptions, Server, ServerOptions};
+use tonic::transport::Endpoint;
+
+const RUNS: usize = 7;
+
+fn main() {
+    let megabytes = std::env::var("COFRAME_BENCH_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(256_usize);
+    let directory = tempfile::Builder::new().prefix("coframe-bench-").tempdir_in("/dev/shm").unwrap();
+    let store = Store::open_at(directory.path().join("store")).unwrap();
+    let frame = publish(&store, megabytes << 20);
+    let server = Server::start(&store, &ServerOptions::new()).unwrap();
+    let target = directory.path().join("target");
+    let bytes = frame.size_bytes();
+    println!("{} MB, medians of {RUNS}", bytes >> 20);
+
+    // In turn, so that all have the same share of what else the machine does.
+    let mut times = [const { Vec::new() }; 4];
+    for run in 0..=RUNS {
+        let round = [
+            plain_tcp(&frame, &target),
+            raw(&server, &frame, &target, false),
+            raw(&server, &frame, &target, true),
+            pull(&server, directory.path()),
+        ];
+        // The first warms up.
+        if run > 0 {
+            times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
+        }
+    }
+    let [tcp, raw, hashed, pulled] = times.map(median);
+    report("plain TCP, write(2) to a file", tcp, bytes, tcp);
+    report("segment to a file", raw, bytes, tcp);
+    report("segment to a file, with checksum", hashed, bytes, tcp);
+    report("pull: checksum, validation, link", pulled, bytes, tcp);
+
+    let remote = Remote::connect(server.url()).unwrap();
+    let stats: Vec<_> = (0..200).map(|_| timed(|| drop(remote.stat("x").unwrap()))).collect();
+    println!("a stat: {:?}", median(stats));
+    let rows = coframe_flight::ReadOptions::new().rows(0..1);
+    let first: Vec<_> = (0..200).map(|_| timed(|| drop(remote.read("x", &rows).unwrap()))).collect();
+    println!("the first row: {:?}", median(first));
+    println!("resident memory without pages of the store: {} MB", anonymous_memory() >> 20);
+    with_pyarrow(&server, &frame);
+}
+
+fn publish(store: &Store, bytes: usize) -> Frame {
+    let rows = bytes / 64;
+    let columns = (0..8).map(|column| {
+        let values = Int64Array::from_iter_values((0..rows as i64).map(|n| n.wrapping_mul(0x9E37_79B9 + column)));
+        (format!("c{column}"), Arc::new(values) as ArrayRef)
+    });
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    store.publish_with("x", &batch, &PublishOptions::new().batch_rows(1 << 17)).unwrap()
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn report(what: &str, time: Duration, bytes: usize, base: Duration) {
+    let speed = bytes as f64 / time.as_secs_f64() / 1e9;
+    println!("{what:40} {speed:6.2} GB/s  {:5.2}x", base.as_secs_f64() / time.as_secs_f64());
+}
+
+/// A new file, as a puller has.
+fn fresh(target: &Path) -> File {
+    let _ = std::fs::remove_file(target);
+    OpenOptions::new().write(true).create_new(true).open(target).unwrap()
+}
+
+fn plain_tcp(frame: &Frame, target: &Path) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, bytes) = (listener.local_addr().unwrap(), frame.segment_bytes());
+    let sender = std::thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes).unwrap());
+    let mut file = fresh(target);
+    let time = timed(|| {
+        let (mut stream, mut buffer) = (TcpStream::connect(address).unwrap(), vec![0; 1 << 20]);
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            file.write_all(&buffer[..length]).unwrap();
+        }
+    });
+    sender.join().unwrap();
+    time
+}
+
+/// The action `segment`, into a file.
+fn raw(server: &Server, frame: &Frame, target: &Path, checksum: bool) -> Duration {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut file = fresh(target);
+    let body = format!(
+        r#"{{"name":"x","version":1,"id":"{:032x}","offset":0,"len":{},"crc":{checksum}}}"#,
+        frame.segment_id().unwrap(),
+        frame.size_bytes()
+    );
+    let endpoint = Endpoint::from_shared(server.url())
+        .unwrap()
+        .initial_stream_window_size(16 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_frame_size(1 << 20);
+    runtime.block_on(async {
+        let channel = endpoint.connect().await.unwrap();
+        let mut client = FlightServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+        let start = Instant::now();
+        let action = Action { r#type: "segment".into(), body: body.into() };
+        let mut stream = client.do_action(action).await.unwrap().into_inner();
+        let (mut left, mut hash) = (frame.size_bytes(), crc32fast::Hasher::new());
+        while left > 0 {
+            let piece = stream.message().await.unwrap().unwrap().body;
+            if checksum {
+                hash.update(&piece);
+            }
+            file.write_all(&piece).unwrap();
+            left -= piece.len();
+        }
+        black_box(hash.finalize());
+        start.elapsed()
+    })
+}
+
+fn pull(server: &Server, directory: &Path) -> Duration {
+    let here = tempfile::tempdir_in(directory).unwrap();
+    let store = Store::open_at(here.path().join("store")).unwrap();
+    let remote = Remote::connect_with(server.url(), &RemoteOptions::new()).unwrap();
+    timed(|| drop(remote.open(&store, "x").unwrap()))
+}
+
+/// Of this process: the server, and what the client needs.
+fn anonymous_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+}
+
+/// `DoGet` to pyarrow's client, of this server and of pyarrow's with the same table, in turn.
+fn with_pyarrow(server: &Server, frame: &Frame) {
+    const SCRIPT: &str = r#"
+import statistics, sys, threading, time
+import pyarrow as pa, pyarrow.flight as flight
+url, path, runs = sys.argv[1].replace("http", "grpc"), sys.argv[2], int(sys.argv[3])
+
+if len(sys.argv) > 4:
+    class Server(flight.FlightServerBase):
+        def do_get(self, context, ticket):
+            return flight.RecordBatchStream(table)
+    table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+    server = Server("grpc://127.0.0.1:0")
+    print(server.port, flush=True)
+    server.serve()
+
+import subprocess
+other = subprocess.Popen([sys.executable, "-c", sys.stdin.read(), *sys.argv[1:4], "serve"], stdout=subprocess.PIPE, text=True)
+port = int(other.stdout.readline())
+
+def run(client):
+    start = time.perf_counter()
+    size = client.do_get(flight.Ticket(b'{"name":"x"}')).read_all().nbytes
+    return time.perf_counter() - start, size
+
+clients = [flight.connect(f"grpc://127.0.0.1:{port}"), flight.connect(url)]
+times = [[], []]
+for turn in range(runs + 1):
+    for client, list in zip(clients, times):
+        seconds, size = run(client)
+        if turn:
+            list.append(seconds)
+other.kill()
+base, ours = map(statistics.median, times)
+print(f"pyarrow's client, pyarrow's server: {size / base / 1e9:.2f} GB/s")
+print(f"pyarrow's client, this server: {size / ours / 1e9:.2f} GB/s  {base / ours:.2f}x")
+"#;
+    let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let (url, path) = (server.url(), frame.path());
+    let mut command = Command::new(python);
+    command.arg("-c").arg(SCRIPT).arg(url).arg(path).arg(RUNS.to_string()).stdin(std::process::Stdio::piped());
+    let Ok(mut process) = command.spawn() else { return println!("no Python, so no comparison with pyarrow") };
+    process.stdin.take().unwrap().write_all(SCRIPT.as_bytes()).unwrap();
+    println!("{}", process.wait().unwrap());
+}

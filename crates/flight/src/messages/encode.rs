@@ -1,0 +1,116 @@
+//! Batches as messages, where those of the file do not fit: rows that are a part of a batch, and casts.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+    error::ArrowError,
+    ipc::{
+        MetadataVersion,
+        writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
+    },
+};
+use tonic::Status;
+
+use super::Data;
+use crate::error;
+
+/// arrow's encoder, and the dictionaries that it has sent.
+pub(super) struct Encoder {
+    generator: IpcDataGenerator,
+    dictionaries: DictionaryTracker,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
+    schema: EncodedData,
+}
+
+impl Encoder {
+    pub(super) fn new(schema: &Schema) -> Self {
+        // These values are valid; the default has an alignment of 64 as well.
+        let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5).unwrap_or_default();
+        let mut dictionaries = DictionaryTracker::new(false);
+        let generator = IpcDataGenerator::default();
+        let schema = generator.schema_to_bytes_with_dictionary_tracker(schema, &mut dictionaries, &options);
+        Self { generator, dictionaries, options, context: IpcWriteContext::default(), schema }
+    }
+
+    pub(super) fn schema(&self) -> bytes::Bytes {
+        self.schema.ipc_message.clone().into()
+    }
+
+    /// The dictionaries that are new, and the batch.
+    pub(super) fn encode(&mut self, batch: &RecordBatch) -> Result<(Vec<Data>, Data), Status> {
+        let batch = compact(batch).map_err(internal)?;
+        let encoded = self.generator.encode(&batch, &mut self.dictionaries, &self.options, &mut self.context);
+        let (dictionaries, batch) = encoded.map_err(internal)?;
+        Ok((dictionaries.into_iter().map(data).collect(), data(batch)))
+    }
+}
+
+fn data(EncodedData { ipc_message, arrow_data }: EncodedData) -> Data {
+    Data { header: ipc_message.into(), body: vec![arrow_data.into()] }
+}
+
+fn internal(error: ArrowError) -> Status {
+    Status::internal(error::text(format_args!("the rows cannot be encoded: {error}")))
+}
+
+/// Views with the bytes of their own rows only: the encoder sends every data buffer whole.
+fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| -> ArrayRef {
+        match column.data_type() {
+            DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+            DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+            _ => column.clone(),
+        }
+    });
+    rebuilt(batch.schema(), columns.collect(), batch.num_rows())
+}
+
+fn rebuilt(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
+}
+
+/// The schema without views, nested ones and values of dictionaries included. Metadata stays.
+pub(super) fn classic_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(classic_field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn classic_field(field: &FieldRef) -> FieldRef {
+    Arc::new(Field::clone(field).with_data_type(classic_type(field.data_type())))
+}
+
+fn classic_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::LargeUtf8,
+        DataType::BinaryView => DataType::LargeBinary,
+        DataType::ListView(item) | DataType::LargeListView(item) | DataType::LargeList(item) => {
+            DataType::LargeList(classic_field(item))
+        }
+        DataType::List(item) => DataType::List(classic_field(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(classic_field(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(classic_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(classic_field(entries), *sorted),
+        DataType::Dictionary(key, value) => DataType::Dictionary(key.clone(), Box::new(classic_type(value))),
+        DataType::Union(fields, mode) => {
+            DataType::Union(fields.iter().map(|(id, field)| (id, classic_field(field))).collect(), *mode)
+        }
+        DataType::RunEndEncoded(ends, values) => DataType::RunEndEncoded(ends.clone(), classic_field(values)),
+        other => other.clone(),
+    }
+}
+
+pub(super) fn cast_to(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Status> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| {
+        Status::unimplemented(error::text(format_args!(
+            "a column has no classic layout: {e}; ask for the layout `keep`"
+        )))
+    })?;
+    rebuilt(schema.clone(), columns, batch.num_rows()).map_err(internal)
+}

@@ -1,0 +1,321 @@
+//! The way in: tokens, limits, and the calls whose answers are bytes of the map.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use arrow_flight::{Action, Ticket as FlightTicket, flight_service_server::FlightServiceServer};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use coframe::Frame;
+use http_body_util::{BodyExt, Limited};
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Status, body::Body, server::NamedService, transport::server::TlsConnectInfo};
+
+use super::{
+    Shared,
+    body::{Answer, Hold, Messages, action_result, flight_data},
+    calls::Calls,
+    connection::Peer,
+    stats::count,
+};
+use crate::{
+    error, messages,
+    tokens::Access,
+    wire::{
+        self, CHUNK, MAX_REQUEST, RemoveAnswer, RemoveRequest, SegmentEnd, SegmentRequest, Stat, StatRequest, Ticket,
+        WaitAnswer, WaitRequest,
+    },
+};
+
+/// Every call goes through it.
+#[derive(Clone)]
+pub(super) struct Gate {
+    shared: Arc<Shared>,
+    calls: FlightServiceServer<Calls>,
+}
+
+/// How long a request may take to arrive.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time for which one call waits; the caller asks again.
+const WAIT_LIMIT: Duration = Duration::from_mins(1);
+/// How long a thread waits before it looks whether the caller is still there.
+const WAIT_SLICE: Duration = Duration::from_millis(500);
+
+/// The token that a handshake confirmed, for the answer.
+#[derive(Clone)]
+pub(super) struct Confirmed(pub(super) String);
+
+impl Gate {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let calls = FlightServiceServer::new(Calls::new(shared.clone()))
+            .max_decoding_message_size(shared.max_message)
+            .max_encoding_message_size(usize::MAX);
+        Self { shared, calls }
+    }
+
+    async fn answer(mut self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+        let peer = peer(&request);
+        if let Some(peer) = &peer {
+            peer.connection.note_request();
+        }
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let (access, confirmed) = self.shared.access(request.headers(), method == "Handshake").inspect_err(|_| {
+            count(&self.shared.counters.denied);
+            let address = peer.as_ref().and_then(|peer| peer.address);
+            tracing::warn!(?address, %method, "a call without a valid token");
+        })?;
+        count(&self.shared.counters.calls);
+        match method.as_str() {
+            "DoGet" => self.get(request, peer).await,
+            "DoAction" => self.act(request, access, peer).await,
+            _ => {
+                request.extensions_mut().insert(access);
+                if let Some(confirmed) = confirmed {
+                    request.extensions_mut().insert(confirmed);
+                }
+                let called = tower_service::Service::call(&mut self.calls, request).await;
+                called.map_err(|never: Infallible| match never {})
+            }
+        }
+    }
+
+    /// A place among the streams of the server, or among its waiting calls.
+    fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+        of.clone()
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("the server has as many streams as it allows; try again later"))
+    }
+
+    /// What lasts as long as the answer: its place, and a watch over its reader.
+    fn hold(&self, permit: OwnedSemaphorePermit, peer: Option<Peer>) -> Hold {
+        let connections = self.shared.connections.clone();
+        let progress = connections.watch(peer.map(|peer| peer.connection));
+        Hold { connections, progress, counters: self.shared.counters.clone(), _permit: permit }
+    }
+
+    async fn get(self, request: http::Request<Body>, peer: Option<Peer>) -> Result<http::Response<Body>, Status> {
+        let ticket: FlightTicket = unary(request).await?;
+        let ticket: Ticket = wire::parse("ticket", &ticket.ticket)?;
+        let permit = self.permit(&self.shared.streams)?;
+        let span = tracing::info_span!("get", name = %error::text(&ticket.name), version = ticket.version);
+        let shared = self.shared.clone();
+        let stream = blocking(move || {
+            let _entered = span.entered();
+            let frame = shared.open(&ticket.name, ticket.version, ticket.id)?;
+            messages::of_ticket(&frame, &ticket)
+        });
+        let stream = stream.await?;
+        count(&self.shared.counters.gets);
+        Ok(Answer::respond(Box::new(stream.map(|data| data.and_then(flight_data))), self.hold(permit, peer)))
+    }
+
+    async fn act(
+        self,
+        request: http::Request<Body>,
+        access: Access,
+        peer: Option<Peer>,
+    ) -> Result<http::Response<Body>, Status> {
+        let action: Action = unary(request).await?;
+        let is_waiting = action.r#type == wire::WAIT;
+        let permit = self.permit(if is_waiting { &self.shared.waits } else { &self.shared.streams })?;
+        if action.r#type == wire::SEGMENT {
+            let messages = self.segment(wire::parse("request", &action.body)?).await?;
+            return Ok(Answer::respond(messages, self.hold(permit, peer)));
+        }
+        let body = match action.r#type.as_str() {
+            wire::STAT => self.stat(wire::parse("request", &action.body)?).await?,
+            wire::WAIT => self.wait(wire::parse("request", &action.body)?).await?,
+            wire::REMOVE => {
+                self.shared.check_write(access)?;
+                self.remove(wire::parse("request", &action.body)?).await?
+            }
+            other => {
+                let found = error::text(other.escape_debug());
+                return Err(Status::unimplemented(format!(
+                    "the action `{found}`: expected segment, stat, wait or remove (docs/WIRE.md)"
+                )));
+            }
+        };
+        Ok(Answer::respond(Box::new(std::iter::once(action_result(body))), self.hold(permit, peer)))
+    }
+
+    async fn stat(&self, request: StatRequest) -> Result<Bytes, Status> {
+        let shared = self.shared.clone();
+        let stat = blocking(move || Ok(Stat::of(&shared.open(&request.name, request.version, None)?)));
+        wire::json(&stat.await?)
+    }
+
+    /// The bytes of a range of a segment, and their checksum.
+    async fn segment(&self, request: SegmentRequest) -> Result<Messages, Status> {
+        let shared = self.shared.clone();
+        let SegmentRequest { name, version, id, offset, len, crc, data } = request;
+        let frame: Frame = blocking(move || shared.open(&name, Some(version), id)).await?;
+        let bytes = frame.segment_bytes();
+        let outside = || {
+            let text = format!("the range {offset}+{len} of a segment of {} bytes", bytes.len());
+            Status::out_of_range(text)
+        };
+        let start = usize::try_from(offset).ok().filter(|start| *start <= bytes.len()).ok_or_else(outside)?;
+        let len = usize::try_from(len).map_err(|_| outside())?.min(bytes.len() - start);
+        let range = bytes.slice(start..start + len);
+        if !data {
+            let checksum = blocking(move || Ok(crc32fast::hash(&range))).await?;
+            let end = wire::json(&SegmentEnd { crc32: format!("{checksum:08x}") })?;
+            return Ok(Box::new(std::iter::once(action_result(end))));
+        }
+        count(&self.shared.counters.ranges);
+        if offset == 0 {
+            count(&self.shared.counters.pulls);
+        }
+        let mut checksum = crc.then(crc32fast::Hasher::new);
+        let mut at = 0;
+        let mut is_over = false;
+        Ok(Box::new(std::iter::from_fn(move || {
+            if at < range.len() {
+                let chunk = range.slice(at..(at + CHUNK).min(range.len()));
+                at += chunk.len();
+                if let Some(checksum) = &mut checksum {
+                    checksum.update(&chunk);
+                }
+                return Some(action_result(chunk));
+            }
+            if std::mem::replace(&mut is_over, true) {
+                return None;
+            }
+            let end = SegmentEnd { crc32: format!("{:08x}", checksum.take()?.finalize()) };
+            Some(wire::json(&end).and_then(action_result))
+        })))
+    }
+
+    async fn wait(&self, request: WaitRequest) -> Result<Bytes, Status> {
+        let name = wire::name(&request.name)?;
+        let limit = Duration::from_millis(request.timeout_ms).min(WAIT_LIMIT);
+        let start = Instant::now();
+        loop {
+            let (store, name) = (self.shared.store.clone(), name.clone());
+            let slice = limit.saturating_sub(start.elapsed()).min(WAIT_SLICE);
+            let waited = blocking(move || store.wait(&name, request.after, slice).map_err(|e| error::status(&e)));
+            let version = waited.await?;
+            if version.is_some() || start.elapsed() >= limit {
+                return wire::json(&WaitAnswer { version });
+            }
+        }
+    }
+
+    async fn remove(&self, request: RemoveRequest) -> Result<Bytes, Status> {
+        let (store, name) = (self.shared.store.clone(), wire::name(&request.name)?);
+        let removed = blocking(move || store.remove(&name).map_err(|e| error::status(&e))).await?;
+        tracing::info!(name = request.name, removed, "remove");
+        wire::json(&RemoveAnswer { removed })
+    }
+}
+
+impl NamedService for Gate {
+    const NAME: &'static str = "arrow.flight.protocol.FlightService";
+}
+
+impl tower_service::Service<http::Request<Body>> for Gate {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let gate = self.clone();
+        Box::pin(async move { Ok(gate.answer(request).await.unwrap_or_else(Status::into_http)) })
+    }
+}
+
+/// Where the request came from.
+fn peer(request: &http::Request<Body>) -> Option<Peer> {
+    let extensions = request.extensions();
+    let plain = extensions.get::<Peer>().cloned();
+    plain.or_else(|| extensions.get::<TlsConnectInfo<Peer>>().map(|info| info.get_ref().clone()))
+}
+
+/// The only message of a request.
+async fn unary<T: Message + Default>(request: http::Request<Body>) -> Result<T, Status> {
+    let body = Limited::new(request.into_body(), MAX_REQUEST + 1024).collect();
+    let body = tokio::time::timeout(REQUEST_LIMIT, body).await;
+    let body = body.map_err(|_| Status::deadline_exceeded("the request did not arrive in time"))?;
+    let body = body
+        .map_err(|e| {
+            Status::invalid_argument(error::text(format_args!("a request of {MAX_REQUEST} bytes at most: {e}")))
+        })?
+        .to_bytes();
+    let message = match body.first() {
+        Some(0) => body.get(5..).unwrap_or_default(),
+        Some(_) => return Err(Status::unimplemented("compressed requests are not supported")),
+        None => return Err(Status::invalid_argument("the request has no message")),
+    };
+    T::decode(message).map_err(|e| Status::invalid_argument(error::text(e)))
+}
+
+/// Runs what may wait for locks or read a file.
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    let called = tokio::task::spawn_blocking(call).await;
+    called.unwrap_or_else(|_| Err(Status::internal("internal error in the server; please report it with its log")))
+}
+
+impl Shared {
+    /// What a caller may do, by its header; for a handshake also by name and password, where the password is the token.
+    fn access(&self, headers: &http::HeaderMap, is_handshake: bool) -> Result<(Access, Option<Confirmed>), Status> {
+        let Some(tokens) = self.tokens() else { return Ok((Access::Write, None)) };
+        let header = headers.get(http::header::AUTHORIZATION).map_or(&b""[..], http::HeaderValue::as_bytes);
+        let basic = |encoded: &[u8]| {
+            let decoded = STANDARD.decode(encoded).ok()?;
+            let colon = decoded.iter().position(|byte| *byte == b':')?;
+            decoded.get(colon + 1..).map(<[u8]>::to_vec)
+        };
+        let token = if let Some(token) = header.strip_prefix(b"Bearer ") {
+            Some(token.to_vec())
+        } else if let Some(encoded) = header.strip_prefix(b"Basic ").filter(|_| is_handshake) {
+            basic(encoded)
+        } else {
+            None
+        };
+        let access = token.as_ref().and_then(|token| tokens.access(token)).ok_or_else(|| {
+            let found = if header.is_empty() { "no token" } else { "a token that the server does not know" };
+            Status::unauthenticated(format!("the call has {found}; send `authorization: Bearer TOKEN`"))
+        })?;
+        let confirmed = token.filter(|_| is_handshake).and_then(|token| String::from_utf8(token).ok());
+        Ok((access, confirmed.map(Confirmed)))
+    }
+
+    pub(super) fn check_write(&self, access: Access) -> Result<(), Status> {
+        if !self.is_writable {
+            return Err(Status::permission_denied("the server is read-only; start it with write access"));
+        }
+        if access < Access::Write {
+            return Err(Status::permission_denied("the token allows reading only"));
+        }
+        Ok(())
+    }
+
+    /// Opens a frame that a caller named.
+    pub(super) fn open(&self, name: &str, version: Option<u64>, id: Option<u128>) -> Result<Frame, Status> {
+        let name = wire::name(name)?;
+        let opened = match version {
+            Some(version) => self.store.open_version(&name, version),
+            None => self.store.open(&name),
+        };
+        let frame = opened.map_err(|e| error::status(&e))?;
+        if id.is_some() && frame.segment_id() != id {
+            let text = format!("`{name}@{}` is another segment than the one that was asked for", frame.version());
+            return Err(Status::not_found(text));
+        }
+        Ok(frame)
+    }
+}

@@ -1,0 +1,244 @@
+//! The server: a store's frames for other machines.
+
+mod body;
+mod calls;
+mod connection;
+mod gate;
+mod options;
+mod put;
+mod stats;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
+    time::Duration,
+};
+
+use coframe::Store;
+use tokio::{
+    net::TcpListener,
+    runtime::{Handle, Runtime},
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tonic::transport::Server as Transport;
+use tonic_health::ServingStatus;
+
+pub use options::ServerOptions;
+pub use stats::ServerStats;
+
+use crate::{
+    error::{Error, Result, chain},
+    tokens::Tokens,
+};
+use connection::Connections;
+use gate::Gate;
+use stats::Counters;
+
+/// Size of the HTTP/2 windows. A stream takes at most one window in each round trip.
+pub(crate) const WINDOW: u32 = 16 << 20;
+/// Size of the frames that this side reads.
+pub(crate) const MAX_FRAME: u32 = 1 << 20;
+/// Streams of one connection.
+const MAX_STREAMS_EACH: u32 = 64;
+/// Bytes of the headers of one request.
+const MAX_HEADERS: u32 = 16 << 10;
+/// Frames that are received at the same time.
+const MAX_PUTS: usize = 4;
+/// Calls that wait for a version at the same time, each in a thread.
+const MAX_WAITS: usize = 256;
+const PING: Duration = Duration::from_secs(20);
+
+/// What all calls have in common.
+struct Shared {
+    store: Store,
+    is_writable: bool,
+    tokens: RwLock<Option<Arc<Tokens>>>,
+    connections: Arc<Connections>,
+    streams: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
+    puts: Arc<Semaphore>,
+    counters: Arc<Counters>,
+    max_message: usize,
+    idle: Duration,
+}
+
+impl Shared {
+    fn tokens(&self) -> Option<Arc<Tokens>> {
+        // The value is replaced in one assignment, which cannot panic half-way.
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A running server of Arrow Flight, with threads of its own. Stops when it is dropped.
+///
+/// Serves the frames of a store to any Flight client, and their segments to [`Remote`](crate::Remote). While it streams a
+/// frame it has it open, so the frame is not swept.
+///
+/// ```
+/// use coframe::Store;
+/// use coframe_flight::{Remote, Server, ServerOptions};
+/// # use coframe::arrow::array::{Int64Array, RecordBatch};
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let batch = RecordBatch::try_from_iter([("x", std::sync::Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
+///
+/// let there = Store::open_at(dir.path().join("there"))?;
+/// there.publish("flights", &batch)?;
+/// let server = Server::start(&there, &ServerOptions::new())?; // on a free port of 127.0.0.1
+///
+/// let here = Store::open_at(dir.path().join("here"))?;
+/// let remote = Remote::connect(server.url())?;
+/// assert_eq!(remote.open(&here, "flights")?.num_rows(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    scheme: &'static str,
+    stop: watch::Sender<bool>,
+    serving: Option<JoinHandle<Result<(), tonic::transport::Error>>>,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Binds the address and starts to serve.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](Error::is_invalid_argument) for an address other than a loopback address without TLS and
+    /// tokens; when the address is in use; when certificates cannot be read.
+    pub fn start(store: &Store, options: &ServerOptions) -> Result<Self> {
+        options.check()?;
+        if Handle::try_current().is_ok() {
+            let detail = "it blocks, and this thread is one of an async runtime; call it in `spawn_blocking`";
+            return Err(Error::invalid("the start of a server", detail));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8))
+            .thread_name("coframe-flight")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start the threads of the server", e))?;
+        let shared = Arc::new(Shared {
+            store: store.clone(),
+            is_writable: options.write,
+            tokens: RwLock::new(options.tokens.clone().map(Arc::new)),
+            connections: Connections::new(options.max_connections, options.idle),
+            streams: Arc::new(Semaphore::new(options.max_streams)),
+            waits: Arc::new(Semaphore::new(MAX_WAITS)),
+            puts: Arc::new(Semaphore::new(MAX_PUTS)),
+            counters: Arc::default(),
+            max_message: options.max_message,
+            idle: options.idle,
+        });
+        let bound = runtime.block_on(TcpListener::bind(options.address));
+        let listener = bound.map_err(|e| Error::io(format_args!("listen on {}", options.address), e))?;
+        let address = listener.local_addr().map_err(|e| Error::io("find the address of the server", e))?;
+        let (stop, mut stopped) = watch::channel(false);
+
+        let mut transport = Transport::builder()
+            .initial_stream_window_size(options.window)
+            .initial_connection_window_size(options.window)
+            .max_frame_size(MAX_FRAME)
+            .max_concurrent_streams(MAX_STREAMS_EACH)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_keepalive_interval(Some(PING))
+            .http2_keepalive_timeout(Some(PING));
+        if let Some(tls) = options.tls() {
+            transport = transport
+                .tls_config(tls)
+                .map_err(|e| Error::invalid("the certificate or key of the server", chain(&e)))?;
+        }
+        let gate = Gate::new(shared.clone());
+        let incoming = shared.connections.incoming(listener);
+        runtime.spawn(shared.connections.clone().keep_watch());
+        let serving = runtime.spawn(async move {
+            let (health, service) = tonic_health::server::health_reporter();
+            let name = <Gate as tonic::server::NamedService>::NAME;
+            health.set_service_status(name, ServingStatus::Serving).await;
+            let router = transport.add_service(service).add_service(gate);
+            let stopping = async move {
+                // Fails when the server is gone, which ends it as well.
+                let _ = stopped.wait_for(|stop| *stop).await;
+                health.set_service_status(name, ServingStatus::NotServing).await;
+            };
+            router.serve_with_incoming_shutdown(incoming, stopping).await
+        });
+        tracing::info!(%address, "serving");
+        let scheme = if options.has_tls() { "https" } else { "http" };
+        Ok(Self { shared, address, scheme, stop, serving: Some(serving), runtime: Some(runtime) })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL for [`Remote::connect`](crate::Remote::connect). Flight clients of other languages write `grpc` for `http`
+    /// and `grpc+tls` for `https`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let connections = &self.shared.connections;
+        ServerStats {
+            refused: of(&connections.refused),
+            stalled: of(&connections.stalled),
+            ..self.shared.counters.read()
+        }
+    }
+
+    /// Replaces the tokens, for calls from now on. Streams that have started go on.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](Error::is_invalid_argument) for a server that was started without tokens: it may serve an
+    /// address that needs none.
+    pub fn set_tokens(&self, tokens: Tokens) -> Result<()> {
+        let mut current = self.shared.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        if current.is_none() {
+            return Err(Error::invalid("the tokens", "the server was started without; start it again"));
+        }
+        *current = Some(Arc::new(tokens));
+        Ok(())
+    }
+
+    /// Stops: accepts no more connections, lets streams end for as long as `grace`, then closes them. Returns whether all
+    /// streams had ended.
+    #[must_use = "false if streams were cut"]
+    pub fn stop(mut self, grace: Duration) -> bool {
+        self.end(grace)
+    }
+
+    fn end(&mut self, grace: Duration) -> bool {
+        let _ = self.stop.send(true);
+        let (Some(runtime), Some(serving)) = (self.runtime.take(), self.serving.take()) else { return true };
+        if Handle::try_current().is_ok() {
+            // A thread of an async runtime must not block.
+            runtime.shutdown_background();
+            return false;
+        }
+        let ended = runtime.block_on(async { tokio::time::timeout(grace, serving).await.is_ok() });
+        // Threads that wait for a version return within half a second.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        ended
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("url", &self.url()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,13 @@
+//! Frames between two stores, over real connections and with real processes.
+
+#[cfg(feature = "command")]
+mod command;
+mod common;
+mod conformance;
+mod hostile;
+mod kills;
+mod pulls;
+mod reads;
+mod security;
+mod turns;
+mod writes;
