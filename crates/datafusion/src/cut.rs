@@ -60,11 +60,9 @@ fn holds_more(data: &ArrayData) -> bool {
 /// Bytes that a row takes in the first buffer of an array, where each row takes the same.
 fn width(data_type: &DataType) -> Option<usize> {
     match data_type {
-        DataType::Utf8 | DataType::Binary | DataType::List(_) | DataType::Map(..) => Some(4),
-        DataType::LargeUtf8 | DataType::LargeBinary | DataType::LargeList(_) => Some(8),
+        DataType::Utf8 | DataType::Binary | DataType::List(_) | DataType::Map(..) | DataType::ListView(_) => Some(4),
+        DataType::LargeUtf8 | DataType::LargeBinary | DataType::LargeList(_) | DataType::LargeListView(_) => Some(8),
         DataType::Utf8View | DataType::BinaryView => Some(16),
-        DataType::ListView(_) => Some(4),
-        DataType::LargeListView(_) => Some(8),
         DataType::FixedSizeBinary(width) => usize::try_from(*width).ok(),
         DataType::Dictionary(keys, _) => keys.primitive_width(),
         DataType::Union(..) => Some(1),

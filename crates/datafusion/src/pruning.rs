@@ -10,7 +10,7 @@ use arrow::{
 use coframe::{ColumnStatistics, Statistics};
 use datafusion::{
     common::{Column, ScalarValue, pruning::PruningStatistics},
-    physical_expr::{DynamicFilterTracking, PhysicalExpr},
+    physical_expr::{DynamicFilterTracker, DynamicFilterTracking, PhysicalExpr},
     physical_optimizer::pruning::PruningPredicateBuilder,
 };
 
@@ -38,7 +38,7 @@ impl Pruner {
 
     /// Whether the predicate may hold for a row of the batch at this position among those of the file.
     pub(crate) fn keeps(&mut self, batch: usize) -> bool {
-        if self.kept.is_none() || self.tracking.watcher().is_some_and(|watcher| watcher.changed()) {
+        if self.kept.is_none() || self.tracking.watcher().is_some_and(DynamicFilterTracker::changed) {
             self.kept = Some(self.prune());
         }
         self.kept.as_ref().and_then(|kept| kept.get(batch)).copied().unwrap_or(true)
@@ -92,7 +92,6 @@ impl PruningStatistics for OfBatches {
         self.of_batches(&rows)
     }
 
-    #[expect(clippy::mutable_key_type, reason = "the key type of the trait")]
     fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         None
     }

@@ -68,6 +68,7 @@ impl FrameSource {
     }
 
     /// The frames that it reads, mapped.
+    #[must_use]
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
         self.parts.frames.iter().map(|part| &part.frame)
     }
@@ -186,14 +187,10 @@ impl FrameOpener {
         };
         let rows = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         let found = rows.and_then(|(start, end)| Some((self.parts.find(&(start..end))?, start..end)));
-        match found.filter(|(part, _)| part.location == *location) {
-            Some((part, rows)) => Ok((part, rows.start - part.before..rows.end - part.before)),
-            None => exec_err!(
-                "the rows {}..{} of the table are not those of the frame `{location}`",
-                range.start,
-                range.end
-            ),
+        if let Some((part, rows)) = found.filter(|(part, _)| part.location == *location) {
+            return Ok((part, rows.start - part.before..rows.end - part.before));
         }
+        exec_err!("the rows {}..{} of the table are not those of the frame `{location}`", range.start, range.end)
     }
 }
 

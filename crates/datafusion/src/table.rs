@@ -153,6 +153,7 @@ impl FrameTable {
     }
 
     /// The frames, in the order of their rows.
+    #[must_use]
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
         self.parts.frames.iter().map(|part| &part.frame)
     }

@@ -1,4 +1,4 @@
-//! Queries that publish: `COPY TO`, and the rows of a DataFrame.
+//! Queries that publish: `COPY TO`, and the rows of a query.
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
@@ -149,9 +149,10 @@ impl FileFormat for FrameFormat {
     }
 
     fn get_ext_with_compression(&self, compression: &FileCompressionType) -> Result<String> {
-        match compression.get_variant() {
-            CompressionTypeVariant::UNCOMPRESSED => Ok(FORMAT.to_owned()),
-            _ => plan_err!("frames are not compressed"),
+        if *compression.get_variant() == CompressionTypeVariant::UNCOMPRESSED {
+            Ok(FORMAT.to_owned())
+        } else {
+            plan_err!("frames are not compressed")
         }
     }
 
