@@ -10,6 +10,7 @@ mod assemble;
 mod base64;
 mod batches;
 mod bounds;
+mod c_schema;
 mod c_stream;
 mod canonical;
 mod claims;

@@ -83,8 +83,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
             Error::invalid(what(), format_args!("it cannot be serialised: {why}"))
         })?;
         let lost = |e| {
-            let next =
-                "types that are told by what is in them, such as JSON values, cannot be in a dict: store their text";
+            let next = "types that are recognised by their content, such as JSON values, cannot be stored in a dict: store their text";
             Error::invalid(what(), format_args!("it cannot be read back ({e}); {next}"))
         };
         postcard::from_bytes::<V>(&bytes).map_err(lost)?;

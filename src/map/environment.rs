@@ -330,7 +330,7 @@ impl Environment {
         // Another thread that looks now is enough.
         let Ok(mut checked) = self.checked.try_lock() else { return Ok(()) };
         if checked.elapsed() > STALE_CHECK {
-            lmdb.clear_stale_readers().map_err(|e| self.error("look for dead readers of", e))?;
+            lmdb.clear_stale_readers().map_err(|e| self.error("check for dead readers of", e))?;
             *checked = Instant::now();
         }
         Ok(())
@@ -351,7 +351,7 @@ impl Environment {
         };
         self.clear_stale_readers(lmdb)?;
         // Waits for those alone who use LMDB without the gate.
-        let txn = lmdb.write_txn().map_err(|e| self.error("begin to change", e))?;
+        let txn = lmdb.write_txn().map_err(|e| self.error("start to change", e))?;
         let (txn, result) = f(txn, lmdb);
         if getpid() != process {
             // A child that was forked inside `f` came here too: the transaction is its parent's.

@@ -170,7 +170,7 @@ pub(super) fn error(store: &Store, files: &MapFiles, action: &'static str, error
             | MdbError::Corrupted
             | MdbError::PageNotFound
             | MdbError::Incompatible),
-        ) => Error::corrupt(label, "B1-file", format_args!("LMDB says: {e}")),
+        ) => Error::corrupt(label, "B1-file", format_args!("LMDB reports: {e}")),
         heed::Error::EnvAlreadyOpened => {
             let what = format!("{label}, in a forked child");
             Error::invalid(

@@ -30,7 +30,7 @@ use self::{
     codec::Codec,
     environment::{Lease, registry},
     lmdb::Lmdb,
-    reads::Reads,
+    reads::{Reads, StateRef},
     state::State,
 };
 use crate::{
@@ -130,7 +130,7 @@ where
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         Self::make(store, name)?.ok_or_else(|| {
             let what = format!("the name `{name}` for a new dict in `{}`", store.path().display());
-            Error::invalid(what, "a dict of that name is there: open it, or use `open_or_create`")
+            Error::invalid(what, "a dict of that name exists: open it, or use `open_or_create`")
         })
     }
 
@@ -256,15 +256,20 @@ where
         Snapshot::new(Arc::clone(&self.lease))
     }
 
+    /// The present state, for an iterator that owns it.
+    fn state(&self) -> Result<StateRef<'static, K, V>> {
+        Ok(StateRef::Owned(State::new(Arc::clone(&self.lease))?))
+    }
+
     /// All entries as they are now, in the order of keys.
     #[expect(clippy::iter_not_returning_iterator, reason = "a state of the map is opened first, which can fail")]
     pub fn iter(&self) -> Result<Iter<'static, K, V>> {
-        Ok(Iter::of_own(State::new(Arc::clone(&self.lease))?, (Bound::Unbounded, Bound::Unbounded)))
+        Ok(Iter::entries(self.state()?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
     /// All keys as they are now, in their order. Values are not read.
     pub fn keys(&self) -> Result<Keys<'static, K, V>> {
-        Ok(Iter::keys_of_own(State::new(Arc::clone(&self.lease))?, (Bound::Unbounded, Bound::Unbounded)))
+        Ok(Iter::keys(self.state()?, (Bound::Unbounded, Bound::Unbounded)))
     }
 
     /// The keys in a range as they are now, in their order. Values are not read.
@@ -273,7 +278,7 @@ where
         K: Borrow<Q>,
     {
         let interval = reads::interval::<K, V, Q>(&range)?;
-        Ok(Iter::keys_of_own(State::new(Arc::clone(&self.lease))?, interval))
+        Ok(Iter::keys(self.state()?, interval))
     }
 
     /// The entries whose keys are in a range, as they are now, in the order of keys.
@@ -282,7 +287,7 @@ where
         K: Borrow<Q>,
     {
         let interval = reads::interval::<K, V, Q>(&range)?;
-        Ok(Iter::of_own(State::new(Arc::clone(&self.lease))?, interval))
+        Ok(Iter::entries(self.state()?, interval))
     }
 
     /// Sets the value of a key; returns the one that it replaces. Blocks while another process or thread writes.

@@ -146,7 +146,7 @@ where
 /// ```
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Iter<'a, K, V, T = (K, V)> {
-    source: Source<'a, K, V>,
+    source: StateRef<'a, K, V>,
     interval: Interval,
     decode: Decode<K, V, T>,
     ahead: VecDeque<Result<T>>,
@@ -157,17 +157,18 @@ pub struct Iter<'a, K, V, T = (K, V)> {
 pub type Keys<'a, K, V> = Iter<'a, K, V, K>;
 
 /// The state that is read: a borrowed one, or one that the iterator owns.
-enum Source<'a, K, V> {
-    Reads(Reads<'a, K, V>),
-    Own(State),
+pub(super) enum StateRef<'a, K, V> {
+    Borrowed(Reads<'a, K, V>),
+    Owned(State),
 }
 
 impl<'a, K, V, T> Iter<'a, K, V, T> {
-    fn new(source: Source<'a, K, V>, interval: Interval, decode: Decode<K, V, T>) -> Self {
+    fn new(source: StateRef<'a, K, V>, interval: Interval, decode: Decode<K, V, T>) -> Self {
         Self { source, interval, decode, ahead: VecDeque::new(), is_done: false }
     }
 }
 
+/// Decodes whole entries.
 #[expect(
     clippy::redundant_closure_for_method_calls,
     reason = "the method is for one lifetime, and `Decode` for every one"
@@ -177,15 +178,12 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    pub(super) fn of_reads(reads: Reads<'a, K, V>, interval: Interval) -> Self {
-        Self::new(Source::Reads(reads), interval, |reads, entry| reads.decode(entry))
-    }
-
-    pub(super) fn of_own(state: State, interval: Interval) -> Self {
-        Self::new(Source::Own(state), interval, |reads, entry| reads.decode(entry))
+    pub(super) fn entries(source: StateRef<'a, K, V>, interval: Interval) -> Self {
+        Self::new(source, interval, |reads, entry| reads.decode(entry))
     }
 }
 
+/// Decodes keys only.
 #[expect(
     clippy::redundant_closure_for_method_calls,
     reason = "the method is for one lifetime, and `Decode` for every one"
@@ -195,12 +193,8 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    pub(super) fn keys_of_reads(reads: Reads<'a, K, V>, interval: Interval) -> Self {
-        Self::new(Source::Reads(reads), interval, |reads, entry| reads.decode_key(entry))
-    }
-
-    pub(super) fn keys_of_own(state: State, interval: Interval) -> Self {
-        Self::new(Source::Own(state), interval, |reads, entry| reads.decode_key(entry))
+    pub(super) fn keys(source: StateRef<'a, K, V>, interval: Interval) -> Self {
+        Self::new(source, interval, |reads, entry| reads.decode_key(entry))
     }
 }
 
@@ -214,8 +208,8 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         if self.ahead.is_empty() && !self.is_done {
             let more = match &self.source {
-                Source::Reads(reads) => reads.take(&mut self.interval, self.decode),
-                Source::Own(state) => {
+                StateRef::Borrowed(reads) => reads.take(&mut self.interval, self.decode),
+                StateRef::Owned(state) => {
                     Reads::of_state(state).and_then(|reads| reads.take(&mut self.interval, self.decode))
                 }
             };
@@ -293,13 +287,13 @@ macro_rules! reading {
             )]
             pub fn iter(&self) -> crate::error::Result<super::Iter<'_, K, V>> {
                 let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-                Ok(super::Iter::of_reads(self.reads()?, all))
+                Ok(super::Iter::entries(super::reads::StateRef::Borrowed(self.reads()?), all))
             }
 
             /// All keys, in their order. Values are not read.
             pub fn keys(&self) -> crate::error::Result<super::Keys<'_, K, V>> {
                 let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-                Ok(super::Iter::keys_of_reads(self.reads()?, all))
+                Ok(super::Iter::keys(super::reads::StateRef::Borrowed(self.reads()?), all))
             }
 
             /// The keys in a range, in their order. Values are not read.
@@ -311,7 +305,7 @@ macro_rules! reading {
                 K: std::borrow::Borrow<Q>,
             {
                 let interval = super::reads::interval::<K, V, Q>(&range)?;
-                Ok(super::Iter::keys_of_reads(self.reads()?, interval))
+                Ok(super::Iter::keys(super::reads::StateRef::Borrowed(self.reads()?), interval))
             }
 
             /// The entries whose keys are in a range, in the order of keys.
@@ -335,7 +329,7 @@ macro_rules! reading {
                 K: std::borrow::Borrow<Q>,
             {
                 let interval = super::reads::interval::<K, V, Q>(&range)?;
-                Ok(super::Iter::of_reads(self.reads()?, interval))
+                Ok(super::Iter::entries(super::reads::StateRef::Borrowed(self.reads()?), interval))
             }
         }
     };

@@ -8,6 +8,7 @@ use super::{
     claims::{self, Claim, ELEMENTS},
     guard::{self, Guard},
     layout::{CellKind, DATA},
+    memory::Memory,
     mutex::check_alignment,
     region::{Region, Shape, taken},
 };
@@ -46,14 +47,21 @@ fn shape<T>(kind: CellKind, data: usize, count: usize) -> Shape {
     Shape { kind, count, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
-/// Compares the length of an existing array with the expected one.
-fn check_len(region: &Region, wanted: usize) -> Result<()> {
+/// Opens an array of `len` elements, or creates it if it does not exist.
+fn open_or_create(
+    store: &Store,
+    name: &str,
+    len: usize,
+    shape: impl Fn(usize) -> Shape,
+    initialise: impl Fn(&Memory) -> Result<()>,
+) -> Result<Region> {
+    let region = Region::open_or_create(store, name, &shape, shape(len), initialise)?;
     let found = region.count();
-    if found == wanted {
-        return Ok(());
+    if found == len {
+        return Ok(region);
     }
     let what = format!("{}, which has {found} elements", region.label());
-    Err(Error::invalid(what, format_args!("expected {wanted}")))
+    Err(Error::invalid(what, format_args!("expected {len}")))
 }
 
 impl<T: Pod> Array<T> {
@@ -100,9 +108,7 @@ impl<T: Pod> Array<T> {
         check_alignment::<T>()?;
         let shape = |count| shape::<T>(CellKind::Array, ELEMENTS, count);
         let initialise = |memory: &_| guard::initialise::<T>(memory, ELEMENTS, &[]);
-        let region = Region::open_or_create(store, name, shape, shape(len), initialise)?;
-        check_len(&region, len)?;
-        Ok(Self::of(region))
+        open_or_create(store, name, len, shape, initialise).map(Self::of)
     }
 
     /// Number of elements.
@@ -319,9 +325,7 @@ impl<T: Element> AtomicArray<T> {
 
     /// Opens an array of this length, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str, len: usize) -> Result<Self> {
-        let region = Region::open_or_create(store, name, Self::shape, Self::shape(len), |_| Ok(()))?;
-        check_len(&region, len)?;
-        Ok(Self::of(region))
+        open_or_create(store, name, len, Self::shape, |_| Ok(())).map(Self::of)
     }
 
     /// Number of elements.

@@ -5,9 +5,10 @@ use std::{fs, path::Path, sync::Arc};
 use coframe::{
     CStreamReader,
     arrow::{
-        array::{Array, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
+        array::{Array, Int64Array, RecordBatch, RecordBatchIterator, StringArray, StructArray},
         buffer::{Buffer, OffsetBuffer},
         error::ArrowError,
+        ffi::to_ffi,
         ffi_stream::FFI_ArrowArrayStream,
     },
 };
@@ -78,4 +79,59 @@ fn values_of_a_c_stream_are_validated_and_its_failures_are_errors() {
     let error = crossed(FFI_ArrowArrayStream::new(Box::new(reader))).unwrap_err();
     assert!(error.to_string().contains("the source is gone"), "{error}");
     assert_eq!(scratch.files(), [""; 0]);
+}
+
+#[cfg(feature = "polars")]
+#[test]
+fn a_c_stream_of_polars_passes_nulls_and_integers_of_128_bits_at_any_depth() {
+    use polars::prelude::*;
+
+    let wide = Series::new("wide".into(), [1_i64, -1, 7]).cast(&DataType::Int128).unwrap();
+    let nulls = Series::full_null("nulls".into(), 3, &DataType::Null);
+    let list = wide.cast(&DataType::UInt128).unwrap().implode().unwrap().into_series();
+    let lists = list.new_from_index(0, 3).with_name("lists".into());
+    let df = DataFrame::new(3, vec![wide.into(), nulls.into(), lists.into()]).unwrap();
+    let rows = df.clone().into_struct("rows".into()).into_series();
+    let field = rows.dtype().to_arrow_field("rows".into(), CompatLevel::newest());
+    let arrays = Box::new([Ok(rows.to_arrow(0, CompatLevel::newest()))].into_iter());
+    let mut stream = polars_arrow::ffi::export_iterator(arrays, field);
+    let scratch = scratch();
+    // SAFETY: a valid stream, which is moved out; Polars' struct and arrow's are the one of the specification.
+    let reader = unsafe { CStreamReader::from_raw((&raw mut stream).cast()) }.unwrap();
+    std::mem::forget(stream);
+    let frame = scratch.store.publish("x", reader).unwrap();
+    assert!(frame.to_polars().unwrap().equals_missing(&df), "{frame:?}");
+}
+
+#[test]
+fn a_c_array_is_read_once_and_validated_unless_the_caller_vouches_for_its_values() {
+    let table = StructArray::from(numbers());
+    let (mut array, schema) = to_ffi(&table.to_data()).unwrap();
+    // SAFETY: a valid array of that schema, which nothing else uses.
+    let reader = unsafe { CStreamReader::from_raw_array(&raw mut array, &raw const schema) }.unwrap();
+    assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), [numbers()]);
+    // SAFETY: as above.
+    let again = unsafe { CStreamReader::from_raw_array(&raw mut array, &raw const schema) };
+    assert!(again.unwrap_err().is_invalid_argument());
+    let (mut array, schema) = to_ffi(&Int64Array::from(vec![1]).to_data()).unwrap();
+    // SAFETY: as above.
+    let column = unsafe { CStreamReader::from_raw_array(&raw mut array, &raw const schema) };
+    assert!(column.unwrap_err().is_invalid_argument());
+
+    // Out of order, so the second string would have a negative length.
+    // SAFETY: deliberately invalid; the test reads only the length.
+    let offsets = unsafe { OffsetBuffer::new_unchecked(vec![0, 2, 1].into()) };
+    // SAFETY: as above.
+    let text = unsafe { StringArray::new_unchecked(offsets, b"ab".into(), None) };
+    let table = StructArray::from(RecordBatch::try_from_iter([("t", Arc::new(text) as _)]).unwrap());
+    for is_trusted in [false, true] {
+        let (mut array, schema) = to_ffi(&table.to_data()).unwrap();
+        // SAFETY: a valid array but for its values, which nothing else uses.
+        let mut reader = unsafe { CStreamReader::from_raw_array(&raw mut array, &raw const schema) }.unwrap();
+        if is_trusted {
+            // SAFETY: not true, but no value is read.
+            reader = unsafe { reader.trusting_values() };
+        }
+        assert_eq!(reader.next().unwrap().is_ok(), is_trusted);
+    }
 }

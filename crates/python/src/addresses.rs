@@ -6,7 +6,7 @@ use arrow::{
 };
 use pyo3::prelude::*;
 
-use crate::{error::Result, import::reader};
+use crate::{error::Result, from_python::reader};
 
 /// The rows, offset and address of each buffer in a table, column by column.
 ///

@@ -6,11 +6,10 @@ use coframe::sync::{self, Latest as Bytes};
 use pyo3::{IntoPyObjectExt, prelude::*, types::PyBytes};
 
 use crate::{
-    cells::come_by,
+    detach::detached,
     error::{Result, exception},
-    plain::Way,
+    open_by::{OpenBy, obtain, open_by},
     store::Store,
-    wait::detached,
 };
 
 /// A switch.
@@ -23,13 +22,7 @@ pub(crate) struct Flag {
 impl Flag {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Flag::create(store, name)?,
-                Way::Open(store, name) => sync::Flag::open(store, name)?,
-                Way::Handle(handle) => sync::Flag::from_handle(handle)?,
-            })
-        })?;
+        let cell = obtain(py, how, store, name, |by| Ok(open_by!(by, sync::Flag)?))?;
         Ok(Self { cell })
     }
 
@@ -89,13 +82,9 @@ macro_rules! numbers {
         })*
 
         /// The array of a kind; `None` for a kind that atomics do not have.
-        fn numbers(kind: &str, way: Way<'_>, len: usize) -> Option<Result<Box<dyn Numbers>>> {
+        fn numbers(kind: &str, by: OpenBy<'_>, len: usize) -> Option<Result<Box<dyn Numbers>>> {
             Some(match kind {
-                $(stringify!($type) => match way {
-                    Way::Create(store, name) => sync::AtomicArray::<$type>::create(store, name, len),
-                    Way::Open(store, name) => sync::AtomicArray::<$type>::open(store, name),
-                    Way::Handle(handle) => sync::AtomicArray::<$type>::from_handle(handle),
-                }
+                $(stringify!($type) => open_by!(by, sync::AtomicArray::<$type>, len)
                 .map(|array| Box::new(array) as Box<dyn Numbers>)
                 .map_err(Into::into),)*
                 _ => return None,
@@ -116,7 +105,7 @@ pub(crate) struct AtomicArray {
 impl AtomicArray {
     #[new]
     fn new(py: Python<'_>, kind: &str, how: &str, store: Option<&Store>, name: &str, len: usize) -> Result<Self> {
-        let found = come_by(py, how, store, name, |way| numbers(kind, way, len).transpose())?;
+        let found = obtain(py, how, store, name, |by| numbers(kind, by, len).transpose())?;
         let unknown = || {
             let message = format!("an atomic array of `{kind}`: expected numbers of 32 or 64 bits");
             exception(py, "InvalidError", &message)
@@ -195,13 +184,9 @@ fn unpacked(packed: &[u8]) -> &[u8] {
 macro_rules! latests {
     ($($size:literal)*) => {
         /// The snapshot of a size; `None` for a size that is not one of these.
-        fn latest(size: usize, way: Way<'_>, bytes: &[u8]) -> Option<Result<Box<dyn Latests>>> {
+        fn latest(size: usize, by: OpenBy<'_>, bytes: &[u8]) -> Option<Result<Box<dyn Latests>>> {
             Some(match size {
-                $($size => match way {
-                    Way::Create(store, name) => Bytes::<[u8; $size]>::create(store, name, packed(bytes)),
-                    Way::Open(store, name) => Bytes::<[u8; $size]>::open(store, name),
-                    Way::Handle(handle) => Bytes::<[u8; $size]>::from_handle(handle),
-                }
+                $($size => open_by!(by, Bytes::<[u8; $size]>, packed(bytes))
                 .map(|latest| Box::new(latest) as Box<dyn Latests>)
                 .map_err(Into::into),)*
                 _ => return None,
@@ -226,7 +211,7 @@ pub(crate) struct Latest {
 impl Latest {
     #[new]
     fn new(py: Python<'_>, size: usize, how: &str, store: Option<&Store>, name: &str, bytes: &[u8]) -> Result<Self> {
-        let found = come_by(py, how, store, name, |way| latest(size, way, bytes).transpose())?;
+        let found = obtain(py, how, store, name, |by| latest(size, by, bytes).transpose())?;
         let unknown = || exception(py, "InvalidError", &format!("a size of {size}: expected one of {SIZES:?}"));
         Ok(Self { latest: found.ok_or_else(unknown)?, size })
     }

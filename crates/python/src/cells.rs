@@ -2,35 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use coframe::sync::{self, CellHandle};
+use coframe::sync;
 use pyo3::{
     prelude::*,
     types::{PyDict, PyTuple},
 };
 
 use crate::{
+    detach::{detached, limit},
     error::{Result, exception},
-    held,
-    plain::{self, Locked, Way},
+    held_locks,
+    open_by::{obtain, open_by},
     store::Store,
-    wait::{detached, limit},
+    typed::{self, Locked},
 };
-
-/// Calls `with` on how to obtain a cell: `how` is `"create"`, `"open"`, or `"handle"` with its text as `name`.
-pub(crate) fn come_by<R: Send>(
-    py: Python<'_>,
-    how: &str,
-    store: Option<&Store>,
-    name: &str,
-    with: impl FnOnce(Way<'_>) -> Result<R> + Send,
-) -> Result<R> {
-    let store = store.map(|store| &store.store);
-    match (how, store) {
-        ("create", Some(store)) => detached(py, || with(Way::Create(store, name))),
-        ("open", Some(store)) => detached(py, || with(Way::Open(store, name))),
-        _ => detached(py, || with(Way::Handle(&name.parse::<CellHandle>()?))),
-    }
-}
 
 /// A lock, a value under a lock, or an array under a lock.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -58,10 +43,10 @@ impl LockedCell {
         let initial = initial.map(Bound::unbind);
         let is_reentrant = kind != "lock";
         let kind = if kind == "rlock" { "lock" } else { kind };
-        let cell = come_by(py, how, store, name, |way| match len {
-            Some(len) => plain::array(kind, way, len).transpose(),
+        let cell = obtain(py, how, store, name, |by| match len {
+            Some(len) => typed::array(kind, by, len).transpose(),
             // Attached again for the conversion of the first value only.
-            None => Python::attach(|py| plain::value(kind, way, initial.as_ref().map(|i| i.bind(py)))).transpose(),
+            None => Python::attach(|py| typed::value(kind, by, initial.as_ref().map(|i| i.bind(py)))).transpose(),
         })?;
         let unknown = || exception(py, "InvalidError", &format!("a cell of `{kind}`: expected a type of numbers"));
         let cell: Arc<dyn Locked> = cell.ok_or_else(unknown)?.into();
@@ -77,10 +62,10 @@ impl LockedCell {
         self.cell.len()
     }
 
-    /// Takes the lock for this thread; false when the time is over. Ctrl-C ends the wait.
+    /// Takes the lock for this thread; false on a timeout. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
-        if self.is_reentrant && held::again(&self.handle) {
+        if self.is_reentrant && held_locks::again(&self.handle) {
             return Ok(true);
         }
         let is_taken = detached(py, || self.cell.lock(&self.handle, limit(timeout).unwrap_or(Duration::MAX)))?;
@@ -92,13 +77,13 @@ impl LockedCell {
 
     /// Releases the lock however often this thread has taken it; returns how often that was.
     fn release_all(&self) -> u32 {
-        held::release_all(&self.handle)
+        held_locks::release_all(&self.handle)
     }
 
     /// Takes the lock as often as it was released. Ctrl-C ends the wait.
     fn acquire_again(&self, py: Python<'_>, depth: u32) -> Result<()> {
         detached(py, || self.cell.lock(&self.handle, Duration::MAX))?;
-        held::set_depth(&self.handle, depth);
+        held_locks::set_depth(&self.handle, depth);
         Ok(())
     }
 
@@ -106,26 +91,26 @@ impl LockedCell {
     fn recover(&self, py: Python<'_>) -> Result<()> {
         detached(py, || self.cell.lock_poisoned(&self.handle))?;
         self.keep_unless_raised(py)?;
-        held::with(&self.handle, |held| held.clear_poison());
+        held_locks::with(&self.handle, |held| held.clear_poison());
         Ok(())
     }
 
     /// False when this thread does not hold it.
     fn release(&self) -> bool {
-        held::release(&self.handle)
+        held_locks::release(&self.handle)
     }
 
     fn is_held(&self) -> bool {
-        held::is_held(&self.handle)
+        held_locks::is_held(&self.handle)
     }
 
     fn get(&self, py: Python<'_>) -> Result<Py<PyAny>> {
-        held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.get(py))
+        held_locks::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.get(py))
     }
 
     fn set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> Result<()> {
         let value = self.cell.plain(value)?;
-        held::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.set(&value))
+        held_locks::locked(&self.handle, || self.acquire(py, None).map(drop), |held| held.set(&value))
     }
 
     /// The elements, for numpy and ctypes; writable, and mapped for as long as what is made of them.
@@ -138,7 +123,7 @@ impl LockedCell {
     /// At the end of a wait: gives the lock back when a signal handler raises, since its caller will not know of it.
     fn keep_unless_raised(&self, py: Python<'_>) -> Result<()> {
         py.check_signals().inspect_err(|_| {
-            held::release(&self.handle);
+            held_locks::release(&self.handle);
         })?;
         Ok(())
     }
@@ -174,13 +159,7 @@ pub(crate) struct Counter {
 impl Counter {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Counter::create(store, name)?,
-                Way::Open(store, name) => sync::Counter::open(store, name)?,
-                Way::Handle(handle) => sync::Counter::from_handle(handle)?,
-            })
-        })?;
+        let cell = obtain(py, how, store, name, |by| Ok(open_by!(by, sync::Counter)?))?;
         Ok(Self { cell })
     }
 

@@ -16,9 +16,9 @@ use coframe::map::{MapHandle, Snapshot};
 use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{
+    detach::detached,
     error::{Failure, Result},
     store::Store,
-    wait::detached,
 };
 
 /// Entries that are read at once.
@@ -185,13 +185,7 @@ impl DictSnapshot {
         values: bool,
     ) -> Result<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
         let range = range(start, is_after, stop);
-        let entries = self.read(py, |snapshot| {
-            if values {
-                collect(snapshot.range::<String>(range)?, |(key, value)| (key, Some(value)))
-            } else {
-                collect(snapshot.keys_in::<String>(range)?, |key| (key, None))
-            }
-        })?;
+        let entries = self.read(py, |snapshot| entries!(snapshot, range, values))?;
         Ok(page(py, entries))
     }
 
@@ -207,6 +201,18 @@ fn range(start: Option<String>, is_after: bool, stop: Option<String>) -> Range {
     });
     (start, stop.map_or(ops::Bound::Unbounded, ops::Bound::Excluded))
 }
+
+/// The first entries of a snapshot or a transaction, which have these methods without a trait for them.
+macro_rules! entries {
+    ($reads:ident, $range:ident, $values:ident) => {
+        if $values {
+            collect($reads.range::<String>($range)?, |(key, value)| (key, Some(value)))
+        } else {
+            collect($reads.keys_in::<String>($range)?, |key| (key, None))
+        }
+    };
+}
+use entries;
 
 fn collect<T>(
     found: impl Iterator<Item = coframe::Result<T>>,
@@ -255,7 +261,7 @@ pub(crate) struct DictTransaction {
 impl DictTransaction {
     fn with<R>(&self, call: impl FnOnce(&mut Inner<'_>) -> coframe::Result<R>) -> Result<R> {
         let Some(pointer) = RUNNING.with_borrow_mut(|running| running.remove(&self.number)) else {
-            let text = "this transaction is over, or another thread's; use it in the function that it was given to";
+            let text = "this transaction has ended, or belongs to another thread; use it in the function that it was passed to";
             return Err(pyo3::exceptions::PyValueError::new_err(text).into());
         };
         // SAFETY: `Running` put the pointer there, which mutably borrows the transaction and removes the pointer before
@@ -309,13 +315,7 @@ impl DictTransaction {
         values: bool,
     ) -> Result<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
         let range = range(start, is_after, stop);
-        let entries = self.with(|transaction| {
-            if values {
-                collect(transaction.range::<String>(range)?, |(key, value)| (key, Some(value)))
-            } else {
-                collect(transaction.keys_in::<String>(range)?, |key| (key, None))
-            }
-        })?;
+        let entries = self.with(|transaction| entries!(transaction, range, values))?;
         Ok(page(py, entries))
     }
 }

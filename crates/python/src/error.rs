@@ -122,6 +122,6 @@ pub(crate) fn through_arrow(error: PyErr) -> ArrowError {
 pub(crate) fn unpanicked<R>(call: impl FnOnce() -> R) -> std::result::Result<R, String> {
     panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("coframe has a defect, please report it: {}", text.unwrap_or("a panic without a text"))
+        format!("coframe has a defect, please report it: {}", text.unwrap_or("a panic without a message"))
     })
 }

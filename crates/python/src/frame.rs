@@ -13,7 +13,7 @@ use pyo3::{
     types::{PyCapsule, PyDict, PyTuple},
 };
 
-use crate::{error::Result, export, wait::detached};
+use crate::{detach::detached, error::Result, to_python};
 
 /// An open frame. The bytes stay mapped for as long as it, or an array that was made from it, lives.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -114,7 +114,7 @@ impl Frame {
         let explain = py.detach(|| self.frame.copy_report())?;
         let columns = explain.columns.into_iter().zip(self.frame.schema().fields()).enumerate();
         let explained = columns.map(|(position, (column, field))| {
-            let views = export::has_views(field.data_type());
+            let views = to_python::has_views(field.data_type());
             let (_, numpy) = self.values(position);
             (column.name, column.data_type, column.shared, column.copied, column.reason, views, numpy)
         });
@@ -122,9 +122,9 @@ impl Frame {
     }
 
     /// A struct for each column and a row for each batch, as arrays without views.
-    fn statistics(&self, py: Python<'_>) -> Result<Option<export::Batch>> {
+    fn statistics(&self, py: Python<'_>) -> Result<Option<to_python::Batch>> {
         let statistics = detached(py, || self.frame.statistics())?;
-        statistics.map(|statistics| export::statistics(py, &self.frame, &statistics)).transpose()
+        statistics.map(|statistics| to_python::statistics(py, &self.frame, &statistics)).transpose()
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -133,16 +133,16 @@ impl Frame {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> Result<Bound<'py, PyCapsule>> {
-        export::stream(py, &self.frame, false, requested_schema)
+        to_python::stream(py, &self.frame, false, requested_schema)
     }
 
     /// The stream with views cast to large strings and binaries.
     fn classic_stream<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyCapsule>> {
-        export::stream(py, &self.frame, true, None)
+        to_python::stream(py, &self.frame, true, None)
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyCapsule>> {
-        export::schema(py, self.frame.schema())
+        to_python::schema(py, self.frame.schema())
     }
 
     /// The frame's bytes mapped privately, to be written to; `None` when its name is gone.
@@ -158,30 +158,30 @@ impl Frame {
             .schema()
             .fields()
             .get(position)
-            .map(|field| export::sorted_keys(field.data_type()))
+            .map(|field| to_python::sorted_keys(field.data_type()))
             .unwrap_or_default()
     }
 
     /// For each column the type in it that Polars does not have, if there is one.
     fn unknown_to_polars(&self) -> Vec<Option<String>> {
         let fields = self.frame.schema().fields();
-        fields.iter().map(|field| export::unknown_to_polars(field.data_type()).map(ToString::to_string)).collect()
+        fields.iter().map(|field| to_python::unknown_to_polars(field.data_type()).map(ToString::to_string)).collect()
     }
 
     /// The batches for Polars, at least one, with the dictionaries at these positions as their keys.
-    fn polars_batches(&self, py: Python<'_>, keys: Vec<usize>) -> Result<Vec<export::Batch>> {
+    fn polars_batches(&self, py: Python<'_>, keys: Vec<usize>) -> Result<Vec<to_python::Batch>> {
         let batches = py.detach(|| self.frame.batches());
         if batches.is_empty() {
             let empty = RecordBatch::new_empty(self.frame.schema().clone());
-            return Ok(vec![export::Batch::of(py, &empty, &keys)?]);
+            return Ok(vec![to_python::Batch::of(py, &empty, &keys)?]);
         }
-        batches.iter().map(|batch| export::Batch::of(py, batch, &keys)).collect()
+        batches.iter().map(|batch| to_python::Batch::of(py, batch, &keys)).collect()
     }
 
     /// The values of the dictionary of a column; `None` for another column, or without rows.
     fn dictionary<'py>(&self, py: Python<'py>, position: usize) -> Result<Option<Bound<'py, PyTuple>>> {
         let column = self.frame.batches().first().and_then(|batch| batch.columns().get(position));
-        column.map_or(Ok(None), |column| export::dictionary(py, column))
+        column.map_or(Ok(None), |column| to_python::dictionary(py, column))
     }
 
     /// The values of a column on the mapped bytes, for numpy, an object for each batch; or why they cannot be shared.
@@ -198,7 +198,7 @@ impl Frame {
                 return (Vec::new(), Some("some of its rows are null".to_owned()));
             }
             let Some(part) = Values::of(column.as_ref()) else {
-                let reason = format!("numpy has no type that lies in memory as {}", column.data_type());
+                let reason = format!("numpy has no type with the memory layout of {}", column.data_type());
                 return (Vec::new(), Some(reason));
             };
             values.push(part);

@@ -8,17 +8,18 @@
 mod addresses;
 mod atomic;
 mod cells;
+mod detach;
 mod dict;
 mod error;
-mod export;
 mod frame;
-mod held;
-mod import;
+mod from_python;
+mod held_locks;
 mod meeting;
 mod numpy;
-mod plain;
+mod open_by;
 mod store;
-mod wait;
+mod to_python;
+mod typed;
 
 use pyo3::prelude::*;
 
@@ -30,11 +31,11 @@ mod _coframe {
         atomic::{AtomicArray, Flag, Latest},
         cells::{Counter, Elements, LockedCell},
         dict::{Dict, DictSnapshot, DictTransaction},
-        export::Batch,
         frame::{Frame, Private, PrivateValues, Values},
         meeting::{Barrier, Event, Semaphore},
         numpy::Columns,
         store::{Session, Store, end_dead_sessions},
+        to_python::Batch,
     };
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name of it")]

@@ -6,11 +6,10 @@ use coframe::sync;
 use pyo3::prelude::*;
 
 use crate::{
-    cells::come_by,
+    detach::{detached, limit},
     error::Result,
-    plain::Way,
+    open_by::{obtain, open_by},
     store::Store,
-    wait::{detached, limit},
 };
 
 /// A flag that processes wait for, and pulses that wake those that wait now.
@@ -23,13 +22,7 @@ pub(crate) struct Event {
 impl Event {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Event::create(store, name)?,
-                Way::Open(store, name) => sync::Event::open(store, name)?,
-                Way::Handle(handle) => sync::Event::from_handle(handle)?,
-            })
-        })?;
+        let cell = obtain(py, how, store, name, |by| Ok(open_by!(by, sync::Event)?))?;
         Ok(Self { cell })
     }
 
@@ -50,7 +43,7 @@ impl Event {
         self.cell.is_set()
     }
 
-    /// False when the time is over. Ctrl-C ends the wait.
+    /// False on a timeout. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
         detached(py, || match limit(timeout) {
@@ -67,7 +60,7 @@ impl Event {
         self.cell.pulses()
     }
 
-    /// Waits for a pulse after the first `since`. False when the time is over. Ctrl-C ends the wait.
+    /// Waits for a pulse after the first `since`. False on a timeout. Ctrl-C ends the wait.
     #[pyo3(signature = (since, timeout=None))]
     fn wait_pulse(&self, py: Python<'_>, since: u32, timeout: Option<f64>) -> Result<bool> {
         detached(py, || self.cell.wait_pulse(since, limit(timeout)))
@@ -84,13 +77,7 @@ pub(crate) struct Barrier {
 impl Barrier {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, parties: usize) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Barrier::create(store, name, parties)?,
-                Way::Open(store, name) => sync::Barrier::open(store, name)?,
-                Way::Handle(handle) => sync::Barrier::from_handle(handle)?,
-            })
-        })?;
+        let cell = obtain(py, how, store, name, |by| Ok(open_by!(by, sync::Barrier, parties)?))?;
         Ok(Self { cell })
     }
 
@@ -137,13 +124,7 @@ pub(crate) struct Semaphore {
 impl Semaphore {
     #[new]
     fn new(py: Python<'_>, how: &str, store: Option<&Store>, name: &str, permits: usize) -> Result<Self> {
-        let cell = come_by(py, how, store, name, |way| {
-            Ok(match way {
-                Way::Create(store, name) => sync::Semaphore::create(store, name, permits)?,
-                Way::Open(store, name) => sync::Semaphore::open(store, name)?,
-                Way::Handle(handle) => sync::Semaphore::from_handle(handle)?,
-            })
-        })?;
+        let cell = obtain(py, how, store, name, |by| Ok(open_by!(by, sync::Semaphore, permits)?))?;
         Ok(Self { cell })
     }
 
@@ -156,7 +137,7 @@ impl Semaphore {
         detached(py, || self.cell.available())
     }
 
-    /// False when the time is over. Ctrl-C ends the wait.
+    /// False on a timeout. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> Result<bool> {
         let limit = limit(timeout).unwrap_or(Duration::MAX);

@@ -54,7 +54,7 @@ impl Columns {
             arrays.push(array);
         }
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-            .map_err(|e| exception(py, "InvalidError", &format!("the columns are no table: {e}")))?;
+            .map_err(|e| exception(py, "InvalidError", &format!("the columns are not a table: {e}")))?;
         Ok(Self { batch })
     }
 }

@@ -9,10 +9,10 @@ use coframe::{PublishMode, PublishOptions};
 use pyo3::{prelude::*, types::PyIterator};
 
 use crate::{
+    detach::{detached, limit},
     error::Result,
     frame::Frame,
-    import::{Chain, Interruptible, Reader, reader},
-    wait::{detached, limit},
+    from_python::{Chain, Interruptible, Reader, reader},
 };
 
 /// A store, or the store of a session.

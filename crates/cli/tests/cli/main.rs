@@ -8,7 +8,6 @@ mod formats;
 mod help;
 mod metadata;
 mod others;
-mod pages;
 mod reading;
 mod session;
 mod showing;

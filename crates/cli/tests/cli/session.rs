@@ -35,12 +35,16 @@ fn steps(document: &str) -> Vec<Step> {
     steps
 }
 
-fn run(scratch: &Scratch, command: &str) -> String {
+fn run(scratch: &Scratch, command: &str, columns: &str) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_coframe")).parent().unwrap().to_owned();
     let path = [binary].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())).collect::<Vec<_>>();
     let mut shell = Command::new("bash");
     shell.args(["-c", &format!("exec 2>&1\n{command}")]).current_dir(scratch.path(""));
-    shell.env("PATH", env::join_paths(path).unwrap()).env("COFRAME_STORE", scratch.store_path()).env("COLUMNS", "100");
+    shell
+        .env("PATH", env::join_paths(path).unwrap())
+        .env("COFRAME_STORE", scratch.store_path())
+        .env("COLUMNS", columns);
+    shell.env_remove("NO_COLOR");
     let output = String::from_utf8(shell.output().unwrap().stdout).unwrap();
     output.replace(scratch.store_path().to_str().unwrap(), "/dev/shm/demo")
 }
@@ -72,13 +76,24 @@ fn assert_as_documented(step: &Step, found: &str) {
     assert!(matches, "$ {}\n{}\n-- documented:\n{}", step.command, found.join("\n"), expected.join("\n"));
 }
 
-#[test]
-fn the_session_in_the_documentation_prints_what_the_command_prints() {
-    let steps = steps(&fs::read_to_string(format!("{ROOT}/docs/CLI.md")).unwrap());
-    assert!(steps.len() > 20, "{}", steps.len());
+/// Runs the sessions of a page in one store and a terminal of this width, and compares what they print.
+#[track_caller]
+fn assert_sessions_are_as_documented(page: &str, least: usize, columns: &str) {
+    let steps = steps(&fs::read_to_string(format!("{ROOT}/{page}")).unwrap());
+    assert!(steps.len() >= least, "only {} commands in {page}: the search is broken", steps.len());
     let scratch = scratch();
     symlink(fs::canonicalize(format!("{ROOT}/testdata")).unwrap(), scratch.path("testdata")).unwrap();
     for step in &steps {
-        assert_as_documented(step, &run(&scratch, &step.command));
+        assert_as_documented(step, &run(&scratch, &step.command, columns));
     }
+}
+
+#[test]
+fn the_session_in_the_documentation_prints_what_the_command_prints() {
+    assert_sessions_are_as_documented("docs/CLI.md", 21, "100");
+}
+
+#[test]
+fn the_session_in_the_readme_is_what_the_command_prints() {
+    assert_sessions_are_as_documented("README.md", 4, "120");
 }

@@ -39,13 +39,13 @@ def install(reduce: Callable[..., Any], settings: Any, join: Callable[[tuple[Any
     cloud = Reducers(functools.partial(reduce, protocol=5))
     kept = Reducers(functools.partial(reduce, protocol=5, always_named=True))
     hooks: dict[str, Hook] = {
-        "multiprocessing.reduction": lambda module: _multiprocessing(module, plain),
+        "multiprocessing.reduction": lambda module: _replace_table(module.ForkingPickler, "_extra_reducers", plain),
         "multiprocessing.spawn": _start_data,
         "distributed.protocol.pickle": lambda module: _dask(module, kept),
         "ray.cloudpickle.cloudpickle": lambda module: _pickler_class(module.Pickler, kept),
     }
     for loky in ("loky", "joblib.externals.loky"):
-        hooks[f"{loky}.backend.reduction"] = functools.partial(_loky, reducers=cloud)
+        hooks[f"{loky}.backend.reduction"] = lambda module: _replace_table(module, "_dispatch_table", cloud)
         hooks[f"{loky}.backend.spawn"] = _start_data
     if settings.cloudpickle:
         for name in ("cloudpickle.cloudpickle", "joblib.externals.cloudpickle.cloudpickle"):
@@ -67,15 +67,11 @@ def remove() -> None:
         _undo.popitem()[1]()
 
 
-def _multiprocessing(module: Any, reducers: Reducers) -> Undo:
-    pickler = module.ForkingPickler
-    reducers.update(pickler._extra_reducers)
-    pickler._extra_reducers = reducers
-
-    def undo() -> None:
-        pickler._extra_reducers = reducers.others()
-
-    return undo
+def _replace_table(holder: Any, name: str, reducers: Reducers) -> Undo:
+    """For a library whose table is an attribute of a class or a module."""
+    reducers.update(getattr(holder, name))
+    setattr(holder, name, reducers)
+    return lambda: setattr(holder, name, reducers.others())
 
 
 def _pickler_class(pickler: Any, reducers: Reducers) -> Undo:
@@ -83,16 +79,6 @@ def _pickler_class(pickler: Any, reducers: Reducers) -> Undo:
     table = pickler.dispatch_table
     pickler.dispatch_table = ChainMap(reducers, table)
     return functools.partial(setattr, pickler, "dispatch_table", table)
-
-
-def _loky(module: Any, reducers: Reducers) -> Undo:
-    reducers.update(module._dispatch_table)
-    module._dispatch_table = reducers
-
-    def undo() -> None:
-        module._dispatch_table = reducers.others()
-
-    return undo
 
 
 def _dask(module: Any, reducers: Reducers) -> Undo:

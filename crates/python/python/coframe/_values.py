@@ -52,6 +52,18 @@ class _Typed(Lockable):
         return found
 
 
+def _attribute(name: str, doc: str) -> Any:
+    """A property that is an attribute of the object of ``ctypes``, under the lock."""
+
+    def read(cell: _Typed) -> Any:
+        return _under_lock(cell, lambda: getattr(cell.get_obj(), name))
+
+    def write(cell: _Typed, value: Any) -> None:
+        _under_lock(cell, lambda: setattr(cell.get_obj(), name, value))
+
+    return property(read, write, doc=doc)
+
+
 class Value(_Typed):
     """A value under a lock, like ``multiprocessing.Value``: ``with value.get_lock(): value.value += 1``.
 
@@ -116,14 +128,7 @@ class _Object(Value):
         kind: Kind = arguments[0]
         return lambda how, store, name: _coframe.LockedCell("u8", how, store, name, None, ctypes.sizeof(kind.ctype))
 
-    @property
-    def value(self) -> Any:
-        """The value of a character or a string, read under the lock."""
-        return _under_lock(self, lambda: self.get_obj().value)
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        _under_lock(self, lambda: setattr(self.get_obj(), "value", value))
+    value = _attribute("value", "The value of a character or a string, read and written under the lock.")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name not in _fields(self.__dict__.get("_kind")):
@@ -267,23 +272,8 @@ class _Objects(Array):
     def __setitem__(self, key: int | slice, value: Any) -> None:
         _under_lock(self, lambda: self.get_obj().__setitem__(key, value))
 
-    @property
-    def value(self) -> Any:
-        """The string before its first NUL, of an array of characters."""
-        return _under_lock(self, lambda: self.get_obj().value)
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        _under_lock(self, lambda: setattr(self.get_obj(), "value", value))
-
-    @property
-    def raw(self) -> Any:
-        """All bytes of an array of ``c_char``."""
-        return _under_lock(self, lambda: self.get_obj().raw)
-
-    @raw.setter
-    def raw(self, value: Any) -> None:
-        _under_lock(self, lambda: setattr(self.get_obj(), "raw", value))
+    value = _attribute("value", "The string before its first NUL, of an array of characters.")
+    raw = _attribute("raw", "All bytes of an array of ``c_char``.")
 
 
 def _sized(size_or_values: int | Iterable[Any]) -> tuple[int, list[Any] | None]:

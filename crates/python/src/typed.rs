@@ -2,22 +2,20 @@
 
 use std::time::Duration;
 
-use coframe::{
-    Store,
-    sync::{Array, CellHandle, Guard, Mutex, MutexGuard, Pod},
-};
+use coframe::sync::{Array, Guard, Mutex, MutexGuard, Pod};
 use pyo3::{prelude::*, types::PyList};
 
 use crate::{
     error::Result,
-    held::{self, Held},
+    held_locks::{self, Held},
+    open_by::{OpenBy, open_by},
 };
 
 /// A `Value` or `Array` of some type.
 pub(crate) trait Locked: Send + Sync {
     fn handle(&self) -> String;
     fn len(&self) -> usize;
-    /// Takes the lock for this thread; false when the time is over.
+    /// Takes the lock for this thread; false on a timeout.
     fn lock(&self, cell: &str, limit: Duration) -> Result<bool>;
     /// Takes the lock though its owner died inside.
     fn lock_poisoned(&self, cell: &str) -> Result<()>;
@@ -25,14 +23,6 @@ pub(crate) trait Locked: Send + Sync {
     fn plain<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
     /// Where the elements of an array, or the value, are.
     fn address(&self) -> usize;
-}
-
-/// How a cell is come by.
-#[derive(Clone, Copy)]
-pub(crate) enum Way<'a> {
-    Create(&'a Store, &'a str),
-    Open(&'a Store, &'a str),
-    Handle(&'a CellHandle),
 }
 
 /// A type that cells hold and Python knows.
@@ -55,11 +45,11 @@ fn plain<'py, T: Plain>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>
     Ok(T::of_py(value)?.to_py(value.py())?.into_bound(value.py()))
 }
 
-/// Takes a lock into the thread's storage. `Err(None)`: the time was over.
+/// Takes a lock into the thread's storage. `Err(None)`: the wait timed out.
 fn keep<H: Held + 'static>(held: std::result::Result<H, Option<coframe::Error>>, cell: &str) -> Result<bool> {
     match held {
         Ok(held) => {
-            held::put(cell, Box::new(held));
+            held_locks::put(cell, Box::new(held));
             Ok(true)
         }
         Err(Some(error)) => Err(error.into()),
@@ -129,13 +119,12 @@ macro_rules! value_cell {
                 }
             }
 
-            pub(in super::super) fn make(way: Way<'_>, initial: Option<&Bound<'_, PyAny>>) -> Result<Box<dyn Locked>> {
+            pub(in super::super) fn make(
+                by: OpenBy<'_>,
+                initial: Option<&Bound<'_, PyAny>>,
+            ) -> Result<Box<dyn Locked>> {
                 let initial = initial.map_or_else(|| Ok(<$type>::default()), <$type as Plain>::of_py)?;
-                Ok(Box::new(match way {
-                    Way::Create(store, name) => Mutex::create(store, name, initial)?,
-                    Way::Open(store, name) => Mutex::<$type>::open(store, name)?,
-                    Way::Handle(handle) => Mutex::<$type>::from_handle(handle)?,
-                }))
+                Ok(Box::new(open_by!(by, Mutex::<$type>, initial)?))
             }
         }
     };
@@ -208,12 +197,8 @@ macro_rules! array_cell {
                 }
             }
 
-            pub(in super::super) fn make(way: Way<'_>, len: usize) -> Result<Box<dyn Locked>> {
-                Ok(Box::new(match way {
-                    Way::Create(store, name) => Array::<$type>::create(store, name, len)?,
-                    Way::Open(store, name) => Array::<$type>::open(store, name)?,
-                    Way::Handle(handle) => Array::<$type>::from_handle(handle)?,
-                }))
+            pub(in super::super) fn make(by: OpenBy<'_>, len: usize) -> Result<Box<dyn Locked>> {
+                Ok(Box::new(open_by!(by, Array::<$type>, len)?))
             }
         }
     };
@@ -243,18 +228,18 @@ macro_rules! numbers {
         }
 
         /// The value of a kind; `None` for a kind that is unknown.
-        pub(crate) fn value(kind: &str, way: Way<'_>, initial: Option<&Bound<'_, PyAny>>) -> Option<Result<Box<dyn Locked>>> {
+        pub(crate) fn value(kind: &str, by: OpenBy<'_>, initial: Option<&Bound<'_, PyAny>>) -> Option<Result<Box<dyn Locked>>> {
             Some(match kind {
-                $(stringify!($name) => values::$name::make(way, initial),)*
-                "lock" => values::lock::make(way, None),
+                $(stringify!($name) => values::$name::make(by, initial),)*
+                "lock" => values::lock::make(by, None),
                 _ => return None,
             })
         }
 
         /// The array of a kind; `None` for a kind that is unknown.
-        pub(crate) fn array(kind: &str, way: Way<'_>, len: usize) -> Option<Result<Box<dyn Locked>>> {
+        pub(crate) fn array(kind: &str, by: OpenBy<'_>, len: usize) -> Option<Result<Box<dyn Locked>>> {
             Some(match kind {
-                $(stringify!($name) => arrays::$name::make(way, len),)*
+                $(stringify!($name) => arrays::$name::make(by, len),)*
                 _ => return None,
             })
         }

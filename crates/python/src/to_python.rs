@@ -18,10 +18,11 @@ use pyo3::{
 };
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
-use crate::{
-    error::{Result, exception, unpanicked},
-    import::{EXTENSION, WIDE},
-};
+use crate::error::{Result, exception, unpanicked};
+
+/// Polars' formats of 128-bit integers, and their marks in a segment (FORMAT.md, section 5).
+const WIDE: [(&str, &str); 2] = [("_pli128", "coframe.int128"), ("_plu128", "coframe.uint128")];
+const EXTENSION: &str = "ARROW:extension:name";
 
 fn failed(py: Python<'_>, error: &ArrowError) -> PyErr {
     exception(py, "UnsupportedError", &format!("the frame cannot be handed over: {error}"))
