@@ -34,7 +34,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// let store = coframe::Store::open_at(dir.path().join("store"))?;
 /// let error = store.open("prices").unwrap_err();
 /// assert!(error.is_not_found());
-/// assert!(error.to_string().starts_with("there is no frame `prices` in the store"));
+/// assert!(error.to_string().starts_with("frame `prices` not found in the store"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Error {
@@ -278,7 +278,7 @@ impl fmt::Display for Error {
                 write!(f, "the session `{session}` of the store `{}` has ended; start another one", shown(store))
             }
             Kind::NotFound { what, store } => {
-                write!(f, "there is no {what} in the store `{}`; publish it first, or list the store", shown(store))
+                write!(f, "{what} not found in the store `{}`; publish it first, or list the store", shown(store))
             }
             Kind::NoColumn { column, frame, store } => write!(
                 f,

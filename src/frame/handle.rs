@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_handle_is_explained() {
+    fn a_string_that_is_not_a_handle_is_explained() {
         let message = "flights".parse::<Handle>().unwrap_err().to_string();
         assert!(message.starts_with("`flights` is not a handle: expected coframe:<store path>/"), "{message}");
     }

@@ -36,7 +36,7 @@ mod tests {
     use super::{decode, encode};
 
     #[test]
-    fn bytes_come_back_and_other_text_is_refused() {
+    fn base64_is_decoded_exactly_or_refused() {
         for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(encode(bytes.as_bytes()), text);
             assert_eq!(decode(text).as_deref(), Some(bytes.as_bytes()));

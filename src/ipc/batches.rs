@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn small_chunks_become_one_batch_and_empty_ones_none() {
+    fn small_chunks_become_one_batch_and_empty_ones_are_dropped() {
         assert_eq!(lengths(&[3, 0, 4, 5], None), [12]);
     }
 
     #[test]
-    fn a_large_chunk_stays_as_it_is_and_ends_what_was_gathered() {
+    fn a_large_chunk_is_not_coalesced_and_flushes_the_chunks_before_it() {
         assert_eq!(lengths(&[3, 4, 2_000_000, 5], None), [7, 2_000_000, 5]);
     }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn gathering_stops_at_the_named_bytes_too() {
+    fn coalescing_also_stops_at_the_requested_bytes() {
         assert_eq!(lengths_within(&[3, 4, 5, 6], Some(100), Some(28)), [7, 5, 6]);
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
         let keys = metadata.marks.polars || metadata.keys.contains(&position);
         let in_range = |array: &&ArrayRef| keys::lie_in_dictionaries(array, metadata.marks.polars);
         if keys && has_dictionary(field.data_type()) && !arrays.iter().all(in_range) {
-            let detail = format_args!("column `{name}`: a key below a null lies outside of its dictionary");
+            let detail = format_args!("column `{name}`: a key in a null slot is outside its dictionary");
             return bad("D3-keys", &detail);
         }
         if metadata.marks.polars

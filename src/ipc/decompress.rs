@@ -30,7 +30,7 @@ pub(super) fn unpacked<'a>(header: Cow<'a, [u8]>, body: Buffer, what: &str) -> R
     for buffer in batch.buffers().into_iter().flatten() {
         let start = plain.len();
         let packed = within(&body, buffer)
-            .ok_or_else(|| Error::corrupt(what, "S5-buffers", "a buffer lies outside of its message"))?;
+            .ok_or_else(|| Error::corrupt(what, "S5-buffers", "a buffer is outside its message"))?;
         unpack(packed, compression.codec(), &mut plain)
             .map_err(|error| Error::corrupt(what, "I1-stream", format_args!("a compressed buffer: {error}")))?;
         places.push(ipc::Buffer::new(signed(start), signed(plain.len() - start)));
@@ -64,7 +64,7 @@ fn unpack(packed: &[u8], codec: CompressionType, plain: &mut MutableBuffer) -> i
         other => return Err(io::Error::other(format!("the codec {other:?} is unknown"))),
     };
     if found != expected {
-        return Err(io::Error::other(format!("it says that it has {expected} bytes, and has {found} or more")));
+        return Err(io::Error::other(format!("it declares {expected} bytes, and has {found} or more")));
     }
     Ok(())
 }

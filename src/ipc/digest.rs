@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_footer_holds_its_digest_is_looked_for_without_a_panic(
+        fn the_digest_is_searched_in_any_footer_without_a_panic(
             mut footer in proptest::collection::vec(prop_oneof![0u8..32, any::<u8>()], 4..400),
         ) {
             // The root is inside, so that more than the first step is taken.

@@ -49,7 +49,7 @@ pub(super) fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usi
         return Err(Error::corrupt(what, "S1-magic", "it is shorter than an Arrow file can be"));
     };
     if *head != MAGIC {
-        return Err(Error::corrupt(what, "S1-magic", "it does not begin with ARROW1: it is no Arrow IPC file"));
+        return Err(Error::corrupt(what, "S1-magic", "it does not start with ARROW1, so it is not an Arrow IPC file"));
     }
     if *magic != MAGIC {
         let detail = "it does not end with ARROW1: it was cut short, or is an Arrow stream, which `import` reads";

@@ -130,7 +130,9 @@ impl Metadata {
             keys: listed.map(str::parse).collect::<std::result::Result<_, _>>().map_err(|e| keys.error(e))?,
             marks: Marks {
                 polars: get("coframe.polars").text()? == "1",
-                sorted: sorted_marks.collect::<Option<_>>().ok_or_else(|| sorted.error("it is no list of columns"))?,
+                sorted: sorted_marks
+                    .collect::<Option<_>>()
+                    .ok_or_else(|| sorted.error("it is not a list of columns"))?,
             },
             stats: get("coframe.stats").find().map(str::to_owned),
             user: user.collect(),

@@ -83,7 +83,7 @@ mod tests {
     use super::count;
 
     #[test]
-    fn keys_below_nulls_count_and_negative_ones_have_no_count() {
+    fn keys_in_null_slots_count_and_negative_ones_have_no_count() {
         let keys = |values: Vec<i8>, nulls: Vec<bool>| -> ArrayRef {
             Arc::new(Int8Array::new(values.into(), Some(nulls.into())))
         };

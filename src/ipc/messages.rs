@@ -183,7 +183,7 @@ fn by_stream<R: Read + Seek>(mut reader: R, what: &str) -> Result<(SchemaRef, Me
     let header = header.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is empty"))?;
     let message = parse(&header, what)?;
     let schema = message.header_as_schema().ok_or_else(|| {
-        Error::corrupt(what, "I1-stream", "it begins with another message than a schema: it is no Arrow IPC")
+        Error::corrupt(what, "I1-stream", "it starts with a message other than a schema, so it is not Arrow IPC")
     })?;
     let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
     let footer = Footer::of_stream(schema.clone(), dictionary_ids);
@@ -284,8 +284,8 @@ fn header(reader: &mut impl Read, mut word: [u8; 4], what: &str) -> Result<Optio
         reader.read_exact(&mut word).map_err(|e| cut_short(e, what))?;
     }
     let len = usize::try_from(i32::from_le_bytes(word)).ok().filter(|len| *len <= MAX_HEADER);
-    let len =
-        len.ok_or_else(|| Error::corrupt(what, "I1-stream", "it is no Arrow IPC: a message has no sane length"))?;
+    let len = len
+        .ok_or_else(|| Error::corrupt(what, "I1-stream", "it is not Arrow IPC: the length of a message is invalid"))?;
     if len == 0 {
         return Ok(None);
     }

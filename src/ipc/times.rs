@@ -77,7 +77,7 @@ fn times<T: ArrowPrimitiveType<Native: Into<i64>>>(
     match times.find(|(row, time)| !(0..end).contains(time) && !is_hidden(*row)) {
         None => Ok(()),
         Some((_, time)) => {
-            let detail = format!("the time {time} lies outside of its day, expected 0 to {}", end - 1);
+            let detail = format!("the time {time} is outside its day, expected 0 to {}", end - 1);
             Err(ArrowError::InvalidArgumentError(detail))
         }
     }

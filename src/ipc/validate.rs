@@ -16,7 +16,7 @@ pub(crate) fn validate(batch: &RecordBatch, keys: &[usize], what: &str) -> Resul
         let bad = |e| Error::corrupt(what, "V1-values", format_args!("column `{}`: {e}", field.name()));
         validate_whole(column).map_err(bad)?;
         if keys.contains(&position) && !keys::lie_in_dictionaries(column, false) {
-            let detail = format_args!("column `{}`: a key below a null lies outside of its dictionary", field.name());
+            let detail = format_args!("column `{}`: a key in a null slot is outside its dictionary", field.name());
             return Err(Error::corrupt(what, "D3-keys", detail));
         }
     }

@@ -117,7 +117,7 @@ where
         if (0..day).contains(&time) {
             return Ok(time * factor);
         }
-        let expected = format!("the time {time} of row {row} lies outside of its day, expected 0 to {}", day - 1);
+        let expected = format!("the time {time} of row {row} is outside its day, expected 0 to {}", day - 1);
         Err(ArrowError::InvalidArgumentError(expected))
     });
     let values: Vec<i64> = values.collect::<std::result::Result<_, _>>()?;

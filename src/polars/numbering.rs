@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_that_begins_like_a_shorter_one_is_read_to_its_end() {
+    fn a_dictionary_with_a_shorter_one_as_its_prefix_is_read_completely() {
         let whole = StringViewArray::from(vec!["a", "b", "c", "d", "e"]);
         for trusted in [false, true] {
             let mut column = Column::new();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn dictionaries_that_share_offsets_or_views_and_no_bytes_are_told_apart() {
+    fn dictionaries_that_share_offsets_or_views_but_not_bytes_are_distinguished() {
         let offsets = StringArray::from(vec!["ab", "c"]).into_parts().0.into_inner().into_inner();
         let texts = |bytes: &'static [u8]| {
             let data = ArrayData::builder(ArrowType::Utf8).len(2);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_that_is_dropped_and_another_at_its_address_are_told_apart() {
+    fn a_dropped_mapping_and_another_at_its_address_are_distinguished() {
         let values: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "b"]));
         let mut column = Column::new();
         for _ in 0..100 {

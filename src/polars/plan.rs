@@ -73,7 +73,7 @@ impl<'a> Plan<'a> {
             return self.keys(array, dtype);
         }
         if !self.crossing.trusted && *dtype == DataType::Time {
-            self.copy(array.len().div_ceil(8), "times are checked to lie inside a day".to_owned());
+            self.copy(array.len().div_ceil(8), "times are checked to be within a day".to_owned());
         }
         if !self.crossing.trusted && matches!(dtype, DataType::Struct(_)) && array.null_count() > 0 {
             let bytes = array.len().div_ceil(8) * children(array.data_type()).count();
@@ -98,7 +98,10 @@ impl<'a> Plan<'a> {
         if !same_width(array.data_type(), dtype) {
             self.copy(bytes, format!("its keys ({}) are not as wide as Polars'", array.data_type()));
         } else if !self.crossing.keys_in_range {
-            self.copy(bytes, "not all of its keys were seen to lie in its dictionary; they are rewritten".to_owned());
+            self.copy(
+                bytes,
+                "not all of its keys are known to be within its dictionary; they are rewritten".to_owned(),
+            );
         } else if !self.crossing.categories.numbering(&Values::of_array(array), dtype, self.crossing.trusted)?.is_same()
         {
             let reason = match self.crossing.categories.policy {

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_begins_under_a_kill_for_another_does_not_run() {
+    fn a_task_that_starts_under_a_kill_for_another_does_not_run() {
         let (pool, fd) = Board::make().unwrap();
         let worker = Board::open(&fd).unwrap();
         assert!(worker.begin(0, 1));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tray_takes_what_fits_and_no_more() {
+    fn an_outbox_takes_what_fits_and_no_more() {
         let (board, _) = Board::make().unwrap();
         assert!(board.gather(&vec![1; TRAY - 1]));
         assert!(!board.gather(&[2; 2]));

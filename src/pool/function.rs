@@ -252,7 +252,7 @@ fn place(address: usize) -> Result<u64> {
     let place = code.and_then(|code| u64::try_from(address - code.start + code.offset).ok());
     place.ok_or_else(|| {
         Error::unsupported(
-            "a function that does not lie in this executable's own code (in a shared library, say)",
+            "a function that is not in this executable's own code (but in a shared library, for example)",
             "move it into the executable",
         )
     })
@@ -265,7 +265,7 @@ fn address_of(place: u64) -> Result<usize> {
     };
     let code = code()?.iter().find(inside);
     let address = code.and_then(|code| Some(usize::try_from(place).ok()? - code.offset + code.start));
-    address.ok_or_else(|| Error::invalid("a task's function", "it lies outside this executable's code"))
+    address.ok_or_else(|| Error::invalid("a task's function", "it is outside this executable's code"))
 }
 
 #[cfg(test)]
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_called_by_its_place() {
+    fn a_function_is_called_by_its_code_offset() {
         let (outcome, result) = call(Function::of(double).unwrap(), &21_u32);
         assert!(matches!(outcome, Outcome::Done(_)));
         assert_eq!(read::<u64>(&result).unwrap(), 42);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_the_executable_are_refused() {
+    fn offsets_outside_the_executable_are_refused() {
         let here = Function::of(double).unwrap();
         for wrong in [0, u64::MAX, u64::MAX / 2] {
             for function in [Function { run: wrong, ..here }, Function { target: wrong, ..here }] {

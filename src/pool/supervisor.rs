@@ -211,7 +211,7 @@ impl Supervisor {
             let Some(worker) = self.workers.get_mut(index) else { break };
             if is_silent(worker) {
                 if !self.started {
-                    let found = format!("process {} said nothing for {HELLO:?}", worker.pid());
+                    let found = format!("process {} sent nothing for {HELLO:?}", worker.pid());
                     return Err(Kind::Worker { found, next: NO_INIT }.into());
                 }
                 worker.kill_stuck();
@@ -415,8 +415,8 @@ impl Supervisor {
         self.vain += 1;
         let is_new = matches!(phase, Phase::Started(_));
         if !self.started || self.vain >= VAIN_STARTS {
-            let when = if is_new { "before it said hello" } else { "before it finished a task" };
-            let next = if is_new { NO_INIT } else { "look at what it printed" };
+            let when = if is_new { "before it was ready" } else { "before it finished a task" };
+            let next = if is_new { NO_INIT } else { "read what it printed" };
             return Err(Kind::Worker { found: format!("process {pid} {how} {when}"), next }.into());
         }
         Ok(())

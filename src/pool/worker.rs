@@ -178,7 +178,7 @@ fn record_panics() {
         if !RUNS_TASKS.with_borrow(|runs| *runs) {
             return others(panic);
         }
-        let message = panic.payload_as_str().unwrap_or("a panic without a text").to_owned();
+        let message = panic.payload_as_str().unwrap_or("a panic without a message").to_owned();
         let location = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         PANIC.set(Some((message, location)));
     }));
@@ -277,7 +277,7 @@ impl Worker {
                 let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
                 let recorded = PANIC.take();
                 let (message, location) = recorded.unwrap_or_else(|| {
-                    (text.unwrap_or_else(|| "a panic without a text".into()), "another thread".into())
+                    (text.unwrap_or_else(|| "a panic without a message".into()), "another thread".into())
                 });
                 Report::Panicked { message, location }
             }

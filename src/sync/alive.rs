@@ -107,7 +107,7 @@ mod tests {
     use super::{Incarnation, Start, UNKNOWN, parse, start};
 
     #[test]
-    fn a_process_whose_start_is_not_known_lives_while_its_id_is_taken() {
+    fn a_process_whose_start_is_unknown_is_alive_while_its_id_is_in_use() {
         assert!(Incarnation { started: UNKNOWN, ..Incarnation::own() }.is_alive());
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let mark = Incarnation { pid: child.id(), started: UNKNOWN };
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_lives_and_one_with_its_id_and_another_start_does_not() {
+    fn this_process_is_alive_and_one_with_its_id_and_another_start_is_not() {
         let own = Incarnation::own();
         assert!(own.started > 0 && own.is_alive());
         assert!(!Incarnation { started: own.started + 1, ..own }.is_alive());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_lives_whatever_bytes_its_command_has() {
+    fn a_process_with_any_bytes_in_its_command_is_alive() {
         let own = Incarnation::own();
         let command = format!("/proc/self/task/{}/comm", own.pid);
         let before = std::fs::read(&command).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_not_reaped_is_dead_unless_other_threads_go_on() {
+    fn an_unreaped_process_is_dead_unless_other_threads_run() {
         let start = |state: &str, threads: u32| {
             let text = format!("7 (a) b) {state} 1 7 7 0 -1 4194304 93 0 0 0 0 0 0 0 20 0 {threads} 0 5551 0 0");
             parse(text.as_bytes()).unwrap()

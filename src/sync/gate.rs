@@ -47,7 +47,7 @@ impl Gate {
         }
         let memory = Memory::map(file, GATE_BYTES)?;
         if memory.word64(place::MAGIC).load(Ordering::Relaxed) != MAGIC {
-            return Err(broken("it does not begin as a gate does"));
+            return Err(broken("it does not start like a gate"));
         }
         let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
         if format != FORMAT {

@@ -162,7 +162,7 @@ impl Region {
 /// The error of a name that is taken.
 pub(super) fn taken(store: &Store, name: &str) -> Error {
     let what = format!("the name `{name}` for a new cell in `{}`", store.path().display());
-    Error::invalid(what, "a cell of that name is there: open it, or use `open_or_create`")
+    Error::invalid(what, "a cell of that name exists: open it, or use `open_or_create`")
 }
 
 fn write_header(memory: &Memory, shape: Shape, id: u128) {
@@ -206,7 +206,7 @@ fn join(file: &File, memory: &Memory, shape: Shape, what: &impl Fn() -> String) 
 fn check_header(memory: &Memory, shape: &impl Fn(usize) -> Shape, what: &impl Fn() -> String) -> Result<Shape> {
     let word = |place| memory.word64(place).load(Ordering::Relaxed);
     if word(place::MAGIC) != MAGIC {
-        return Err(Error::corrupt(what(), "K1-header", "it does not begin as a cell does"));
+        return Err(Error::corrupt(what(), "K1-header", "it does not start like a cell"));
     }
     let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
     if format != FORMAT {

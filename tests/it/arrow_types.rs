@@ -385,7 +385,7 @@ fn shared_with_polars(keys: ArrayRef, values: &[&str]) -> coframe::Result<Vec<Op
 }
 
 #[test]
-fn keys_of_any_writer_are_shared_with_polars_where_all_lie_in_the_dictionary() {
+fn keys_of_any_writer_are_shared_with_polars_if_all_are_in_the_dictionary() {
     let expected = || vec![Some("b".to_owned()), None, Some("a".to_owned())];
     let nulls = || Some(NullBuffer::from(vec![true, false, true]));
     let unsigned = UInt32Array::new(vec![1, 0, 0].into(), nulls());

@@ -36,7 +36,7 @@ fn signal(pid: i32, signal: libc::c_int) {
 }
 
 #[test]
-fn each_participant_of_a_round_gets_a_place_of_its_own() {
+fn each_participant_of_a_round_gets_its_own_position() {
     let Scratch { ref store, .. } = scratch();
     let barrier = Barrier::create(store, "b", 4).unwrap();
     for _ in 0..50 {

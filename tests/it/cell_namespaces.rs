@@ -48,8 +48,8 @@ fn make(store: &Store) -> Locked {
 }
 
 #[test]
-fn a_lock_of_another_pid_namespace_is_refused_by_name_and_what_has_none_works() {
-    const TEST: &str = "cell_namespaces::a_lock_of_another_pid_namespace_is_refused_by_name_and_what_has_none_works";
+fn a_lock_of_another_pid_namespace_is_refused_and_cells_without_locks_work() {
+    const TEST: &str = "cell_namespaces::a_lock_of_another_pid_namespace_is_refused_and_cells_without_locks_work";
     if role().is_some() {
         let store = store_of_test();
         let refused = [

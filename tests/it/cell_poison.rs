@@ -80,7 +80,7 @@ fn a_lock_that_is_taken_and_given_back_during_a_panic_is_not_poisoned() {
 }
 
 #[test]
-fn what_a_panic_cannot_leave_inconsistent_goes_on() {
+fn what_a_panic_cannot_leave_inconsistent_stays_usable() {
     let Scratch { ref store, .. } = scratch();
     let snapshot = Latest::create(store, "snapshot", 0_u64).unwrap();
     panics(|| {

@@ -21,7 +21,7 @@ fn an_added_permit_lets_one_process_through_and_does_not_return_with_its_end() {
 }
 
 #[test]
-fn a_forgotten_permit_is_returned_by_any_process_or_by_the_end_of_its_own() {
+fn a_forgotten_permit_is_returned_by_any_process_or_when_its_own_ends() {
     let Scratch { ref store, .. } = scratch();
     let semaphore = Semaphore::create(store, "permits", 2).unwrap();
     semaphore.acquire().unwrap().forget();

@@ -43,8 +43,8 @@ fn time_limits_of_locks_do_not_follow_the_clock_of_the_system() {
 }
 
 #[test]
-fn a_process_at_the_limit_of_open_files_takes_no_other_one_for_dead() {
-    const TEST: &str = "cell_waits::a_process_at_the_limit_of_open_files_takes_no_other_one_for_dead";
+fn a_process_at_the_limit_of_open_files_does_not_mistake_others_for_dead() {
+    const TEST: &str = "cell_waits::a_process_at_the_limit_of_open_files_does_not_mistake_others_for_dead";
     alone(TEST, |Scratch { store, .. }| {
         let semaphore = Semaphore::create(store, "semaphore", 1).unwrap();
         let barrier = Barrier::create(store, "barrier", 3).unwrap();

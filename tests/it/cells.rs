@@ -19,7 +19,7 @@ fn a_cell_that_is_something_else_is_named_with_what_was_expected() {
     assert!(text.ends_with("which is a value of `f64` (8 bytes): expected a value of `i64` (8 bytes)"), "{text}");
     let error = Counter::<i64>::open(store, "x").unwrap_err();
     assert!(error.to_string().ends_with("expected a counter of `i64` (8 bytes)"), "{error}");
-    assert!(Mutex::create(store, "x", 1_u8).unwrap_err().to_string().contains("a cell of that name is there"));
+    assert!(Mutex::create(store, "x", 1_u8).unwrap_err().to_string().contains("a cell of that name exists"));
     Array::<u32>::create(store, "a", 10).unwrap();
     let error = Array::<u32>::open_or_create(store, "a", 11).unwrap_err();
     assert_eq!(error.to_string(), "the cell `a`, which has 10 elements: expected 11");
@@ -53,7 +53,7 @@ fn a_full_store_is_an_error_and_leaves_nothing() {
 }
 
 #[test]
-fn cells_die_with_their_session_and_named_ones_stay_until_they_are_removed() {
+fn cells_are_removed_with_their_session_and_named_ones_stay_until_they_are_removed() {
     let Scratch { ref store, .. } = scratch();
     let session = store.session().unwrap();
     let inside: Counter = Counter::create(session.store(), "n").unwrap();
@@ -64,7 +64,7 @@ fn cells_die_with_their_session_and_named_ones_stay_until_they_are_removed() {
     drop(session);
     store.sweep().unwrap();
     let error = Counter::<i64>::from_handle(&inside_handle).unwrap_err();
-    assert!(error.is_not_found() && error.to_string().starts_with("there is no cell `n` in the store"), "{error}");
+    assert!(error.is_not_found() && error.to_string().starts_with("cell `n` not found in the store"), "{error}");
     assert_eq!(inside.add(1), 2);
     assert_eq!(Counter::<i64>::from_handle(&outside_handle).unwrap().add(4), 4);
     assert_eq!(store.cells().unwrap().len(), 1);
@@ -113,9 +113,9 @@ fn elements_change_one_by_one_in_every_type() {
 }
 
 #[test]
-fn a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported() {
+fn a_thousand_killed_owners_block_no_process_lose_nothing_and_are_all_reported() {
     alone(
-        "cells::a_thousand_killed_owners_hang_nobody_lose_nothing_and_are_all_reported",
+        "cells::a_thousand_killed_owners_block_no_process_lose_nothing_and_are_all_reported",
         |Scratch { store, .. }| {
             // Two halves that agree unless an update was interrupted, and what was committed, counted outside.
             let value = Mutex::create(store, "halves", [0_u64; 2]).unwrap();
@@ -188,7 +188,7 @@ fn a_guard_of_the_parent_does_nothing_in_a_forked_child() {
 }
 
 #[test]
-fn locking_twice_in_a_thread_is_an_error_and_no_deadlock() {
+fn locking_twice_in_a_thread_is_an_error_and_not_a_deadlock() {
     let Scratch { ref store, .. } = scratch();
     let lock = Mutex::create(store, "x", ()).unwrap();
     let held = lock.lock().unwrap();
@@ -263,40 +263,43 @@ fn events_barriers_and_permits_work_between_processes() {
 }
 
 #[test]
-fn readers_of_a_snapshot_see_whole_values_whoever_is_killed() {
-    alone("cells::readers_of_a_snapshot_see_whole_values_whoever_is_killed", |Scratch { store, .. }| {
-        let snapshot = Latest::create(store, "x", [0_u64; 32]).unwrap();
-        let mut last = 0;
-        for _ in 0..200 {
-            let writer = fork(|| {
-                let mut writer = snapshot.writer().unwrap();
-                let mut next = snapshot.read()[0];
-                loop {
-                    next += 1;
-                    writer.write(&[next; 32]);
+fn readers_of_a_latest_cell_see_complete_values_whichever_process_is_killed() {
+    alone(
+        "cells::readers_of_a_latest_cell_see_complete_values_whichever_process_is_killed",
+        |Scratch { store, .. }| {
+            let snapshot = Latest::create(store, "x", [0_u64; 32]).unwrap();
+            let mut last = 0;
+            for _ in 0..200 {
+                let writer = fork(|| {
+                    let mut writer = snapshot.writer().unwrap();
+                    let mut next = snapshot.read()[0];
+                    loop {
+                        next += 1;
+                        writer.write(&[next; 32]);
+                    }
+                });
+                let until = Instant::now() + Duration::from_micros(u64::from(random() % 3000));
+                while Instant::now() < until {
+                    let value = snapshot.read();
+                    assert!(value.iter().all(|x| *x == value[0]), "torn: {value:?}");
+                    assert!(value[0] >= last, "{} after {last}", value[0]);
+                    last = value[0];
                 }
-            });
-            let until = Instant::now() + Duration::from_micros(u64::from(random() % 3000));
-            while Instant::now() < until {
-                let value = snapshot.read();
-                assert!(value.iter().all(|x| *x == value[0]), "torn: {value:?}");
-                assert!(value[0] >= last, "{} after {last}", value[0]);
-                last = value[0];
+                kill(writer);
+                wait(writer);
             }
-            kill(writer);
-            wait(writer);
-        }
-        assert!(last > 1000, "{last}");
-        let held = snapshot.writer().unwrap();
-        assert!(snapshot.writer().err().unwrap().is_busy());
-        drop(held);
-    });
+            assert!(last > 1000, "{last}");
+            let held = snapshot.writer().unwrap();
+            assert!(snapshot.writer().err().unwrap().is_busy());
+            drop(held);
+        },
+    );
 }
 
 #[test]
-fn a_reader_does_not_starve_beside_a_writer_of_large_values_that_never_pauses() {
+fn a_reader_does_not_starve_while_a_writer_of_large_values_never_pauses() {
     alone(
-        "cells::a_reader_does_not_starve_beside_a_writer_of_large_values_that_never_pauses",
+        "cells::a_reader_does_not_starve_while_a_writer_of_large_values_never_pauses",
         |Scratch { store, .. }| {
             const WORDS: usize = 2048;
             let snapshot = Latest::create(store, "large", [0_u64; WORDS]).unwrap();

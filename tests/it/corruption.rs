@@ -25,7 +25,7 @@ use coframe::{
 use crate::common::{Scratch, scratch};
 
 /// Puts bytes where version 1 of `x` is, read-only as a published segment, so that its digest is relied on
-/// (`bad_values_in_a_segment_of_ours_are_found_by_verify` shows that it is).
+/// (`bad_values_in_a_sealed_segment_are_found_by_verify` shows that it is).
 fn place(scratch: &Scratch, bytes: &[u8]) {
     place_with(scratch, bytes, 0o400);
 }
@@ -191,7 +191,7 @@ fn a_foreign_file_with_bad_values_is_refused() {
 }
 
 #[test]
-fn bad_values_in_a_segment_of_ours_are_found_by_verify() {
+fn bad_values_in_a_sealed_segment_are_found_by_verify() {
     let mut bytes = segment();
     let scratch = scratch();
     let at = bytes.windows(6).position(|window| window == b"a text").unwrap();
@@ -218,7 +218,7 @@ fn a_writable_file_with_our_mark_is_validated_like_a_foreign_one() {
 }
 
 #[test]
-fn compressed_and_stream_files_are_told_apart() {
+fn compressed_and_stream_files_are_distinguished() {
     let scratch = scratch();
     let path: PathBuf = scratch.path().join("x@1.arrow");
     let mut df = df!("x" => (0..10_000i64).collect::<Vec<_>>()).unwrap();

@@ -209,7 +209,7 @@ fn a_sealed_file_with_bad_values_is_refused_when_it_is_opened_as_foreign() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_a_segment_is_an_error_at_once() {
+fn a_fifo_instead_of_a_segment_is_an_immediate_error() {
     let scratch = scratch();
     let fifo = scratch.path().join("x@1.arrow");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -329,7 +329,7 @@ fn a_store_that_was_copied_is_validated_until_it_is_adopted() {
 }
 
 #[test]
-fn a_store_that_was_renamed_is_where_it_was_made() {
+fn a_renamed_store_is_still_trusted() {
     let scratch = scratch();
     scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap();
     let moved = scratch.path().with_file_name("moved");
@@ -338,7 +338,7 @@ fn a_store_that_was_renamed_is_where_it_was_made() {
 }
 
 #[test]
-fn a_handle_opens_in_its_store_whatever_the_path_and_makes_no_store() {
+fn a_handle_opens_in_its_store_by_any_path_and_creates_no_store() {
     let scratch = scratch();
     let handle = scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap().handle();
     let spelled = coframe::Store::open_at(scratch.path().join("../store")).unwrap();
@@ -385,7 +385,7 @@ fn verify_compares_what_a_frame_records_of_its_values_with_them() {
 }
 
 #[test]
-fn a_store_is_one_whatever_its_path_is_spelled_as_and_through_a_link() {
+fn a_store_is_the_same_under_every_spelling_of_its_path_and_through_a_link() {
     let scratch = scratch();
     let frame = scratch.store.publish("x", &df!("x" => [1]).unwrap()).unwrap();
     let link = scratch.path().with_file_name("link");

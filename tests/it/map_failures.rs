@@ -17,78 +17,85 @@ use crate::{
 };
 
 #[test]
-fn opened_twice_it_is_one_environment_which_goes_with_the_last() {
-    alone("map_failures::opened_twice_it_is_one_environment_which_goes_with_the_last", |Scratch { store, .. }| {
-        let count = |what: &str| {
-            let maps = fs::read_to_string("/proc/self/maps").unwrap();
-            maps.lines().filter(|line| line.ends_with(what)).count()
-        };
-        for _ in 0..3 {
-            let first: SharedMap<u8, u8> = SharedMap::open_or_create(store, "x").unwrap();
-            let second = SharedMap::<u8, u8>::open(&Store::open_at(store.path()).unwrap(), "x").unwrap();
-            second.insert(&1, &2).unwrap();
-            assert_eq!(first.get(&1).unwrap(), Some(2));
-            assert_eq!((count(".dict"), count(".dict-lock"), count(".dict-gate")), (1, 1, 1));
-            drop(first);
-            assert_eq!(count(".dict"), 1);
-            let entries = second.iter().unwrap();
-            drop(second);
-            assert_eq!((entries.count(), count(".dict")), (1, 0), "an iterator keeps it open, and gives it back");
-        }
-        // Many threads open and close it: each finds it open or closed.
-        std::thread::scope(|scope| {
-            for thread in 0..8_u8 {
-                scope.spawn(move || {
-                    for _ in 0..100 {
-                        SharedMap::<u8, u8>::open(store, "x").unwrap().insert(&thread, &1).unwrap();
-                    }
-                });
+fn a_dict_opened_twice_is_one_environment_which_is_closed_with_the_last() {
+    alone(
+        "map_failures::a_dict_opened_twice_is_one_environment_which_is_closed_with_the_last",
+        |Scratch { store, .. }| {
+            let count = |what: &str| {
+                let maps = fs::read_to_string("/proc/self/maps").unwrap();
+                maps.lines().filter(|line| line.ends_with(what)).count()
+            };
+            for _ in 0..3 {
+                let first: SharedMap<u8, u8> = SharedMap::open_or_create(store, "x").unwrap();
+                let second = SharedMap::<u8, u8>::open(&Store::open_at(store.path()).unwrap(), "x").unwrap();
+                second.insert(&1, &2).unwrap();
+                assert_eq!(first.get(&1).unwrap(), Some(2));
+                assert_eq!((count(".dict"), count(".dict-lock"), count(".dict-gate")), (1, 1, 1));
+                drop(first);
+                assert_eq!(count(".dict"), 1);
+                let entries = second.iter().unwrap();
+                drop(second);
+                assert_eq!((entries.count(), count(".dict")), (1, 0), "an iterator keeps it open, and gives it back");
             }
-        });
-        assert_eq!((count(".dict"), count(".dict-gate")), (0, 0));
-    });
+            // Many threads open and close it: each finds it open or closed.
+            std::thread::scope(|scope| {
+                for thread in 0..8_u8 {
+                    scope.spawn(move || {
+                        for _ in 0..100 {
+                            SharedMap::<u8, u8>::open(store, "x").unwrap().insert(&thread, &1).unwrap();
+                        }
+                    });
+                }
+            });
+            assert_eq!((count(".dict"), count(".dict-gate")), (0, 0));
+        },
+    );
 }
 
 #[test]
-fn after_a_fork_it_works_in_both_processes_or_says_why_not() {
-    alone("map_failures::after_a_fork_it_works_in_both_processes_or_says_why_not", |Scratch { store, .. }| {
-        let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
-        dict.insert("parent", &1).unwrap();
-        let children: Vec<i32> = (0..4_u32)
-            .map(|child| {
-                let dict = dict.clone();
-                fork(move || {
-                    assert_eq!(dict.get("parent").unwrap(), Some(1));
-                    for _ in 0..100 {
-                        dict.update("sum", |sum| Some(sum.unwrap_or(0) + 1)).unwrap();
-                    }
-                    dict.insert(&*format!("child {child}"), &child).unwrap();
+fn after_a_fork_a_dict_works_in_both_processes_or_reports_the_reason() {
+    alone(
+        "map_failures::after_a_fork_a_dict_works_in_both_processes_or_reports_the_reason",
+        |Scratch { store, .. }| {
+            let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
+            dict.insert("parent", &1).unwrap();
+            let children: Vec<i32> = (0..4_u32)
+                .map(|child| {
+                    let dict = dict.clone();
+                    fork(move || {
+                        assert_eq!(dict.get("parent").unwrap(), Some(1));
+                        for _ in 0..100 {
+                            dict.update("sum", |sum| Some(sum.unwrap_or(0) + 1)).unwrap();
+                        }
+                        dict.insert(&*format!("child {child}"), &child).unwrap();
+                    })
                 })
-            })
-            .collect();
-        assert!(children.into_iter().all(wait));
-        assert_eq!((dict.get("sum").unwrap(), dict.len().unwrap()), (Some(400), 6));
+                .collect();
+            assert!(children.into_iter().all(wait));
+            assert_eq!((dict.get("sum").unwrap(), dict.len().unwrap()), (Some(400), 6));
 
-        let snapshot = dict.snapshot().unwrap();
-        let mut held = Some(snapshot);
-        assert!(wait(fork(|| {
-            let snapshot = held.take().unwrap();
-            assert!(snapshot.get("sum").unwrap_err().to_string().contains("in a forked child: it is its parent's"));
-            let error = dict.get("sum").unwrap_err();
-            assert!(
-                error.to_string().contains("a snapshot or an iterator of it was alive when the parent forked"),
-                "{error}"
-            );
-            drop(snapshot);
-        })));
-        // Pages that no snapshot needs are written anew.
-        for round in 0..50 {
-            dict.clear().unwrap();
-            dict.transaction(|t| (0..50).try_for_each(|key| t.insert(&*format!("{key}"), &round).map(drop))).unwrap();
-        }
-        let held = held.unwrap();
-        assert_eq!((held.get("sum").unwrap(), held.len().unwrap()), (Some(400), 6), "the child ended the snapshot");
-    });
+            let snapshot = dict.snapshot().unwrap();
+            let mut held = Some(snapshot);
+            assert!(wait(fork(|| {
+                let snapshot = held.take().unwrap();
+                assert!(snapshot.get("sum").unwrap_err().to_string().contains("in a forked child: it is its parent's"));
+                let error = dict.get("sum").unwrap_err();
+                assert!(
+                    error.to_string().contains("a snapshot or an iterator of it was alive when the parent forked"),
+                    "{error}"
+                );
+                drop(snapshot);
+            })));
+            // Pages that no snapshot needs are written anew.
+            for round in 0..50 {
+                dict.clear().unwrap();
+                dict.transaction(|t| (0..50).try_for_each(|key| t.insert(&*format!("{key}"), &round).map(drop)))
+                    .unwrap();
+            }
+            let held = held.unwrap();
+            assert_eq!((held.get("sum").unwrap(), held.len().unwrap()), (Some(400), 6), "the child ended the snapshot");
+        },
+    );
 }
 
 #[test]
@@ -119,8 +126,8 @@ fn a_transaction_is_its_parents_alone_when_the_process_forks_inside() {
 }
 
 #[test]
-fn five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update() {
-    let test = "map_failures::five_hundred_killed_writers_hang_nobody_and_lose_no_committed_update";
+fn five_hundred_killed_writers_block_no_process_and_lose_no_committed_update() {
+    let test = "map_failures::five_hundred_killed_writers_block_no_process_and_lose_no_committed_update";
     alone(test, |Scratch { store, .. }| {
         let dict: SharedMap<String, u64> = SharedMap::create(store, "x").unwrap();
         let committed: Counter<u64> = Counter::create(store, "committed").unwrap();
@@ -241,13 +248,13 @@ fn a_full_store_is_an_error_that_loses_nothing() {
 }
 
 #[test]
-fn a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove() {
+fn a_sweep_removes_everything_that_a_killed_creator_left() {
     if role().is_some() {
         drop(SharedMap::<u8, u8>::create(&store_of_test(), "x"));
         return;
     }
     let scratch = scratch();
-    let test = "map_failures::a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove";
+    let test = "map_failures::a_sweep_removes_everything_that_a_killed_creator_left";
     for step in ["dict-made", "before-switch"] {
         let mut maker = child(test, "maker");
         maker.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", format!("kill:{step}"));
@@ -271,8 +278,8 @@ fn a_maker_that_is_killed_leaves_nothing_that_a_sweep_does_not_remove() {
 }
 
 #[test]
-fn locks_of_the_process_on_a_dict_outlast_its_making() {
-    alone("map_failures::locks_of_the_process_on_a_dict_outlast_its_making", |Scratch { store, .. }| {
+fn locks_of_the_process_on_a_dict_survive_its_creation() {
+    alone("map_failures::locks_of_the_process_on_a_dict_survive_its_creation", |Scratch { store, .. }| {
         let locks = |inode: u64| {
             let locks = fs::read_to_string("/proc/locks").unwrap();
             let ours = |line: &&str| line.contains("POSIX") && line.contains(&format!(":{inode} "));
@@ -304,8 +311,8 @@ fn locks_of_the_process_on_a_dict_outlast_its_making() {
 }
 
 #[test]
-fn children_of_a_busy_process_use_its_dicts_or_are_told() {
-    alone("map_failures::children_of_a_busy_process_use_its_dicts_or_are_told", |Scratch { store, .. }| {
+fn children_of_a_busy_process_use_its_dicts_or_get_an_error() {
+    alone("map_failures::children_of_a_busy_process_use_its_dicts_or_get_an_error", |Scratch { store, .. }| {
         let dict: SharedMap<u8, u8> = SharedMap::create(store, "x").unwrap();
         dict.insert(&1, &1).unwrap();
         drop(SharedMap::<u8, u8>::create(store, "y").unwrap());
@@ -337,8 +344,8 @@ fn children_of_a_busy_process_use_its_dicts_or_are_told() {
 }
 
 #[test]
-fn a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on() {
-    let test = "map_failures::a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_parent_goes_on";
+fn a_child_forked_during_a_transaction_gets_an_error_at_once_and_its_parent_continues() {
+    let test = "map_failures::a_child_forked_during_a_transaction_gets_an_error_at_once_and_its_parent_continues";
     alone(test, |Scratch { store, .. }| {
         let dict: SharedMap<u8, u8> = SharedMap::create(store, "x").unwrap();
         let other: SharedMap<u8, u8> = SharedMap::create(store, "y").unwrap();
@@ -379,7 +386,7 @@ fn a_child_that_was_forked_while_a_transaction_ran_is_told_at_once_and_its_paren
 }
 
 #[test]
-fn opening_while_others_make_and_remove_is_a_dict_or_none() {
+fn opening_while_others_create_and_remove_finds_a_dict_or_none() {
     let scratch = scratch();
     let start = Instant::now();
     std::thread::scope(|scope| {

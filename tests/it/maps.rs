@@ -22,7 +22,7 @@ where
 }
 
 #[test]
-fn entries_come_in_the_order_of_their_keys_whatever_the_type() {
+fn entries_come_in_the_order_of_their_keys_for_every_type() {
     fn check<K: Serialize + DeserializeOwned + Ord + Clone + std::fmt::Debug>(store: &Store, keys: &[K]) {
         let dict: SharedMap<K, u32> = SharedMap::create(store, "x").unwrap();
         for (value, key) in (0..).zip(keys) {
@@ -80,7 +80,7 @@ fn a_dict_does_what_a_tree_in_memory_does() {
 }
 
 #[test]
-fn a_transaction_is_there_as_a_whole_or_not_at_all() {
+fn a_transaction_is_atomic() {
     let scratch = scratch();
     let dict: SharedMap<String, i64> = SharedMap::create(&scratch.store, "x").unwrap();
     dict.insert("a", &10).unwrap();
@@ -106,7 +106,7 @@ fn a_transaction_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_change_through_the_dict_inside_its_own_transaction_is_an_error_and_no_hang() {
+fn a_change_through_the_dict_inside_its_own_transaction_is_an_error_and_not_a_deadlock() {
     let scratch = scratch();
     let dict: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
     let again = SharedMap::<u8, u8>::open(&scratch.store, "x").unwrap();
@@ -163,7 +163,7 @@ fn a_snapshot_stays_as_it_was_and_writers_do_not_wait_for_it() {
 }
 
 #[test]
-fn what_cannot_be_a_key_or_is_another_dict_is_said() {
+fn what_cannot_be_a_key_or_is_another_dict_is_reported() {
     let scratch = scratch();
     let (store, path) = (&scratch.store, scratch.path());
     let path = path.display();
@@ -182,16 +182,16 @@ fn what_cannot_be_a_key_or_is_another_dict_is_said() {
         format!("the dict `x` in `{path}`, which is a dict of `String` to `u32`: expected one of `u32` to `u32`");
     assert_eq!(error.to_string(), expected);
     let error = SharedMap::<String, u32>::create(store, "x").unwrap_err();
-    assert!(error.to_string().ends_with("a dict of that name is there: open it, or use `open_or_create`"), "{error}");
+    assert!(error.to_string().ends_with("a dict of that name exists: open it, or use `open_or_create`"), "{error}");
     let error = SharedMap::<String, u32>::open(store, "y").unwrap_err();
-    assert!(error.is_not_found() && error.to_string().starts_with("there is no dict `y` in the store"), "{error}");
+    assert!(error.is_not_found() && error.to_string().starts_with("dict `y` not found in the store"), "{error}");
     assert!(SharedMap::<String, u32>::open(store, "../x").unwrap_err().is_invalid_argument());
     assert_eq!(SharedMap::<String, u32>::open_or_create(store, "x").unwrap().len().unwrap(), 0);
     assert_eq!(store.maps().unwrap().iter().map(coframe::Name::as_str).collect::<Vec<_>>(), ["unit", "x"]);
 }
 
 #[test]
-fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
+fn files_that_are_not_a_dict_or_that_others_can_write_to_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = scratch();
     let make = |name: &str| {
@@ -223,14 +223,14 @@ fn files_that_are_no_dict_or_that_others_can_write_to_are_refused() {
 }
 
 #[test]
-fn a_dict_without_a_gate_gets_one_and_what_is_no_gate_is_refused() {
+fn a_dict_without_a_gate_gets_one_and_an_invalid_gate_is_refused() {
     let scratch = scratch();
     let open = || SharedMap::<u8, u8>::open_or_create(&scratch.store, "x");
     open().unwrap().insert(&1, &1).unwrap();
     let gate = scratch.path().join(scratch.files().into_iter().find(|file| file.ends_with(".dict-gate")).unwrap());
     std::fs::remove_file(&gate).unwrap();
     assert_eq!(open().unwrap().insert(&1, &2).unwrap(), Some(1));
-    for (bytes, why) in [(vec![7; 4096], "as a gate does"), (vec![], "cut short")] {
+    for (bytes, why) in [(vec![7; 4096], "like a gate"), (vec![], "cut short")] {
         std::fs::write(&gate, bytes).unwrap();
         let error = open().unwrap_err();
         assert!(error.rule() == Some("B5-gate") && error.to_string().contains(why), "{error}");
@@ -248,7 +248,7 @@ fn what_could_not_be_read_back_is_refused_and_what_cannot_be_is_deleted() {
     let json: SharedMap<u8, serde_json::Value> = SharedMap::create(&scratch.store, "json").unwrap();
     let error = json.insert(&1, &serde_json::json!({"a": 1})).unwrap_err();
     assert!(
-        error.is_invalid_argument() && error.to_string().ends_with("cannot be in a dict: store their text"),
+        error.is_invalid_argument() && error.to_string().ends_with("cannot be stored in a dict: store their text"),
         "{error}"
     );
     let arrays: SharedMap<[u8; 4], u8> = SharedMap::create(&scratch.store, "arrays").unwrap();
@@ -279,7 +279,7 @@ mod after {
 }
 
 #[test]
-fn a_copy_of_a_store_has_dicts_of_its_own() {
+fn a_copy_of_a_store_has_separate_dicts() {
     let scratch = scratch();
     let dict: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
     let path = scratch.path().with_file_name("copy");
@@ -292,7 +292,7 @@ fn a_copy_of_a_store_has_dicts_of_its_own() {
 }
 
 #[test]
-fn a_name_whose_file_is_gone_is_free_and_swept() {
+fn a_name_whose_file_was_removed_is_free_and_swept() {
     let scratch = scratch();
     drop(SharedMap::<u8, u8>::create(&scratch.store, "x").unwrap());
     let lose = || {
@@ -308,7 +308,7 @@ fn a_name_whose_file_is_gone_is_free_and_swept() {
 }
 
 #[test]
-fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
+fn a_removed_dict_stays_usable_where_it_is_open_and_its_name_is_free() {
     let scratch = scratch();
     let old: SharedMap<u8, u8> = SharedMap::create(&scratch.store, "x").unwrap();
     let handle = old.handle();
@@ -326,7 +326,7 @@ fn a_removed_dict_stays_usable_by_who_has_it_and_its_name_is_free() {
 }
 
 #[test]
-fn a_dict_of_a_session_goes_with_it_and_dicts_are_no_frames() {
+fn a_dict_of_a_session_is_removed_with_it_and_is_not_listed_as_a_frame() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
     let dict: SharedMap<u8, u8> = SharedMap::create(session.store(), "x").unwrap();

@@ -50,7 +50,7 @@ fn mixed(store: &Store) -> Frame {
 }
 
 #[test]
-fn a_mirror_has_the_bytes_the_id_and_the_marks_of_its_origin_and_a_version_of_its_own() {
+fn a_mirror_has_the_bytes_the_id_and_the_marks_of_its_origin_but_its_own_version() {
     let (there, here) = stores();
     let origin = mixed(&there.store);
     let earlier = here.store.publish("copy", &df!("x" => [1]).unwrap()).unwrap().version();
@@ -162,7 +162,7 @@ fn a_mirror_that_was_cut_or_changed_outside_of_its_values_is_refused() {
 }
 
 #[test]
-fn a_file_of_another_program_is_no_mirror() {
+fn a_file_of_another_program_is_not_a_mirror() {
     let here = scratch();
     let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
     let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();

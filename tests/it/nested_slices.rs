@@ -126,7 +126,7 @@ fn lists_that_are_all_empty_hold_no_runs() {
 }
 
 #[test]
-fn runs_of_booleans_that_begin_inside_a_byte_are_written_and_gathered() {
+fn runs_of_booleans_that_start_inside_a_byte_are_written_and_coalesced() {
     let scratch = scratch();
     let bits = BooleanBuffer::from(vec![false, false, true, false, true, true, false, true, false, true, false]);
     let nulls = NullBuffer::from(vec![true, true, true, true, false, true, true, true]);
@@ -204,7 +204,7 @@ fn a_union_whose_fields_have_another_order_is_refused() {
 }
 
 #[test]
-fn lists_and_maps_may_name_their_items_otherwise() {
+fn lists_and_maps_may_have_other_names_for_their_items() {
     let scratch = scratch();
     let batch = |item: &str, entries: [&str; 3]| {
         let items = Arc::new(Field::new(item, DataType::Int64, true));

@@ -32,7 +32,7 @@ fn mapped_by_polars(path: &std::path::Path, df: &mut DataFrame) -> DataFrame {
 }
 
 #[test]
-fn frames_that_polars_mapped_from_its_own_files_are_published_whatever_their_alignment() {
+fn frames_that_polars_mapped_from_its_own_files_are_published_with_any_alignment() {
     let scratch = scratch();
     let path = scratch.path().with_file_name("mapped.arrow");
     // The length of the name moves the bodies by steps of 8 bytes.

@@ -122,7 +122,7 @@ fn nulls_of_structs_inside_of_lists_are_nulls_of_their_fields_in_polars() {
 }
 
 #[test]
-fn values_below_null_structs_inside_of_lists_are_no_damage_where_polars_made_them() {
+fn values_in_null_structs_inside_lists_are_accepted_from_polars() {
     let scratch = scratch();
     let numbers = PrimitiveArray::from_vec(vec![1_i64, 2, 3]).boxed();
     let fields = vec![PlField::new("f".into(), ArrowDataType::Int64, true)];

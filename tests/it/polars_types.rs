@@ -208,7 +208,7 @@ fn buffers(array: &dyn polars_arrow::array::Array, found: &mut Vec<(usize, usize
 }
 
 #[test]
-fn every_buffer_of_an_opened_frame_lies_inside_the_mapping() {
+fn every_buffer_of_an_opened_frame_is_inside_the_mapping() {
     let scratch = scratch();
     // Kept, so that the categories of this process keep their numbers while other tests come and go.
     let source = everything();
@@ -279,7 +279,7 @@ fn empty_frames_keep_their_dtypes_and_frames_without_columns_their_height() {
 }
 
 #[test]
-fn every_dtype_of_others_comes_back_also_when_all_of_it_is_null_or_there_is_none() {
+fn every_foreign_dtype_comes_back_even_if_all_values_are_null_or_it_is_empty() {
     let scratch = scratch();
     let whole = everything();
     let nulls = whole.columns().iter().map(|column| Column::full_null(column.name().clone(), 3, column.dtype()));

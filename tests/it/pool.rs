@@ -75,7 +75,7 @@ fn frames_travel_as_handles_anywhere_in_arguments_and_results() {
 }
 
 #[test]
-fn a_large_result_comes_whole() {
+fn a_large_result_arrives_complete() {
     fn bytes(len: usize) -> Vec<u8> {
         (0..len).map(|i| i as u8).collect()
     }
@@ -155,7 +155,7 @@ fn results_that_are_frames_are_freed_when_they_are_dropped() {
 }
 
 #[test]
-fn an_endless_iterator_is_taken_no_further_than_in_flight() {
+fn an_endless_iterator_is_read_no_further_than_in_flight() {
     let scratch = scratch();
     let pool = builder(&scratch).in_flight(100).build().unwrap();
     let taken = std::cell::Cell::new(0_u64);
@@ -223,7 +223,7 @@ fn workers_have_the_threads_and_the_environment_that_were_set() {
 }
 
 #[test]
-fn progress_is_told_up_to_the_end() {
+fn progress_is_reported_up_to_the_end() {
     static LAST: AtomicU32 = AtomicU32::new(0);
     static FAILED: AtomicU32 = AtomicU32::new(0);
     fn odd(x: u32) -> Result<u32, String> {

@@ -108,6 +108,6 @@ fn a_shared_value_that_cannot_be_read_is_an_error_of_each_task() {
     scratch.store.remove("gone").unwrap();
     for _ in 0..2 {
         let text = pool.map_with(rows, &frame, [1]).unwrap_err().to_string();
-        assert!(text.contains("the shared argument of its call: there is no frame `gone"), "{text}");
+        assert!(text.contains("the shared argument of its call: frame `gone"), "{text}");
     }
 }

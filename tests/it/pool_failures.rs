@@ -170,7 +170,7 @@ fn a_task_whose_worker_died_is_tried_again_as_often_as_allowed() {
 }
 
 #[test]
-fn a_task_that_runs_too_long_is_killed_and_the_others_go_on() {
+fn a_task_that_exceeds_its_time_limit_is_killed_and_the_others_continue() {
     let scratch = scratch();
     let pool = builder(&scratch).task_timeout(Duration::from_millis(300)).retries(5).build().unwrap();
     let start = Instant::now();
@@ -252,7 +252,7 @@ fn what_cannot_be_sent_is_an_error_at_the_call() {
 }
 
 #[test]
-fn an_argument_frame_that_is_gone_is_said_by_the_task() {
+fn a_removed_argument_frame_is_an_error_of_the_task() {
     fn rows(frame: Frame) -> usize {
         frame.num_rows()
     }
@@ -261,7 +261,7 @@ fn an_argument_frame_that_is_gone_is_said_by_the_task() {
     let frame = scratch.store.publish("x", &coframe::polars::df!("x" => [1]).unwrap()).unwrap();
     scratch.store.remove("x").unwrap();
     let error = pool.map(rows, [frame]).unwrap_err();
-    assert!(error.to_string().contains("its argument cannot be sent: there is no frame `x@1`"), "{error}");
+    assert!(error.to_string().contains("its argument cannot be sent: frame `x@1`"), "{error}");
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_task_beyond_the_memory_limit_loses_its_worker_and_frames_do_not_count() {
 }
 
 #[test]
-fn an_argument_that_kills_its_worker_before_it_begins_is_an_error_and_no_endless_loop() {
+fn an_argument_that_kills_its_worker_before_the_task_starts_is_an_error_and_not_an_endless_loop() {
     let scratch = scratch();
     let pool = builder(&scratch).memory_limit(48 << 20).build().unwrap();
     let arguments = [10_usize, 100 << 20, 20].map(|len| vec![1_u8; len]);
@@ -394,7 +394,7 @@ fn of_ten_thousand_tasks_whose_workers_are_killed_at_random_each_ends_once() {
 }
 
 #[test]
-fn a_source_that_is_asked_for_says_what_failed() {
+fn a_requested_source_reports_what_failed() {
     fn fail(_: u32) -> Result<u32, std::io::Error> {
         std::fs::read("/no/such/file").map(|_| 1)
     }
@@ -405,7 +405,7 @@ fn a_source_that_is_asked_for_says_what_failed() {
 }
 
 #[test]
-fn a_pool_goes_on_while_nobody_reads_its_output() {
+fn a_pool_continues_while_its_output_is_not_read() {
     fn print(task: u32) -> u32 {
         for line in 0..10 {
             println!("task {task} line {line} {}", "x".repeat(4_000));
@@ -424,7 +424,7 @@ fn a_pool_goes_on_while_nobody_reads_its_output() {
     }
     let directory = tempfile::tempdir().unwrap();
     let marker = directory.path().join("marker");
-    let mut command = child("pool_failures::a_pool_goes_on_while_nobody_reads_its_output", "print");
+    let mut command = child("pool_failures::a_pool_continues_while_its_output_is_not_read", "print");
     let mut process = Reaper(command.env("TEST_MARKER", &marker).stdout(Stdio::piped()).spawn().unwrap());
     wait_until("results", Duration::from_secs(30), || marker.exists());
     let mut output = String::new();

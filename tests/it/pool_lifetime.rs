@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[test]
-fn a_forgotten_init_is_said_and_makes_no_further_processes() {
+fn a_missing_init_is_reported_and_starts_no_further_processes() {
     let scratch = scratch();
     let start = Instant::now();
     for test in ["pool_lifetime::forgets_init", "no_such_test"] {
@@ -23,7 +23,7 @@ fn a_forgotten_init_is_said_and_makes_no_further_processes() {
         let error = builder.env("COFRAME_STORE", scratch.path()).build().unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("could not start a worker: process "), "{text}");
-        assert!(text.contains("before it said hello; call coframe::pool::init() in the first line of main"), "{text}");
+        assert!(text.contains("before it was ready; call coframe::pool::init() in the first line of main"), "{text}");
     }
     assert!(start.elapsed() < Duration::from_secs(8));
 }
@@ -40,7 +40,7 @@ fn forgets_init() {
 }
 
 #[test]
-fn an_initializer_that_fails_is_said() {
+fn an_initializer_that_fails_is_reported() {
     fn fail(text: String) {
         panic!("no {text}");
     }
@@ -151,7 +151,7 @@ fn pool_process() {
 }
 
 #[test]
-fn when_the_pools_process_dies_everything_ends_and_nothing_stays() {
+fn when_the_process_of_a_pool_dies_its_workers_end_and_nothing_is_left() {
     for (signal, to_group) in [(libc::SIGKILL, false), (libc::SIGINT, true), (libc::SIGTERM, false)] {
         let scratch = scratch();
         let mut command = child("pool_lifetime::pool_process", &format!("pool:{}", scratch.path().display()));

@@ -42,7 +42,7 @@ fn a_submit_takes_no_longer_behind_many_tasks_than_behind_few() {
 }
 
 #[test]
-fn waits_for_results_end_when_their_caller_wants_and_can_go_on() {
+fn waits_for_results_can_be_interrupted_and_resumed() {
     let scratch = scratch();
     let pool = builder(&scratch).workers(1).build().unwrap();
     let soon = |milliseconds| {

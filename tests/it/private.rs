@@ -41,7 +41,7 @@ fn what_is_written_to_private_bytes_stays_there() {
 }
 
 #[test]
-fn private_bytes_are_of_the_same_file_or_none() {
+fn private_bytes_are_of_the_same_file_or_an_error() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
     let store = session.store();

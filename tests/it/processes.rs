@@ -108,8 +108,8 @@ fn a_reader_outlives_publisher_name_and_store() {
 }
 
 #[test]
-fn a_publisher_killed_at_any_step_leaves_all_or_nothing() {
-    let test = "processes::a_publisher_killed_at_any_step_leaves_all_or_nothing";
+fn a_publish_is_atomic_when_its_process_is_killed_at_any_step() {
+    let test = "processes::a_publish_is_atomic_when_its_process_is_killed_at_any_step";
     if role().is_some() {
         store_of_test().publish("x", &marked(2)).unwrap();
         return;
@@ -137,7 +137,7 @@ fn a_publisher_killed_at_any_step_leaves_all_or_nothing() {
 
 #[test]
 fn an_orphan_of_a_killed_publisher_never_becomes_a_superseded_version() {
-    let test = "processes::a_publisher_killed_at_any_step_leaves_all_or_nothing";
+    let test = "processes::a_publish_is_atomic_when_its_process_is_killed_at_any_step";
     let scratch = scratch();
     let keep = || coframe::PublishOptions::new().keep(5);
     scratch.store.publish_with("x", &marked(1), &keep()).unwrap();
@@ -154,8 +154,8 @@ fn an_orphan_of_a_killed_publisher_never_becomes_a_superseded_version() {
 }
 
 #[test]
-fn a_store_that_is_full_at_any_step_keeps_what_it_had() {
-    let test = "processes::a_store_that_is_full_at_any_step_keeps_what_it_had";
+fn a_store_that_is_full_at_any_step_keeps_its_frames() {
+    let test = "processes::a_store_that_is_full_at_any_step_keeps_its_frames";
     if role().is_some() {
         let error = store_of_test().publish("x", &marked(2)).unwrap_err();
         assert!(error.is_no_space(), "{error:?}");
@@ -376,8 +376,8 @@ fn a_forked_child_holds_no_lock_of_its_parent_and_deletes_nothing() {
 }
 
 #[test]
-fn the_session_of_a_killed_owner_goes_with_the_next_sweep() {
-    let test = "processes::the_session_of_a_killed_owner_goes_with_the_next_sweep";
+fn the_session_of_a_killed_owner_is_removed_by_the_next_sweep() {
+    let test = "processes::the_session_of_a_killed_owner_is_removed_by_the_next_sweep";
     if role().is_some() {
         let session = store_of_test().session().unwrap();
         let _frame = session.store().publish("part", &marked(4)).unwrap();
@@ -394,7 +394,7 @@ fn the_session_of_a_killed_owner_goes_with_the_next_sweep() {
 
 #[test]
 fn drafts_with_a_hidden_name_publish_too_and_are_swept_when_their_writer_died() {
-    let test = "processes::a_publisher_killed_at_any_step_leaves_all_or_nothing";
+    let test = "processes::a_publish_is_atomic_when_its_process_is_killed_at_any_step";
     let scratch = scratch();
     scratch.store.publish("x", &marked(1)).unwrap();
     // As on a file system without O_TMPFILE.

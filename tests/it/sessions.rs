@@ -82,7 +82,7 @@ fn the_id_of_a_session_is_checked() {
 }
 
 #[test]
-fn nothing_can_be_made_in_a_session_that_has_ended() {
+fn nothing_can_be_created_in_a_session_that_has_ended() {
     let scratch = scratch();
     let session = scratch.store.session().unwrap();
     let store = session.store().clone();
@@ -114,8 +114,8 @@ fn a_wait_in_a_session_ends_with_the_session() {
 }
 
 #[test]
-fn a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep() {
-    let test = "sessions::a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep";
+fn a_session_whose_end_is_killed_at_any_step_is_removed_by_the_next_sweep() {
+    let test = "sessions::a_session_whose_end_is_killed_at_any_step_is_removed_by_the_next_sweep";
     if role().is_some() {
         let session = store_of_test().session().unwrap();
         let _frames = ["a", "b"].map(|name| session.store().publish(name, &numbers(&[1])).unwrap());
@@ -136,7 +136,7 @@ fn a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep() {
 
 #[test]
 fn the_lock_file_of_a_session_is_removed_last() {
-    let test = "sessions::a_session_whose_end_is_killed_at_any_step_goes_with_the_next_sweep";
+    let test = "sessions::a_session_whose_end_is_killed_at_any_step_is_removed_by_the_next_sweep";
     let scratch = scratch();
     let mut command = child(test, "owner");
     command.env("COFRAME_STORE", scratch.path()).env("COFRAME_FAILPOINT", "kill:session-emptied");

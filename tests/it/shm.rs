@@ -80,12 +80,12 @@ fn a_file_or_stream_in_shared_memory_is_imported_however_long_the_segment_is() {
 }
 
 #[test]
-fn what_is_no_table_or_not_there_is_said_and_nothing_is_published() {
+fn a_missing_segment_or_one_without_a_table_is_an_error_and_nothing_is_published() {
     let scratch = scratch();
     let import = |os_id: &str| scratch.store.import_shared_memory("x", os_id).unwrap_err();
     let error = import("coframe-test-none");
     assert!(error.is_not_found());
-    assert!(error.to_string().starts_with("there is no shared memory `coframe-test-none` in the store `/dev/shm`"));
+    assert!(error.to_string().starts_with("shared memory `coframe-test-none` not found in the store `/dev/shm`"));
     for bad in ["", "/", "..", "a/b", "/a/b"] {
         assert!(import(bad).to_string().contains("is not a name of shared memory: expected 1 to 255 bytes"), "{bad}");
     }
@@ -141,7 +141,7 @@ fn what_is_changed_while_it_is_imported_is_an_error_or_valid() {
 }
 
 #[test]
-fn an_exported_frame_is_whole_when_it_has_its_name_and_goes_with_its_guard() {
+fn an_exported_frame_is_complete_when_it_has_its_name_and_is_removed_with_its_guard() {
     let scratch = scratch();
     let named = Named::new("export");
     let frame = scratch.store.publish("x", &df!("i" => 0..1000, "s" => vec!["text"; 1000]).unwrap()).unwrap();
@@ -269,7 +269,7 @@ fn a_part_of_a_frame_goes_through_a_segment_of_another_crate() {
 }
 
 #[test]
-fn a_segment_of_another_crate_that_is_too_small_or_damaged_or_gone_changes_nothing() {
+fn a_segment_of_another_crate_that_is_too_small_damaged_or_missing_changes_nothing() {
     let scratch = scratch();
     let frame = scratch.store.publish("x", &df!("i" => [1, 2]).unwrap()).unwrap();
     let small = ShmemConf::new().size(100).create().unwrap();

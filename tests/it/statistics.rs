@@ -85,7 +85,7 @@ fn statistics_hold_for_every_type_of_the_conformance_set() {
 }
 
 #[test]
-fn frames_without_statistics_and_files_that_are_not_relied_on_have_none() {
+fn frames_without_statistics_and_untrusted_files_report_none() {
     let scratch = scratch();
     let batch = one("x", Int64Array::from(vec![1]));
     assert!(scratch.store.publish("x", &batch).unwrap().statistics().unwrap().is_none());

@@ -28,7 +28,7 @@ pub(crate) fn values(frame: &Frame) -> Vec<i64> {
 }
 
 #[test]
-fn a_store_on_an_ordinary_disk_works_and_is_there_again() {
+fn a_store_on_an_ordinary_disk_works_and_can_be_reopened() {
     let scratch = scratch_in(env!("CARGO_TARGET_TMPDIR"));
     scratch.store.publish("x", &numbers(&[1, 2])).unwrap();
     let again = Store::open_at(scratch.path()).unwrap();
@@ -38,7 +38,7 @@ fn a_store_on_an_ordinary_disk_works_and_is_there_again() {
 }
 
 #[test]
-fn versions_go_up_and_never_come_again_after_a_remove() {
+fn versions_increase_and_are_never_reused_after_a_remove() {
     let scratch = scratch();
     let first = scratch.store.publish("x", &numbers(&[1])).unwrap().version();
     let second = scratch.store.publish("x", &numbers(&[2])).unwrap().version();
@@ -49,7 +49,7 @@ fn versions_go_up_and_never_come_again_after_a_remove() {
 }
 
 #[test]
-fn superseded_versions_stay_while_they_are_used_and_go_afterwards() {
+fn superseded_versions_stay_while_they_are_used_and_are_removed_afterwards() {
     let scratch = scratch();
     let first = scratch.store.publish("x", &numbers(&[1])).unwrap();
     let handle = first.handle();
@@ -66,7 +66,7 @@ fn superseded_versions_stay_while_they_are_used_and_go_afterwards() {
 }
 
 #[test]
-fn a_version_that_somebody_opened_keeps_its_name_until_the_last_part_of_it_goes() {
+fn an_open_version_keeps_its_name_until_its_last_part_is_dropped() {
     let scratch = scratch();
     drop(scratch.store.publish("x", &numbers(&[1, 2])).unwrap());
     let array = scratch.store.open("x").unwrap().slice(1..).unwrap().column("x").unwrap().remove(0);
@@ -79,7 +79,7 @@ fn a_version_that_somebody_opened_keeps_its_name_until_the_last_part_of_it_goes(
 }
 
 #[test]
-fn keep_says_how_many_unused_superseded_versions_stay() {
+fn keep_is_the_number_of_unused_superseded_versions_that_stay() {
     let scratch = scratch();
     for value in 0..5 {
         scratch.store.publish_with("x", &numbers(&[value]), &PublishOptions::new().keep(2)).unwrap();
@@ -357,7 +357,7 @@ fn a_segment_that_others_can_write_to_is_refused() {
 }
 
 #[test]
-fn a_directory_of_other_things_is_no_store_and_stays_as_it_was() {
+fn a_directory_with_other_content_is_refused_and_unchanged() {
     let scratch = scratch();
     let other = scratch.path().with_file_name("documents");
     fs::create_dir(&other).unwrap();
@@ -376,14 +376,14 @@ fn file_systems_that_cannot_hold_a_store_are_refused() {
 }
 
 #[test]
-fn what_is_not_there_is_said_with_its_name_and_store() {
+fn errors_of_missing_frames_name_the_frame_and_the_store() {
     let scratch = scratch();
     let error = scratch.store.open("flights").unwrap_err();
     assert!(error.is_not_found());
     let path = scratch.path();
     assert_eq!(
         error.to_string(),
-        format!("there is no frame `flights` in the store `{}`; publish it first, or list the store", path.display())
+        format!("frame `flights` not found in the store `{}`; publish it first, or list the store", path.display())
     );
     scratch.store.publish("flights", &numbers(&[1])).unwrap();
     assert!(scratch.store.open_version("flights", 9).unwrap_err().is_not_found());
@@ -424,7 +424,7 @@ fn a_control_file_that_makes_no_sense_is_corrupt() {
 }
 
 #[test]
-fn names_of_damaged_frames_are_there_and_one_look_at_proc_serves_all_names() {
+fn names_of_damaged_frames_are_listed_and_proc_is_read_once_for_all_names() {
     let scratch = scratch();
     let first = scratch.store.publish_with("x", &numbers(&[1]), &PublishOptions::new().keep(1)).unwrap();
     let second = scratch.store.publish_with("x", &numbers(&[2]), &PublishOptions::new().keep(1)).unwrap();

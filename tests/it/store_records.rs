@@ -46,7 +46,7 @@ fn files_of_x(store: &Store) -> Vec<String> {
 }
 
 #[test]
-fn versions_never_go_back_when_the_counter_does() {
+fn versions_never_decrease_when_the_counter_does() {
     let scratch = scratch();
     let store = &scratch.store;
     for i in 0..9 {
@@ -68,8 +68,8 @@ fn versions_never_go_back_when_the_counter_does() {
 }
 
 #[test]
-fn a_publish_beside_many_names_reads_no_directory() {
-    let test = "store_records::a_publish_beside_many_names_reads_no_directory";
+fn a_publish_among_many_names_reads_no_directory() {
+    let test = "store_records::a_publish_among_many_names_reads_no_directory";
     if let Some(role) = role() {
         let store = store_of_test();
         // Each listing of a directory fails in this process.
@@ -104,7 +104,7 @@ fn a_publish_beside_many_names_reads_no_directory() {
 }
 
 #[test]
-fn a_publish_beside_many_names_keeps_as_many_versions_as_it_is_told() {
+fn a_publish_among_many_names_keeps_as_many_versions_as_requested() {
     let scratch = with_many_names(20);
     let publish = |mark, keep| scratch.store.publish_with("x", &numbers(&[mark]), &PublishOptions::new().keep(keep));
     let marks = || -> Vec<i64> {
@@ -140,7 +140,7 @@ fn a_name_with_more_versions_than_its_record_holds_is_swept_and_removed_whole() 
 }
 
 #[test]
-fn a_name_may_begin_as_hidden_files_do() {
+fn a_name_may_start_like_a_hidden_file() {
     let scratch = with_many_names(20);
     let held = ["draft-x", "store-x", "doctor-x", "home", "swept"].map(|name| {
         let first = scratch.store.publish(name, &numbers(&[1])).unwrap();
@@ -165,8 +165,8 @@ fn killed(scratch: &Scratch, test: &str, role: &str, step: &str) {
 }
 
 #[test]
-fn a_publisher_killed_beside_many_names_leaves_all_or_nothing_and_the_next_one_cleans_up() {
-    let test = "store_records::a_publisher_killed_beside_many_names_leaves_all_or_nothing_and_the_next_one_cleans_up";
+fn a_publish_among_many_names_is_atomic_when_killed_and_the_next_one_cleans_up() {
+    let test = "store_records::a_publish_among_many_names_is_atomic_when_killed_and_the_next_one_cleans_up";
     if role().is_some() {
         store_of_test().publish("x", &numbers(&[2])).unwrap();
         return;
@@ -269,8 +269,8 @@ fn a_process_killed_while_it_renames_leaves_the_frame_under_a_name() {
 }
 
 #[test]
-fn a_remover_killed_at_any_step_leaves_all_or_nothing_and_its_files_are_removed() {
-    let test = "store_records::a_remover_killed_at_any_step_leaves_all_or_nothing_and_its_files_are_removed";
+fn a_remove_is_atomic_when_its_process_is_killed_at_any_step_and_its_files_are_removed() {
+    let test = "store_records::a_remove_is_atomic_when_its_process_is_killed_at_any_step_and_its_files_are_removed";
     if role().is_some() {
         store_of_test().remove("x").unwrap();
         return;

@@ -26,7 +26,7 @@ fn publish_twice(store: &Store, names: &[&str]) {
 }
 
 #[test]
-fn one_bad_entry_ends_no_sweep_and_is_reported() {
+fn one_bad_entry_does_not_end_a_sweep_and_is_reported() {
     let scratch = scratch();
     let store = &scratch.store;
     drop(store.session().unwrap());
@@ -80,7 +80,7 @@ fn a_sweep_counts_the_bytes_of_sessions() {
 }
 
 #[test]
-fn a_trial_of_the_command_that_was_ended_is_swept_once_it_is_old() {
+fn an_old_trial_of_a_killed_command_is_swept() {
     let scratch = scratch();
     let trial = scratch.path().join(".doctor-1234");
     let frame = Store::open_at(&trial).unwrap().publish("trial", &numbers(&[1; 1000])).unwrap();

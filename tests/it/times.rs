@@ -88,7 +88,7 @@ fn place(scratch: &Scratch, column: ArrayRef) {
 }
 
 #[test]
-fn a_time_outside_of_its_day_is_refused_at_any_depth_by_whatever_reads_or_writes_it() {
+fn a_time_outside_of_its_day_is_refused_at_any_depth_by_every_reader_and_writer() {
     let scratch = scratch();
     let path = scratch.path().join("x@1.arrow");
     for (days, refused) in [(0, false), (1, true), (-1, true)] {
@@ -111,13 +111,13 @@ fn a_time_outside_of_its_day_is_refused_at_any_depth_by_whatever_reads_or_writes
             }
             let error = published.expect_err(&what);
             let text = format!("{error}: {:?}", std::error::Error::source(&error));
-            assert!(text.contains("column `clock") && text.contains("outside of its day"), "{what}: {text}");
+            assert!(text.contains("column `clock") && text.contains("outside its day"), "{what}: {text}");
         }
     }
 }
 
 #[test]
-fn below_a_null_a_time_may_be_anything() {
+fn a_time_in_a_null_slot_may_have_any_value() {
     let scratch = scratch();
     let nulls = || Some(NullBuffer::from(vec![true, false]));
     for times in times(2) {

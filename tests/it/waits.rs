@@ -42,8 +42,8 @@ fn go_on(child: i32) {
 }
 
 #[test]
-fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later() {
-    let test = "waits::waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later";
+fn waits_behind_a_stopped_process_can_be_interrupted_and_succeed_later() {
+    let test = "waits::waits_behind_a_stopped_process_can_be_interrupted_and_succeed_later";
     alone(test, |scratch: &Scratch| {
         let store = &scratch.store;
         let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
@@ -87,8 +87,8 @@ fn waits_behind_a_stopped_process_end_when_their_caller_wants_and_succeed_later(
 }
 
 #[test]
-fn a_wait_without_end_behind_a_writer_that_dies_is_over_at_once() {
-    let test = "waits::a_wait_without_end_behind_a_writer_that_dies_is_over_at_once";
+fn an_unlimited_wait_for_a_writer_that_dies_ends_at_once() {
+    let test = "waits::an_unlimited_wait_for_a_writer_that_dies_ends_at_once";
     alone(test, |Scratch { store, .. }| {
         let dict: SharedMap<String, u32> = SharedMap::create(store, "x").unwrap();
         for is_asked in [false, true] {
@@ -136,7 +136,7 @@ fn a_barrier_breaks_when_a_wait_at_it_is_ended_and_a_permit_is_not_taken() {
 }
 
 #[test]
-fn a_wait_in_another_thread_goes_on() {
+fn a_wait_in_another_thread_continues() {
     let Scratch { ref store, .. } = scratch();
     let (lock, done) = (Mutex::create(store, "lock", ()).unwrap(), Flag::create(store, "done").unwrap());
     let held = lock.lock().unwrap();

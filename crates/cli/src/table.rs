@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_wider_than_asked_and_hidden_columns_are_told() {
+    fn no_line_is_wider_than_requested_and_hidden_columns_are_listed() {
         for width in [10, 20, 24, 30, 31, 80] {
             let table = render(&batch().schema(), &[batch()], width).unwrap();
             let widest = table.text.to_string().lines().map(columns_of).max().unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_without_a_text_is_shown_as_its_number_and_hides_no_other() {
+    fn a_value_that_cannot_be_formatted_is_shown_as_its_number_and_hides_no_other() {
         let far: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(i64::MAX), Some(0), None]));
         let zoned: ArrayRef =
             Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None, Some(2)]).with_timezone("nix"));

@@ -26,7 +26,7 @@ class Thing:
         (pl.LazyFrame({"o": pl.Series([Thing()], dtype=pl.Object)}), coframe.UnsupportedError, "column `o` of dtype Object"),
         (pd.DataFrame({"a": [1, 2], "mixed": [1, "x"]}), coframe.UnsupportedError, "column `mixed` holds what Arrow has no type for"),
         (pd.DataFrame({"o": [Thing()]}), coframe.UnsupportedError, "column `o` holds what Arrow has no type for"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), coframe.InvalidError, "column `a` is there twice"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), coframe.InvalidError, "column `a` appears twice"),
         ({"o": np.array([Thing()], dtype=object)}, coframe.UnsupportedError, "column `o` holds Python objects: row 0 is a Thing"),
         ({"c": np.array([1j])}, coframe.UnsupportedError, "column `c` of numpy dtype complex128 is not supported"),
         ({"a": np.arange(2), "b": np.arange(3)}, coframe.InvalidError, "columns of different lengths"),
@@ -34,7 +34,7 @@ class Thing:
         ({}, coframe.InvalidError, "a dict without columns"),
         ({0: np.arange(2)}, coframe.ArgumentTypeError, "a column named 0, of type int: expected a str"),
         ({"a": [1, "x"]}, coframe.UnsupportedError, "column `a` holds values of several types: row 0 is a int, and others are str"),
-        ({"a": ["\ud800"]}, coframe.UnsupportedError, "column `a` holds a text that has no UTF-8: row 0"),
+        ({"a": ["\ud800"]}, coframe.UnsupportedError, "column `a` holds a string that is not valid UTF-8: row 0"),
         ({"t": np.array([1], "M8[ps]")}, coframe.UnsupportedError, r"column `t` of numpy dtype datetime64\[ps\] is not supported"),
         ({"t": np.array([1], "m8[ps]")}, coframe.UnsupportedError, r"column `t` of numpy dtype timedelta64\[ps\] is not supported"),
         ({"t": np.array([1], "m8[M]")}, coframe.UnsupportedError, r"column `t` of numpy dtype timedelta64\[M\] is not supported"),
@@ -100,7 +100,7 @@ def test_an_exception_of_a_reader_is_the_cause_of_an_error_that_has_its_message(
     assert isinstance(caught.value.__cause__, RuntimeError) and coframe.list() == []
 
 
-def test_a_closed_store_says_so() -> None:
+def test_a_closed_store_is_an_error_with_advice() -> None:
     store = coframe.Store()
     with store:
         store.publish(pa.table({"x": [1]}), "t")
@@ -109,7 +109,7 @@ def test_a_closed_store_says_so() -> None:
             call()
     session = coframe.Session()
     session.close()
-    with pytest.raises(coframe.ClosedError, match="the session has ended: begin a new one"):
+    with pytest.raises(coframe.ClosedError, match="the session has ended: start a new one"):
         session.list()
     with pytest.raises(TypeError, match="a session cannot be pickled"):
         pickle.dumps(coframe.Session())
@@ -125,7 +125,7 @@ def test_a_store_pickles_as_its_path() -> None:
     assert repr(again) == "<coframe.Store closed>"
 
 
-def test_a_handle_whose_version_is_gone_says_what_is_there() -> None:
+def test_the_error_of_a_removed_version_lists_the_existing_ones() -> None:
     handle = coframe.publish(pa.table({"x": [1]}), "t").handle
     coframe.publish(pa.table({"x": [2]}), "t")
     coframe.sweep()
@@ -134,15 +134,15 @@ def test_a_handle_whose_version_is_gone_says_what_is_there() -> None:
     assert issubclass(coframe.SupersededError, FileNotFoundError)
 
 
-def test_a_frame_from_another_machine_says_that_it_is_not_here() -> None:
+def test_a_frame_from_another_machine_is_an_error_that_explains() -> None:
     elsewhere = "coframe:/dev/shm/coframe-test-nowhere/store/t@1?id=00000000000000000000000000000001"
     frame = pickle.loads(pickle.dumps(coframe.Frame(elsewhere)))
-    with pytest.raises(coframe.NotFoundError, match="there is no frame `t@1` in the store `/dev/shm/coframe-test-nowhere/store`"):
+    with pytest.raises(coframe.NotFoundError, match="frame `t@1` not found in the store `/dev/shm/coframe-test-nowhere/store`"):
         frame.to_polars()
     assert repr(frame) == f"<coframe.Frame {elsewhere}>"
 
 
-def test_a_text_that_is_no_handle_is_an_error_at_its_first_use() -> None:
+def test_a_string_that_is_not_a_handle_is_an_error_at_its_first_use() -> None:
     frame = pickle.loads(pickle.dumps(coframe.Frame("nonsense")))
     with pytest.raises(coframe.InvalidError, match="`nonsense` is not a handle: expected coframe:<store path>"):
         frame.columns
@@ -171,7 +171,7 @@ def test_names_columns_and_ranges_are_checked() -> None:
     frame = coframe.publish(pa.table({"x": [1, 2, 3]}), "t")
     with pytest.raises(coframe.InvalidError):
         coframe.publish(pa.table({"x": [1]}), "../t")
-    with pytest.raises(coframe.NotFoundError, match="there is no frame `u` in the store"):
+    with pytest.raises(coframe.NotFoundError, match="frame `u` not found in the store"):
         coframe.open("u")
     with pytest.raises(KeyError, match="there is no column `y` in the frame `t`; it has x"):
         frame["y"]
@@ -179,7 +179,7 @@ def test_names_columns_and_ranges_are_checked() -> None:
         frame[["x", "y"]]
     with pytest.raises(coframe.ColumnNotFoundError, match="there is no column `y` in the frame; it has x"):
         frame.explain()["y"]
-    with pytest.raises(coframe.InvalidError, match="column `x` is there twice"):
+    with pytest.raises(coframe.InvalidError, match="column `x` appears twice"):
         frame[["x", "x"]]
     with pytest.raises(TypeError, match="a frame of None: expected the str of a handle"):
         coframe.Frame(None)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def test_workers_count_add_and_write_together(method: str) -> None:
     assert (counter.value, value.value, array[:]) == (800, 800, [0.0, 1.5, 3.0, 4.5])
 
 
-def test_the_owner_of_a_lock_dies_and_the_next_one_is_told() -> None:
+def test_the_next_owner_of_a_lock_learns_that_the_last_one_died() -> None:
     lock = coframe.Lock()
     process = multiprocessing.get_context("spawn").Process(target=tasks.die_inside, args=(lock,))
     process.start()
@@ -150,11 +150,11 @@ def test_named_cells_are_the_same_for_all() -> None:
         coframe.Event(name="total")
 
 
-def test_a_cell_that_is_gone_says_so_at_its_first_use() -> None:
+def test_a_removed_cell_is_an_error_at_its_first_use() -> None:
     text = pickle.dumps(coframe.Counter(name="total"))
     coframe.Store()._open().remove_cell("total")
     counter = pickle.loads(text)
-    with pytest.raises(coframe.NotFoundError, match="there is no cell `total`"):
+    with pytest.raises(coframe.NotFoundError, match="cell `total`"):
         counter.add(1)
 
 
@@ -198,7 +198,7 @@ def test_a_dict_is_a_mutable_mapping() -> None:
     assert len(shared) == 0
 
 
-def test_a_named_cell_that_is_there_keeps_what_it_holds() -> None:
+def test_an_existing_named_cell_keeps_its_value() -> None:
     coframe.Counter(5, name="counter").add(1)
     assert coframe.Counter(5, name="counter").value == 6
     coframe.Value("i", 1, name="value").value = 2
@@ -249,7 +249,7 @@ def test_numpys_integers_are_sizes_and_its_arrays_are_values() -> None:
     assert list(coframe.Array("d", np.array([3]))) == [3.0]
 
 
-def test_an_array_of_another_dtype_is_no_copy_only_if_it_may_be_one() -> None:
+def test_an_array_of_another_dtype_is_copied_only_if_a_copy_is_allowed() -> None:
     array = coframe.Array("d", [1.5])
     with pytest.raises(ValueError, match="would be copied: it is of dtype float64, not float32"):
         np.asarray(array, dtype="f4", copy=False)

@@ -173,7 +173,7 @@ def test_a_transaction_ends_with_its_function_and_belongs_to_its_thread() -> Non
         entries["y"] = 2
 
     shared.transaction(keep)
-    with pytest.raises(ValueError, match="this transaction is over"):
+    with pytest.raises(ValueError, match="this transaction has ended"):
         kept[0]["z"] = 3
     assert shared.copy() == {"y": 2} and other.copy() == {"n": 0}
 

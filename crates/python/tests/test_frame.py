@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 
-def test_a_frame_tells_what_it_is() -> None:
+def test_a_frame_describes_itself() -> None:
     frame = coframe.publish(pl.DataFrame({"x": [1, 2, 3], "s": ["a", "<b>", "c"]}), "t", metadata={"source": "here"})
     assert (frame.name, frame.version, frame.columns, frame.shape) == ("t", 1, ["x", "s"], (3, 2))
     assert frame.schema == {"x": "Int64", "s": "Utf8View"}
@@ -36,14 +36,14 @@ def test_a_notebook_shows_the_first_rows() -> None:
     assert "<b>" not in shown and "999" not in shown
 
 
-def test_a_column_tells_what_it_is_and_becomes_what_is_asked_for() -> None:
+def test_a_column_describes_itself_and_becomes_what_is_asked_for() -> None:
     column = coframe.publish(pl.DataFrame({"x": [1, 2, 3], "s": ["a", "b", None]}), "t")["s"]
     assert (column.name, column.type, len(column)) == ("s", "Utf8View", 3)
     assert column.to_polars().to_list() == column.to_arrow().to_pylist() == column.to_numpy().tolist() == ["a", "b", None]
     assert column.to_pandas().isna().tolist() == [False, False, True]
 
 
-def test_a_column_of_another_dtype_is_no_copy_only_if_it_may_be_one() -> None:
+def test_a_column_of_another_dtype_is_copied_only_if_a_copy_is_allowed() -> None:
     column = coframe.publish({"x": np.array([1.5])}, "t")["x"]
     with pytest.raises(coframe.WouldCopyError, match="column `x` would be copied: it is of dtype float64, not float32"):
         np.asarray(column, dtype="f4", copy=False)
@@ -57,7 +57,7 @@ def test_a_split_has_every_row_once() -> None:
     assert pl.concat(part.to_polars() for part in parts)["x"].to_list() == list(range(10))
 
 
-def test_a_store_tells_what_it_holds(store: coframe.Store) -> None:
+def test_a_store_lists_its_frames(store: coframe.Store) -> None:
     frame = store.publish(pl.DataFrame({"x": [1]}), "t", keep=1)
     store.publish(pl.DataFrame({"x": [1, 2]}), "t", keep=1)
     (info,) = store.list()

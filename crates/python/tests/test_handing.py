@@ -38,8 +38,8 @@ def test_what_a_library_cannot_take_is_named(name: str) -> None:
 
 
 IN: dict[str, tuple[Any, str]] = {
-    "ragged lists": ({"good": [1, 2], "bad": [[1], [2, 3]]}, "column `bad` is no array of numpy"),
-    "booleans beside numbers": ({"good": [1, 2], "bad": [True, 2]}, "column `bad` holds booleans beside numbers"),
+    "ragged lists": ({"good": [1, 2], "bad": [[1], [2, 3]]}, "column `bad` is not an array of numpy"),
+    "booleans beside numbers": ({"good": [1, 2], "bad": [True, 2]}, "column `bad` holds booleans and numbers"),
     "series of pandas": (pd.Series([1, 2], name="q"), "one column of type pandas.*Series: pass it with a name"),
     "series of Polars": (pl.Series("q", [1, 2]), "one column of type polars.*Series: pass it with a name"),
     "structured array": (np.zeros(3, dtype=[("a", "i4"), ("b", "f8")]), "a structured array of type numpy.ndarray: pass its fields"),
@@ -56,14 +56,14 @@ def test_what_cannot_come_in_is_named(name: str) -> None:
             call(table)
 
 
-def test_integers_beside_nulls_are_exact_in_pandas_whatever_they_came_from() -> None:
+def test_integers_among_nulls_are_exact_in_pandas_from_every_source() -> None:
     frame = coframe.publish(pl.DataFrame({"key": [1, 2], "id": [2**53 + 1, None], "small": [1, None]}), "t")
     df = frame.to_pandas(dtypes="numpy")
     assert df["id"].tolist() == [2**53 + 1, None] and df["small"].dtype == np.dtype("f8")
     assert frame["id"].to_pandas(dtypes="numpy").tolist() == [2**53 + 1, None]
 
 
-def test_looking_makes_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_creates_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     path = os.environ["COFRAME_STORE"] + "-missing"
     monkeypatch.setenv("COFRAME_STORE", path)
     assert coframe.list() == [] and coframe.remove("t") is False and coframe.sweep() == coframe.Swept(0, 0, 0, [])

@@ -65,7 +65,7 @@ def interrupted(call: Callable[[], Any]) -> None:
     assert 0.25 < time.monotonic() - start < 1.3
 
 
-def test_ctrl_c_ends_every_wait_behind_a_stopped_process_and_all_is_usable_afterwards(store: coframe.Store) -> None:
+def test_ctrl_c_ends_every_wait_behind_a_stopped_process_and_everything_is_usable_afterwards(store: coframe.Store) -> None:
     shared, lock, barrier, semaphore = coframe.Dict(), coframe.Lock(), coframe.Barrier(2), coframe.Semaphore(1)
     frame = store.publish(pl.DataFrame({"x": [1]}), "x")
     with stopped_holder(store, shared, lock, barrier, semaphore):
@@ -146,7 +146,7 @@ def test_what_a_handler_raises_is_what_the_wait_ends_with(store: coframe.Store) 
     assert store.remove("x") is False
 
 
-def test_a_handler_that_runs_while_a_session_begins_may_make_cells(store: coframe.Store) -> None:
+def test_a_handler_that_runs_while_a_session_starts_may_create_cells(store: coframe.Store) -> None:
     made: list[coframe.Counter] = []
     control = open(os.path.join(store.path, "store"))
     fcntl.flock(control, fcntl.LOCK_EX)

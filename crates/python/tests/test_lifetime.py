@@ -121,11 +121,11 @@ def test_what_is_put_into_a_session_goes_with_it() -> None:
         texts = [pickle.dumps(thing) for thing in (shared, counter, total)]
         assert [info.num_rows for info in session.list()] == [1000]
     for text, use in zip(texts, (len, int, len), strict=True):
-        with pytest.raises(coframe.NotFoundError, match="there is no (frame|cell|dict) `.*session, which ends with its process"):
+        with pytest.raises(coframe.NotFoundError, match="(frame|cell|dict) `.*not found.*session, which ends with its process"):
             use(pickle.loads(text))
 
 
-def test_sharing_goes_on_in_a_store_that_was_removed_and_made_again(store: coframe.Store) -> None:
+def test_sharing_continues_in_a_store_that_was_removed_and_recreated(store: coframe.Store) -> None:
     gone = coframe.share(table())
     shutil.rmtree(store.path)
     again = coframe.share(table())

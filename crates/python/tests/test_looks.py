@@ -66,4 +66,4 @@ def test_a_frame_that_cannot_be_opened_is_shown_with_the_reason() -> None:
     assert "1 rows" in pickle.loads(pickle.dumps(shared))._repr_html_()
     shared.close()
     assert "coframe.Frame freed" in shared._repr_html_() and "the frame was freed" in shared._repr_html_()
-    assert "coframe:/dev/shm/" in later._repr_html_() and "there is no frame" in later._repr_html_()
+    assert "coframe:/dev/shm/" in later._repr_html_() and "not found in the store" in later._repr_html_()

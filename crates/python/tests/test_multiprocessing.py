@@ -439,7 +439,7 @@ def put_and_die(items: Any) -> None:
         items.put(item)
 
 
-def test_a_queue_is_whole_after_a_process_that_used_it_was_killed() -> None:
+def test_a_queue_is_intact_after_a_process_that_used_it_was_killed() -> None:
     items = coframe.Queue()
     other = started(put_and_die, items)
     while items.qsize() < 20:

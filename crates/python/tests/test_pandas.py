@@ -22,7 +22,7 @@ LABELS = {
 
 @pytest.mark.parametrize("name", LABELS)
 @pytest.mark.parametrize("dtypes", ["arrow", "numpy"])
-def test_every_column_becomes_a_series_whatever_its_label(name: str, dtypes: coframe._pandas.Dtypes) -> None:  # type: ignore[name-defined]
+def test_every_column_becomes_a_series_under_any_label(name: str, dtypes: coframe._pandas.Dtypes) -> None:  # type: ignore[name-defined]
     df = LABELS[name]
     frame = coframe.publish(df, "t")
     for position, column in enumerate(frame.columns[:2]):

@@ -69,7 +69,7 @@ def test_a_function_for_tables_gets_the_kind_that_was_shared(kind: str) -> None:
         assert pool.map(partial(tasks.kind_and_total, coframe.share(df)), range(4)) == expected
 
 
-def test_a_partial_passes_what_is_no_table_as_it_is() -> None:
+def test_a_partial_passes_arguments_that_are_not_tables_unchanged() -> None:
     import numpy as np
 
     numbers = np.arange(3)
@@ -179,9 +179,9 @@ def test_an_error_comes_at_the_first_use_inside_the_task() -> None:
     coframe.remove("t")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         (message,) = pool.map(tasks.first_use, [gone])
-        assert message.startswith("NotFoundError: there is no frame `t@1` in the store")
+        assert message.startswith("NotFoundError: frame `t@1` not found in the store")
         # And as an exception it crosses back, as the class that it is.
-        with pytest.raises(coframe.NotFoundError, match="there is no frame `t@1`"):
+        with pytest.raises(coframe.NotFoundError, match="frame `t@1`"):
             pool.map(tasks.fails, [gone])
 
 
@@ -199,7 +199,7 @@ def test_a_frame_dropped_in_a_forked_child_removes_nothing() -> None:
         assert len(coframe.Frame(kept.handle)) == 1
 
 
-def test_a_forked_child_shares_in_a_session_of_its_own() -> None:
+def test_a_forked_child_shares_in_its_own_session() -> None:
     mine = coframe.share(pl.DataFrame({"x": [1]}))
     reader, writer = os.pipe()
     child = os.fork()

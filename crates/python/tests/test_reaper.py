@@ -205,7 +205,7 @@ def test_the_reaper_holds_no_pipe_no_terminal_and_no_directory(store: coframe.St
     assert until(lambda: is_clean(store))
 
 
-def test_the_reaper_is_no_child_of_its_owner() -> None:
+def test_the_reaper_is_not_a_child_of_its_owner() -> None:
     code = """
 import threading
 seen = []
@@ -223,7 +223,7 @@ except ChildProcessError:
 
 
 @pytest.mark.parametrize("how", ["ignored", "waited for by a handler"])
-def test_sharing_works_whatever_a_program_does_at_the_end_of_its_children(store: coframe.Store, how: str) -> None:
+def test_sharing_works_with_any_handling_of_ended_children(store: coframe.Store, how: str) -> None:
     handlers = {"ignored": "signal.SIG_IGN", "waited for by a handler": "lambda *_: os.waitpid(-1, os.WNOHANG)"}
     code = f"signal.signal(signal.SIGCHLD, {handlers[how]})\nprint(len(coframe.share(table)))"
     found = subprocess.run([sys.executable, "-W", "error", "-c", SHARE + code], capture_output=True, text=True, timeout=120)
@@ -231,7 +231,7 @@ def test_sharing_works_whatever_a_program_does_at_the_end_of_its_children(store:
     assert until(lambda: is_clean(store))
 
 
-def test_a_reaper_can_be_switched_off_and_one_that_cannot_start_is_told_of(store: coframe.Store) -> None:
+def test_a_reaper_can_be_switched_off_and_one_that_cannot_start_is_reported(store: coframe.Store) -> None:
     code = "shared = coframe.share(table)\nprint('ready', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     environment = os.environ | {"COFRAME_REAPER": "0"}
     found = subprocess.run([sys.executable, "-c", SHARE + code], capture_output=True, text=True, env=environment)
@@ -291,7 +291,7 @@ time.sleep(600)
     assert until(lambda: is_clean(store))
 
 
-def test_a_reaper_lets_sessions_of_the_living_be(store: coframe.Store) -> None:
+def test_a_reaper_keeps_the_sessions_of_living_processes(store: coframe.Store) -> None:
     mine = coframe.share(pa.table({"x": [1]}))
     with start("shared = coframe.share(table)\nprint('ready', flush=True)\ntime.sleep(600)") as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"

@@ -69,7 +69,7 @@ def test_a_recipe_of_an_imported_file_is_not_unpickled(store: coframe.Store, tmp
 
 def test_metadata_of_the_package_is_neither_set_nor_seen_by_users(store: coframe.Store) -> None:
     assert coframe.publish(DF, "t", metadata={"source": "here"}).metadata == {"source": "here"}
-    with pytest.raises(coframe.InvalidError, match="keys that begin with `coframe.` are the package's own"):
+    with pytest.raises(coframe.InvalidError, match="keys that start with `coframe.` are reserved for the package"):
         coframe.publish(DF, "t", metadata={RECIPE: "x"})
 
 

@@ -86,7 +86,7 @@ def test_types_can_be_chosen(store: coframe.Store) -> None:
         assert len(frames(store)) == 1
 
 
-def test_workers_may_write_and_nobody_else_sees_it() -> None:
+def test_workers_may_write_and_no_other_process_sees_it() -> None:
     df = tasks.table()
     before = df.copy()
     with coframe.sharing(), multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -195,7 +195,7 @@ def test_pickle_itself_is_not_changed() -> None:
     pd.testing.assert_frame_equal(pickle.loads(text), df)
 
 
-def test_the_hooks_are_gone_at_the_end() -> None:
+def test_the_hooks_are_removed_at_the_end() -> None:
     before = dict(ForkingPickler._extra_reducers)
     start_data = multiprocessing.spawn.get_preparation_data
     with coframe.sharing():

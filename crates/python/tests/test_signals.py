@@ -55,7 +55,7 @@ MAKERS: list[Callable[[], Any]] = [coframe.Lock, lambda: coframe.Value("i", 0), 
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=["lock", "value", "semaphore", "condition"])
-def test_a_handler_that_raises_when_a_wait_is_nearly_over_leaves_nothing_acquired(make: Callable[[], Any]) -> None:
+def test_a_handler_that_raises_when_a_wait_has_nearly_ended_leaves_nothing_acquired(make: Callable[[], Any]) -> None:
     times = random.Random(1)
     for _ in range(15):
         cell = make()
@@ -94,7 +94,7 @@ def test_a_cell_is_entered_by_every_way_into_a_context(make: Callable[[], Any]) 
     assert is_free(cell)
 
 
-def test_a_child_that_was_forked_inside_a_change_of_a_dict_is_told_at_once() -> None:
+def test_a_child_forked_during_a_change_of_a_dict_gets_an_error_at_once() -> None:
     shared = coframe.Dict()
     shared["a"] = 1
     ends: list[int] = []
@@ -116,7 +116,7 @@ def test_a_child_that_was_forked_inside_a_change_of_a_dict_is_told_at_once() -> 
     assert ends == [0] and shared["a"] == 2
 
 
-def test_whoever_comes_last_to_a_barrier_is_told_of_those_who_died_there() -> None:
+def test_the_last_participant_at_a_barrier_learns_of_those_that_died_there() -> None:
     barrier = coframe.Barrier(2)
     child = os.fork()
     if child == 0:

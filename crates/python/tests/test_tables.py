@@ -242,7 +242,7 @@ def test_columns_bring_the_index_with_them_however_they_are_chosen() -> None:
         coframe.open("t", columns=["z"])
 
 
-def test_metadata_of_the_user_is_all_there() -> None:
+def test_metadata_of_the_user_is_complete() -> None:
     frame = coframe.publish(pd.DataFrame({"x": [1]}), "t", metadata={"python": "3", "source": "here"})
     assert frame.metadata == {"python": "3", "source": "here"}
     assert isinstance(frame.to_table(), pd.DataFrame)
@@ -253,7 +253,7 @@ def test_an_array_of_structs_is_a_table() -> None:
     assert frame.to_polars()["a"].to_list() == [1, 2]
 
 
-def test_numpy_gets_every_number_and_category_whole() -> None:
+def test_numpy_gets_every_number_and_category_exactly() -> None:
     big = coframe.publish(pl.DataFrame({"x": [2**60 + 1, None], "wide": pl.Series([-(2**100), None], dtype=pl.Int128)}), "t")
     assert big["x"].to_numpy().tolist() == [2**60 + 1, None] and big["wide"].to_numpy().tolist() == [-(2**100), None]
     small = coframe.publish(pl.DataFrame({"x": [2, None]}), "t")["x"].to_numpy()

@@ -14,7 +14,7 @@ from test_tables import EVERY_DTYPE
 #: What Polars cannot share, and why; docs of the package name the same.
 COPIED = {
     "null": "there is nothing to share",
-    "nested": "Polars builds keys of its own for dictionaries inside lists and structs",
+    "nested": "Polars builds its own keys for dictionaries inside lists and structs",
     # Exported by Polars for this test under formats that pyarrow does not know.
     "i128": "",
     "u128": "",
@@ -100,8 +100,8 @@ def test_rows_of_two_dimensions_are_shared(store: coframe.Store) -> None:
     ("column", "reason"),
     [
         (pl.Series([1, None]), "some of its rows are null"),
-        (pl.Series(["a", "b"]), "numpy has no type that lies in memory as Utf8View"),
-        (pl.Series([True, False]), "numpy has no type that lies in memory as Boolean"),
+        (pl.Series(["a", "b"]), "numpy has no type with the memory layout of Utf8View"),
+        (pl.Series([True, False]), "numpy has no type with the memory layout of Boolean"),
     ],
     ids=["nulls", "strings", "booleans"],
 )

@@ -124,7 +124,7 @@ impl Export {
         let path = self.file.display();
         let format = named.ok_or_else(|| {
             Failure::usage(format_args!(
-                "cannot tell the format of `{path}`; name it .parquet, .csv, .tsv, .ndjson or .arrow, or give --format"
+                "cannot determine the format of `{path}`; name it .parquet, .csv, .tsv, .ndjson or .arrow, or give --format"
             ))
         })?;
         if self.is_packed() && !format.is_text() {

@@ -44,7 +44,9 @@ impl NotFinite {
     pub(super) fn report(&self) {
         if !self.0.is_empty() {
             let names = self.0.join("`, `");
-            output::note(format_args!("NaN and infinity became null, since JSON has none: column `{names}`"));
+            output::note(format_args!(
+                "NaN and infinity became null, because JSON cannot represent them: column `{names}`"
+            ));
         }
     }
 }

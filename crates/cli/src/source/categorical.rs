@@ -60,7 +60,7 @@ impl Categorical {
             options.categorical.contains(field.name()) || (options.auto_categorical && repeats(first, position))
         };
         let is_pooled = |(position, field): (usize, &Arc<Field>)| match field.data_type() {
-            DataType::Dictionary(_, values) => !keep && is_text(values) && is_of_everybody(field),
+            DataType::Dictionary(_, values) => !keep && is_text(values) && is_global(field),
             text => is_text(text) && chosen(position, field),
         };
         let pooled: Vec<bool> = schema.fields().iter().enumerate().map(is_pooled).collect();
@@ -148,7 +148,7 @@ fn categories(field: &Field) -> Field {
 }
 
 /// Whether categories are neither an enum's nor of a separate `Categories` object (docs/FORMAT.md, section 5).
-fn is_of_everybody(field: &Field) -> bool {
+fn is_global(field: &Field) -> bool {
     let metadata = field.metadata();
     !metadata.contains_key("_PL_ENUM_VALUES2")
         && metadata.get("_PL_CATEGORICAL2").is_none_or(|categories| categories == "0;0;u32;")

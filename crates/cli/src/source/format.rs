@@ -58,10 +58,10 @@ pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
             Err(Failure::failed(format_args!("{label} is packed with gzip, which is for text alone; unpack it first")))
         }
         Some(_) => Err(Failure::failed(format_args!(
-            "{label} begins neither as Parquet nor as Arrow IPC does; get an undamaged copy, or name its --format"
+            "{label} starts like neither a Parquet nor an Arrow IPC file; get an undamaged copy, or name its --format"
         ))),
         None => Err(Failure::usage(format_args!(
-            "cannot tell the format of {label}; name it with --format csv, ndjson, parquet or arrow"
+            "cannot determine the format of {label}; name it with --format csv, ndjson, parquet or arrow"
         ))),
     }
 }

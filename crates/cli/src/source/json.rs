@@ -56,7 +56,7 @@ fn first_byte(text: &mut dyn BufRead) -> Option<u8> {
 fn no_json(label: &str, error: &ArrowError) -> Failure {
     let message = error.to_string();
     let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
-    Failure::failed(format_args!("{label} is no NDJSON: {text}; it needs one object on each line, of like keys"))
+    Failure::failed(format_args!("{label} is not NDJSON: {text}; it needs one object on each line, with the same keys"))
 }
 
 pub(super) fn batches<'a>(

@@ -23,7 +23,7 @@ pub(super) fn wrong_type(
     let more = if more { MORE } else { "" };
     let next = match (data_type, value.as_bytes().first()) {
         (DataType::Utf8, Some(b'[' | b'{')) => {
-            "make it a text in the file, or split the rows into two files".to_owned()
+            "make it a string in the file, or split the rows into two files".to_owned()
         }
         _ => format!("read {more}the column as text (--string {column})"),
     };

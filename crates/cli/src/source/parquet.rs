@@ -153,5 +153,5 @@ impl Rows<'_> {
 
 fn damaged(label: &str, row: Option<u64>, why: &str) -> Failure {
     let at = row.map(|row| format!(" after row {row}")).unwrap_or_default();
-    Failure::failed(format_args!("{label} is no whole Parquet file{at}: {why}; get an undamaged copy of it"))
+    Failure::failed(format_args!("{label} is not a complete Parquet file{at}: {why}; get an undamaged copy of it"))
 }

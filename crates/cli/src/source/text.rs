@@ -291,7 +291,7 @@ mod tests {
     const PLAIN: Numbers = Numbers { comma: false, rounded: false };
 
     #[test]
-    fn decimals_are_read_whole_or_not_at_all() {
+    fn decimals_are_read_exactly_or_refused() {
         let read = |text| decimal(text, 20, 2, PLAIN);
         assert_eq!(read("123456789012345678.90"), Some(12_345_678_901_234_567_890));
         assert_eq!([read("-0.5"), read("7"), read(".25"), read("1.1000")], [Some(-50), Some(700), Some(25), Some(110)]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_before_the_fraction_makes_points_no_numbers() {
+    fn a_decimal_comma_means_that_points_are_not_numbers() {
         let comma = Numbers { comma: true, rounded: false };
         assert_eq!((float("1,5", comma), float("1.5", comma), float("1.234,5", comma)), (Some(1.5), None, None));
         assert_eq!((kind("1,5", true), kind("1,5", false), kind("1.5", true)), (FLOAT, TEXT, TEXT));

@@ -98,7 +98,7 @@ fn ls_shows_sizes_users_and_superseded_versions_in_use() {
 }
 
 #[test]
-fn show_tells_types_copies_metadata_and_who_maps_the_frame() {
+fn show_prints_types_copies_metadata_and_the_processes_that_map_the_frame() {
     let scratch = with_flights();
     let shown = scratch.json(&["show", "flights"]);
     assert_eq!(shown["metadata"], json!({ "source": "nycflights13" }));
@@ -201,7 +201,7 @@ fn describe_agrees_with_polars_on_every_column_of_the_flights() {
 }
 
 #[test]
-fn sql_answers_in_every_form_and_publishes() {
+fn sql_prints_every_format_and_publishes() {
     let scratch = with_flights();
     let query = "select carrier, count(*) as n from flights group by carrier order by n desc limit 2";
     assert_eq!(scratch.ok(&["sql", query, "--csv"]), "carrier,n\nUA,58665\nB6,54635\n");
@@ -216,7 +216,7 @@ fn sql_answers_in_every_form_and_publishes() {
     // A name that SQL does not take is quoted.
     assert_eq!(scratch.ok(&["sql", "select sum(n) as n from \"top-two\"", "--csv"]), "n\n113300\n");
     let line = scratch.fails(3, &["sql", "select * from nix"]);
-    assert_eq!(line, "there is no frame `nix` for the query; the store has flights, top-two");
+    assert_eq!(line, "frame `nix` not found for the query; the store has flights, top-two");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn wait_returns_when_the_version_comes() {
 }
 
 #[test]
-fn watch_goes_on_in_a_store_that_was_removed_and_made_again() {
+fn watch_continues_in_a_store_that_was_removed_and_recreated() {
     let scratch = scratch();
     let frame = |rows: i32| df!("a" => (0..rows).collect::<Vec<_>>()).unwrap();
     for rows in [1, 2] {
@@ -309,7 +309,7 @@ fn verify_finds_a_changed_file_and_names_the_rule() {
 }
 
 #[test]
-fn doctor_finds_what_is_wrong_and_says_what_mends_it() {
+fn doctor_finds_faults_and_reports_how_to_repair_them() {
     let scratch = scratch();
     let finding = |check: &str| {
         let ran = scratch.run(&["doctor", "--json"]);
@@ -360,7 +360,7 @@ fn completions_know_the_commands_of_each_shell() {
 }
 
 #[test]
-fn describe_says_what_there_is_to_say_of_columns_without_values() {
+fn describe_reports_columns_without_values() {
     let scratch = scratch();
     let nothing = df!("d" => [None::<i32>, None]).unwrap();
     let mut columns = Vec::new();
@@ -463,7 +463,7 @@ fn sql_refuses_statements_that_would_change_tables() {
 }
 
 #[test]
-fn sql_prints_one_form_only() {
+fn sql_prints_one_format_only() {
     let scratch = scratch();
     scratch.store();
     for form in ["--csv", "--ndjson"] {
@@ -487,7 +487,7 @@ fn rm_removes_nothing_when_an_argument_is_wrong_and_takes_a_name_twice() {
 }
 
 #[test]
-fn a_look_at_an_empty_directory_makes_no_store() {
+fn reading_an_empty_directory_creates_no_store() {
     let scratch = scratch();
     fs::create_dir(scratch.store_path()).unwrap();
     let ran = scratch.run(&["ls"]);

@@ -102,12 +102,12 @@ fn files_that_are_cut_short_are_refused_wherever_they_end() {
     damaged[1_000_000..1_100_000].fill(0xAA);
     let file = scratch.file("damaged.parquet", damaged);
     let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
-    assert!(line.starts_with(&format!("`{file}` is no whole Parquet file")), "{line}");
+    assert!(line.starts_with(&format!("`{file}` is not a complete Parquet file")), "{line}");
     assert_as_it_was(&scratch);
 }
 
 #[test]
-fn files_that_are_not_there_or_of_no_format_are_refused() {
+fn missing_files_and_files_of_unknown_format_are_refused() {
     let scratch = with_frame();
     let missing = scratch.path("nix.csv").to_str().unwrap().to_owned();
     let line = scratch.fails(1, &["publish", &missing]);
@@ -117,7 +117,7 @@ fn files_that_are_not_there_or_of_no_format_are_refused() {
     let file = scratch.file("what", "a\n1\n");
     assert!(scratch.fails(2, &["publish", &file]).contains("name it with --format"));
     let file = scratch.file("a.parquet", "a\n1\n");
-    assert!(scratch.fails(1, &["publish", &file]).contains("begins neither as Parquet nor as Arrow IPC does"));
+    assert!(scratch.fails(1, &["publish", &file]).contains("starts like neither a Parquet nor an Arrow IPC file"));
     let file = scratch.file("empty.csv", "");
     assert!(scratch.fails(1, &["publish", &file]).contains("is empty"));
     let file = scratch.file("array.json", "[{\"a\":1}]");
@@ -128,7 +128,7 @@ fn files_that_are_not_there_or_of_no_format_are_refused() {
 }
 
 #[test]
-fn a_full_store_says_what_to_do_and_stays_as_it_was() {
+fn an_error_of_a_full_store_advises_and_leaves_the_store_unchanged() {
     let scratch = with_frame();
     let file = flights();
     let output = scratch.command(&["publish", &file, "--name", "t"]).env("COFRAME_FAILPOINT", "full:write").output();
@@ -214,7 +214,7 @@ fn a_killed_export_leaves_no_file() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let scratch = scratch();
     scratch.ok(&["publish", &flights()]);
     let rows = "400000";
@@ -239,7 +239,7 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
-fn exit_codes_tell_what_happened() {
+fn exit_codes_report_what_happened() {
     let scratch = with_frame();
     for args in [&["show", "nix"][..], &["head", "t@7"], &["rm", "nix"], &["sql", "select * from nix"]] {
         scratch.fails(3, args);
@@ -259,7 +259,7 @@ fn exit_codes_tell_what_happened() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_not_made_by_looking() {
+fn reading_a_missing_store_does_not_create_it() {
     let scratch = scratch();
     for args in
         [&["ls"][..], &["show", "t"], &["sweep"], &["verify", "--all"], &["top", "--json"], &["sql", "select 1"]]
@@ -276,7 +276,7 @@ fn a_store_that_is_not_there_is_not_made_by_looking() {
 }
 
 #[test]
-fn nothing_is_coloured_where_nobody_watches_or_no_color_is_set() {
+fn output_is_not_coloured_without_a_terminal_or_with_no_color() {
     let scratch = with_frame();
     for args in [&["ls"][..], &["doctor"], &["verify", "t"], &["head", "t"]] {
         assert!(!scratch.run(args).out.contains('\x1b'), "{args:?}");
@@ -352,7 +352,7 @@ fn a_line_of_ndjson_is_one_object() {
 }
 
 #[test]
-fn any_number_of_empty_lines_is_passed_over_and_counted() {
+fn any_number_of_empty_lines_is_skipped_and_counted() {
     let scratch = scratch();
     let empty = "\n".repeat(30_000);
     let file = scratch.file("empty.ndjson", format!("{{\"a\":1}}\n{empty}{{\"a\":2}}\n{empty}"));
@@ -364,7 +364,7 @@ fn any_number_of_empty_lines_is_passed_over_and_counted() {
 }
 
 #[test]
-fn a_key_that_is_there_twice_is_named_by_its_line() {
+fn a_duplicate_key_is_reported_with_its_line() {
     let scratch = with_frame();
     let file = scratch.file("twice.ndjson", "{\"a\":1}\n{\"a\":1,\"\\u0061\":2}\n");
     let line = scratch.fails(1, &["publish", &file, "--name", "t"]);
@@ -373,7 +373,7 @@ fn a_key_that_is_there_twice_is_named_by_its_line() {
 }
 
 #[test]
-fn options_that_no_file_is_for_are_refused() {
+fn options_that_apply_to_no_file_are_refused() {
     let scratch = with_frame();
     let (parquet, ndjson) = (flights(), scratch.file("n.ndjson", "{\"a\":1}\n"));
     for option in [&["--null", "NA"][..], &["--delimiter", ";"], &["--no-header"]] {
@@ -388,7 +388,7 @@ fn options_that_no_file_is_for_are_refused() {
 }
 
 #[test]
-fn numbers_of_ndjson_are_never_cut_rounded_or_taken_from_texts() {
+fn numbers_of_ndjson_are_never_truncated_rounded_or_read_from_strings() {
     let scratch = with_frame();
     let cases = [
         ("1", "1.5"),

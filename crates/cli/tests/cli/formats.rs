@@ -113,7 +113,7 @@ fn standard_input_is_read_in_every_format() {
 }
 
 #[test]
-fn more_of_standard_input_than_is_looked_at_is_read_once_and_whole() {
+fn standard_input_is_read_once_and_completely_beyond_its_inspected_start() {
     let scratch = scratch();
     let text: String = std::iter::once("n\n".to_owned()).chain((0..50_000).map(|n| format!("{n}\n"))).collect();
     for rows in ["0", "10", "10000"] {
@@ -165,7 +165,7 @@ fn files_that_do_not_fit_together_are_named_with_the_field() {
 }
 
 #[test]
-fn separators_headers_and_nulls_are_as_asked() {
+fn separators_headers_and_nulls_are_as_requested() {
     let scratch = scratch();
     let file = scratch.file("odd.txt", "1;x\nNA;y\n3;-\n");
     let args = ["--format", "csv", "--delimiter", ";", "--no-header", "--null", "NA", "--null", "-"];
@@ -310,7 +310,7 @@ fn types_that_csv_cannot_hold_are_refused_by_column_and_leave_no_file() {
 }
 
 #[test]
-fn a_file_that_is_there_is_written_over_only_with_force() {
+fn an_existing_file_is_overwritten_only_with_force() {
     let scratch = scratch();
     scratch.store().publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
     let file = scratch.file("t.csv", "precious");
@@ -381,7 +381,7 @@ fn codes_zones_and_impossible_dates_of_csv_keep_their_meaning() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_the_first_column() {
+fn a_byte_order_mark_is_not_part_of_the_first_column() {
     let scratch = scratch();
     let expected = df!("a" => [1i64, 2]).unwrap();
     for (format, text) in [("csv", "\u{feff}a\n1\n2\n"), ("ndjson", "\u{feff}{\"a\":1}\n{\"a\":2}\n")] {
@@ -395,7 +395,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_column() {
 }
 
 #[test]
-fn large_integers_of_ndjson_stay_whole_as_text() {
+fn large_integers_of_ndjson_are_exact_as_text() {
     let scratch = scratch();
     let file = scratch.file("t.ndjson", "{\"a\":18446744073709551617}\n{\"a\":1}\n");
     let line = scratch.fails(1, &["publish", &file]);
@@ -405,7 +405,7 @@ fn large_integers_of_ndjson_stay_whole_as_text() {
 }
 
 #[test]
-fn what_json_has_no_word_for_is_null_and_said_so() {
+fn what_json_cannot_represent_becomes_null_with_a_note() {
     let scratch = scratch();
     let numbers = [Some(1.0), Some(f64::NAN), Some(f64::NEG_INFINITY), None];
     let lists = [Series::new("".into(), [0.5f32]), Series::new("".into(), [f32::INFINITY])];
@@ -413,7 +413,7 @@ fn what_json_has_no_word_for_is_null_and_said_so() {
     let df = df!("a" => [1, 2, 3, 4], "f" => numbers, "l" => Series::new("l".into(), lists)).unwrap();
     scratch.store().publish("t", &df).unwrap();
     let path = scratch.path("t.ndjson");
-    let note = "NaN and infinity became null, since JSON has none: column `f`, `l`\n";
+    let note = "NaN and infinity became null, because JSON cannot represent them: column `f`, `l`\n";
     for args in [&["export", "t", path.to_str().unwrap()][..], &["head", "t", "--json"], &["sql", "from t", "--ndjson"]]
     {
         let ran = scratch.run(args);

@@ -80,7 +80,7 @@ fn mv_renames_a_frame_without_a_copy() {
 }
 
 #[test]
-fn feather_of_version_1_is_refused_by_its_name_whatever_the_file_is_called() {
+fn feather_version_1_is_refused_whatever_the_file_is_called() {
     let scratch = scratch();
     let bytes = [b"FEA1\0\0\0\0".as_slice(), &[0; 32], b"FEA1"].concat();
     for name in ["a.feather", "a.arrow", "a.parquet", "a.csv", "a"] {

@@ -65,7 +65,7 @@ fn what_would_be_read_from_another_table_is_refused() {
         (1, "select v from (with t as (select 1 as v) select v from t) as x", "WITH only at the start"),
         (3, "select v from (select 9 as v) as d cross join d", "`d`"),
         (3, "select * from nix", "the store has a.b, t, u"),
-        (3, "select * from \"t@7\"", "no frame `t@7`"),
+        (3, "select * from \"t@7\"", "frame `t@7` not found"),
         (1, "select v from t where", "the query failed"),
     ] {
         let line = scratch.fails(code, &["sql", query]);

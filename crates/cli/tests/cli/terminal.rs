@@ -125,7 +125,7 @@ fn top_shows_frames_and_readers_filters_and_gives_the_screen_back() {
 }
 
 #[test]
-fn top_without_a_terminal_says_what_to_use() {
+fn top_without_a_terminal_names_an_alternative() {
     let scratch = scratch();
     scratch.store();
     let line = scratch.fails(2, &["top"]);

@@ -18,7 +18,7 @@ fn publish(scratch: &Scratch, name: &str, column: ArrayRef) {
 }
 
 #[test]
-fn files_with_other_enums_are_no_one_frame() {
+fn files_with_different_enums_cannot_become_one_frame() {
     let scratch = scratch();
     for (name, categories) in [("one", ["x", "y"]), ("other", ["q", "x"])] {
         let dtype = DataType::from_frozen_categories(FrozenCategories::new(categories).unwrap());
@@ -123,7 +123,7 @@ fn empty_lines_of_one_column_are_rows() {
 }
 
 #[test]
-fn two_columns_of_one_name_are_refused_or_said_to_be_so() {
+fn two_columns_with_one_name_are_refused_or_reported() {
     let scratch = scratch();
     let columns: [(&str, ArrayRef); 2] =
         [("a", Arc::new(Int64Array::from(vec![1]))), ("a", Arc::new(StringArray::from(vec!["zzz"])))];
@@ -152,7 +152,7 @@ fn integers_of_128_bits_are_digits_inside_lists_and_structs_too() {
 }
 
 #[test]
-fn texts_that_repeat_in_parquet_are_read_in_small_batches() {
+fn repeated_strings_in_parquet_are_read_in_small_batches() {
     let scratch = scratch();
     // A few kilobytes in the file, and 200 MB as separate strings.
     let text = "x".repeat(10_000);
@@ -202,7 +202,7 @@ fn the_next_step_of_an_error_is_one_that_helps() {
     scratch.ok(&["publish", &file, "--infer-rows", "0"]);
     let file = scratch.file("t.ndjson", "{\"a\":{\"b\":1}}\n{\"a\":\"x\"}\n");
     let line = scratch.fails(1, &["publish", &file, "--string", "a"]);
-    assert!(line.contains("`{\"b\":1}` cannot be Utf8") && line.contains("make it a text in the file"), "{line}");
+    assert!(line.contains("`{\"b\":1}` cannot be Utf8") && line.contains("make it a string in the file"), "{line}");
     let file = scratch.file("t.parquet.gz", [0x1F, 0x8B, 8, 0, 0, 0, 0, 0]);
     let line = scratch.fails(1, &["publish", &file]);
     assert!(line.ends_with("is packed with gzip, which is for text alone; unpack it first"), "{line}");

@@ -191,7 +191,7 @@ class Lockable(Cell[_coframe.LockedCell]):
     """
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Takes the lock; ``False`` when the time is over. Ctrl-C ends the wait.
+        """Takes the lock; ``False`` on a timeout. Ctrl-C ends the wait.
 
         :class:`coframe.PoisonedError` when its last owner died inside: see :meth:`recover`.
         """

@@ -167,7 +167,7 @@ class Frame:
             for position, name in enumerate(key):
                 self._position(name)
                 if name in key[:position]:
-                    raise InvalidError(f"frame[{key!r}]: column `{name}` is there twice")
+                    raise InvalidError(f"frame[{key!r}]: column `{name}` appears twice")
             index = [name for name in _pandas.index_columns(native) if name not in key and name in native.columns]
             return Frame._of(native.select([*key, *index]), self._lifetime)
         raise ArgumentTypeError(f"frame[{key!r}]: expected a column's name, a list of names or a range of rows")

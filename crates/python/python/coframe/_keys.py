@@ -32,7 +32,7 @@ def text_of(key: Any) -> str:
         text = _written(_plain(key))
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidError(f"a key that is no Unicode text: {error}") from error
+        raise InvalidError(f"a key that is not Unicode text: {error}") from error
     except (ValueError, OverflowError) as error:
         if isinstance(error, InvalidError):
             raise
@@ -61,7 +61,7 @@ def _plain(key: Any) -> Any:
     if type(key) not in (str, bytes, int, float, type(None), datetime.date, datetime.datetime, uuid.UUID):
         raise ArgumentTypeError(f"a key of type {type(key).__name__}: {_EXPECTED}")
     if key != key:
-        raise InvalidError("a key that is no number (nan): it is not equal to itself, so it would never be found")
+        raise InvalidError("a key that is not a number (nan): it is not equal to itself, so it would never be found")
     return key
 
 

@@ -21,7 +21,7 @@ _RECHECK = 1.0
 
 
 def retried(event: _coframe.Event, attempt: Callable[[], R | None], timeout: float | None) -> R | None:
-    """What ``attempt`` returns, which is called again after each pulse of an event; ``None`` when the time is over."""
+    """What ``attempt`` returns, which is called again after each pulse of an event; ``None`` on a timeout."""
     end = math.inf if timeout is None else time.monotonic() + timeout
     while True:
         since = event.pulses()
@@ -56,7 +56,7 @@ class Event(Cell[_coframe.Event]):
         return self._open().is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set; ``False`` when the time is over. Ctrl-C ends the wait."""
+        """Waits until it is set; ``False`` on a timeout. Ctrl-C ends the wait."""
         return self._open().wait(timeout)
 
 
@@ -86,7 +86,7 @@ class Condition(Cell[_coframe.Event]):
         self._lock, self._waiters = lock, waiters
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Takes the lock; ``False`` when the time is over. Ctrl-C ends the wait."""
+        """Takes the lock; ``False`` on a timeout. Ctrl-C ends the wait."""
         return self._lock.acquire(block, timeout)
 
     def release(self) -> None:
@@ -108,7 +108,7 @@ class Condition(Cell[_coframe.Event]):
             self.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Releases the lock, waits for a notification, and takes the lock again; ``False`` when the time is over."""
+        """Releases the lock, waits for a notification, and takes the lock again; ``False`` on a timeout."""
         event, lock = self._open(), self._lock._open()
         if not lock.is_held():
             raise RuntimeError("cannot wait on a condition whose lock this thread does not hold")
@@ -240,7 +240,7 @@ class Semaphore(Cell[_coframe.Semaphore]):
         return self._open().available()
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Takes a permit; ``False`` when the time is over. Ctrl-C ends the wait."""
+        """Takes a permit; ``False`` on a timeout. Ctrl-C ends the wait."""
         return self._open().acquire(timeout if block else 0.0)
 
     def release(self) -> None:

@@ -58,9 +58,9 @@ def _array(np: Any, name: str, values: Any) -> Any:
     try:
         array = np.ma.asanyarray(values)
     except Exception as error:
-        raise UnsupportedError(f"column `{name}` is no array of numpy: {error}; give each row one value, or lists of one length") from error
+        raise UnsupportedError(f"column `{name}` is not an array of numpy: {error}; give each row one value, or lists of one length") from error
     if array.dtype.kind in "biuf" and isinstance(values, (list, tuple)) and len(kinds := set(map(type, values))) > 1 and bool in kinds:
-        raise UnsupportedError(f"column `{name}` holds booleans beside numbers, of which numpy makes numbers; give it one type")
+        raise UnsupportedError(f"column `{name}` holds booleans and numbers, which numpy would convert to numbers; give it one type")
     if array.dtype.kind in "US" and not isinstance(values, np.ndarray) and array.ndim == 1:
         # Numpy makes texts of all values in a list with one text.
         kind = str if array.dtype.kind == "U" else bytes
@@ -185,7 +185,7 @@ def _check_text(name: str, row: int, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UnsupportedError(f"column `{name}` holds a text that has no UTF-8: row {row}: {error}") from error
+        raise UnsupportedError(f"column `{name}` holds a string that is not valid UTF-8: row {row}: {error}") from error
 
 
 def array(native: Native, position: int, copy: bool | None, writable: bool = False) -> Any:

@@ -123,9 +123,9 @@ def work(native: Native) -> dict[str, str]:
             if any(text.startswith(f"Dictionary({key},") for key in _KEYS):
                 found[name] = "Polars reads each key once for a frame, at the first polars(), to check that it has a category; the keys are shared"
             else:
-                found[name] = "Polars builds keys of its own, since it has no signed ones"
+                found[name] = "Polars builds its own keys, because it has no signed ones"
         elif "Dictionary(" in text:
-            found[name] = "Polars builds keys of its own for dictionaries inside lists and structs"
+            found[name] = "Polars builds its own keys for dictionaries inside lists and structs"
         elif "Time64" in text or "Time32" in text:
             found[name] = "Polars reads each time once, to check that it is one of a day"
         elif re.search(r"\b(Large)?(Utf8|Binary)\b", text):

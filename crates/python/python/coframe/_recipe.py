@@ -98,7 +98,7 @@ def _names(labels: Iterable[Any]) -> list[str]:
     names = [str(label) for label in labels]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidError(f"column `{twice[0]}` is there twice: rename one of them")
+        raise InvalidError(f"column `{twice[0]}` appears twice: rename one of them")
     return names
 
 

@@ -139,7 +139,7 @@ class Store:
         for text in itertools.chain(*pairs):
             _check_text("metadata", text)
         if reserved := next((key for key, _ in pairs if key.startswith("coframe.")), None):
-            raise InvalidError(f"metadata={{{reserved!r}: ..}}: keys that begin with `coframe.` are the package's own; choose another")
+            raise InvalidError(f"metadata={{{reserved!r}: ..}}: keys that start with `coframe.` are reserved for the package; choose another")
         pairs += noted
         frame = native.publish(
             name,
@@ -193,7 +193,7 @@ class Store:
         return self._open().remove(name)
 
     def wait(self, name: str, newer_than: int = 0, timeout: float | None = None) -> int | None:
-        """Blocks until the latest version of a name is above ``newer_than``, and returns it; ``None`` when time is over."""
+        """Blocks until the latest version of a name is above ``newer_than``, and returns it; ``None`` on a timeout."""
         _check_text("name", name)
         _check_number("newer_than", newer_than, "a version")
         return self._open().wait(name, newer_than, timeout)
@@ -304,7 +304,7 @@ class Session(Store):
 
     def _open(self) -> _coframe.Store:
         if self._native is None:
-            raise ClosedError("the session has ended: begin a new one")
+            raise ClosedError("the session has ended: start a new one")
         return self._native
 
     def __enter__(self) -> Session:

@@ -257,7 +257,7 @@ fn place(text: &str, ident: &Ident) -> Result<Range<usize>> {
     };
     found.filter(|(_, written)| is_it(written)).map(|(place, _)| place).ok_or_else(|| {
         Failure::failed(format_args!(
-            "the query uses the name `{}` for several tables, and they cannot be told apart; rename one",
+            "the query uses the name `{}` for several tables, so its columns are ambiguous; rename one",
             ident.value
         ))
     })

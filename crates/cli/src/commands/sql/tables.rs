@@ -74,7 +74,7 @@ fn unknown(store: &Store, name: &str) -> Result<Failure> {
     let some: Vec<&str> = names.iter().take(LISTED).map(coframe::Name::as_str).collect();
     let more = if names.len() > some.len() { " and others" } else { "" };
     let listed = if some.is_empty() { "nothing".to_owned() } else { some.join(", ") };
-    Ok(Failure::missing(format_args!("there is no frame `{name}` for the query; the store has {listed}{more}")))
+    Ok(Failure::missing(format_args!("frame `{name}` not found for the query; the store has {listed}{more}")))
 }
 
 fn explain(query: &Query, error: &PolarsError) -> Failure {

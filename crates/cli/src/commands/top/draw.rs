@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_whether_memory_is_shared_or_duplicated() {
+    fn one_line_reports_whether_memory_is_shared_or_duplicated() {
         let shared = Memory { processes: 4, mapped: 1000, separate: 4000, pss: 900, ..Memory::default() };
         let text = "memory shared: 4 processes map 1.0 kB, 900 B of it resident in all; copies would take 4.0 kB";
         assert_eq!(sentence(&shared), text);
