@@ -24,7 +24,7 @@ fn send(frame: &Frame, mut socket: impl Write) -> Result<()> {
     Ok(socket.write_all(&bytes)?)
 }
 
-/// Receives a segment. If the sender dies or lies, this is an error, and the store is unchanged.
+/// Receives a segment. If the sender dies or sends other bytes, this is an error, and the store is unchanged.
 fn receive(store: &Store, name: &str, mut socket: impl Read) -> Result<Frame> {
     let (mut length, mut id) = ([0; 8], [0; 16]);
     socket.read_exact(&mut length)?;
@@ -36,7 +36,7 @@ fn receive(store: &Store, name: &str, mut socket: impl Read) -> Result<Frame> {
 }
 
 fn main() -> Result<()> {
-    // Two sessions stand for the stores of two machines; both are removed at the end.
+    // Two sessions represent the stores of two machines; both are removed at the end.
     let store = Store::open_default()?;
     let sessions = (store.session()?, store.session()?);
     let (there, here) = (sessions.0.store(), sessions.1.store());

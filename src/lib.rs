@@ -84,6 +84,7 @@ mod copy_report;
 mod error;
 mod failpoint;
 mod frame;
+mod handle_text;
 mod interrupt;
 mod ipc;
 #[cfg(feature = "map")]

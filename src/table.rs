@@ -8,7 +8,7 @@ use arrow::{
 
 use crate::{
     error::{Error, Result},
-    ipc::Marks,
+    ipc::PolarsHints,
 };
 
 /// Markers that distinguish the implementations of [`Table`]. Callers do not use them.
@@ -47,9 +47,9 @@ pub mod via {
 /// store.publish("read", reader)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub trait Table<Via>: sealed::IntoSource<Via> {}
+pub trait Table<Via>: sealed::IntoTableStream<Via> {}
 
-impl<Via, T: sealed::IntoSource<Via>> Table<Via> for T {}
+impl<Via, T: sealed::IntoTableStream<Via>> Table<Via> for T {}
 
 /// Any table as a stream of record batches, which share its buffers where they can; for whatever takes a
 /// [`RecordBatchReader`], such as the writers of arrow-rs.
@@ -63,7 +63,7 @@ impl<Via, T: sealed::IntoSource<Via>> Table<Via> for T {}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TableReader<'a> {
-    source: Source<'a>,
+    source: TableStream<'a>,
 }
 
 impl<'a> TableReader<'a> {
@@ -73,7 +73,7 @@ impl<'a> TableReader<'a> {
     ///
     /// [`is_unsupported`](Error::is_unsupported) for a column that Arrow cannot hold, with its name.
     pub fn new<Via>(table: impl Table<Via> + 'a) -> Result<Self> {
-        Ok(Self { source: table.into_source()? })
+        Ok(Self { source: table.into_table_stream()? })
     }
 }
 
@@ -100,35 +100,35 @@ impl std::fmt::Debug for TableReader<'_> {
 pub(crate) mod sealed {
     use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
-    use crate::{error::Result, ipc::Marks};
+    use crate::{error::Result, ipc::PolarsHints};
 
     /// A table on its way into a segment.
-    pub struct Source<'a> {
+    pub struct TableStream<'a> {
         pub(crate) schema: SchemaRef,
         pub(crate) rows: Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>,
-        pub(crate) marks: Marks,
+        pub(crate) hints: PolarsHints,
     }
 
-    pub trait IntoSource<Via> {
-        fn into_source<'a>(self) -> Result<Source<'a>>
+    pub trait IntoTableStream<Via> {
+        fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
         where
             Self: 'a;
     }
 }
 
-pub(crate) use sealed::{IntoSource, Source};
+pub(crate) use sealed::{IntoTableStream, TableStream};
 
-impl IntoSource<via::Batches> for &RecordBatch {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl IntoTableStream<via::Batches> for &RecordBatch {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
-        std::slice::from_ref(self).into_source()
+        std::slice::from_ref(self).into_table_stream()
     }
 }
 
-impl IntoSource<via::Batches> for &[RecordBatch] {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl IntoTableStream<via::Batches> for &[RecordBatch] {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
@@ -136,36 +136,36 @@ impl IntoSource<via::Batches> for &[RecordBatch] {
             Error::invalid("an empty slice of record batches", "it has no schema; publish an empty RecordBatch instead")
         })?;
         let rows = Box::new(self.iter().cloned().map(Ok));
-        Ok(Source { schema, rows, marks: Marks::default() })
+        Ok(TableStream { schema, rows, hints: PolarsHints::default() })
     }
 }
 
-impl IntoSource<via::Batches> for &Vec<RecordBatch> {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl IntoTableStream<via::Batches> for &Vec<RecordBatch> {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
-        self.as_slice().into_source()
+        self.as_slice().into_table_stream()
     }
 }
 
-impl IntoSource<via::Batches> for Vec<RecordBatch> {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl IntoTableStream<via::Batches> for Vec<RecordBatch> {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
-        let Source { schema, marks, .. } = self.as_slice().into_source()?;
-        Ok(Source { schema, rows: Box::new(self.into_iter().map(Ok)), marks })
+        let TableStream { schema, hints, .. } = self.as_slice().into_table_stream()?;
+        Ok(TableStream { schema, rows: Box::new(self.into_iter().map(Ok)), hints })
     }
 }
 
-impl<R: RecordBatchReader + Send> IntoSource<via::Reader> for R {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl<R: RecordBatchReader + Send> IntoTableStream<via::Reader> for R {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
         let schema = self.schema();
         let rows = Box::new(self.map(|batch| batch.map_err(|e| Error::arrow("read the next batch of the table", e))));
-        Ok(Source { schema, rows, marks: Marks::default() })
+        Ok(TableStream { schema, rows, hints: PolarsHints::default() })
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn of_chain(chain: Vec<String>) -> Self {
+    pub(crate) fn from_chain(chain: Vec<String>) -> Self {
         let link = |source: Option<Self>, message| Some(Self { message, source: source.map(Box::new) });
         chain.into_iter().rev().fold(None, link).unwrap_or_else(|| Self { message: "no message".into(), source: None })
     }

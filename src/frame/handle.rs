@@ -1,10 +1,9 @@
 //! The text that names a frame.
 
 use std::{
-    ffi::OsString,
     fmt::{self, Write},
     ops::Range,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -13,6 +12,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::{
     error::{Error, Result},
+    handle_text::{escape, is_session, unescape, unescape_path},
     name::Name,
 };
 
@@ -110,40 +110,6 @@ impl fmt::Display for Handle {
     }
 }
 
-/// Percent-encodes everything but letters, digits, `/`, `-`, `_` and `.`.
-pub(crate) fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for byte in bytes {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' => f.write_char(char::from(*byte))?,
-            byte if byte.is_ascii_alphanumeric() => f.write_char(char::from(*byte))?,
-            byte => write!(f, "%{byte:02X}")?,
-        }
-    }
-    Ok(())
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        if *first == b'%' {
-            let (digits, tail) = tail.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    Some(bytes)
-}
-
-/// A path that `escape` wrote.
-#[cfg(any(feature = "sync", feature = "map"))]
-pub(crate) fn unescape_path(text: &str) -> Option<PathBuf> {
-    Some(OsString::from_vec(unescape(text)?).into())
-}
-
 impl FromStr for Handle {
     type Err = Error;
 
@@ -157,7 +123,7 @@ fn parse(text: &str) -> Option<Handle> {
     let (store, frame) = place.rsplit_once('/')?;
     let (name, version) = frame.split_once('@')?;
     let mut handle = Handle {
-        store: OsString::from_vec(unescape(store)?).into(),
+        store: unescape_path(store)?,
         session: None,
         name: name.parse().ok()?,
         version: version.parse().ok()?,
@@ -185,11 +151,6 @@ fn parse(text: &str) -> Option<Handle> {
         }
     }
     (has_id && handle.store.is_absolute()).then_some(handle)
-}
-
-/// Whether the text has the form of a session's directory name: 32 hexadecimal digits.
-pub(crate) fn is_session(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 impl<'de> Deserialize<'de> for Handle {

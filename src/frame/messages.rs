@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Frame;
 use crate::{
     error::Result,
-    ipc::{Map, MessageKind, MessagePlace, Part, stream_order},
+    ipc::{FileMap, MessageKind, MessagePlace, SharedBytes, stream_order},
 };
 
 /// One Arrow IPC message of a segment, as it is in the file; made by [`Frame::messages`].
@@ -117,7 +117,7 @@ impl Frame {
         let map = self.map();
         let places = stream_order(self.mapping().bytes(), self.footer(), &format!("the frame {}", self.label()))?;
         let part = move |range: Range<usize>| {
-            if range.is_empty() { Bytes::new() } else { Bytes::from_owner(Part::Mapped(map.clone(), range)) }
+            if range.is_empty() { Bytes::new() } else { Bytes::from_owner(SharedBytes::Mapped(map.clone(), range)) }
         };
         Ok(places.into_iter().map(move |MessagePlace { kind, header, body }| Message {
             kind,
@@ -128,7 +128,7 @@ impl Frame {
 }
 
 /// The whole map as an owner of bytes.
-struct SegmentBytes(Map);
+struct SegmentBytes(FileMap);
 
 impl AsRef<[u8]> for SegmentBytes {
     fn as_ref(&self) -> &[u8] {

@@ -13,7 +13,7 @@ impl Frame {
     /// Checks a mirror before it gets its name, as if a stranger wrote it: its form, every value, and what its footer
     /// records of them (FORMAT.md, rule I2-mirror). Costs in the order of its bytes. What passes is opened like a
     /// segment of this crate from then on.
-    pub(crate) fn of_mirror(mapping: Arc<Mapping>, origin: Origin, segment: Option<u128>) -> Result<Self> {
+    pub(crate) fn from_mirror(mapping: Arc<Mapping>, origin: Origin, segment: Option<u128>) -> Result<Self> {
         let what = origin.what();
         let bytes = mapping.bytes();
         let footer = Footer::read(&bytes, &what, None)?;
@@ -27,13 +27,13 @@ impl Frame {
         }
         check_own_form(bytes, &footer, &what)?;
         let options = OpenOptions::new();
-        let validated = Self::of_writer(Writer::Unknown, mapping.clone(), origin.clone(), &options)?;
+        let validated = Self::from_writer(Writer::Unknown, mapping.clone(), origin.clone(), &options)?;
         if let Some(copied) = validated.shared.contents.copied.first() {
             let column = footer.schema.fields().get(copied.column).map_or("", |field| field.name());
             return Err(Error::corrupt(&what, "S3-alignment", format_args!("column `{column}`: {}", copied.reason)));
         }
         check_claims(validated.batches(), metadata, &what)?;
         drop(validated);
-        Self::of_mapping(mapping, origin, &options)
+        Self::from_mapping(mapping, origin, &options)
     }
 }

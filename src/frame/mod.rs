@@ -27,9 +27,6 @@ use arrow::{
 };
 
 pub use handle::Handle;
-pub(crate) use handle::is_session;
-#[cfg(any(feature = "sync", feature = "map"))]
-pub(crate) use handle::{escape, unescape_path};
 pub use messages::Message;
 pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
 pub use reader::FrameReader;
@@ -38,10 +35,10 @@ pub(crate) use sent::{Sent, collect_sent, note, note_opening_error, take_opening
 pub use statistics::{ColumnStatistics, SortedColumn, Statistics};
 
 #[cfg(feature = "polars")]
-use crate::ipc::Values;
+use crate::ipc::ArrayParts;
 use crate::{
     error::{Error, Result},
-    ipc::{Contents, Copied, Footer, Map},
+    ipc::{Copied, DecodedFile, FileMap, Footer},
     name::Name,
     segment::Mapping,
 };
@@ -82,14 +79,14 @@ struct Shared {
     origin: Origin,
     mapping: Arc<Mapping>,
     footer: Footer,
-    contents: Contents,
+    contents: DecodedFile,
     #[cfg(feature = "polars")]
     options: OpenOptions,
     rows: usize,
 }
 
 /// The rows of a frame that are in one batch.
-pub(crate) struct Piece {
+pub(crate) struct BatchSlice {
     batch: usize,
     /// Rows of the batch.
     pub(crate) rows: Range<usize>,
@@ -97,7 +94,7 @@ pub(crate) struct Piece {
     of: usize,
 }
 
-impl Piece {
+impl BatchSlice {
     pub(crate) fn is_whole(&self) -> bool {
         self.rows.len() == self.of
     }
@@ -281,7 +278,7 @@ impl Frame {
         self.batches.get_or_init(|| self.pieces().map(|piece| self.batch(&piece)).collect())
     }
 
-    fn batch(&self, piece: &Piece) -> RecordBatch {
+    fn batch(&self, piece: &BatchSlice) -> RecordBatch {
         let columns = (0..self.num_columns()).filter_map(|position| self.array(piece, position)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(piece.rows.len()));
         // Types come from the schema; lengths and nulls were checked when the frame was opened. So this cannot fail.
@@ -292,31 +289,36 @@ impl Frame {
     }
 
     /// One column of a batch, cut to the rows of this frame.
-    pub(crate) fn array(&self, piece: &Piece, position: usize) -> Option<ArrayRef> {
+    pub(crate) fn array(&self, piece: &BatchSlice, position: usize) -> Option<ArrayRef> {
         let array = self.shared.contents.array(piece.batch, self.original(position), &self.map())?;
         Some(if piece.is_whole() { array.clone() } else { array.slice(piece.rows.start, piece.rows.len()) })
     }
 
     /// One column of a whole batch, as far as Polars needs it.
     #[cfg(feature = "polars")]
-    pub(crate) fn values<'a>(&'a self, piece: &Piece, position: usize, map: &'a Map) -> Option<Values<'a>> {
+    pub(crate) fn values<'a>(
+        &'a self,
+        piece: &BatchSlice,
+        position: usize,
+        map: &'a FileMap,
+    ) -> Option<ArrayParts<'a>> {
         self.shared.contents.values(piece.batch, self.original(position), map)
     }
 
     /// The bytes of the segment.
-    pub(crate) fn map(&self) -> Map {
+    pub(crate) fn map(&self) -> FileMap {
         self.shared.mapping.clone()
     }
 
     /// The batches that hold rows of this frame; all of them when it has all rows.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = BatchSlice> {
         let whole = self.rows.len() == self.shared.rows;
         let mut before = 0;
         self.shared.contents.rows().enumerate().filter_map(move |(batch, of)| {
             let first = before;
             before += of;
             let (start, end) = (self.rows.start.max(first), self.rows.end.min(before));
-            (start < end || whole).then(|| Piece { batch, rows: start - first..end - first, of })
+            (start < end || whole).then(|| BatchSlice { batch, rows: start - first..end - first, of })
         })
     }
 

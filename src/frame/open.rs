@@ -7,20 +7,20 @@ use arrow::datatypes::Schema;
 use super::{CopyPolicy, Frame, OpenOptions, Origin, Shared, UNPUBLISHED};
 use crate::{
     error::{Error, Kind, Result},
-    ipc::{Footer, Intact, Map, Marks, decode, has_checked_order},
+    ipc::{FileMap, Footer, Intact, PolarsHints, decode, has_checked_order},
     segment::{Mapping, Writer},
 };
 
 impl Frame {
     /// Decodes a mapped segment. Costs in the order of columns, batches and buffers when coframe wrote the file and
     /// it is still read-only; otherwise every value is validated.
-    pub(crate) fn of_mapping(mapping: Arc<Mapping>, origin: Origin, options: &OpenOptions) -> Result<Self> {
+    pub(crate) fn from_mapping(mapping: Arc<Mapping>, origin: Origin, options: &OpenOptions) -> Result<Self> {
         let writer = if mapping.is_sealed() { Writer::Own } else { Writer::Unknown };
-        Self::of_writer(writer, mapping, origin, options)
+        Self::from_writer(writer, mapping, origin, options)
     }
 
     /// Decodes a mapped segment, and validates every value if its writer is unknown.
-    pub(super) fn of_writer(
+    pub(super) fn from_writer(
         writer: Writer,
         mapping: Arc<Mapping>,
         origin: Origin,
@@ -29,11 +29,11 @@ impl Frame {
         let what = origin.what();
         let bytes = mapping.bytes();
         // The digest of a sealed segment shows that its metadata is what coframe wrote; values are not read then.
-        let intact = if writer == Writer::Own { Intact::of_sealed(bytes) } else { None };
+        let intact = if writer == Writer::Own { Intact::from_sealed(bytes) } else { None };
         let mut footer = Footer::read(&bytes, &what, intact.as_ref())?;
         let columns = options.columns.as_ref();
         let columns = columns.map(|names| positions(&footer.schema, names, &origin)).transpose()?;
-        let map: Map = mapping.clone();
+        let map: FileMap = mapping.clone();
         let contents = decode(&map, &footer, &what, columns.as_deref(), intact.as_ref())?;
         if let (CopyPolicy::Never, Some(copy)) = (options.copies, contents.copied.first()) {
             let column = footer.schema.fields().get(copy.column).map(|field| field.name().clone()).unwrap_or_default();
@@ -81,7 +81,7 @@ fn distrust(footer: &mut Footer, rows: usize, what: &str) -> Result<()> {
         return Err(Error::corrupt(what, "M1-entries", detail));
     }
     metadata.keys = Vec::new();
-    metadata.marks = Marks::default();
+    metadata.hints = PolarsHints::default();
     metadata.stats = None;
     Ok(())
 }
@@ -93,7 +93,7 @@ fn forget_unchecked(footer: &mut Footer) {
     metadata.keep = 0;
     let fields = footer.schema.fields();
     let is_checked = |column: usize| fields.get(column).is_some_and(|field| has_checked_order(field.data_type()));
-    metadata.marks.sorted.retain(|(column, _)| is_checked(*column));
+    metadata.hints.sorted.retain(|(column, _)| is_checked(*column));
 }
 
 /// The positions of columns by name, in linear time; the first of several of one name.

@@ -3,35 +3,36 @@
 use super::Frame;
 use crate::{
     error::Result,
-    ipc::Marks,
-    table::{IntoSource, Source, via},
+    ipc::PolarsHints,
+    table::{IntoTableStream, TableStream, via},
 };
 
 /// Keeps what the segment records of its values: that Polars made them, and which columns are sorted.
-impl IntoSource<via::Frame> for &Frame {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl IntoTableStream<via::Frame> for &Frame {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
         let frame = self.clone();
         let pieces: Vec<_> = frame.pieces().collect();
-        Ok(Source {
+        Ok(TableStream {
             schema: self.schema.clone(),
-            marks: self.marks(),
+            hints: self.hints(),
             rows: Box::new(pieces.into_iter().map(move |piece| Ok(frame.batch(&piece)))),
         })
     }
 }
 
 impl Frame {
-    /// The marks of the columns of this frame. Rows that were left out change none.
-    pub(super) fn marks(&self) -> Marks {
-        let Some(Marks { polars, sorted }) = self.footer().metadata.as_ref().map(|metadata| &metadata.marks) else {
-            return Marks::default();
+    /// The hints of the columns of this frame. Rows that were left out change none.
+    pub(super) fn hints(&self) -> PolarsHints {
+        let Some(PolarsHints { polars, sorted }) = self.footer().metadata.as_ref().map(|metadata| &metadata.hints)
+        else {
+            return PolarsHints::default();
         };
         let order = |original| sorted.iter().find(|(column, _)| *column == original).map(|(_, descending)| *descending);
         let columns = 0..self.num_columns();
         let sorted = columns.filter_map(|column| Some((column, order(self.original(column))?))).collect();
-        Marks { polars: *polars, sorted }
+        PolarsHints { polars: *polars, sorted }
     }
 }

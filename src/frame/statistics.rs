@@ -8,7 +8,7 @@ use arrow::{
     datatypes::{DataType, UInt64Type},
 };
 
-use super::{Frame, Piece};
+use super::{BatchSlice, Frame};
 use crate::{
     error::{Error, Result},
     ipc::read_statistics,
@@ -105,7 +105,7 @@ impl Frame {
     /// ```
     #[must_use]
     pub fn sorted_columns(&self) -> Vec<SortedColumn> {
-        let sorted = self.marks().sorted.into_iter();
+        let sorted = self.hints().sorted.into_iter();
         sorted.map(|(position, descending)| SortedColumn { position, descending }).collect()
     }
 
@@ -140,7 +140,7 @@ impl Frame {
         let all = read_statistics(text, &self.footer().schema, &rows, &what)?;
         let names = all.schema_ref().fields().iter().map(|field| field.name().as_str());
         let arrays: HashMap<&str, &ArrayRef> = names.zip(all.columns()).collect();
-        let pieces: Vec<Piece> = self.pieces().collect();
+        let pieces: Vec<BatchSlice> = self.pieces().collect();
         let columns = self.schema().fields().iter().enumerate().map(|(position, field)| {
             let array = |entry: &str| arrays.get(format!("{}.{entry}", self.original(position)).as_str()).copied();
             column(&array, field.data_type(), &pieces, &what)
@@ -154,14 +154,15 @@ impl Frame {
 fn column<'a>(
     array: &dyn Fn(&str) -> Option<&'a ArrayRef>,
     data_type: &DataType,
-    pieces: &[Piece],
+    pieces: &[BatchSlice],
     what: &str,
 ) -> Result<ColumnStatistics> {
     let nulls = array("nulls").map(AsArray::as_primitive::<UInt64Type>);
-    let known = |piece: &Piece| nulls.filter(|nulls| nulls.is_valid(piece.batch)).map(|nulls| nulls.value(piece.batch));
+    let known =
+        |piece: &BatchSlice| nulls.filter(|nulls| nulls.is_valid(piece.batch)).map(|nulls| nulls.value(piece.batch));
     let null_counts = pieces.iter().map(|piece| known(piece).filter(|nulls| piece.is_whole() || *nulls == 0)).collect();
     let exact = array("exact").map(AsArray::as_boolean);
-    let is_exact = |piece: &Piece| Some(piece.is_whole() && exact.is_some_and(|exact| exact.value(piece.batch)));
+    let is_exact = |piece: &BatchSlice| Some(piece.is_whole() && exact.is_some_and(|exact| exact.value(piece.batch)));
     let exact = pieces.iter().map(is_exact).collect();
     let values = match data_type {
         DataType::Dictionary(_, values) => values,

@@ -26,7 +26,7 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
     }
     let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(()) };
     let columns = schema.fields().len();
-    let listed = metadata.keys.iter().chain(metadata.marks.sorted.iter().map(|(column, _)| column));
+    let listed = metadata.keys.iter().chain(metadata.hints.sorted.iter().map(|(column, _)| column));
     if let Some(column) = listed.copied().find(|column| *column >= columns) {
         let detail = format_args!("it lists column {column} as sorted or as one with keys, and has {columns}");
         return bad("M1-entries", &detail);
@@ -34,7 +34,7 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
     if let Some(stats) = &metadata.stats {
         check_statistics(stats, batches, &schema, what)?;
     }
-    if metadata.marks.polars
+    if metadata.hints.polars
         && let Some(column) = batches.first().and_then(categories_that_differ)
     {
         let detail = format_args!("column `{column}`: columns of the same categories have different dictionaries");
@@ -43,18 +43,18 @@ pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &
     for (position, field) in schema.fields().iter().enumerate() {
         let arrays: Vec<&ArrayRef> = batches.iter().filter_map(|batch| batch.columns().get(position)).collect();
         let name = field.name();
-        let keys = metadata.marks.polars || metadata.keys.contains(&position);
-        let in_range = |array: &&ArrayRef| keys::lie_in_dictionaries(array, metadata.marks.polars);
+        let keys = metadata.hints.polars || metadata.keys.contains(&position);
+        let in_range = |array: &&ArrayRef| keys::lie_in_dictionaries(array, metadata.hints.polars);
         if keys && has_dictionary(field.data_type()) && !arrays.iter().all(in_range) {
             let detail = format_args!("column `{name}`: a key in a null slot is outside its dictionary");
             return bad("D3-keys", &detail);
         }
-        if metadata.marks.polars
+        if metadata.hints.polars
             && let Some(found) = arrays.iter().find_map(|array| not_of_polars(array, Spread::Checked))
         {
             return bad("M1-entries", &format_args!("column `{name}`: {found}, and `coframe.polars` is 1"));
         }
-        let sorted = metadata.marks.sorted.iter().find(|(column, _)| *column == position);
+        let sorted = metadata.hints.sorted.iter().find(|(column, _)| *column == position);
         if let Some((_, descending)) = sorted
             && !is_sorted(&arrays, *descending)
         {

@@ -2,7 +2,7 @@
 //!
 //! Verifying a flatbuffer costs more than all else that is done with it. In a sealed segment the digest shows that the
 //! metadata is what coframe wrote, and so that it is valid; but only if it is found without trust in the footer.
-//! [`Table`] reads the few places that lead to it and takes nothing for granted: if those are damaged, the digest is
+//! [`FlatTable`] reads the few places that lead to it and takes nothing for granted: if those are damaged, the digest is
 //! not found or does not fit.
 #![expect(unsafe_code, reason = "metadata that is known to be what was written is read without a verifier")]
 
@@ -29,7 +29,7 @@ pub(crate) struct Intact<'a> {
 impl<'a> Intact<'a> {
     /// `None` for a file that coframe did not write, and for a damaged one. `file` is the map of a sealed segment:
     /// the digest detects damage, not attackers, so it proves nothing about a file that others can write.
-    pub(crate) fn of_sealed(file: &'a [u8]) -> Option<Self> {
+    pub(crate) fn from_sealed(file: &'a [u8]) -> Option<Self> {
         let footer = footer_range(&file, "").ok()?;
         let headers = check(&file, &footer).ok()??;
         Some(Self { file, footer, headers })
@@ -61,7 +61,7 @@ pub(super) fn flatbuffer(header: &[u8]) -> &[u8] {
 /// The headers of all messages, in file order, if the digest that is recorded is that of the file.
 pub(super) fn check(file: &dyn FileBytes, footer: &Range<usize>) -> Result<Option<Vec<Range<usize>>>> {
     let bytes = &*file.range(footer.clone())?;
-    let Some((mut messages, place)) = messages(bytes, footer.start).zip(place(bytes)) else { return Ok(None) };
+    let Some((mut messages, place)) = messages(bytes, footer.start).zip(digest_range(bytes)) else { return Ok(None) };
     messages.sort_unstable_by_key(|message| message.header.start);
     let mut digest = Hasher::new();
     let mut position = 0;
@@ -93,10 +93,10 @@ pub(super) fn digits(digest: Hasher) -> [u8; 8] {
 }
 
 /// The position of the eight digits in a footer.
-pub(super) fn place(footer: &[u8]) -> Option<Range<usize>> {
-    let (start, count) = Table::root(footer)?.vector(Footer::VT_CUSTOM_METADATA)?;
-    let entries = (0..count).map_while(|entry| Table::at(footer, start + 4 * entry));
-    let is_digest = |entry: &Table<'_>| {
+pub(super) fn digest_range(footer: &[u8]) -> Option<Range<usize>> {
+    let (start, count) = FlatTable::root(footer)?.vector(Footer::VT_CUSTOM_METADATA)?;
+    let entries = (0..count).map_while(|entry| FlatTable::at(footer, start + 4 * entry));
+    let is_digest = |entry: &FlatTable<'_>| {
         let key = entry.vector(KeyValue::VT_KEY).and_then(|(start, len)| footer.get(start..)?.get(..len));
         key == Some(KEY)
     };
@@ -106,25 +106,25 @@ pub(super) fn place(footer: &[u8]) -> Option<Range<usize>> {
 
 /// The messages that a footer lists; `None` where one would leave the file.
 fn messages(footer: &[u8], end: usize) -> Option<Vec<MessageRange>> {
-    let root = Table::root(footer)?;
+    let root = FlatTable::root(footer)?;
     let mut messages = Vec::new();
     for slot in [Footer::VT_RECORDBATCHES, Footer::VT_DICTIONARIES] {
         let (start, count) = root.vector(slot)?;
         let blocks = footer.get(start..)?.as_chunks().0.get(..count)?;
         for block in blocks {
-            messages.push(MessageRange::of_block(&Block(*block), end)?);
+            messages.push(MessageRange::from_block(&Block(*block), end)?);
         }
     }
     Some(messages)
 }
 
 /// A table of a flatbuffer that may hold anything.
-struct Table<'a> {
+struct FlatTable<'a> {
     bytes: &'a [u8],
     start: usize,
 }
 
-impl<'a> Table<'a> {
+impl<'a> FlatTable<'a> {
     fn root(bytes: &'a [u8]) -> Option<Self> {
         Self::at(bytes, 0)
     }
@@ -155,7 +155,7 @@ fn word(bytes: &[u8], place: usize) -> Option<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Intact, place};
+    use super::{Intact, digest_range};
 
     proptest! {
         #[test]
@@ -165,10 +165,10 @@ mod tests {
             // The root is inside, so that more than the first step is taken.
             let root = footer[0] % 64;
             footer[..4].copy_from_slice(&[root, 0, 0, 0]);
-            let _ = place(&footer);
+            let _ = digest_range(&footer);
             let len = u32::try_from(footer.len()).unwrap().to_le_bytes();
             let file = [b"ARROW1", footer.as_slice(), &len, b"ARROW1"].concat();
-            prop_assert!(Intact::of_sealed(&file).is_none());
+            prop_assert!(Intact::from_sealed(&file).is_none());
         }
     }
 }

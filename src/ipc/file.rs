@@ -65,7 +65,7 @@ pub(super) fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usi
 
 impl MessageRange {
     /// `None` when the message would leave the bytes between the magic and the footer.
-    pub(super) fn of_block(block: &Block, footer_start: usize) -> Option<Self> {
+    pub(super) fn from_block(block: &Block, footer_start: usize) -> Option<Self> {
         let start = usize::try_from(block.offset()).ok()?;
         let middle = start.checked_add(usize::try_from(block.metaDataLength()).ok().filter(|len| *len >= 8)?)?;
         let end = middle.checked_add(usize::try_from(block.bodyLength()).ok()?)?;

@@ -38,7 +38,7 @@ pub(crate) struct Metadata {
     /// Top-level columns whose dictionary keys are all within their dictionaries, including keys in null slots. The
     /// encoder checks that.
     pub(crate) keys: Vec<usize>,
-    pub(crate) marks: Marks,
+    pub(crate) hints: PolarsHints,
     /// The entry `coframe.stats`, if the publisher asked for statistics.
     pub(crate) stats: Option<String>,
     pub(crate) user: BTreeMap<String, String>,
@@ -46,14 +46,14 @@ pub(crate) struct Metadata {
 
 /// What Polars knows about its columns and Arrow does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks {
+pub(crate) struct PolarsHints {
     /// The arrays came from Polars, so its invariants hold: struct nulls are propagated, null keys are in range.
     pub(crate) polars: bool,
     /// Top-level columns that are sorted: position, and whether descending.
     pub(crate) sorted: Vec<(usize, bool)>,
 }
 
-impl Marks {
+impl PolarsHints {
     /// With further sorted columns.
     pub(crate) fn with_sorted(mut self, columns: impl Iterator<Item = (usize, bool)>) -> Self {
         for column in columns {
@@ -80,7 +80,7 @@ pub(crate) struct Footer {
 impl Metadata {
     fn to_pairs(&self) -> HashMap<String, String> {
         let sorted = |(column, descending): &(usize, bool)| format!("{column}{}", if *descending { '-' } else { '+' });
-        let sorted: Vec<_> = self.marks.sorted.iter().map(sorted).collect();
+        let sorted: Vec<_> = self.hints.sorted.iter().map(sorted).collect();
         let fixed = [
             ("format", FORMAT.to_string()),
             ("segment", format!("{:032x}", self.segment)),
@@ -89,7 +89,7 @@ impl Metadata {
             ("keep", self.keep.to_string()),
             ("rows", self.rows.to_string()),
             ("keys", self.keys.iter().map(usize::to_string).collect::<Vec<_>>().join(",")),
-            ("polars", u8::from(self.marks.polars).to_string()),
+            ("polars", u8::from(self.hints.polars).to_string()),
             ("sorted", sorted.join(",")),
             ("digest", digest::PLACEHOLDER.to_owned()),
         ];
@@ -128,7 +128,7 @@ impl Metadata {
             keep: get("coframe.keep").parse()?,
             rows: get("coframe.rows").parse()?,
             keys: listed.map(str::parse).collect::<std::result::Result<_, _>>().map_err(|e| keys.error(e))?,
-            marks: Marks {
+            hints: PolarsHints {
                 polars: get("coframe.polars").text()? == "1",
                 sorted: sorted_marks
                     .collect::<Option<_>>()
@@ -194,7 +194,7 @@ pub(super) fn build(
     let mut bytes = builder.finished_data().to_vec();
     let len = i32::try_from(bytes.len())
         .map_err(|_| Error::unsupported("a schema and metadata of 2 GiB", "publish fewer columns or less metadata"))?;
-    let place = digest::place(&bytes)
+    let place = digest::digest_range(&bytes)
         .ok_or_else(|| Error::invalid("the footer that was built", "it has no place for the digest"))?;
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(&MAGIC);
@@ -286,7 +286,7 @@ impl Footer {
     }
 
     /// What a stream has in place of a footer.
-    pub(super) fn of_stream(schema: SchemaRef, dictionary_ids: Vec<i64>) -> Self {
+    pub(super) fn from_stream(schema: SchemaRef, dictionary_ids: Vec<i64>) -> Self {
         Self { schema, dictionary_ids, dictionaries: Vec::new(), batches: Vec::new(), metadata: None }
     }
 }
@@ -345,7 +345,7 @@ pub(super) fn verifier(flatbuffer: &[u8]) -> VerifierOptions {
 }
 
 fn message_range(block: &Block, footer_start: usize, what: &str) -> Result<MessageRange> {
-    MessageRange::of_block(block, footer_start).ok_or_else(|| {
+    MessageRange::from_block(block, footer_start).ok_or_else(|| {
         let (header, body, start) = (block.metaDataLength(), block.bodyLength(), block.offset());
         let detail = format_args!(
             "a message of {header} + {body} bytes at {start} leaves the {footer_start} bytes before the footer"

@@ -1,15 +1,15 @@
-//! The marks of a frame that several tables make up.
+//! The hints of a frame that several tables make up.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 
 use super::{
     claims::{has_checked_order, in_order},
-    footer::Marks,
+    footer::PolarsHints,
 };
 
 /// What Polars knows of the rows that were written so far, one table after the other.
 #[derive(Default)]
-pub(crate) struct JoinedMarks {
+pub(crate) struct JoinedHints {
     is_begun: bool,
     polars: bool,
     sorted: Vec<Sorted>,
@@ -27,16 +27,16 @@ struct Sorted {
     last: Option<ArrayRef>,
 }
 
-impl JoinedMarks {
-    /// The batches that follow are those of a table with these marks.
-    pub(crate) fn start_table(&mut self, marks: Marks) {
+impl JoinedHints {
+    /// The batches that follow are those of a table with these hints.
+    pub(crate) fn start_table(&mut self, hints: PolarsHints) {
         if self.is_begun {
-            self.polars &= marks.polars;
-            self.sorted.retain(|known| marks.sorted.contains(&(known.column, known.descending)));
+            self.polars &= hints.polars;
+            self.sorted.retain(|known| hints.sorted.contains(&(known.column, known.descending)));
         } else {
             let sorted = |(column, descending)| Sorted { column, descending, has_nulls: false, last: None };
-            self.sorted = marks.sorted.into_iter().map(sorted).collect();
-            self.polars = marks.polars;
+            self.sorted = hints.sorted.into_iter().map(sorted).collect();
+            self.polars = hints.polars;
             self.is_begun = true;
         }
         self.is_new = true;
@@ -65,8 +65,8 @@ impl JoinedMarks {
         });
     }
 
-    pub(crate) fn finish(self) -> Marks {
+    pub(crate) fn finish(self) -> PolarsHints {
         let sorted = self.sorted.into_iter().map(|known| (known.column, known.descending)).collect();
-        Marks { polars: self.polars, sorted }
+        PolarsHints { polars: self.polars, sorted }
     }
 }

@@ -71,14 +71,14 @@ fn read_field(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option
     let read = Field::new(field.name().unwrap_or_default(), data_type, field.nullable());
     let read = read.with_dict_is_ordered(is_ordered);
     let mut metadata = field.custom_metadata().map(read_pairs).unwrap_or_default();
-    if let Some(extension) = wide_mark(field) {
-        wide::mark(&mut metadata, extension);
+    if let Some(extension) = wide_tag(field) {
+        wide::tag_extension(&mut metadata, extension);
     }
     Some(Arc::new(if metadata.is_empty() { read } else { read.with_metadata(metadata) }))
 }
 
 /// The mark of an integer of 128 bits, which Polars writes as Arrow's integer type of that width.
-fn wide_mark(field: ipc::Field<'_>) -> Option<&'static str> {
+fn wide_tag(field: ipc::Field<'_>) -> Option<&'static str> {
     let int = field.type_as_int().filter(|int| int.bitWidth() == 128 && field.dictionary().is_none())?;
     Some(if int.is_signed() { wide::INT128 } else { wide::UINT128 })
 }
@@ -121,7 +121,7 @@ fn read_type(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<
             let width = field.type_as_fixed_size_binary()?.byteWidth();
             (width >= 0).then_some(DataType::FixedSizeBinary(width))?
         }
-        Type::Int if wide_mark(field).is_some() => DataType::FixedSizeBinary(16),
+        Type::Int if wide_tag(field).is_some() => DataType::FixedSizeBinary(16),
         Type::Int => {
             let int = field.type_as_int()?;
             integer(int.bitWidth(), int.is_signed())?

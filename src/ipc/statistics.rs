@@ -9,10 +9,10 @@ use arrow::{
 };
 use arrow_ipc::writer::StreamWriter;
 
+use super::read::messages::IpcReader;
 use super::{
     base64,
     bounds::{Bounds, bound_type, bounds, bounds_of_used, used_keys},
-    messages::IpcReader,
 };
 use crate::error::{Error, Result};
 
@@ -25,7 +25,7 @@ pub(super) struct Collector {
 
 #[derive(Default)]
 struct Column {
-    /// `None` for types without a null of their own, and where a dictionary has values that are null.
+    /// `None` for types without their own null, and where a dictionary has values that are null.
     nulls: Vec<Option<u64>>,
     bounds: Vec<Bounds>,
     /// Of each batch, the keys that it uses of a dictionary, which is complete at the end only.

@@ -8,8 +8,8 @@ const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 pub(crate) const INT128: &str = "coframe.int128";
 pub(crate) const UINT128: &str = "coframe.uint128";
 
-/// Marks the field of a fixed-size binary.
-pub(crate) fn mark(metadata: &mut HashMap<String, String>, extension: &str) {
+/// Tags the field of a fixed-size binary.
+pub(crate) fn tag_extension(metadata: &mut HashMap<String, String>, extension: &str) {
     metadata.insert(EXTENSION.to_owned(), extension.to_owned());
     metadata.insert(EXTENSION_METADATA.to_owned(), String::new());
 }

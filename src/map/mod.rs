@@ -156,10 +156,10 @@ where
 
     /// Opens a map, if it has this id.
     fn open_that(store: &Store, name: &Name, id: Option<u128>) -> Result<Self> {
-        let place = |id| Address::new(store, name.clone(), id);
+        let address = |id| Address::new(store, name.clone(), id);
         let lease =
-            Lease::open(store, name, |found| id.map_or(Ok(()), |id| place(id).check(&place(found.id), "dict")))?;
-        let (handle, lease) = (MapHandle(place(lease.environment()?.id())), Arc::new(lease));
+            Lease::open(store, name, |found| id.map_or(Ok(()), |id| address(id).check(&address(found.id), "dict")))?;
+        let (handle, lease) = (MapHandle(address(lease.environment()?.id())), Arc::new(lease));
         let environment = lease.environment()?;
         environment.read(|txn, lmdb| {
             let meta = lmdb.meta(txn).map_err(|e| environment.error("read", e))?;

@@ -42,7 +42,7 @@ where
         Self { environment, entries, txn, types: PhantomData }
     }
 
-    pub(super) fn of_state(state: &'a State) -> Result<Self> {
+    pub(super) fn from_state(state: &'a State) -> Result<Self> {
         let (environment, entries, txn) = state.parts()?;
         Ok(Self::new(environment, entries, txn))
     }
@@ -210,7 +210,7 @@ where
             let more = match &self.source {
                 StateRef::Borrowed(reads) => reads.take(&mut self.interval, self.decode),
                 StateRef::Owned(state) => {
-                    Reads::of_state(state).and_then(|reads| reads.take(&mut self.interval, self.decode))
+                    Reads::from_state(state).and_then(|reads| reads.take(&mut self.interval, self.decode))
                 }
             };
             match more {

@@ -44,7 +44,7 @@ where
     V: Serialize + DeserializeOwned,
 {
     fn reads(&self) -> Result<Reads<'_, K, V>> {
-        Reads::of_state(&self.state)
+        Reads::from_state(&self.state)
     }
 }
 

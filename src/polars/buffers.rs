@@ -19,7 +19,7 @@ use polars_arrow::{
 };
 use polars_buffer::{Buffer as PlBuffer, SharedStorage};
 
-use crate::ipc::{Part, Values};
+use crate::ipc::{ArrayParts, SharedBytes};
 
 /// A Polars buffer as the owner of an Arrow one.
 struct OfPolars<T>(PlBuffer<T>);
@@ -60,7 +60,7 @@ pub(super) fn assemble(builder: ArrayDataBuilder) -> ArrayData {
 }
 
 /// Bytes of a segment or of an Arrow array as the owner of a Polars buffer.
-struct OfPart(Part);
+struct OfPart(SharedBytes);
 
 impl<T: Pod> AsRef<[T]> for OfPart {
     fn as_ref(&self) -> &[T] {
@@ -70,12 +70,12 @@ impl<T: Pod> AsRef<[T]> for OfPart {
 }
 
 /// Whether 16-byte integers can be shared: Arrow knows them as bytes, which need no alignment.
-pub(super) fn is_aligned(values: &Values<'_>) -> bool {
+pub(super) fn is_aligned(values: &ArrayParts<'_>) -> bool {
     bytemuck::try_cast_slice::<u8, u128>(values.buffer(0).as_ref()).is_ok()
 }
 
 /// Shares a buffer with Polars; a misaligned one (16-byte integers of a foreign file) is copied.
-pub(super) fn to_polars<T: Pod + Send + Sync>(part: Part) -> PlBuffer<T> {
+pub(super) fn to_polars<T: Pod + Send + Sync>(part: SharedBytes) -> PlBuffer<T> {
     match bytemuck::try_cast_slice::<u8, T>(part.as_ref()) {
         Ok([]) => PlBuffer::new(),
         Ok(_) => PlBuffer::from_owner(OfPart(part)),
@@ -84,22 +84,22 @@ pub(super) fn to_polars<T: Pod + Send + Sync>(part: Part) -> PlBuffer<T> {
 }
 
 /// Shares bits with Polars, from an offset on. `unset` is the number of zero bits, where it is known.
-fn to_polars_bits((bits, offset): (Part, usize), len: usize, unset: Option<usize>) -> Bitmap {
+fn to_polars_bits((bits, offset): (SharedBytes, usize), len: usize, unset: Option<usize>) -> Bitmap {
     let storage: SharedStorage<u8> = SharedStorage::from_owner(OfPart(bits));
     // SAFETY: the bits are those of one Arrow array of `len` values, which has at least offset + len of them, and
     // `unset`, where given, is what Arrow counted or what the segment's metadata records (SAFETY.md, T1).
     unsafe { Bitmap::from_inner_unchecked(storage, offset, len, unset) }
 }
 
-pub(super) fn to_polars_booleans(values: &Values<'_>) -> Bitmap {
+pub(super) fn to_polars_booleans(values: &ArrayParts<'_>) -> Bitmap {
     to_polars_bits(values.bits(), values.len(), None)
 }
 
-pub(super) fn to_polars_validity(values: &Values<'_>) -> Option<Bitmap> {
+pub(super) fn to_polars_validity(values: &ArrayParts<'_>) -> Option<Bitmap> {
     values.validity().map(|bits| to_polars_bits(bits, values.len(), Some(values.null_count())))
 }
 
-pub(super) fn to_polars_offsets(offsets: Part) -> OffsetsBuffer<i64> {
+pub(super) fn to_polars_offsets(offsets: SharedBytes) -> OffsetsBuffer<i64> {
     let offsets = to_polars(offsets);
     if offsets.is_empty() {
         return OffsetsBuffer::new();
@@ -111,7 +111,7 @@ pub(super) fn to_polars_offsets(offsets: Part) -> OffsetsBuffer<i64> {
 /// A Polars string or binary array on the views and data buffers of an Arrow one.
 pub(super) fn to_polars_views<T: ViewType + ?Sized>(
     dtype: ArrowDataType,
-    values: &Values<'_>,
+    values: &ArrayParts<'_>,
 ) -> BinaryViewArrayGeneric<T> {
     let views: PlBuffer<View> = to_polars(values.buffer(0));
     let data: Vec<PlBuffer<u8>> = values.data().map(to_polars).collect();

@@ -180,7 +180,7 @@ fn lists(values: &ArrayRef, item: &FieldRef, mut rows: Vec<Range>, nulls: Option
         converted(&values.slice(span.start, span.len()), item.data_type(), None)?
     } else {
         let indices = rows.iter().flat_map(|(start, len)| (*start..start + len).map(Some));
-        of_rows(values, item.data_type(), &numbers(indices))?
+        convert_used(values, item.data_type(), &numbers(indices))?
     };
     Ok(Arc::new(LargeListArray::try_new(item.clone(), offsets, items, nulls)?))
 }
@@ -200,7 +200,7 @@ fn dictionary(array: &ArrayRef, to: &DataType, nulls: Option<&NullBuffer>) -> Co
     let keys = if dictionary.values().is_empty() { vec![0; array.len()] } else { dictionary.normalized_keys() };
     let is_valid = |row| nulls.is_none_or(|nulls| nulls.is_valid(row));
     let rows = keys.into_iter().enumerate().map(|(row, key)| is_valid(row).then_some(key));
-    of_rows(dictionary.values(), to, &numbers(rows))
+    convert_used(dictionary.values(), to, &numbers(rows))
 }
 
 fn runs<R: RunEndIndexType>(array: &RunArray<R>, to: &DataType, mask: Option<&NullBuffer>) -> Converted {
@@ -211,7 +211,7 @@ fn runs<R: RunEndIndexType>(array: &RunArray<R>, to: &DataType, mask: Option<&Nu
         }
         mask.is_none_or(|mask| mask.is_valid(row)).then_some(run)
     });
-    of_rows(array.values(), to, &numbers(rows))
+    convert_used(array.values(), to, &numbers(rows))
 }
 
 /// Numbers of rows, or null, as arrow's `take` has them: 8 bytes a row and a bit.
@@ -225,7 +225,7 @@ fn index(row: u64) -> usize {
 }
 
 /// The numbered rows of an array, under another type.
-fn of_rows(values: &ArrayRef, to: &DataType, rows: &UInt64Array) -> Converted {
+fn convert_used(values: &ArrayRef, to: &DataType, rows: &UInt64Array) -> Converted {
     let mut used = BooleanBufferBuilder::new(values.len());
     used.append_n(values.len(), false);
     rows.iter().flatten().for_each(|row| used.set_bit(index(row), true));

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     frame::Frame,
-    ipc::{FieldPath, Values, children, step},
+    ipc::{ArrayParts, FieldPath, children, step},
 };
 
 /// What one frame's columns share while they cross.
@@ -52,7 +52,7 @@ enum Rewrite {
 
 impl Crossing {
     pub(super) fn new(frame: &Frame) -> Self {
-        let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.marks.polars);
+        let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.hints.polars);
         // A file's records of itself are used only if no other process could change it (SAFETY.md, T3).
         let trusted = by_polars && frame.mapping().is_sealed();
         let room = (!frame.mapping().is_sealed()).then(|| Room::new(frame));
@@ -143,7 +143,7 @@ impl Crossing {
     /// An array on its own buffers; `None` where something would have to be done for each row.
     pub(super) fn share(
         &mut self,
-        values: &Values<'_>,
+        values: &ArrayParts<'_>,
         field: &Field,
         dtype: &DataType,
     ) -> Result<Option<Box<dyn PlArray>>> {
@@ -158,14 +158,14 @@ impl Crossing {
             room.take(array, field.name())?;
         }
         let converted = convert(array, &native, field.name())?;
-        self.import(&Values::of_array(&converted), &native, dtype, Rewrite::Yes)?.ok_or_else(missing)
+        self.import(&ArrayParts::from_array(&converted), &native, dtype, Rewrite::Yes)?.ok_or_else(missing)
     }
 
     /// `None` where it would have to be rewritten and must not, or where array and dtype do not belong together, which
     /// `dtype` rules out.
     fn import(
         &mut self,
-        values: &Values<'_>,
+        values: &ArrayParts<'_>,
         data_type: &ArrowType,
         dtype: &DataType,
         rewrite: Rewrite,
@@ -208,7 +208,7 @@ impl Crossing {
     /// The arrays inside a nested one.
     fn inner(
         &mut self,
-        values: &Values<'_>,
+        values: &ArrayParts<'_>,
         data_type: &ArrowType,
         dtype: &DataType,
         rewrite: Rewrite,
@@ -234,7 +234,7 @@ impl Crossing {
     /// The keys of a dictionary array as the physical values of a categorical or enum.
     fn keys(
         &mut self,
-        values: &Values<'_>,
+        values: &ArrayParts<'_>,
         data_type: &ArrowType,
         dtype: &DataType,
         rewrite: Rewrite,
@@ -284,13 +284,13 @@ fn refuse_twins(fields: &[FieldRef], path: &FieldPath<'_>) -> Result<()> {
 }
 
 /// An array of fixed-width values, whatever Arrow calls them.
-fn numbers<T: NativeType + bytemuck::Pod>(values: &Values<'_>) -> Box<dyn PlArray> {
+fn numbers<T: NativeType + bytemuck::Pod>(values: &ArrayParts<'_>) -> Box<dyn PlArray> {
     let data_type = ArrowDataType::from(T::PRIMITIVE);
     PrimitiveArray::<T>::new(data_type, to_polars(values.buffer(0)), to_polars_validity(values)).boxed()
 }
 
 /// An array of arrays that crossed already, under the type that Polars' own arrays of this dtype have.
-fn nested(values: &Values<'_>, mut inner: Vec<Box<dyn PlArray>>, dtype: &DataType) -> Option<Box<dyn PlArray>> {
+fn nested(values: &ArrayParts<'_>, mut inner: Vec<Box<dyn PlArray>>, dtype: &DataType) -> Option<Box<dyn PlArray>> {
     let nulls = to_polars_validity(values);
     let array = match dtype {
         DataType::List(_) => {

@@ -10,7 +10,7 @@ use polars::{
 
 use crate::{
     error::{Error, Result},
-    ipc::{EXTENSION, INT128, UINT128, mark},
+    ipc::{EXTENSION, INT128, UINT128, tag_extension},
 };
 
 /// The name that Polars gives to the items of a list.
@@ -20,8 +20,8 @@ const ITEM: &str = "item";
 pub(super) fn to_field(name: &str, dtype: &DataType, path: &str) -> Result<Field> {
     let mut metadata = HashMap::new();
     match dtype {
-        DataType::Int128 => mark(&mut metadata, INT128),
-        DataType::UInt128 => mark(&mut metadata, UINT128),
+        DataType::Int128 => tag_extension(&mut metadata, INT128),
+        DataType::UInt128 => tag_extension(&mut metadata, UINT128),
         DataType::Categorical(..) | DataType::Enum(..) | DataType::BinaryOffset => {
             let pairs = dtype.to_arrow_field_metadata().into_iter().flatten();
             metadata.extend(pairs.map(|(key, value)| (key.to_string(), value.to_string())));

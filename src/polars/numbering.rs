@@ -16,7 +16,7 @@ use super::categories::{address, key};
 use crate::{
     error::{Error, Result},
     frame::CategoryPolicy,
-    ipc::Values,
+    ipc::ArrayParts,
 };
 
 /// The categories of one frame on its way in: finds or creates the `Categories` objects and numbers dictionaries.
@@ -95,7 +95,12 @@ impl Incoming {
     ///
     /// Reads each dictionary once. If `trusted`, Polars published the frame, and all dictionaries of one mapping are the
     /// same (FORMAT.md, rule P1): then the first of each length is read, and no array is made for the others.
-    pub(super) fn numbering(&mut self, keys: &Values<'_>, dtype: &DataType, trusted: bool) -> Result<Arc<Numbering>> {
+    pub(super) fn numbering(
+        &mut self,
+        keys: &ArrayParts<'_>,
+        dtype: &DataType,
+        trusted: bool,
+    ) -> Result<Arc<Numbering>> {
         let mapping = dtype.cat_mapping().map_err(|e| Error::polars("find the categories of a column", e))?;
         let missing = || Error::invalid("a categorical column", "its array has no dictionary");
         let read = || keys.dictionary().map(|values| values.to_data()).ok_or_else(missing);
@@ -160,7 +165,7 @@ mod tests {
     use polars::prelude::{CategoricalPhysical, DataType};
 
     use super::{CategoryPolicy, Incoming, Numbering};
-    use crate::ipc::Values;
+    use crate::ipc::ArrayParts;
 
     struct Column {
         incoming: Incoming,
@@ -177,7 +182,7 @@ mod tests {
         fn number(&mut self, values: ArrayRef, trusted: bool) -> Arc<Numbering> {
             let dictionary = DictionaryArray::<UInt32Type>::new(UInt32Array::from(Vec::<u32>::new()), values);
             let keys: ArrayRef = Arc::new(dictionary);
-            self.incoming.numbering(&Values::of_array(&keys), &self.dtype, trusted).unwrap()
+            self.incoming.numbering(&ArrayParts::from_array(&keys), &self.dtype, trusted).unwrap()
         }
 
         fn category(&self, key: Option<u32>) -> Option<&str> {

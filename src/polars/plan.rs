@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::Result,
     frame::{CategoryPolicy, Frame},
-    ipc::{Copied, Values, children},
+    ipc::{ArrayParts, Copied, children},
 };
 
 /// What `Frame::to_polars` would copy.
@@ -79,7 +79,7 @@ impl<'a> Plan<'a> {
             let bytes = array.len().div_ceil(8) * children(array.data_type()).count();
             self.copy(bytes, "nulls of the struct become nulls of its fields".to_owned());
         }
-        if matches!(dtype, DataType::Int128 | DataType::UInt128) && !is_aligned(&Values::of_array(array)) {
+        if matches!(dtype, DataType::Int128 | DataType::UInt128) && !is_aligned(&ArrayParts::from_array(array)) {
             self.copy(array.len() * 16, "its values are not aligned to 16 bytes in the file".to_owned());
         }
         for (child, (field, dtype)) in inner(array, field, dtype) {
@@ -102,7 +102,11 @@ impl<'a> Plan<'a> {
                 bytes,
                 "not all of its keys are known to be within its dictionary; they are rewritten".to_owned(),
             );
-        } else if !self.crossing.categories.numbering(&Values::of_array(array), dtype, self.crossing.trusted)?.is_same()
+        } else if !self
+            .crossing
+            .categories
+            .numbering(&ArrayParts::from_array(array), dtype, self.crossing.trusted)?
+            .is_same()
         {
             let reason = match self.crossing.categories.policy {
                 CategoryPolicy::Shared => {

@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ipc::Marks,
-    table::{IntoSource, Source, via},
+    ipc::PolarsHints,
+    table::{IntoTableStream, TableStream, via},
 };
 
-impl IntoSource<via::Polars> for &DataFrame {
-    fn into_source<'a>(self) -> Result<Source<'a>>
+impl IntoTableStream<via::Polars> for &DataFrame {
+    fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
         Self: 'a,
     {
@@ -32,7 +32,7 @@ impl IntoSource<via::Polars> for &DataFrame {
             IsSorted::Descending => Some((column, true)),
             IsSorted::Not => None,
         });
-        let marks = Marks { polars: true, sorted: sorted.collect() };
+        let hints = PolarsHints { polars: true, sorted: sorted.collect() };
         let chunks = columns.iter().flat_map(|s| s.chunks().iter().map(|chunk| (s.dtype(), chunk.as_ref())));
         let dictionaries = dictionaries(&chunks, self.height())?;
         let cuts = cuts(&columns, self.height());
@@ -40,7 +40,7 @@ impl IntoSource<via::Polars> for &DataFrame {
         let frame = Columns { series: columns, starts, schema: schema.clone(), dictionaries };
         let batches = cuts.into_iter().scan(0, |start, end| Some((std::mem::replace(start, end), end)));
         let rows = Box::new(batches.map(move |(start, end)| frame.batch(start, end)));
-        Ok(Source { schema, rows, marks })
+        Ok(TableStream { schema, rows, hints })
     }
 }
 

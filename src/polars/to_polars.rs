@@ -9,7 +9,7 @@ use polars::{
 use super::{buffers::series, crossing::Crossing, plan};
 use crate::{
     error::{Error, Kind, Result},
-    frame::{CopyPolicy, Frame, Piece},
+    frame::{BatchSlice, CopyPolicy, Frame},
 };
 
 impl Frame {
@@ -42,9 +42,9 @@ impl Frame {
     pub fn to_polars(&self) -> Result<DataFrame> {
         self.check_rows()?;
         let mut crossing = Crossing::new(self);
-        let marks = self.footer().metadata.as_ref().map(|metadata| &metadata.marks);
+        let hints = self.footer().metadata.as_ref().map(|metadata| &metadata.hints);
         let map = self.map();
-        let pieces: Vec<Piece> = self.pieces().filter(|piece| !piece.rows.is_empty()).collect();
+        let pieces: Vec<BatchSlice> = self.pieces().filter(|piece| !piece.rows.is_empty()).collect();
         let mut columns: Vec<Series> = Vec::with_capacity(self.num_columns());
         for (position, field) in self.schema().fields().iter().enumerate() {
             let dtype = crossing.column_dtype(self, position, field)?;
@@ -74,7 +74,7 @@ impl Frame {
                 series(name, chunks, &dtype, crossing.trusted)
             };
             let original = self.original(position);
-            let sorted = marks.and_then(|marks| marks.sorted.iter().find(|(column, _)| *column == original));
+            let sorted = hints.and_then(|hints| hints.sorted.iter().find(|(column, _)| *column == original));
             if let Some((_, descending)) = sorted {
                 column.set_sorted_flag(if *descending { IsSorted::Descending } else { IsSorted::Ascending });
             }

@@ -8,7 +8,7 @@
 //! | 0 | worker | 1 + number of the task that started last |
 //! | 1 | worker | when it started |
 //! | 2 | worker | 1 + number of the task that ended last |
-//! | 3 | worker | bytes on the tray, which follows the words |
+//! | 3 | worker | bytes in the mailbox, which follows the words |
 //! | 4 | pool | 1 while the pool is about to kill the worker |
 #![expect(unsafe_code, reason = "two processes share this memory")]
 
@@ -28,22 +28,22 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use crate::error::{Error, Result};
 
 /// Bytes of results that a worker gathers before it sends them.
-pub(super) const TRAY: usize = 64 * 1024;
+pub(super) const MAILBOX: usize = 64 * 1024;
 /// The words, on a separate cache line.
 const WORDS: usize = 64;
 const WORD: usize = 8;
 
-/// A shared mapping of a sealed memfd of `WORDS + TRAY` bytes.
+/// A shared mapping of a sealed memfd of `WORDS + MAILBOX` bytes.
 #[derive(Debug)]
 pub(super) struct Board {
     _map: MmapRaw,
     base: NonNull<u8>,
-    /// Held while this process touches the tray.
-    tray: Mutex<()>,
+    /// Held while this process touches the mailbox.
+    mailbox: Mutex<()>,
 }
 
 // SAFETY: the pointer is that of the map, which `Board` owns and never moves. The words are read and written as atomics;
-// the tray is written by the worker, under a mutex, and read by the pool when it gives the board up, after the worker's
+// the mailbox is written by the worker, under a mutex, and read by the pool when it gives the board up, after the worker's
 // death.
 unsafe impl Send for Board {}
 // SAFETY: as above.
@@ -62,7 +62,7 @@ impl Board {
         let os = |action, e: rustix::io::Errno| Error::os(action, "memfd:coframe-board", e);
         let fd = rustix::fs::memfd_create("coframe-board", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .map_err(|e| os("make", e))?;
-        let len = u64::try_from(WORDS + TRAY).unwrap_or(u64::MAX);
+        let len = u64::try_from(WORDS + MAILBOX).unwrap_or(u64::MAX);
         rustix::fs::ftruncate(&fd, len).map_err(|e| os("size", e))?;
         // Neither side can cut it under the other: no SIGBUS.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
@@ -75,16 +75,16 @@ impl Board {
         let file =
             File::from(fd.as_fd().try_clone_to_owned().map_err(|e| Error::os("share", "memfd:coframe-board", e))?);
         let len = file.metadata().map_or(0, |metadata| metadata.len());
-        if len != u64::try_from(WORDS + TRAY).unwrap_or(u64::MAX) {
+        if len != u64::try_from(WORDS + MAILBOX).unwrap_or(u64::MAX) {
             return Err(Error::invalid("the memory that a worker was given", format_args!("it has {len} bytes")));
         }
-        let map = MmapOptions::new().len(WORDS + TRAY).map_raw(&file);
+        let map = MmapOptions::new().len(WORDS + MAILBOX).map_raw(&file);
         let map = map.map_err(|e| Error::os("map", "memfd:coframe-board", e))?;
         // A child that either side forks does not use this memory.
         map.advise(Advice::DontFork).map_err(|e| Error::os("keep a forked child out of", "memfd:coframe-board", e))?;
         let base = NonNull::new(map.as_mut_ptr())
             .ok_or_else(|| Error::invalid("the memory that a worker was given", "it was mapped at address 0"))?;
-        Ok(Self { _map: map, base, tray: Mutex::new(()) })
+        Ok(Self { _map: map, base, mailbox: Mutex::new(()) })
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
@@ -95,12 +95,12 @@ impl Board {
         unsafe { AtomicU64::from_ptr(word.as_ptr()) }
     }
 
-    fn lock_tray(&self) -> MutexGuard<'_, ()> {
-        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_mailbox(&self) -> MutexGuard<'_, ()> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tray(&self) -> NonNull<u8> {
-        // SAFETY: the map has `WORDS + TRAY` bytes.
+    fn mailbox(&self) -> NonNull<u8> {
+        // SAFETY: the map has `WORDS + MAILBOX` bytes.
         unsafe { self.base.add(WORDS) }
     }
 
@@ -129,7 +129,7 @@ impl Board {
 
     /// The worker's task is over.
     pub(super) fn end(&self, number: u64) {
-        // Acquired by `running`: a pool that sees the end also sees the result on the tray.
+        // Acquired by `running`: a pool that sees the end also sees the result in the mailbox.
         self.word(2).store(number + 1, Ordering::Release);
     }
 
@@ -141,48 +141,50 @@ impl Board {
         (begun > ended).then(|| Begun { number: begun - 1, at })
     }
 
-    /// Adds bytes to the worker's tray; false when they do not fit.
+    /// Adds bytes to the worker's mailbox; false when they do not fit.
     pub(super) fn gather(&self, bytes: &[u8]) -> bool {
-        let _tray = self.lock_tray();
+        let _mailbox = self.lock_mailbox();
         let len = self.gathered();
-        if bytes.len() > TRAY - len {
+        if bytes.len() > MAILBOX - len {
             return false;
         }
-        // SAFETY: `len <= TRAY`, so this stays inside the map.
-        let end = unsafe { self.tray().add(len) };
+        // SAFETY: `len <= MAILBOX`, so this stays inside the map.
+        let end = unsafe { self.mailbox().add(len) };
         // SAFETY: the source is a slice outside the map; the target is large enough, as checked. Only this process
-        // writes here, and the pool reads the tray only after this process is dead (`leftover`).
+        // writes here, and the pool reads the mailbox only after this process is dead (`leftover`).
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), end.as_ptr(), bytes.len()) };
-        // Acquired by `gathered`: the bytes are there before their length.
+        // Acquired by `gathered`: the bytes are visible before their length.
         self.word(3).store(u64::try_from(len + bytes.len()).unwrap_or(0), Ordering::Release);
         true
     }
 
-    /// Bytes on the tray.
+    /// Bytes in the mailbox.
     fn gathered(&self) -> usize {
-        usize::try_from(self.word(3).load(Ordering::Acquire)).unwrap_or(TRAY).min(TRAY)
+        // Pairs with the releases of `add` and `clear`.
+        usize::try_from(self.word(3).load(Ordering::Acquire)).unwrap_or(MAILBOX).min(MAILBOX)
     }
 
-    /// What a worker that is dead had on its tray.
+    /// What a worker that is dead had in its mailbox.
     pub(super) fn into_leftover(self) -> Vec<u8> {
         let len = self.gathered();
         let mut bytes = vec![0; len];
-        // SAFETY: `len <= TRAY` bytes are inside the map; the target was allocated with that length. No process writes
+        // SAFETY: `len <= MAILBOX` bytes are inside the map; the target was allocated with that length. No process writes
         // to them: the pool calls this, which gives up the board, once the worker was waited for.
-        unsafe { std::ptr::copy_nonoverlapping(self.tray().as_ptr(), bytes.as_mut_ptr(), len) };
+        unsafe { std::ptr::copy_nonoverlapping(self.mailbox().as_ptr(), bytes.as_mut_ptr(), len) };
         bytes
     }
 
-    /// Empties the worker's tray.
+    /// Empties the worker's mailbox.
     pub(super) fn clear(&self) {
-        let _tray = self.lock_tray();
+        let _mailbox = self.lock_mailbox();
+        // Acquired by `gathered`.
         self.word(3).store(0, Ordering::Release);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Begun, Board, TRAY};
+    use super::{Begun, Board, MAILBOX};
 
     #[test]
     fn what_one_mapping_writes_the_other_reads() {
@@ -215,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn an_outbox_takes_what_fits_and_no_more() {
+    fn a_mailbox_takes_what_fits_and_no_more() {
         let (board, _) = Board::make().unwrap();
-        assert!(board.gather(&vec![1; TRAY - 1]));
+        assert!(board.gather(&vec![1; MAILBOX - 1]));
         assert!(!board.gather(&[2; 2]));
         assert!(board.gather(&[2; 1]));
-        assert_eq!(board.into_leftover().len(), TRAY);
+        assert_eq!(board.into_leftover().len(), MAILBOX);
     }
 
     #[test]

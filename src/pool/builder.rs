@@ -114,7 +114,7 @@ impl Builder {
         let mut bytes = Vec::new();
         let encoded =
             encode(argument, &mut bytes).map_err(|detail| Error::invalid("the argument of an initializer", detail));
-        let made = encoded.and_then(|()| Ok((Function::of(f)?, bytes)));
+        let made = encoded.and_then(|()| Ok((Function::new(f)?, bytes)));
         self.initializer = Some(made.map_err(Arc::new));
         self
     }

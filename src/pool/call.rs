@@ -123,7 +123,7 @@ impl Call {
     }
 
     /// Puts a task back that has not run, before all others.
-    pub(super) fn put_back(&self, task: Queued) {
+    pub(super) fn requeue(&self, task: Queued) {
         let mut state = self.state();
         if !state.abandoned {
             state.waiting.push_front(task);

@@ -56,11 +56,11 @@ macro_rules! address {
 }
 
 impl Function {
-    pub(super) fn of<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self> {
+    pub(super) fn new<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self> {
         Self::at(run::<A, R>, address!(f))
     }
 
-    pub(super) fn of_fallible<A, R, E>(f: fn(A) -> Result<R, E>) -> Result<Self>
+    pub(super) fn fallible<A, R, E>(f: fn(A) -> Result<R, E>) -> Result<Self>
     where
         A: DeserializeOwned,
         R: Serialize,
@@ -69,7 +69,7 @@ impl Function {
         Self::at(run_fallible::<A, R, E>, address!(f))
     }
 
-    pub(super) fn of_common<S, A, R>(f: fn(&S, A) -> R) -> Result<Self>
+    pub(super) fn common<S, A, R>(f: fn(&S, A) -> R) -> Result<Self>
     where
         S: DeserializeOwned + 'static,
         A: DeserializeOwned,
@@ -78,7 +78,7 @@ impl Function {
         Self::at(run_common::<S, A, R>, address!(f))
     }
 
-    pub(super) fn of_common_fallible<S, A, R, E>(f: fn(&S, A) -> Result<R, E>) -> Result<Self>
+    pub(super) fn common_fallible<S, A, R, E>(f: fn(&S, A) -> Result<R, E>) -> Result<Self>
     where
         S: DeserializeOwned + 'static,
         A: DeserializeOwned,
@@ -89,7 +89,7 @@ impl Function {
     }
 
     fn at(run: Run, target: usize) -> Result<Self> {
-        Ok(Self { run: place(address!(run))?, target: place(target)? })
+        Ok(Self { run: code_offset(address!(run))?, target: code_offset(target)? })
     }
 
     /// Calls the function here. Fails when an address is outside of this executable's code.
@@ -130,7 +130,7 @@ where
     R: Serialize,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    // SAFETY: `Function::of_fallible` is the only one that pairs this code with a target, and there it has this type.
+    // SAFETY: `Function::fallible` is the only one that pairs this code with a target, and there it has this type.
     let f = unsafe { pointer::<fn(A) -> Result<R, E>>(target) };
     match decode(argument).map(f) {
         Ok(Ok(value)) => finish(&value, result),
@@ -145,7 +145,7 @@ where
     A: DeserializeOwned,
     R: Serialize,
 {
-    // SAFETY: `Function::of_common` is the only one that pairs this code with a target, and there it has this type.
+    // SAFETY: `Function::common` is the only one that pairs this code with a target, and there it has this type.
     let f = unsafe { pointer::<fn(&S, A) -> R>(target) };
     match decode_common::<S, A>(argument) {
         Ok((common, argument)) => finish(&f(&common, argument), result),
@@ -160,7 +160,7 @@ where
     R: Serialize,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    // SAFETY: `Function::of_common_fallible` is the only one that pairs this code with a target, and there it has this
+    // SAFETY: `Function::common_fallible` is the only one that pairs this code with a target, and there it has this
     // type.
     let f = unsafe { pointer::<fn(&S, A) -> Result<R, E>>(target) };
     match decode_common::<S, A>(argument).map(|(common, argument)| f(&common, argument)) {
@@ -247,7 +247,7 @@ fn line(line: &str) -> Option<Line> {
     is_code.then_some(Line { code: Code { start, end, offset }, file })
 }
 
-fn place(address: usize) -> Result<u64> {
+fn code_offset(address: usize) -> Result<u64> {
     let code = code()?.iter().find(|code| (code.start..code.end).contains(&address));
     let place = code.and_then(|code| u64::try_from(address - code.start + code.offset).ok());
     place.ok_or_else(|| {
@@ -288,20 +288,20 @@ mod tests {
 
     #[test]
     fn a_function_is_called_by_its_code_offset() {
-        let (outcome, result) = call(Function::of(double).unwrap(), &21_u32);
+        let (outcome, result) = call(Function::new(double).unwrap(), &21_u32);
         assert!(matches!(outcome, Outcome::Done(_)));
         assert_eq!(read::<u64>(&result).unwrap(), 42);
-        let (outcome, _) = call(Function::of_fallible(half).unwrap(), &7_u32);
+        let (outcome, _) = call(Function::fallible(half).unwrap(), &7_u32);
         assert!(matches!(outcome, Outcome::Failed(chain) if chain == ["7 is odd"]));
         let add: fn((u32, u32)) -> u32 = |(a, b)| a + b;
-        let (outcome, result) = call(Function::of(add).unwrap(), &(2_u32, 3_u32));
+        let (outcome, result) = call(Function::new(add).unwrap(), &(2_u32, 3_u32));
         assert!(matches!(outcome, Outcome::Done(_)));
         assert_eq!(read::<u32>(&result).unwrap(), 5);
     }
 
     #[test]
     fn offsets_outside_the_executable_are_refused() {
-        let here = Function::of(double).unwrap();
+        let here = Function::new(double).unwrap();
         for wrong in [0, u64::MAX, u64::MAX / 2] {
             for function in [Function { run: wrong, ..here }, Function { target: wrong, ..here }] {
                 assert!(function.call(&[], &mut Vec::new()).is_err_and(|error| error.is_invalid_argument()));
@@ -309,7 +309,7 @@ mod tests {
         }
         // The C library's code is not the executable's.
         let foreign: fn(i32) -> i32 = |code| code;
-        assert!(Function::of(foreign).is_ok());
-        assert!(super::place(libc::getpid as *const () as usize).unwrap_err().is_unsupported());
+        assert!(Function::new(foreign).is_ok());
+        assert!(super::code_offset(libc::getpid as *const () as usize).unwrap_err().is_unsupported());
     }
 }

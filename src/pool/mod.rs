@@ -113,9 +113,9 @@ impl<A: Serialize + DeserializeOwned + Debug> Argument for A {}
 pub trait Output: Serialize + DeserializeOwned {}
 impl<R: Serialize + DeserializeOwned> Output for R {}
 
-/// What a fallible task's error can be: an error, a text, or whatever else becomes a boxed error.
-pub trait Failure: Into<Box<dyn StdError + Send + Sync>> {}
-impl<E: Into<Box<dyn StdError + Send + Sync>>> Failure for E {}
+/// What the error of a fallible task can be: an error, a string, or anything else that becomes a boxed error.
+pub trait TaskError: Into<Box<dyn StdError + Send + Sync>> {}
+impl<E: Into<Box<dyn StdError + Send + Sync>>> TaskError for E {}
 
 /// Worker processes that run functions. The [module](self) has an example.
 ///
@@ -180,7 +180,7 @@ impl Pool {
     ///
     /// The first failure, by default at once ([`Builder::on_failure`]). [`map_iter`](Self::map_iter) gives each task its own.
     pub fn map<A: Argument, R: Output>(&self, f: fn(A) -> R, items: impl IntoIterator<Item = A>) -> Result<Vec<R>> {
-        self.stream(Function::of(f)?, items)?.collect()
+        self.stream(Function::new(f)?, items)?.collect()
     }
 
     /// As [`map`](Self::map), for a function that may fail: its error is a failure of the task, with its chain.
@@ -200,9 +200,9 @@ impl Pool {
     where
         A: Argument,
         R: Output,
-        E: Failure,
+        E: TaskError,
     {
-        self.stream(Function::of_fallible(f)?, items)?.collect()
+        self.stream(Function::fallible(f)?, items)?.collect()
     }
 
     /// As [`map`](Self::map), for a function that also gets a value which all its tasks share: a frame, a model, a
@@ -237,7 +237,7 @@ impl Pool {
         A: Argument,
         R: Output,
     {
-        self.stream_with(Function::of_common(f)?, Some(Common::new(shared)?), items)?.collect()
+        self.stream_with(Function::common(f)?, Some(Common::new(shared)?), items)?.collect()
     }
 
     /// As [`map_with`](Self::map_with), for a function that may fail.
@@ -251,9 +251,9 @@ impl Pool {
         S: Serialize + DeserializeOwned + 'static,
         A: Argument,
         R: Output,
-        E: Failure,
+        E: TaskError,
     {
-        self.stream_with(Function::of_common_fallible(f)?, Some(Common::new(shared)?), items)?.collect()
+        self.stream_with(Function::common_fallible(f)?, Some(Common::new(shared)?), items)?.collect()
     }
 
     /// Cuts a frame into `n` row ranges and calls a function with each; results in the order of rows.
@@ -281,7 +281,7 @@ impl Pool {
     pub fn try_map_rows<R, E>(&self, f: fn(Frame) -> Result<R, E>, frame: &Frame, n: usize) -> Result<Vec<R>>
     where
         R: Output,
-        E: Failure,
+        E: TaskError,
     {
         self.try_map(f, frame.split(n))
     }
@@ -348,7 +348,7 @@ impl Pool {
         R: Output,
         I: IntoIterator<Item = A>,
     {
-        Ok(MapIter::new(self.stream(Function::of(f)?, items)?))
+        Ok(MapIter::new(self.stream(Function::new(f)?, items)?))
     }
 
     /// As [`map_iter`](Self::map_iter), for a function that may fail.
@@ -356,10 +356,10 @@ impl Pool {
     where
         A: Argument,
         R: Output,
-        E: Failure,
+        E: TaskError,
         I: IntoIterator<Item = A>,
     {
-        Ok(MapIter::new(self.stream(Function::of_fallible(f)?, items)?))
+        Ok(MapIter::new(self.stream(Function::fallible(f)?, items)?))
     }
 
     /// As [`map_iter`](Self::map_iter), with results as they come, each with the position of its item. The position of a
@@ -384,7 +384,7 @@ impl Pool {
         R: Output,
         I: IntoIterator<Item = A>,
     {
-        Ok(Unordered::new(self.stream(Function::of(f)?, items)?))
+        Ok(Unordered::new(self.stream(Function::new(f)?, items)?))
     }
 
     /// Calls a function with one argument and returns at once.
@@ -402,7 +402,7 @@ impl Pool {
     /// # }
     /// ```
     pub fn submit<A: Argument, R: Output>(&self, f: fn(A) -> R, argument: &A) -> Result<Task<R>> {
-        Task::start(&self.shared, Function::of(f)?, argument, self.terms.retries)
+        Task::start(&self.shared, Function::new(f)?, argument, self.terms.retries)
     }
 
     /// As [`submit`](Self::submit), for a function that may fail.
@@ -410,9 +410,9 @@ impl Pool {
     where
         A: Argument,
         R: Output,
-        E: Failure,
+        E: TaskError,
     {
-        Task::start(&self.shared, Function::of_fallible(f)?, argument, self.terms.retries)
+        Task::start(&self.shared, Function::fallible(f)?, argument, self.terms.retries)
     }
 
     /// The pool's session: frames published there die with the pool, or with its process.

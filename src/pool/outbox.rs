@@ -17,7 +17,7 @@ pub(super) struct Outbox {
 
 struct Sending {
     socket: UnixStream,
-    /// What is on the board's tray.
+    /// What is in the board's mailbox.
     pending: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ impl Outbox {
         if !self.board.gather(message) {
             self.flush_locked(&mut sending)?;
             if !self.board.gather(message) {
-                // Too large for the tray: straight into the socket.
+                // Too large for the mailbox: straight into the socket.
                 return sending.socket.write_all(message).map_err(|e| lost(&e));
             }
         }

@@ -77,7 +77,7 @@ pub(super) struct Process {
     socket: UnixStream,
     out: Unsent,
     inbox: Inbox,
-    /// Given up when the worker is buried.
+    /// Given up when the worker is reaped.
     board: Option<Board>,
     pub(super) outputs: [Lines; 2],
     pub(super) phase: Phase,
@@ -91,7 +91,7 @@ pub(super) struct Process {
     pub(super) given: u64,
     /// It reads and writes no more.
     hung_up: bool,
-    /// The process has ended; `bury` comes next.
+    /// The process has ended; `reap` comes next.
     pub(super) ended: bool,
     /// Why the pool killed it, and the number of the task that this was about.
     pub(super) killed: Option<(TaskFailure, u64)>,
@@ -329,14 +329,14 @@ impl Process {
     }
 
     /// Ends it now.
-    pub(super) fn kill_and_bury(self) -> Buried {
+    pub(super) fn kill_and_reap(self) -> Exited {
         kill(&self.pidfd);
-        self.bury()
+        self.reap()
     }
 
     /// After the process has ended: the results of its finished tasks, the task that it was running, and those that it
     /// had not started.
-    pub(super) fn bury(mut self) -> Buried {
+    pub(super) fn reap(mut self) -> Exited {
         let how = wait(&self.pidfd);
         let mut finished = Vec::new();
         let _ = self.receive(&mut finished);
@@ -347,7 +347,7 @@ impl Process {
         self.inbox.append(&board.map(Board::into_leftover).unwrap_or_default());
         let _ = self.messages(&mut finished);
         self.outputs.iter_mut().for_each(Lines::finish);
-        // A worker that was killed for an earlier task took the next in word only: see `Board::begin`.
+        // A worker that was killed for an earlier task announced the next one without running it: see `Board::begin`.
         let killed = self.killed.take();
         let for_earlier = killed.as_ref().is_some_and(|(_, number)| *number < self.done);
         let was_running = begun == Some(self.done) && !for_earlier;
@@ -356,8 +356,8 @@ impl Process {
             Some((failure, number)) if number == self.done => failure,
             _ => TaskFailure::Lost { pid: self.pid, how: how.clone() },
         };
-        let unbegun = std::mem::take(&mut self.running);
-        Buried { finished, interrupted, failure, unbegun, phase: self.phase, how }
+        let unstarted = std::mem::take(&mut self.running);
+        Exited { finished, interrupted, failure, unstarted, phase: self.phase, how }
     }
 }
 
@@ -369,12 +369,12 @@ impl Drop for Process {
 }
 
 /// What is left of a worker.
-pub(super) struct Buried {
+pub(super) struct Exited {
     pub(super) finished: Vec<Event>,
     pub(super) interrupted: Option<Running>,
     /// What the interrupted task comes to.
     pub(super) failure: TaskFailure,
-    pub(super) unbegun: VecDeque<Running>,
+    pub(super) unstarted: VecDeque<Running>,
     pub(super) phase: Phase,
     /// "was killed by signal 9 (SIGKILL)"
     pub(super) how: String,

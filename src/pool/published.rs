@@ -122,7 +122,7 @@ pub(super) struct Owners(BTreeMap<u128, Arc<Owner>>);
 
 impl Owners {
     /// Takes over the frames that a worker gave away, and shares those of the task's argument.
-    pub(super) fn of<'a>(
+    pub(super) fn new<'a>(
         given: impl Iterator<Item = Handle>,
         argument: impl Iterator<Item = &'a Arc<Owner>>,
         session: &Store,

@@ -85,7 +85,7 @@ pub(super) fn failure(report: Report) -> TaskFailure {
     match report {
         // A report of the initializer, which is not a task.
         Report::Value(_) => TaskFailure::Cancelled("it has no result".to_owned()),
-        Report::Failed(chain) => TaskFailure::Failed(Remote::of_chain(chain)),
+        Report::Failed(chain) => TaskFailure::Failed(Remote::from_chain(chain)),
         Report::Panicked { message, location } => TaskFailure::Panicked { message, location },
         Report::NotSent { what, detail } => TaskFailure::NotSent { what, detail },
     }
@@ -98,7 +98,7 @@ pub(super) fn finished(shared: &Shared, task: Queued, report: Report, handles: &
             let parse = |text: &String| text.parse::<Handle>().ok();
             let held = handles.frames.iter().filter_map(|text| parse(text)?.hold().ok().flatten()).collect();
             let given = handles.given.iter().filter_map(parse);
-            let owners = Owners::of(given, task.owners(), shared.session(), shared.owned());
+            let owners = Owners::new(given, task.owners(), shared.session(), shared.owned());
             Finished { index: task.index, result: Ok(Value { bytes, held, owners }), argument: None }
         }
         failed => Finished { index: task.index, result: Err(failure(failed)), argument: Some(task.argument) },

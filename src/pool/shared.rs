@@ -138,7 +138,7 @@ impl Shared {
             return Err(Error::invalid("a call of a pool that has ended", why));
         }
         call.add(tasks);
-        orders.enlist(call);
+        orders.enqueue(call);
         drop(orders);
         self.wake();
         Ok(())
@@ -198,14 +198,14 @@ impl Shared {
         let call = orders.next()?;
         call.take(size, tasks);
         if call.has_waiting() {
-            orders.enlist(&call);
+            orders.enqueue(&call);
         }
         Some(call)
     }
 
     /// Gives a call its turn again.
-    pub(super) fn enlist(&self, call: &Arc<Call>) {
-        self.orders().enlist(call);
+    pub(super) fn enqueue(&self, call: &Arc<Call>) {
+        self.orders().enqueue(call);
     }
 
     pub(super) fn wake_descriptor(&self) -> BorrowedFd<'_> {
@@ -275,7 +275,7 @@ impl Shared {
 
 impl Orders {
     /// Adds a call to the queue, unless it is in it. Takes as long for many calls as for few.
-    fn enlist(&mut self, call: &Arc<Call>) {
+    fn enqueue(&mut self, call: &Arc<Call>) {
         if !call.in_queue.swap(true, Ordering::Relaxed) {
             self.calls.push_back(call.clone());
         }

@@ -25,7 +25,7 @@ use super::{
     call::{Call, Finished},
     function::chain,
     printer::Printer,
-    process::{Buried, Event, Phase, Process, Running, Start},
+    process::{Event, Exited, Phase, Process, Running, Start},
     report::finished,
     shared::Shared,
 };
@@ -60,7 +60,7 @@ pub(super) struct Rules {
 
 /// What a descriptor that is ready belongs to.
 #[derive(Clone, Copy)]
-enum Source {
+enum PollSource {
     Wake,
     Death,
     Socket,
@@ -129,7 +129,7 @@ impl Supervisor {
             for (worker, source) in self.wait()? {
                 self.handle(worker, source)?;
             }
-            self.bury_dead()?;
+            self.reap_dead()?;
         }
     }
 
@@ -206,7 +206,7 @@ impl Supervisor {
             let is_silent = |worker: &Process| matches!(worker.phase, Phase::Started(since) if since.elapsed() > HELLO);
             if self.workers.get(index).is_some_and(is_silent) {
                 // It may have reported while this thread was held up.
-                self.handle(index, Source::Socket)?;
+                self.handle(index, PollSource::Socket)?;
             }
             let Some(worker) = self.workers.get_mut(index) else { break };
             if is_silent(worker) {
@@ -252,23 +252,23 @@ impl Supervisor {
     }
 
     /// Waits until something happens; returns the workers that it happens to.
-    fn wait(&self) -> Result<Vec<(usize, Source)>> {
-        let mut sources = vec![(0, Source::Wake)];
+    fn wait(&self) -> Result<Vec<(usize, PollSource)>> {
+        let mut sources = vec![(0, PollSource::Wake)];
         let mut descriptors = vec![PollFd::from_borrowed_fd(self.shared.wake_descriptor(), PollFlags::IN)];
         for (index, worker) in self.workers.iter().enumerate() {
             let out = if worker.is_behind() { PollFlags::OUT } else { PollFlags::empty() };
             if let Some(socket) = worker.socket() {
                 descriptors.push(PollFd::from_borrowed_fd(socket, PollFlags::IN | out));
-                sources.push((index, Source::Socket));
+                sources.push((index, PollSource::Socket));
             }
             for (output, lines) in worker.outputs.iter().enumerate() {
                 if let Some(pipe) = lines.descriptor() {
                     descriptors.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
-                    sources.push((index, Source::Output(output)));
+                    sources.push((index, PollSource::Output(output)));
                 }
             }
             descriptors.push(PollFd::from_borrowed_fd(worker.pidfd(), PollFlags::IN));
-            sources.push((index, Source::Death));
+            sources.push((index, PollSource::Death));
         }
         let limit = self.next_check().map(|limit| Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
@@ -304,14 +304,14 @@ impl Supervisor {
         self.workers.iter().filter_map(due).chain(cancelled).chain(paused).min()
     }
 
-    fn handle(&mut self, index: usize, source: Source) -> Result<()> {
-        if matches!(source, Source::Wake) {
+    fn handle(&mut self, index: usize, source: PollSource) -> Result<()> {
+        if matches!(source, PollSource::Wake) {
             self.shared.clear_wake();
             return Ok(());
         }
         let Some(worker) = self.workers.get_mut(index) else { return Ok(()) };
         match source {
-            Source::Socket => {
+            PollSource::Socket => {
                 worker.send();
                 let mut events = Vec::new();
                 let received = worker.receive(&mut events);
@@ -321,13 +321,13 @@ impl Supervisor {
                     worker.release();
                 }
             }
-            Source::Output(output) => {
+            PollSource::Output(output) => {
                 if let Some(lines) = worker.outputs.get_mut(output) {
                     lines.pass_on();
                 }
             }
-            Source::Death => worker.ended = true,
-            Source::Wake => {}
+            PollSource::Death => worker.ended = true,
+            PollSource::Wake => {}
         }
         Ok(())
     }
@@ -367,13 +367,13 @@ impl Supervisor {
         Ok(held_any)
     }
 
-    fn bury_dead(&mut self) -> Result<()> {
+    fn reap_dead(&mut self) -> Result<()> {
         while let Some(index) = self.workers.iter().position(|worker| worker.ended) {
             let process = self.workers.swap_remove(index);
             // Off the list before it is waited for and its id may be given away again.
             self.publish_ids();
             let (pid, number) = (process.pid(), process.number());
-            let settled = self.settle(pid, process.bury());
+            let settled = self.settle(pid, process.reap());
             // After all its reports were taken: what it gave away has an owner now.
             self.shared.owned().remove_orphans(self.shared.session(), number);
             settled?;
@@ -382,26 +382,26 @@ impl Supervisor {
     }
 
     /// Ends the task that a dead worker was running, and requeues the tasks that it had not started.
-    fn settle(&mut self, pid: u32, buried: Buried) -> Result<()> {
-        let Buried { finished, mut interrupted, failure, mut unbegun, phase, how } = buried;
-        if let (None, Some(first)) = (&interrupted, unbegun.front_mut()) {
+    fn settle(&mut self, pid: u32, exited: Exited) -> Result<()> {
+        let Exited { finished, mut interrupted, failure, mut unstarted, phase, how } = exited;
+        if let (None, Some(first)) = (&interrupted, unstarted.front_mut()) {
             first.task.deaths += 1;
             if first.task.deaths >= DEATHS_BEFORE {
-                interrupted = unbegun.pop_front();
+                interrupted = unstarted.pop_front();
             }
         }
         let progress = !finished.is_empty() || interrupted.is_some();
         self.take(finished)?;
-        for Running { call, task } in unbegun.into_iter().rev() {
-            call.put_back(task);
-            self.shared.enlist(&call);
+        for Running { call, task } in unstarted.into_iter().rev() {
+            call.requeue(task);
+            self.shared.enqueue(&call);
         }
         if let Some(Running { call, mut task }) = interrupted {
             if task.retries > 0 && matches!(failure, TaskFailure::Lost { .. }) {
                 task.retries -= 1;
                 task.deaths = 0;
-                call.put_back(task);
-                self.shared.enlist(&call);
+                call.requeue(task);
+                self.shared.enqueue(&call);
             } else {
                 let ended = Finished { index: task.index, result: Err(failure), argument: Some(task.argument) };
                 call.finish([(ended, None)]);
@@ -426,13 +426,13 @@ impl Supervisor {
     fn end(&mut self, why: &str) {
         let mut calls = std::mem::take(&mut self.cancelled);
         for worker in self.workers.drain(..) {
-            let buried = worker.kill_and_bury();
-            for Running { call, task } in buried.interrupted.into_iter().chain(buried.unbegun) {
+            let exited = worker.kill_and_reap();
+            for Running { call, task } in exited.interrupted.into_iter().chain(exited.unstarted) {
                 let result = Err(TaskFailure::Cancelled(why.to_owned()));
                 call.finish([(Finished { index: task.index, result, argument: Some(task.argument) }, None)]);
                 calls.push(call);
             }
-            for event in buried.finished {
+            for event in exited.finished {
                 if let Event::Done { running: Running { call, task }, report, handles, .. } = event {
                     call.finish([(finished(&self.shared, task, report, &handles), None)]);
                     calls.push(call);

@@ -53,7 +53,7 @@ impl Message {
         Self::ALL.iter().position(|kind| *kind == self).and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
     }
 
-    fn of(code: u8) -> Option<Self> {
+    fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
     }
 }
@@ -161,7 +161,7 @@ impl Inbox {
         let Some(body) = rest.get(..len) else { return Ok(None) };
         self.start += 4 + len;
         let (code, body) = body.split_first().ok_or_else(garbled)?;
-        Ok(Some((Message::of(*code).ok_or_else(garbled)?, Body(body))))
+        Ok(Some((Message::from_code(*code).ok_or_else(garbled)?, Body(body))))
     }
 }
 

@@ -104,7 +104,7 @@ fn serve(parent: Pid) -> Result<()> {
             return Ok(());
         }
     };
-    let session = Store::of_session(&setup.store, &setup.session)?;
+    let session = Store::open_session(&setup.store, &setup.session)?;
     role::set_session(session, setup.worker);
     if let Some(bytes) = setup.memory_limit {
         let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };

@@ -159,7 +159,7 @@ impl Sealed {
 
     /// Maps the file; the map takes over the lock.
     pub(crate) fn map(&self) -> Result<Arc<Mapping>> {
-        Mapping::of_draft(&self.directory, &self.file)
+        Mapping::from_draft(&self.directory, &self.file)
     }
 }
 

@@ -73,7 +73,7 @@ impl Mapping {
     }
 
     /// Maps a locked file that is still unnamed.
-    pub(super) fn of_draft(directory: &Directory, file: &File) -> Result<Arc<Self>> {
+    pub(super) fn from_draft(directory: &Directory, file: &File) -> Result<Arc<Self>> {
         let stat = rustix::fs::fstat(file).map_err(|e| Error::os("read the size of", directory.path(), e))?;
         Self::map(directory, file, &stat, directory.path()).map(Arc::new)
     }

@@ -17,7 +17,7 @@ pub(crate) struct PrivateMapping {
 
 impl PrivateMapping {
     /// Maps the file `name` again; `None` when it lost its name, or another file has it now.
-    pub(crate) fn of(shared: &Mapping, directory: &Directory, name: &str) -> Result<Option<Self>> {
+    pub(crate) fn new(shared: &Mapping, directory: &Directory, name: &str) -> Result<Option<Self>> {
         let Some(file) = directory.open_file(name)? else { return Ok(None) };
         let path = directory.path().join(name);
         lock::shared(&file, &path)?;

@@ -87,7 +87,7 @@ impl Store {
             let what = format!("`{}`", path.display());
             return Err(Error::invalid(what, "it is a directory, a pipe or a device; expected shared memory"));
         }
-        let content = Content::of(file).map_err(|e| Error::os("read the shared memory", &path, e))?;
+        let content = Content::new(file).map_err(|e| Error::os("read the shared memory", &path, e))?;
         if content.len == 0 {
             let what = format!("the shared memory `{os_id}`");
             return Err(Error::invalid(what, "it contains only zeros; expected an Arrow IPC file or stream"));
@@ -231,7 +231,7 @@ struct Content {
 }
 
 impl Content {
-    fn of(file: File) -> io::Result<Self> {
+    fn new(file: File) -> io::Result<Self> {
         let mut len = file.metadata()?.len();
         let mut magic = [0; FILE_MAGIC.len()];
         let is_file = file.read_exact_at(&mut magic, 0).is_ok() && magic == *FILE_MAGIC;

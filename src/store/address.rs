@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use super::{SESSIONS, Store};
 use crate::{
     error::{Error, Kind, Result},
+    handle_text::{escape, is_session, unescape_path},
     name::Name,
 };
 
@@ -59,7 +60,7 @@ impl Address {
 
     pub(crate) fn write(&self, scheme: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(scheme)?;
-        crate::frame::escape(self.store.as_os_str().as_encoded_bytes(), f)?;
+        escape(self.store.as_os_str().as_encoded_bytes(), f)?;
         write!(f, "/{}?id={:032x}", self.name, self.id)?;
         self.session.as_ref().map_or(Ok(()), |session| write!(f, "&session={session}"))
     }
@@ -68,9 +69,9 @@ impl Address {
         let parse = || {
             let (place, query) = text.strip_prefix(scheme)?.split_once('?')?;
             let (store, name) = place.rsplit_once('/')?;
-            let store: PathBuf = crate::frame::unescape_path(store)?;
+            let store: PathBuf = unescape_path(store)?;
             let (id, session) = match query.strip_prefix("id=")?.split_once("&session=") {
-                Some((id, session)) if crate::frame::is_session(session) => (id, Some(session.to_owned())),
+                Some((id, session)) if is_session(session) => (id, Some(session.to_owned())),
                 Some(_) => return None,
                 None => (query.strip_prefix("id=")?, None),
             };

@@ -157,7 +157,7 @@ impl MirrorWriter {
         }
         let (Sink { store, draft }, MirrorOptions { segment_id, mode, .. }) = (self.sink, self.options);
         let sealed = draft.seal_mirror()?;
-        let frame = Frame::of_mirror(sealed.map()?, store.origin(self.name, UNPUBLISHED), segment_id)?;
+        let frame = Frame::from_mirror(sealed.map()?, store.origin(self.name, UNPUBLISHED), segment_id)?;
         store.make_latest(frame, sealed, mode, 0)
     }
 

@@ -65,7 +65,7 @@ impl Store {
             let Some(version) = self.latest(&name)? else { return Err(self.not_found(&name, None)) };
             failpoint::reach("looked-up").map_err(|e| self.frames().write_error("open a frame in", e))?;
             match self.map(&name, version, options) {
-                Ok(Some(mapping)) => return Frame::of_mapping(mapping, self.origin(name, version), options),
+                Ok(Some(mapping)) => return Frame::from_mapping(mapping, self.origin(name, version), options),
                 Ok(None) => {}
                 // Superseded meanwhile, and locked by a sweep that was stopped.
                 Err(error) if error.is_busy() && self.latest(&name)? != Some(version) => {}
@@ -102,7 +102,7 @@ impl Store {
         let latest = self.latest(name)?.filter(|latest| *latest >= version);
         let mapping = if latest.is_some() { self.map(name, version, options)? } else { None };
         match (mapping, latest) {
-            (Some(mapping), _) => Frame::of_mapping(mapping, self.origin(name.clone(), version), options),
+            (Some(mapping), _) => Frame::from_mapping(mapping, self.origin(name.clone(), version), options),
             (None, Some(latest)) if latest > version => {
                 let what = format!("`{name}@{version}`");
                 Err(Kind::Superseded { what, now: format!("the latest is version {latest}") }.into())

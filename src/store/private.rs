@@ -64,6 +64,6 @@ impl Frame {
         let Origin { store, session, name, version } = self.origin();
         let store = Store::open_root(store, Trust::Checked, false)?;
         let store = session.as_deref().map_or(Ok(store.clone()), |session| store.in_session(session))?;
-        PrivateMapping::of(self.mapping(), store.frames(), &name.file(*version))
+        PrivateMapping::new(self.mapping(), store.frames(), &name.file(*version))
     }
 }

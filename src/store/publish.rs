@@ -284,7 +284,7 @@ impl Store {
         table: impl Table<Via>,
         options: &PublishOptions,
     ) -> Result<Frame> {
-        let source = table.into_source()?;
+        let source = table.into_table_stream()?;
         let mut writer = self.writer_with(name, source.schema.clone(), options)?;
         writer.write_all(source)?;
         writer.publish()

@@ -43,7 +43,7 @@ impl Store {
         let mut control = Control::lock(&self.shared.root)?;
         let Some(version) = self.latest(&from)? else { return Err(self.not_found(&from, None)) };
         let mapping = self.map(&from, version, &options)?.ok_or_else(|| self.not_found(&from, Some(version)))?;
-        let mut frame = Frame::of_mapping(mapping, self.origin(to.clone(), UNPUBLISHED), &options)?;
+        let mut frame = Frame::from_mapping(mapping, self.origin(to.clone(), UNPUBLISHED), &options)?;
         let keep = frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.keep);
         let link = |file: &str| self.frames().link_again(&from.file(version), file);
         let committed = self.commit(&mut control, &to, &link, PublishMode::Overwrite)?;

@@ -8,7 +8,7 @@ use super::{SESSIONS, Store, control::Control, random_id, sweep::SweepReport};
 use crate::{
     error::{Error, Kind, Result},
     failpoint,
-    frame::is_session,
+    handle_text::is_session,
     interrupt::uninterrupted,
     segment::{Directory, DirectoryLock, Flock, owner_lock},
 };
@@ -85,7 +85,7 @@ impl Store {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// let session = store.session()?;
-    /// let worker = coframe::Store::of_session(store.path(), session.id())?; // in another process
+    /// let worker = coframe::Store::open_session(store.path(), session.id())?; // in another process
     /// worker.publish("part", &polars::df!("x" => [1])?)?;
     /// assert!(session.store().open("part").is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// [`is_invalid_argument`](Error::is_invalid_argument) for text that is not the id of a session,
     /// [`is_not_found`](Error::is_not_found) when the session has ended, and the errors of [`Store::open_existing`].
-    pub fn of_session(path: impl AsRef<Path>, id: &str) -> Result<Self> {
+    pub fn open_session(path: impl AsRef<Path>, id: &str) -> Result<Self> {
         if !is_session(id) {
             return Err(Error::invalid(format!("the session `{id}`"), "expected 32 hexadecimal digits"));
         }
@@ -245,10 +245,26 @@ impl Session {
         drop(removed);
     }
 
-    /// The id by which other processes publish into it: [`Store::of_session`].
+    /// The id by which other processes publish into it: [`Store::open_session`].
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The directory of the session's frames. Like every store, it has a symlink `NAME.arrow` to the latest version of each
+    /// name, which other Arrow readers can open.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let session = store.session()?;
+    /// let frame = session.store().publish("part", &polars::df!("x" => [1])?)?;
+    /// assert_eq!(session.path().join("part.arrow").canonicalize()?, frame.path());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.store.frames().path()
     }
 
     /// The session as a store, to hand on. It does not keep the session alive: calls in a session that has ended fail

@@ -240,7 +240,7 @@ impl Store {
             return Ok(Some(0));
         }
         let bytes = mapping.bytes();
-        let intact = if mapping.is_sealed() { Intact::of_sealed(bytes) } else { None };
+        let intact = if mapping.is_sealed() { Intact::from_sealed(bytes) } else { None };
         let footer = Footer::read(&bytes, &format!("the frame `{name}@{latest}`"), intact.as_ref())?;
         let keep = footer.metadata.map(|metadata| metadata.keep);
         Ok(keep.and_then(|keep| usize::try_from(keep).ok()))

@@ -57,7 +57,7 @@ impl Store {
         }
         // A timeout beyond what the clock can count means no timeout.
         let deadline = Instant::now().checked_add(timeout);
-        let hub = Hub::of_this_process();
+        let hub = Hub::for_this_process();
         // A publish renames the symlink of its name. The end of a session unlinks the lock file of its owner.
         let end = self.shared.session.as_ref().map_or(WatchFlags::empty(), |_| WatchFlags::DELETE);
         let watch = hub.as_ref().and_then(|hub| hub.watch(self.frames(), WatchFlags::MOVED_TO | end));
@@ -117,7 +117,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     /// `None` when the user's instances are used up.
-    fn of_this_process() -> Option<Arc<Self>> {
+    fn for_this_process() -> Option<Arc<Self>> {
         static HUB: Mutex<Option<Arc<Hub>>> = Mutex::new(None);
         let mut hub = locked(&HUB);
         if let Some(hub) = hub.as_ref().filter(|hub| hub.process == getpid()) {

@@ -12,10 +12,10 @@ use super::{PublishOptions, Store, control::Control, random_id};
 use crate::{
     error::{Error, Result},
     frame::{Frame, OpenOptions, UNPUBLISHED},
-    ipc::{DeclaredOrder, Encoder, JoinedMarks, Marks, Metadata, has_same_names},
+    ipc::{DeclaredOrder, Encoder, JoinedHints, Metadata, PolarsHints, has_same_names},
     name::Name,
     segment::Draft,
-    table::{Source, Table},
+    table::{Table, TableStream},
 };
 
 /// Prefix of a draft's temporary name, on file systems that need one.
@@ -40,7 +40,7 @@ pub(super) const DRAFT: &str = ".draft-";
 pub struct FrameWriter {
     name: Name,
     options: PublishOptions,
-    marks: JoinedMarks,
+    hints: JoinedHints,
     order: DeclaredOrder,
     schema: SchemaRef,
     sink: Sink,
@@ -118,7 +118,7 @@ impl Store {
         Ok(FrameWriter {
             name,
             options: options.clone(),
-            marks: JoinedMarks::default(),
+            hints: JoinedHints::default(),
             order,
             schema,
             sink,
@@ -165,28 +165,28 @@ impl FrameWriter {
     /// ```
     pub fn write<Via>(&mut self, table: impl Table<Via>) -> Result<()> {
         self.check_usable()?;
-        self.write_source(table.into_source()?)
+        self.write_source(table.into_table_stream()?)
     }
 
     /// Writes a table that is the only one, so what Polars knows of its keys need not be checked.
-    pub(super) fn write_all(&mut self, source: Source<'_>) -> Result<()> {
-        if source.marks.polars {
+    pub(super) fn write_all(&mut self, source: TableStream<'_>) -> Result<()> {
+        if source.hints.polars {
             self.encoder.trust_keys();
         }
         self.write_source(source)
     }
 
-    fn write_source(&mut self, source: Source<'_>) -> Result<()> {
+    fn write_source(&mut self, source: TableStream<'_>) -> Result<()> {
         self.check(&source.schema)?;
         // The dtypes of Polars are in the metadata of fields.
         let has_dtypes = source.schema.fields() == self.schema.fields();
-        self.marks.start_table(if has_dtypes { source.marks } else { Marks::default() });
+        self.hints.start_table(if has_dtypes { source.hints } else { PolarsHints::default() });
         for batch in source.rows {
             let batch = batch.inspect_err(|_| self.is_broken = true)?;
             self.check(batch.schema_ref())?;
             self.is_broken = true;
             self.order.check(&batch)?;
-            self.marks.add(&batch);
+            self.hints.add(&batch);
             self.encoder.write(&batch, &mut |slices| self.sink.write(slices))?;
             self.is_broken = false;
         }
@@ -238,7 +238,7 @@ impl FrameWriter {
             keep: self.options.keep,
             rows: 0,
             keys: Vec::new(),
-            marks: self.marks.finish().with_sorted(self.order.columns()),
+            hints: self.hints.finish().with_sorted(self.order.columns()),
             stats: None,
             user: self.options.metadata,
         };
@@ -248,7 +248,7 @@ impl FrameWriter {
         // Mapped before it has a name, so that no sweep ever finds it unused; and decoded, so that no file gets a name
         // which readers could not open.
         let mapping = sealed.map()?;
-        let frame = Frame::of_mapping(mapping, store.origin(name, UNPUBLISHED), &OpenOptions::new())?;
+        let frame = Frame::from_mapping(mapping, store.origin(name, UNPUBLISHED), &OpenOptions::new())?;
         store.make_latest(frame, sealed, self.options.mode, self.options.keep)
     }
 }

@@ -10,7 +10,7 @@ use super::{
     layout::{CellKind, DATA},
     memory::Memory,
     mutex::check_alignment,
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -41,10 +41,10 @@ pub struct Array<T: Pod> {
     values: PhantomData<T>,
 }
 
-fn shape<T>(kind: CellKind, data: usize, count: usize) -> Shape {
+fn shape<T>(kind: CellKind, data: usize, count: usize) -> CellLayout {
     let size = size_of::<T>();
     let bytes = count.checked_mul(size).and_then(|len| len.checked_add(data)).unwrap_or(usize::MAX);
-    Shape { kind, count, size, bytes, type_name: std::any::type_name::<T>() }
+    CellLayout { kind, count, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
 /// Opens an array of `len` elements, or creates it if it does not exist.
@@ -52,7 +52,7 @@ fn open_or_create(
     store: &Store,
     name: &str,
     len: usize,
-    shape: impl Fn(usize) -> Shape,
+    shape: impl Fn(usize) -> CellLayout,
     initialise: impl Fn(&Memory) -> Result<()>,
 ) -> Result<Region> {
     let region = Region::open_or_create(store, name, &shape, shape(len), initialise)?;
@@ -65,7 +65,7 @@ fn open_or_create(
 }
 
 impl<T: Pod> Array<T> {
-    fn of(region: Region) -> Self {
+    fn from_region(region: Region) -> Self {
         Self { region, values: PhantomData }
     }
 
@@ -84,7 +84,7 @@ impl<T: Pod> Array<T> {
         check_alignment::<T>()?;
         let shape = shape::<T>(CellKind::Array, ELEMENTS, len);
         let region = Region::create(store, name, shape, |memory| guard::initialise::<T>(memory, ELEMENTS, &[]))?;
-        region.map(Self::of).ok_or_else(|| taken(store, name))
+        region.map(Self::from_region).ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens an array of any length. Errors as [`Counter::open`](super::Counter::open), an array of another type among
@@ -100,7 +100,7 @@ impl<T: Pod> Array<T> {
     /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         check_alignment::<T>()?;
-        Region::open(store, name, |count| shape::<T>(CellKind::Array, ELEMENTS, count)).map(Self::of)
+        Region::open(store, name, |count| shape::<T>(CellKind::Array, ELEMENTS, count)).map(Self::from_region)
     }
 
     /// Opens an array of this length, or creates it if it does not exist.
@@ -108,7 +108,7 @@ impl<T: Pod> Array<T> {
         check_alignment::<T>()?;
         let shape = |count| shape::<T>(CellKind::Array, ELEMENTS, count);
         let initialise = |memory: &_| guard::initialise::<T>(memory, ELEMENTS, &[]);
-        open_or_create(store, name, len, shape, initialise).map(Self::of)
+        open_or_create(store, name, len, shape, initialise).map(Self::from_region)
     }
 
     /// Number of elements.
@@ -246,7 +246,7 @@ pub trait Element: Copy + PartialOrd + sealed::Element {}
 mod sealed {
     pub trait Element: Sized {
         fn to_bits64(self) -> u64;
-        fn of_bits64(bits: u64) -> Self;
+        fn from_bits64(bits: u64) -> Self;
         fn plus(self, other: Self) -> Self;
     }
 }
@@ -258,7 +258,7 @@ macro_rules! element {
             fn to_bits64(self) -> u64 {
                 $to(self)
             }
-            fn of_bits64(bits: u64) -> Self {
+            fn from_bits64(bits: u64) -> Self {
                 $of(bits)
             }
             fn plus(self, other: Self) -> Self {
@@ -305,27 +305,29 @@ pub struct AtomicArray<T: Element> {
 }
 
 impl<T: Element> AtomicArray<T> {
-    fn of(region: Region) -> Self {
+    fn from_region(region: Region) -> Self {
         Self { region, values: PhantomData }
     }
 
-    fn shape(count: usize) -> Shape {
+    fn shape(count: usize) -> CellLayout {
         shape::<T>(CellKind::AtomicArray, DATA, count)
     }
 
     /// Creates an array of zeros. Errors as [`Array::create`].
     pub fn create(store: &Store, name: &str, len: usize) -> Result<Self> {
-        Region::create(store, name, Self::shape(len), |_| Ok(()))?.map(Self::of).ok_or_else(|| taken(store, name))
+        Region::create(store, name, Self::shape(len), |_| Ok(()))?
+            .map(Self::from_region)
+            .ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens an array of any length. Errors as [`Array::open`].
     pub fn open(store: &Store, name: &str) -> Result<Self> {
-        Region::open(store, name, Self::shape).map(Self::of)
+        Region::open(store, name, Self::shape).map(Self::from_region)
     }
 
     /// Opens an array of this length, or creates it if it does not exist.
     pub fn open_or_create(store: &Store, name: &str, len: usize) -> Result<Self> {
-        open_or_create(store, name, len, Self::shape, |_| Ok(())).map(Self::of)
+        open_or_create(store, name, len, Self::shape, |_| Ok(())).map(Self::from_region)
     }
 
     /// Number of elements.
@@ -344,12 +346,12 @@ impl<T: Element> AtomicArray<T> {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<T> {
         let memory = self.region.memory();
-        let place = self.place(index)?;
+        let offset = self.offset(index)?;
         // Pairs with the releases of `set` and `change`.
-        Some(T::of_bits64(if size_of::<T>() == 4 {
-            memory.word32(place).load(Ordering::Acquire).into()
+        Some(T::from_bits64(if size_of::<T>() == 4 {
+            memory.word32(offset).load(Ordering::Acquire).into()
         } else {
-            memory.word64(place).load(Ordering::Acquire)
+            memory.word64(offset).load(Ordering::Acquire)
         }))
     }
 
@@ -397,23 +399,23 @@ impl<T: Element> AtomicArray<T> {
         (0..self.len()).filter_map(|index| self.get(index)).collect()
     }
 
-    fn place(&self, index: usize) -> Option<usize> {
+    fn offset(&self, index: usize) -> Option<usize> {
         (index < self.len()).then(|| DATA + index * size_of::<T>())
     }
 
     /// Replaces an element by the result of `change`, which may be called several times.
     fn change(&self, index: usize, change: impl Fn(T) -> T) -> Option<T> {
         let memory = self.region.memory();
-        let place = self.place(index)?;
-        let new = |old: u64| change(T::of_bits64(old)).to_bits64();
+        let offset = self.offset(index)?;
+        let new = |old: u64| change(T::from_bits64(old)).to_bits64();
         // Each change pairs with the one before it, and with the acquire of `get`.
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         let old = if size_of::<T>() == 4 {
-            memory.word32(place).try_update(set, fetch, |old| Some(low(new(old.into())))).ok()?.into()
+            memory.word32(offset).try_update(set, fetch, |old| Some(low(new(old.into())))).ok()?.into()
         } else {
-            memory.word64(place).try_update(set, fetch, |old| Some(new(old))).ok()?
+            memory.word64(offset).try_update(set, fetch, |old| Some(new(old))).ok()?
         };
-        Some(T::of_bits64(new(old)))
+        Some(T::from_bits64(new(old)))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     guard,
     layout::{CHANGES, CellKind, DATA},
     participants::{self, Participants},
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -51,7 +51,7 @@ impl End {
         }
     }
 
-    fn of(code: u32) -> Option<Self> {
+    fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|end| end.code() == code)
     }
 
@@ -95,9 +95,9 @@ pub struct Barrier {
     region: Region,
 }
 
-fn shape(parties: usize) -> Shape {
+fn shape(parties: usize) -> CellLayout {
     let bytes = participants::bytes(participants::seats(parties));
-    Shape { kind: CellKind::Barrier, count: parties, size: 16, bytes, type_name: "()" }
+    CellLayout { kind: CellKind::Barrier, count: parties, size: 16, bytes, type_name: "()" }
 }
 
 impl Barrier {
@@ -114,7 +114,7 @@ impl Barrier {
     pub fn create(store: &Store, name: &str, parties: usize) -> Result<Self> {
         let region =
             Region::create(store, name, shape(parties.max(1)), |memory| guard::initialise::<u8>(memory, DATA, &[]))?;
-        region.map(|region| Self { region }).ok_or_else(|| taken(store, name))
+        region.map(|region| Self { region }).ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens a barrier. Errors as [`Counter::open`](super::Counter::open).
@@ -136,6 +136,7 @@ impl Barrier {
     /// Whether it is broken.
     #[must_use]
     pub fn is_broken(&self) -> bool {
+        // Pairs with the releases of `break_it` and `reset`.
         self.region.memory().word32(BROKEN).load(Ordering::Acquire) != 0
     }
 
@@ -207,6 +208,7 @@ impl Barrier {
             if self.waiting_seats().next().is_some() {
                 self.end_round(End::Reset);
             }
+            // Acquired by `is_broken` and `take_seat`.
             self.region.memory().word32(BROKEN).store(0, Ordering::Release);
         })
     }
@@ -237,13 +239,14 @@ impl Barrier {
     fn waiting_seats(&self) -> impl Iterator<Item = (usize, Incarnation)> + '_ {
         let participants = self.participants();
         let seats: Vec<_> =
-            participants.taken().filter(|(index, _)| ending(participants.word(*index)).is_none()).collect();
+            participants.occupied().filter(|(index, _)| ending(participants.word(*index)).is_none()).collect();
         seats.into_iter()
     }
 
     /// Arrives: a seat where the caller waits, or `None` for the last one, which opened the barrier. Under the lock.
     fn take_seat(&self, mark: Incarnation) -> Result<Option<Seat<'_>>> {
-        if let Some(end) = End::of(self.region.memory().word32(BROKEN).load(Ordering::Acquire)) {
+        // Pairs with the releases of `break_it` and `reset`.
+        if let Some(end) = End::from_code(self.region.memory().word32(BROKEN).load(Ordering::Acquire)) {
             return Err(self.broken(end));
         }
         let place = self.waiting_seats().count();
@@ -255,11 +258,12 @@ impl Barrier {
             self.end_round(End::Opened);
             return Ok(None);
         }
+        // Pairs with the release of `changed`, although the lock orders it as well.
         let (participants, round) = (self.participants(), self.round().load(Ordering::Acquire));
         // Where every seat is taken, one of an earlier round is given up: its participant has not run for longer than
         // as many others have.
         let oldest = || {
-            let ended = participants.taken().filter(|(index, _)| ending(participants.word(*index)).is_some());
+            let ended = participants.occupied().filter(|(index, _)| ending(participants.word(*index)).is_some());
             ended.max_by_key(|(index, _)| age(participants.word(*index), round)).map(|(index, _)| index)
         };
         let index = participants.free().or_else(oldest).ok_or_else(|| self.broken(End::Aborted))?;
@@ -301,7 +305,7 @@ super::handles!(Barrier);
 
 /// How the round of a seat ended; `None` while it goes on.
 fn ending(word: &AtomicU32) -> Option<End> {
-    End::of(word.load(Ordering::Relaxed) & ((1 << End::BITS) - 1))
+    End::from_code(word.load(Ordering::Relaxed) & ((1 << End::BITS) - 1))
 }
 
 /// How many rounds ago a seat was taken.

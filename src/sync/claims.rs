@@ -48,8 +48,8 @@ fn number(n: usize) -> u64 {
 pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
     let participants = Participants::claims(region.memory());
     let mut holder = None;
-    for (index, mark) in participants.taken() {
-        let (start, end) = range(region, participants.place(index));
+    for (index, mark) in participants.occupied() {
+        let (start, end) = range(region, participants.offset(index));
         if !mark.is_alive() {
             poison(region, mark.pid);
             participants.clear(index);
@@ -106,7 +106,7 @@ pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<C
     let participants = Participants::claims(region.memory());
     let full = || busy(format!("{CLAIMS} other claims, which are the most that an array can have"));
     let index = participants.free().ok_or_else(full)?;
-    set_range(region, participants.place(index), (number(elements.start), number(elements.end)));
+    set_range(region, participants.offset(index), (number(elements.start), number(elements.end)));
     participants.set(index, mark);
     drop(held);
     let in_panic = thread::panicking();

@@ -1,10 +1,10 @@
-//! Counters and flags: single words.
+//! Counters: numbers that processes add to without a lock.
 
 use std::{marker::PhantomData, sync::atomic::Ordering};
 
 use super::{
     layout::{BODY, CellKind},
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
 };
 use crate::{error::Result, store::Store};
 
@@ -16,13 +16,13 @@ impl Count for u64 {}
 mod sealed {
     pub trait Count {
         fn to_bits(self) -> u64;
-        fn of_bits(bits: u64) -> Self;
+        fn from_bits(bits: u64) -> Self;
     }
     impl Count for u64 {
         fn to_bits(self) -> u64 {
             self
         }
-        fn of_bits(bits: u64) -> Self {
+        fn from_bits(bits: u64) -> Self {
             bits
         }
     }
@@ -30,7 +30,7 @@ mod sealed {
         fn to_bits(self) -> u64 {
             self.cast_unsigned()
         }
-        fn of_bits(bits: u64) -> Self {
+        fn from_bits(bits: u64) -> Self {
             bits.cast_signed()
         }
     }
@@ -57,10 +57,6 @@ pub struct Counter<T = i64> {
     count: PhantomData<T>,
 }
 
-fn shape<T>(kind: CellKind) -> Shape {
-    Shape { kind, count: 1, size: size_of::<T>(), bytes: BODY + 64, type_name: std::any::type_name::<T>() }
-}
-
 impl<T: Count> Counter<T> {
     /// Makes a counter at zero.
     ///
@@ -77,8 +73,8 @@ impl<T: Count> Counter<T> {
     ///
     /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
     pub fn create(store: &Store, name: &str) -> Result<Self> {
-        let region = Region::create(store, name, shape::<T>(CellKind::Counter), |_| Ok(()))?;
-        region.map(Self::of).ok_or_else(|| taken(store, name))
+        let region = Region::create(store, name, CellLayout::word::<T>(CellKind::Counter), |_| Ok(()))?;
+        region.map(Self::from_region).ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens a counter.
@@ -97,7 +93,7 @@ impl<T: Count> Counter<T> {
     /// [`is_not_found`](crate::Error::is_not_found) without such a cell;
     /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when it is something else.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
-        Region::open(store, name, |_| shape::<T>(CellKind::Counter)).map(Self::of)
+        Region::open(store, name, |_| CellLayout::word::<T>(CellKind::Counter)).map(Self::from_region)
     }
 
     /// Opens a counter, or creates it if it does not exist.
@@ -110,11 +106,11 @@ impl<T: Count> Counter<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
-        let shape = shape::<T>(CellKind::Counter);
-        Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(Self::of)
+        let layout = CellLayout::word::<T>(CellKind::Counter);
+        Region::open_or_create(store, name, |_| layout, layout, |_| Ok(())).map(Self::from_region)
     }
 
-    fn of(region: Region) -> Self {
+    fn from_region(region: Region) -> Self {
         Self { region, count: PhantomData }
     }
 
@@ -130,13 +126,15 @@ impl<T: Count> Counter<T> {
     /// ```
     pub fn add(&self, n: T) -> T {
         let n = n.to_bits();
-        T::of_bits(self.region.memory().word64(BODY).fetch_add(n, Ordering::AcqRel).wrapping_add(n))
+        // Pairs with the changes before it; acquired by `get`.
+        T::from_bits(self.region.memory().word64(BODY).fetch_add(n, Ordering::AcqRel).wrapping_add(n))
     }
 
     /// What it is now.
     #[must_use]
     pub fn get(&self) -> T {
-        T::of_bits(self.region.memory().word64(BODY).load(Ordering::Acquire))
+        // Pairs with the releases of `add`, `set` and `compare_exchange`.
+        T::from_bits(self.region.memory().word64(BODY).load(Ordering::Acquire))
     }
 
     /// Sets it.
@@ -158,63 +156,9 @@ impl<T: Count> Counter<T> {
     pub fn compare_exchange(&self, expected: T, new: T) -> std::result::Result<(), T> {
         let (expected, new) = (expected.to_bits(), new.to_bits());
         let word = self.region.memory().word64(BODY);
-        word.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire).map(drop).map_err(T::of_bits)
+        // Pairs with the changes before it; acquired by `get`.
+        word.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire).map(drop).map_err(T::from_bits)
     }
 }
 
 super::handles!(Counter<T: Count>);
-
-/// A switch that any process can set and read, without a lock. To wait for it, use an [`Event`](super::Event).
-///
-/// ```
-/// # let dir = tempfile::tempdir_in("/dev/shm")?;
-/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
-/// use coframe::sync::Flag;
-/// let stop = Flag::open_or_create(&store, "stop")?;
-/// assert!(!stop.swap(true)); // false before
-/// assert!(stop.get());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Flag {
-    region: Region,
-}
-
-impl Flag {
-    /// Makes a flag that is not set. Errors as [`Counter::create`].
-    pub fn create(store: &Store, name: &str) -> Result<Self> {
-        let region = Region::create(store, name, shape::<bool>(CellKind::Flag), |_| Ok(()))?;
-        region.map(|region| Self { region }).ok_or_else(|| taken(store, name))
-    }
-
-    /// Opens a flag. Errors as [`Counter::open`].
-    pub fn open(store: &Store, name: &str) -> Result<Self> {
-        Region::open(store, name, |_| shape::<bool>(CellKind::Flag)).map(|region| Self { region })
-    }
-
-    /// Opens a flag, or creates it if it does not exist.
-    pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
-        let shape = shape::<bool>(CellKind::Flag);
-        Region::open_or_create(store, name, |_| shape, shape, |_| Ok(())).map(|region| Self { region })
-    }
-
-    /// Whether it is set.
-    #[must_use]
-    pub fn get(&self) -> bool {
-        self.region.memory().word32(BODY).load(Ordering::Acquire) != 0
-    }
-
-    /// Sets or clears it.
-    pub fn set(&self, on: bool) {
-        // Acquired by `get`.
-        self.region.memory().word32(BODY).store(on.into(), Ordering::Release);
-    }
-
-    /// Sets or clears it, and returns what it was: of several that set it, one gets `false`.
-    #[must_use]
-    pub fn swap(&self, on: bool) -> bool {
-        self.region.memory().word32(BODY).swap(on.into(), Ordering::AcqRel) != 0
-    }
-}
-
-super::handles!(Flag);

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use super::{
     futex::{wait_until, wake_all},
     layout::{BODY, CellKind},
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
 };
 use crate::{error::Result, interrupt::Looks, store::Store};
 
@@ -32,8 +32,8 @@ pub struct Event {
 /// The number of pulses, a futex.
 const PULSES: usize = BODY + 4;
 
-fn event_shape() -> Shape {
-    Shape { kind: CellKind::Event, count: 1, size: 4, bytes: BODY + 64, type_name: "()" }
+fn event_shape() -> CellLayout {
+    CellLayout { kind: CellKind::Event, count: 1, size: 4, bytes: BODY + 64, type_name: "()" }
 }
 
 impl Event {
@@ -48,7 +48,7 @@ impl Event {
     /// ```
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::create(store, name, event_shape(), |_| Ok(()))?;
-        region.map(|region| Self { region }).ok_or_else(|| taken(store, name))
+        region.map(|region| Self { region }).ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens an event. Errors as [`Counter::open`](super::Counter::open).
@@ -74,7 +74,7 @@ impl Event {
     /// Sets it, and wakes every process that waits.
     pub fn set(&self) {
         let word = self.region.memory().word32(BODY);
-        // Acquired by `is_set`.
+        // Acquired by `is_set`, and by `wait_until` in those that wait.
         word.store(1, Ordering::Release);
         wake_all(word);
     }
@@ -91,12 +91,14 @@ impl Event {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self) {
+        // Acquired by `is_set`.
         self.region.memory().word32(BODY).store(0, Ordering::Release);
     }
 
     /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
+        // Pairs with the releases of `set` and `clear`.
         self.region.memory().word32(BODY).load(Ordering::Acquire) != 0
     }
 
@@ -120,6 +122,7 @@ impl Event {
     /// ```
     pub fn pulse(&self) {
         let word = self.region.memory().word32(PULSES);
+        // Acquired by `pulses`, and by `wait_until` in those that wait.
         word.fetch_add(1, Ordering::Release);
         wake_all(word);
     }
@@ -127,6 +130,7 @@ impl Event {
     /// The number of pulses so far. It wraps around.
     #[must_use]
     pub fn pulses(&self) -> u32 {
+        // Pairs with the release of `pulse`.
         self.region.memory().word32(PULSES).load(Ordering::Acquire)
     }
 

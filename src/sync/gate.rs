@@ -11,7 +11,7 @@ use crate::error::{self, Error, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeG");
 const FORMAT: u32 = 2;
-mod place {
+mod offset {
     pub(super) const MAGIC: usize = 0;
     pub(super) const FORMAT: usize = 8;
     /// The process that is inside, or 0.
@@ -33,10 +33,10 @@ impl Gate {
     /// Creates a gate in a file of `GATE_BYTES` zeros that no other process can open yet.
     pub(crate) fn initialise(file: &File) -> Result<()> {
         let memory = Memory::map(file, GATE_BYTES)?;
-        memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
-        memory.word32(place::FORMAT).store(FORMAT, Ordering::Relaxed);
-        memory.mutex(place::MUTEX).initialise()?;
-        Home::create(file, &memory, place::HOME).map(drop)
+        memory.word64(offset::MAGIC).store(MAGIC, Ordering::Relaxed);
+        memory.word32(offset::FORMAT).store(FORMAT, Ordering::Relaxed);
+        memory.mutex(offset::MUTEX).initialise()?;
+        Home::create(file, &memory, offset::HOME).map(drop)
     }
 
     /// Opens a gate of `bytes` bytes. Errors use `label` for the object that it protects.
@@ -46,17 +46,17 @@ impl Gate {
             return Err(broken("it was cut short"));
         }
         let memory = Memory::map(file, GATE_BYTES)?;
-        if memory.word64(place::MAGIC).load(Ordering::Relaxed) != MAGIC {
+        if memory.word64(offset::MAGIC).load(Ordering::Relaxed) != MAGIC {
             return Err(broken("it does not start like a gate"));
         }
-        let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
+        let format = memory.word32(offset::FORMAT).load(Ordering::Relaxed);
         if format != FORMAT {
             let found =
                 format_args!("the gate of {}, which has format {format}, and this build reads {FORMAT},", label());
             return Err(Error::unsupported(found, "upgrade coframe, or remove the dict"));
         }
         count_forks();
-        let home = Home::join(file, &memory, place::HOME, || memory.mutex(place::MUTEX).initialise())?;
+        let home = Home::join(file, &memory, offset::HOME, || memory.mutex(offset::MUTEX).initialise())?;
         home.check(&memory, label)?;
         Ok(Self { memory, home })
     }
@@ -64,12 +64,12 @@ impl Gate {
     /// Acquires the gate; blocks while another thread or process holds it. `None` if this thread holds it already.
     pub(crate) fn enter(&self, label: impl Fn() -> String) -> Result<Option<Inside<'_>>> {
         self.home.check(&self.memory, &label)?;
-        let owner = self.memory.word32(place::OWNER);
+        let owner = self.memory.word32(offset::OWNER);
         let what = || match owner.load(Ordering::Relaxed) {
             0 => label(),
             pid => format!("{}, which {} changes,", label(), error::process(&pid)),
         };
-        match guard::take_asking(self.memory.mutex(place::MUTEX), None, || {}, what)? {
+        match guard::take_asking(self.memory.mutex(offset::MUTEX), None, || {}, what)? {
             Acquired::Own => Ok(None),
             // A wait without a timeout cannot end like this.
             Acquired::Busy => Err(Error::invalid(label(), "it stayed locked")),
@@ -92,8 +92,8 @@ pub(crate) struct Inside<'a> {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         if self.generation == generation() {
-            self.gate.memory.word32(place::OWNER).store(0, Ordering::Relaxed);
-            self.gate.memory.mutex(place::MUTEX).unlock();
+            self.gate.memory.word32(offset::OWNER).store(0, Ordering::Relaxed);
+            self.gate.memory.mutex(offset::MUTEX).unlock();
         }
     }
 }

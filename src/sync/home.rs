@@ -117,6 +117,7 @@ impl Home {
     }
 
     fn recorded(&self, memory: &Memory) -> Space {
+        // Pairs with the releases of `record`.
         let word = |index: usize| memory.word64(self.place + 8 * index).load(Ordering::Acquire);
         Space { pids: word(0), ticks: word(1) }
     }

@@ -13,7 +13,7 @@ use super::{
     layout::{CellKind, DATA},
     memory::Memory,
     mutex::check_alignment,
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
     slots::{self, TERMS, Words, Writer},
 };
 use crate::{
@@ -69,10 +69,10 @@ fn words(memory: &Memory) -> Words<'_, AtomicU64> {
     Words { latest, asked, kept, since }
 }
 
-fn shape<T: Pod>() -> Shape {
+fn shape<T: Pod>() -> CellLayout {
     let size = size_of::<T>();
     let bytes = SLOTS + 3 * slot_bytes::<T>();
-    Shape { kind: CellKind::Snapshot, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
+    CellLayout { kind: CellKind::Snapshot, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
 /// Stores a value word by word, atomically each, so that a late reader reads stale words instead of racing.
@@ -106,7 +106,7 @@ fn load<T: Pod>(memory: &Memory, slot: usize) -> T {
 }
 
 impl<T: Pod> Latest<T> {
-    fn of(region: Region) -> Self {
+    fn from_region(region: Region) -> Self {
         Self { region, value: PhantomData }
     }
 
@@ -117,13 +117,13 @@ impl<T: Pod> Latest<T> {
             store(memory, slot::<T>(0), &value);
             guard::initialise::<u8>(memory, DATA, &[])
         })?;
-        region.map(Self::of).ok_or_else(|| taken(store_, name))
+        region.map(Self::from_region).ok_or_else(|| name_taken(store_, name))
     }
 
     /// Opens a snapshot. Errors as [`Counter::open`](super::Counter::open).
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         check_alignment::<T>()?;
-        Region::open(store, name, |_| shape::<T>()).map(Self::of)
+        Region::open(store, name, |_| shape::<T>()).map(Self::from_region)
     }
 
     /// The latest value. Never blocks; copies again if the writer has written meanwhile.

@@ -41,6 +41,7 @@ mod barrier;
 mod claims;
 mod counter;
 mod event;
+mod flag;
 mod futex;
 #[cfg(feature = "map")]
 mod gate;
@@ -62,8 +63,9 @@ pub use array::{Array, AtomicArray, Element};
 pub use barrier::Barrier;
 pub use bytemuck::Pod;
 pub use claims::Claim;
-pub use counter::{Count, Counter, Flag};
+pub use counter::{Count, Counter};
 pub use event::Event;
+pub use flag::Flag;
 #[cfg(feature = "map")]
 pub(crate) use gate::{GATE_BYTES, Gate};
 pub use guard::Guard;

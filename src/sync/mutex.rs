@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use super::{
     guard::{self, Guard},
     layout::{CellKind, DATA, SMALL},
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
 };
 use crate::{
     error::{Error, Result},
@@ -41,10 +41,10 @@ pub struct Mutex<T: Pod> {
     value: PhantomData<T>,
 }
 
-fn shape<T: Pod>() -> Shape {
+fn shape<T: Pod>() -> CellLayout {
     let size = size_of::<T>();
     let bytes = (data::<T>() + size).max(DATA);
-    Shape { kind: CellKind::Value, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
+    CellLayout { kind: CellKind::Value, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
 /// The offset of the value.
@@ -76,13 +76,13 @@ impl<T: Pod> Mutex<T> {
         check_alignment::<T>()?;
         let region =
             Region::create(store, name, shape::<T>(), |memory| guard::initialise(memory, data::<T>(), &[value]))?;
-        region.map(Self::of).ok_or_else(|| taken(store, name))
+        region.map(Self::from_region).ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens a value. Errors as [`Counter::open`](super::Counter::open), a value of another type among them.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         check_alignment::<T>()?;
-        Region::open(store, name, |_| shape::<T>()).map(Self::of)
+        Region::open(store, name, |_| shape::<T>()).map(Self::from_region)
     }
 
     /// Opens a value, or creates it if it does not exist.
@@ -97,10 +97,10 @@ impl<T: Pod> Mutex<T> {
     pub fn open_or_create(store: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
         let initialise = |memory: &_| guard::initialise(memory, data::<T>(), &[value]);
-        Region::open_or_create(store, name, |_| shape::<T>(), shape::<T>(), initialise).map(Self::of)
+        Region::open_or_create(store, name, |_| shape::<T>(), shape::<T>(), initialise).map(Self::from_region)
     }
 
-    fn of(region: Region) -> Self {
+    fn from_region(region: Region) -> Self {
         Self { region, value: PhantomData }
     }
 

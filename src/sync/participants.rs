@@ -34,7 +34,7 @@ pub(super) fn bytes(len: usize) -> usize {
 
 impl<'a> Participants<'a> {
     /// The table of a kind of cell with this number of elements; `None` for kinds without a table.
-    pub(super) fn of_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
+    pub(super) fn for_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
         let (start, entry, len) = match kind {
             CellKind::Array => (DATA, CLAIM, CLAIMS),
             CellKind::Barrier => (START, MARK, seats(count)),
@@ -52,44 +52,45 @@ impl<'a> Participants<'a> {
         Self { memory, start: START, entry: MARK, len }
     }
 
-    pub(super) fn place(&self, index: usize) -> usize {
+    pub(super) fn offset(&self, index: usize) -> usize {
         self.start + index * self.entry
     }
 
     pub(super) fn get(&self, index: usize) -> Option<Incarnation> {
-        let place = self.place(index);
-        let pid = self.memory.word32(place).load(Ordering::Relaxed);
-        (pid != 0).then(|| Incarnation { pid, started: self.memory.word64(place + 8).load(Ordering::Relaxed) })
+        let offset = self.offset(index);
+        let pid = self.memory.word32(offset).load(Ordering::Relaxed);
+        (pid != 0).then(|| Incarnation { pid, started: self.memory.word64(offset + 8).load(Ordering::Relaxed) })
     }
 
     /// The word of an entry that its kind defines.
     pub(super) fn word(&self, index: usize) -> &AtomicU32 {
-        self.memory.word32(self.place(index) + 4)
+        self.memory.word32(self.offset(index) + 4)
     }
 
     pub(super) fn set(&self, index: usize, mark: Incarnation) {
-        let place = self.place(index);
-        self.memory.word64(place + 8).store(mark.started, Ordering::Relaxed);
-        // Last: an entry counts once it has a process. Readers hold the cell's lock, which
-        // orders the rest.
-        self.memory.word32(place).store(mark.pid, Ordering::Release);
+        let offset = self.offset(index);
+        self.memory.word64(offset + 8).store(mark.started, Ordering::Relaxed);
+        // Last: an entry counts once it has a process. Its acquire is the cell's lock, which every reader holds: one that
+        // takes the lock over from a writer that died in between sees both stores in this order.
+        self.memory.word32(offset).store(mark.pid, Ordering::Release);
     }
 
     pub(super) fn clear(&self, index: usize) {
-        self.memory.word32(self.place(index)).store(0, Ordering::Release);
+        // Acquired with the cell's lock, as in `set`.
+        self.memory.word32(self.offset(index)).store(0, Ordering::Release);
     }
 
     pub(super) fn free(&self) -> Option<usize> {
         (0..self.len).find(|index| self.get(*index).is_none())
     }
 
-    pub(super) fn taken(&self) -> impl Iterator<Item = (usize, Incarnation)> + '_ {
+    pub(super) fn occupied(&self) -> impl Iterator<Item = (usize, Incarnation)> + '_ {
         (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
     }
 
     /// Makes all marks those of processes that are gone: no process has such a start.
     pub(super) fn give_up(&self) {
-        for (index, mark) in self.taken() {
+        for (index, mark) in self.occupied() {
             self.set(index, Incarnation { started: u64::MAX, ..mark });
         }
     }

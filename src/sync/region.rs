@@ -22,7 +22,7 @@ use crate::{
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeC");
 const FORMAT: u32 = 3;
 /// Offsets of the header's words.
-mod place {
+mod offset {
     pub(super) const MAGIC: usize = 0;
     pub(super) const FORMAT: usize = 8;
     pub(super) const KIND: usize = 12;
@@ -35,9 +35,10 @@ mod place {
 }
 /// Bytes of a type's name that are recorded.
 const TYPE_BYTES: usize = 128;
-/// What a cell is meant to be.
+
+/// The kind and the sizes that a cell must have.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct CellLayout {
     pub(super) kind: CellKind,
     /// Number of elements; 1 unless it is an array. When opening, 0 accepts any number.
     pub(super) count: usize,
@@ -46,6 +47,13 @@ pub(super) struct Shape {
     /// Bytes of the whole file for that many elements.
     pub(super) bytes: usize,
     pub(super) type_name: &'static str,
+}
+
+impl CellLayout {
+    /// That of a cell without a lock that is one word.
+    pub(super) fn word<T>(kind: CellKind) -> Self {
+        Self { kind, count: 1, size: size_of::<T>(), bytes: BODY + 64, type_name: std::any::type_name::<T>() }
+    }
 }
 
 /// An open cell. Cheap to clone; the memory goes with the last one, whatever becomes of the name.
@@ -75,7 +83,7 @@ impl Region {
     pub(super) fn create(
         store: &Store,
         name: &str,
-        shape: Shape,
+        shape: CellLayout,
         initialise: impl FnOnce(&Memory) -> Result<()>,
     ) -> Result<Option<Self>> {
         let name = name.parse::<Name>()?;
@@ -86,7 +94,7 @@ impl Region {
             let memory = Memory::map(file, shape.bytes)?;
             write_header(&memory, shape, id);
             initialise(&memory)?;
-            let home = shape.kind.has_lock().then(|| Home::create(file, &memory, place::HOME)).transpose()?;
+            let home = shape.kind.has_lock().then(|| Home::create(file, &memory, offset::HOME)).transpose()?;
             made = Some((memory, home));
             Ok(())
         })?;
@@ -96,7 +104,7 @@ impl Region {
     }
 
     /// Opens a cell and checks that it is what was expected. `shape` is asked with the number of elements.
-    pub(super) fn open(store: &Store, name: &str, shape: impl Fn(usize) -> Shape) -> Result<Self> {
+    pub(super) fn open(store: &Store, name: &str, shape: impl Fn(usize) -> CellLayout) -> Result<Self> {
         let name = name.parse::<Name>()?;
         let (file, len) = store.open_cell(&name)?;
         let what = || format!("the cell `{name}` in `{}`", store.path().display());
@@ -108,7 +116,7 @@ impl Region {
         let memory = Memory::map(&file, len)?;
         let found = check_header(&memory, &shape, &what)?;
         let home = join(&file, &memory, found, &what)?;
-        let id = place::ID.map(|place| u128::from(memory.word64(place).load(Ordering::Relaxed)));
+        let id = offset::ID.map(|place| u128::from(memory.word64(place).load(Ordering::Relaxed)));
         let handle = CellHandle(Address::new(store, name, id[0] | (id[1] << 64)));
         Ok(Self { shared: Arc::new(Shared { memory, home, handle, count: found.count }) })
     }
@@ -117,8 +125,8 @@ impl Region {
     pub(super) fn open_or_create(
         store: &Store,
         name: &str,
-        shape: impl Fn(usize) -> Shape,
-        wanted: Shape,
+        shape: impl Fn(usize) -> CellLayout,
+        wanted: CellLayout,
         initialise: impl Fn(&Memory) -> Result<()>,
     ) -> Result<Self> {
         loop {
@@ -160,39 +168,39 @@ impl Region {
 }
 
 /// The error of a name that is taken.
-pub(super) fn taken(store: &Store, name: &str) -> Error {
+pub(super) fn name_taken(store: &Store, name: &str) -> Error {
     let what = format!("the name `{name}` for a new cell in `{}`", store.path().display());
     Error::invalid(what, "a cell of that name exists: open it, or use `open_or_create`")
 }
 
-fn write_header(memory: &Memory, shape: Shape, id: u128) {
+fn write_header(memory: &Memory, shape: CellLayout, id: u128) {
     // No other process has the file yet, so the order of these stores does not matter.
     let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    memory.word64(place::MAGIC).store(MAGIC, Ordering::Relaxed);
-    memory.word32(place::FORMAT).store(FORMAT, Ordering::Relaxed);
-    memory.word32(place::KIND).store(shape.kind.code(), Ordering::Relaxed);
+    memory.word64(offset::MAGIC).store(MAGIC, Ordering::Relaxed);
+    memory.word32(offset::FORMAT).store(FORMAT, Ordering::Relaxed);
+    memory.word32(offset::KIND).store(shape.kind.code(), Ordering::Relaxed);
     let halves = [id & u128::from(u64::MAX), id >> 64].map(|half| u64::try_from(half).unwrap_or(0));
-    for (place, half) in place::ID.into_iter().zip(halves) {
+    for (place, half) in offset::ID.into_iter().zip(halves) {
         memory.word64(place).store(half, Ordering::Relaxed);
     }
-    memory.word64(place::COUNT).store(number(shape.count), Ordering::Relaxed);
-    memory.word64(place::SIZE).store(number(shape.size), Ordering::Relaxed);
+    memory.word64(offset::COUNT).store(number(shape.count), Ordering::Relaxed);
+    memory.word64(offset::SIZE).store(number(shape.size), Ordering::Relaxed);
     let mut name = type_name(shape.type_name).into_bytes();
     name.resize(TYPE_BYTES, 0);
     for (index, word) in name.chunks_exact(8).enumerate() {
         let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-        memory.word64(place::TYPE + 8 * index).store(word, Ordering::Relaxed);
+        memory.word64(offset::TYPE + 8 * index).store(word, Ordering::Relaxed);
     }
 }
 
 /// Joins the processes that have a cell with a lock open.
-fn join(file: &File, memory: &Memory, shape: Shape, what: &impl Fn() -> String) -> Result<Option<Home>> {
+fn join(file: &File, memory: &Memory, shape: CellLayout, what: &impl Fn() -> String) -> Result<Option<Home>> {
     if !shape.kind.has_lock() {
         return Ok(None);
     }
-    let home = Home::join(file, memory, place::HOME, || {
+    let home = Home::join(file, memory, offset::HOME, || {
         robust::recover(memory)?;
-        Participants::of_kind(memory, shape.kind, shape.count).iter().for_each(Participants::give_up);
+        Participants::for_kind(memory, shape.kind, shape.count).iter().for_each(Participants::give_up);
         Ok(())
     })?;
     // A snapshot is read without a lock, from everywhere.
@@ -203,20 +211,24 @@ fn join(file: &File, memory: &Memory, shape: Shape, what: &impl Fn() -> String) 
 }
 
 /// Compares the header with what was expected; returns what the cell is.
-fn check_header(memory: &Memory, shape: &impl Fn(usize) -> Shape, what: &impl Fn() -> String) -> Result<Shape> {
+fn check_header(
+    memory: &Memory,
+    shape: &impl Fn(usize) -> CellLayout,
+    what: &impl Fn() -> String,
+) -> Result<CellLayout> {
     let word = |place| memory.word64(place).load(Ordering::Relaxed);
-    if word(place::MAGIC) != MAGIC {
+    if word(offset::MAGIC) != MAGIC {
         return Err(Error::corrupt(what(), "K1-header", "it does not start like a cell"));
     }
-    let format = memory.word32(place::FORMAT).load(Ordering::Relaxed);
+    let format = memory.word32(offset::FORMAT).load(Ordering::Relaxed);
     if format != FORMAT {
         let found = format_args!("{}, which has cell format {format} where this build reads {FORMAT},", what());
         return Err(Error::unsupported(found, "upgrade coframe, or remove the cell"));
     }
     let number = |place| usize::try_from(word(place)).unwrap_or(usize::MAX);
-    let wanted = shape(number(place::COUNT));
-    let (kind, size) = (memory.word32(place::KIND).load(Ordering::Relaxed), number(place::SIZE));
-    let name: Vec<u8> = (0..TYPE_BYTES / 8).flat_map(|index| word(place::TYPE + 8 * index).to_le_bytes()).collect();
+    let wanted = shape(number(offset::COUNT));
+    let (kind, size) = (memory.word32(offset::KIND).load(Ordering::Relaxed), number(offset::SIZE));
+    let name: Vec<u8> = (0..TYPE_BYTES / 8).flat_map(|index| word(offset::TYPE + 8 * index).to_le_bytes()).collect();
     let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
     let expected = type_name(wanted.type_name);
     if kind != wanted.kind.code() || size != wanted.size || name != expected {

@@ -12,7 +12,7 @@ use super::{
     layout::{CHANGES, CellKind, DATA},
     memory::generation,
     participants::{self, Participants},
-    region::{Region, Shape, taken},
+    region::{CellLayout, Region, name_taken},
 };
 use crate::{
     error::{Kind, Result},
@@ -59,8 +59,14 @@ pub struct Semaphore {
     region: Region,
 }
 
-fn semaphore_shape(permits: usize) -> Shape {
-    Shape { kind: CellKind::Semaphore, count: permits, size: 16, bytes: participants::bytes(permits), type_name: "()" }
+fn semaphore_shape(permits: usize) -> CellLayout {
+    CellLayout {
+        kind: CellKind::Semaphore,
+        count: permits,
+        size: 16,
+        bytes: participants::bytes(permits),
+        type_name: "()",
+    }
 }
 
 impl Semaphore {
@@ -76,7 +82,7 @@ impl Semaphore {
     pub fn create(store: &Store, name: &str, permits: usize) -> Result<Self> {
         let region =
             Region::create(store, name, semaphore_shape(permits), |memory| guard::initialise::<u8>(memory, DATA, &[]))?;
-        region.map(|region| Self { region }).ok_or_else(|| taken(store, name))
+        region.map(|region| Self { region }).ok_or_else(|| name_taken(store, name))
     }
 
     /// Opens a semaphore. Errors as [`Counter::open`](super::Counter::open).
@@ -99,7 +105,7 @@ impl Semaphore {
         let _held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         self.take_back();
         let added = usize::try_from(self.added().load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        Ok((self.permits() - self.participants().taken().count()).saturating_add(added))
+        Ok((self.permits() - self.participants().occupied().count()).saturating_add(added))
     }
 
     /// Returns a permit that was [forgotten](Permit::forget): one of this process, otherwise one of another process.
@@ -107,7 +113,7 @@ impl Semaphore {
     pub fn release(&self) -> Result<bool> {
         let held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         let (participants, own) = (self.participants(), Incarnation::own());
-        let taken = participants.taken().find(|(_, mark)| *mark == own).or_else(|| participants.taken().next());
+        let taken = participants.occupied().find(|(_, mark)| *mark == own).or_else(|| participants.occupied().next());
         if let Some((index, _)) = taken {
             participants.clear(index);
         }
@@ -135,7 +141,7 @@ impl Semaphore {
     /// Takes the permits of dead processes back. Under the lock.
     fn take_back(&self) {
         let participants = self.participants();
-        for (index, mark) in participants.taken() {
+        for (index, mark) in participants.occupied() {
             if !mark.is_alive() {
                 participants.clear(index);
             }

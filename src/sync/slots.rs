@@ -88,6 +88,7 @@ fn read_beside_writer<W: Word, T>(words: &Words<'_, W>, terms: Terms, copy: &imp
         // Pairs with the store of `kept` in `write`, which follows the value's.
         let kept = words.kept.load(Ordering::Acquire);
         let is_answered = asked.is_some_and(|asked| kept >> SLOT_BITS >= asked);
+        // Pairs with the last store of `write`, as above.
         let (word, seen) =
             if is_answered { (words.kept, kept) } else { (words.latest, words.latest.load(Ordering::Acquire)) };
         if let Some(value) = copy_unless_changed(word, seen, copy) {

@@ -32,7 +32,7 @@ fn words(path: &str) -> Words {
 /// A file of a crate.
 struct Module {
     file: PathBuf,
-    /// What its paths start from when they start with a name of its own.
+    /// What its paths start from when they start with its own name.
     path: Words,
     /// Paths of its `use` items and in its code.
     imports: Vec<Words>,

@@ -47,7 +47,7 @@ fn a_published_frame_and_the_copy_that_a_task_returned_share_their_owner() {
 }
 
 #[test]
-fn a_task_returns_parts_of_its_argument_and_frames_of_its_own_in_one_result() {
+fn a_task_returns_parts_of_its_argument_and_new_frames_in_one_result() {
     fn mixed((first, second): (Published, Published)) -> (Published, Option<Published>, Frame) {
         let frame = second.frame().clone();
         (Published::new(&numbers(1)).unwrap(), Some(first), frame)

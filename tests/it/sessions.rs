@@ -53,7 +53,7 @@ fn a_session_that_ends_while_a_thread_publishes_into_it_leaves_nothing() {
 #[test]
 fn what_another_process_publishes_into_a_session_outlives_that_process() {
     if let Some(id) = role() {
-        Store::of_session(store_of_test().path(), &id).unwrap().publish("part", &numbers(&[7])).unwrap();
+        Store::open_session(store_of_test().path(), &id).unwrap().publish("part", &numbers(&[7])).unwrap();
         return;
     }
     let scratch = scratch();
@@ -73,12 +73,12 @@ fn the_id_of_a_session_is_checked() {
     let session = scratch.store.session().unwrap();
     let path = scratch.store.path().to_owned();
     for id in ["", "..", "../frames", "0123456789abcdef0123456789abcde"] {
-        let error = Store::of_session(&path, id).unwrap_err();
+        let error = Store::open_session(&path, id).unwrap_err();
         assert!(error.is_invalid_argument() && error.to_string().contains("32 hexadecimal digits"), "{error:?}");
     }
     let id = session.id().to_owned();
     drop(session);
-    assert!(Store::of_session(&path, &id).unwrap_err().is_not_found());
+    assert!(Store::open_session(&path, &id).unwrap_err().is_not_found());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Statistics in a footer: bounds hold for every value, and a file that lies about them is found.
+//! Statistics in a footer: bounds hold for every value, and a file with false ones is found.
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -49,7 +49,7 @@ impl Failure {
     }
 
     /// A panic in a library that read or wrote something it did not expect.
-    pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+    pub(crate) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let text = panic_text(panic);
         let place = PANIC.lock().ok().and_then(|mut place| place.take()).unwrap_or_default();
         Self::failed(format_args!("internal error{place}, please report it with the command: {text}"))
@@ -66,7 +66,7 @@ impl Failure {
         };
         // One line, whatever a source put into its message.
         let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-        eprintln!("{}", Text::of(format_args!("coframe: {line}")));
+        eprintln!("{}", Text::new(format_args!("coframe: {line}")));
         ExitCode::from(code)
     }
 }
@@ -146,7 +146,7 @@ mod tests {
         std::panic::set_hook(Box::new(note_panic));
         let panic = std::panic::catch_unwind(|| panic!("lost a row")).unwrap_err();
         std::panic::set_hook(before);
-        let Failure::Failed(message) = Failure::of_panic(panic.as_ref()) else { panic!("not a failure") };
+        let Failure::Failed(message) = Failure::from_panic(panic.as_ref()) else { panic!("not a failure") };
         assert!(message.starts_with("internal error at crates/cli/src/failure.rs:"), "{message}");
         assert!(message.ends_with(", please report it with the command: lost a row"), "{message}");
     }

@@ -3,6 +3,7 @@
 //! `main` maps results to exit codes; each command is a file in `commands`.
 
 mod args;
+mod categorical;
 mod commands;
 mod context;
 mod failure;
@@ -28,6 +29,6 @@ fn main() -> ExitCode {
     match std::panic::catch_unwind(|| args.run()) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => failure.report(),
-        Err(panic) => Failure::of_panic(panic.as_ref()).report(),
+        Err(panic) => Failure::from_panic(panic.as_ref()).report(),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn print(text: &Text) -> Result {
 
 /// Prints one line, in which all data is escaped.
 pub(crate) fn print_line(line: impl fmt::Display) -> Result {
-    print(&Text::of(line))
+    print(&Text::new(line))
 }
 
 /// Prints one JSON value on one line.
@@ -42,7 +42,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result {
 
 /// Prints a line that is not data to standard error.
 pub(crate) fn note(line: impl fmt::Display) {
-    eprintln!("{}", Text::of(line));
+    eprintln!("{}", Text::new(line));
 }
 
 /// How many columns of text fit: `$COLUMNS`, else the terminal's width.
@@ -65,7 +65,7 @@ pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) 
     }
     let text = table.trim_fmt();
     let (head, rest) = text.split_once('\n').map_or((text.as_str(), None), |(head, rest)| (head, Some(rest)));
-    Text::lines([Text::of(head).styled(Style::Bold)].into_iter().chain(rest.map(Text::of_lines)))
+    Text::lines([Text::new(head).styled(Style::Bold)].into_iter().chain(rest.map(Text::from_lines)))
 }
 
 /// A size in bytes, kilobytes (1000 bytes), megabytes and so on.

@@ -58,7 +58,7 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], width: usize) 
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    Ok(Rendered { text: Text::of_lines(&table.to_string()), shown })
+    Ok(Rendered { text: Text::from_lines(&table.to_string()), shown })
 }
 
 struct Column {
@@ -90,7 +90,7 @@ fn texts(array: &ArrayRef) -> Vec<String> {
 /// A value that has no text, as the number that is stored for it.
 fn stored(array: &ArrayRef, row: usize) -> String {
     let unit = match array.data_type() {
-        DataType::Timestamp(unit, _) => types::of_unit(*unit),
+        DataType::Timestamp(unit, _) => types::unit_name(*unit),
         DataType::Date32 => "days",
         DataType::Date64 => "ms",
         _ => return "cannot be shown".to_owned(),

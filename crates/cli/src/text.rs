@@ -17,13 +17,13 @@ pub(crate) struct Text(String);
 
 impl Text {
     /// One line.
-    pub(crate) fn of(data: impl fmt::Display) -> Self {
+    pub(crate) fn new(data: impl fmt::Display) -> Self {
         Self(escaped(&data.to_string()).into_owned())
     }
 
     /// Several lines, where line breaks are meant: no data may be in it that was not escaped.
-    pub(crate) fn of_lines(text: &str) -> Self {
-        Self::lines(text.lines().map(Self::of))
+    pub(crate) fn from_lines(text: &str) -> Self {
+        Self::lines(text.lines().map(Self::new))
     }
 
     pub(crate) fn lines(lines: impl IntoIterator<Item = Self>) -> Self {
@@ -68,7 +68,7 @@ pub(crate) fn escaped(data: &str) -> Cow<'_, str> {
 pub(crate) struct Json<W> {
     out: W,
     /// Whether the last byte is the first of a character of two bytes that may be one of them.
-    begun: bool,
+    started: bool,
 }
 
 /// The first byte of U+0080 to U+00BF in UTF-8.
@@ -76,12 +76,12 @@ const LEAD: u8 = 0xC2;
 
 impl<W: Write> Json<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out, begun: false }
+        Self { out, started: false }
     }
 
     /// Writes what follows the lead byte.
     fn end(&mut self, byte: u8) -> io::Result<()> {
-        self.begun = false;
+        self.started = false;
         match byte {
             0x80..=0x9F => write!(self.out, "\\u00{byte:02x}"),
             _ => self.out.write_all(&[LEAD, byte]),
@@ -93,7 +93,7 @@ impl<W: Write> Write for Json<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut rest = bytes;
         while let [first, after @ ..] = rest {
-            if self.begun {
+            if self.started {
                 self.end(*first)?;
                 rest = after;
                 continue;
@@ -104,7 +104,7 @@ impl<W: Write> Write for Json<W> {
             let [special, after @ ..] = rest else { break };
             rest = after;
             if *special == LEAD {
-                self.begun = true;
+                self.started = true;
             } else {
                 self.out.write_all(b"\\u007f")?;
             }
@@ -128,8 +128,8 @@ mod tests {
             "a\\u{1b}]0;x\\u{7}\\n\\u{7f}\\u{9b}2J\\u{202e}ä"
         );
         assert!(matches!(escaped("größer 東京 µs"), Cow::Borrowed(_)));
-        assert_eq!(Text::of("a\nb").to_string(), "a\\nb");
-        assert_eq!(Text::of_lines("a\tb\nc").to_string(), "a\\tb\nc");
+        assert_eq!(Text::new("a\nb").to_string(), "a\\nb");
+        assert_eq!(Text::from_lines("a\tb\nc").to_string(), "a\\tb\nc");
     }
 
     #[test]

@@ -8,11 +8,11 @@ pub(crate) fn short(field: &Field) -> String {
         Some(true) => "i128".to_owned(),
         Some(false) => "u128".to_owned(),
         None if field.metadata().contains_key("_PL_ENUM_VALUES2") => "enum".to_owned(),
-        None => of(field.data_type()),
+        None => name(field.data_type()),
     }
 }
 
-fn of(data_type: &DataType) -> String {
+fn name(data_type: &DataType) -> String {
     use DataType as D;
     match data_type {
         D::Boolean => "bool".to_owned(),
@@ -23,14 +23,14 @@ fn of(data_type: &DataType) -> String {
         D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => "binary".to_owned(),
         D::Date32 | D::Date64 => "date".to_owned(),
         D::Time32(_) | D::Time64(_) => "time".to_owned(),
-        D::Timestamp(unit, None) => format!("datetime[{}]", of_unit(*unit)),
-        D::Timestamp(unit, Some(zone)) => format!("datetime[{}, {zone}]", of_unit(*unit)),
-        D::Duration(unit) => format!("duration[{}]", of_unit(*unit)),
+        D::Timestamp(unit, None) => format!("datetime[{}]", unit_name(*unit)),
+        D::Timestamp(unit, Some(zone)) => format!("datetime[{}, {zone}]", unit_name(*unit)),
+        D::Duration(unit) => format!("duration[{}]", unit_name(*unit)),
         D::Decimal32(precision, scale)
         | D::Decimal64(precision, scale)
         | D::Decimal128(precision, scale)
         | D::Decimal256(precision, scale) => format!("decimal[{precision},{scale}]"),
-        D::Dictionary(_, values) if is_flat(values) && of(values) == "str" => "cat".to_owned(),
+        D::Dictionary(_, values) if is_flat(values) && name(values) == "str" => "cat".to_owned(),
         D::List(item) | D::LargeList(item) | D::ListView(item) | D::LargeListView(item) => {
             format!("list[{}]", short(item))
         }
@@ -41,7 +41,7 @@ fn of(data_type: &DataType) -> String {
     }
 }
 
-pub(crate) fn of_unit(unit: TimeUnit) -> &'static str {
+pub(crate) fn unit_name(unit: TimeUnit) -> &'static str {
     match unit {
         TimeUnit::Second => "s",
         TimeUnit::Millisecond => "ms",

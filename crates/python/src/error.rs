@@ -34,12 +34,12 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Python(error) => error,
-            Failure::Coframe(error) => Python::attach(|py| of_library(py, &error)),
+            Failure::Coframe(error) => Python::attach(|py| from_library(py, &error)),
         }
     }
 }
 
-fn of_library(py: Python<'_>, error: &Error) -> PyErr {
+fn from_library(py: Python<'_>, error: &Error) -> PyErr {
     if let Some(cause) = python_cause(py, error) {
         return cause;
     }

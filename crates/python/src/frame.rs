@@ -173,9 +173,9 @@ impl Frame {
         let batches = py.detach(|| self.frame.batches());
         if batches.is_empty() {
             let empty = RecordBatch::new_empty(self.frame.schema().clone());
-            return Ok(vec![to_python::Batch::of(py, &empty, &keys)?]);
+            return Ok(vec![to_python::Batch::new(py, &empty, &keys)?]);
         }
-        batches.iter().map(|batch| to_python::Batch::of(py, batch, &keys)).collect()
+        batches.iter().map(|batch| to_python::Batch::new(py, batch, &keys)).collect()
     }
 
     /// The values of the dictionary of a column; `None` for another column, or without rows.
@@ -197,7 +197,7 @@ impl Frame {
             if column.logical_null_count() > 0 {
                 return (Vec::new(), Some("some of its rows are null".to_owned()));
             }
-            let Some(part) = Values::of(column.as_ref()) else {
+            let Some(part) = Values::new(column.as_ref()) else {
                 let reason = format!("numpy has no type with the memory layout of {}", column.data_type());
                 return (Vec::new(), Some(reason));
             };
@@ -217,11 +217,11 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    fn of(array: &dyn Array) -> Option<Self> {
+    fn new(array: &dyn Array) -> Option<Self> {
         if let Some(lists) = array.as_fixed_size_list_opt() {
             let width = usize::try_from(lists.value_length()).ok()?;
             let items = lists.values().slice(lists.value_offset(0).try_into().ok()?, lists.len() * width);
-            let inner = Self::of(&items).filter(|inner| inner.shape.len() == 1 && items.null_count() == 0)?;
+            let inner = Self::new(&items).filter(|inner| inner.shape.len() == 1 && items.null_count() == 0)?;
             return Some(Self { shape: vec![lists.len(), width], ..inner });
         }
         let data = array.to_data();

@@ -40,8 +40,8 @@ impl Store {
 
     /// Opens a session that another process owns.
     #[staticmethod]
-    fn of_session(py: Python<'_>, path: std::path::PathBuf, id: &str) -> Result<Self> {
-        Ok(Self { store: detached(py, || coframe::Store::of_session(path, id))? })
+    fn open_session(py: Python<'_>, path: std::path::PathBuf, id: &str) -> Result<Self> {
+        Ok(Self { store: detached(py, || coframe::Store::open_session(path, id))? })
     }
 
     #[getter]

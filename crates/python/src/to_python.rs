@@ -184,7 +184,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn of(py: Python<'_>, batch: &RecordBatch, keys: &[usize]) -> Result<Self> {
+    pub(crate) fn new(py: Python<'_>, batch: &RecordBatch, keys: &[usize]) -> Result<Self> {
         let columns = batch.columns().iter().zip(batch.schema_ref().fields()).enumerate();
         let columns = columns.map(|(position, (column, field))| match column.as_any_dictionary_opt() {
             Some(dictionary) if keys.contains(&position) => {

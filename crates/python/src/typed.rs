@@ -28,7 +28,7 @@ pub(crate) trait Locked: Send + Sync {
 /// A type that cells hold and Python knows.
 trait Plain: Pod + Default {
     fn to_py(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
-    fn of_py(value: &Bound<'_, PyAny>) -> PyResult<Self>;
+    fn from_py(value: &Bound<'_, PyAny>) -> PyResult<Self>;
 }
 
 impl Plain for () {
@@ -36,13 +36,13 @@ impl Plain for () {
         Ok(py.None())
     }
 
-    fn of_py(_: &Bound<'_, PyAny>) -> PyResult<Self> {
+    fn from_py(_: &Bound<'_, PyAny>) -> PyResult<Self> {
         Ok(())
     }
 }
 
 fn plain<'py, T: Plain>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(T::of_py(value)?.to_py(value.py())?.into_bound(value.py()))
+    Ok(T::from_py(value)?.to_py(value.py())?.into_bound(value.py()))
 }
 
 /// Takes a lock into the thread's storage. `Err(None)`: the wait timed out.
@@ -82,7 +82,7 @@ macro_rules! value_cell {
                 }
 
                 fn set(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-                    let value = <$type as Plain>::of_py(value)?;
+                    let value = <$type as Plain>::from_py(value)?;
                     self.with_dependent_mut(|_, guard| **guard = value);
                     Ok(())
                 }
@@ -123,7 +123,7 @@ macro_rules! value_cell {
                 by: OpenBy<'_>,
                 initial: Option<&Bound<'_, PyAny>>,
             ) -> Result<Box<dyn Locked>> {
-                let initial = initial.map_or_else(|| Ok(<$type>::default()), <$type as Plain>::of_py)?;
+                let initial = initial.map_or_else(|| Ok(<$type>::default()), <$type as Plain>::from_py)?;
                 Ok(Box::new(open_by!(by, Mutex::<$type>, initial)?))
             }
         }
@@ -152,7 +152,7 @@ macro_rules! array_cell {
                 }
 
                 fn set(&mut self, values: &Bound<'_, PyAny>) -> PyResult<()> {
-                    let values = values.try_iter()?.map(|value| <$type as Plain>::of_py(&value?));
+                    let values = values.try_iter()?.map(|value| <$type as Plain>::from_py(&value?));
                     let values = values.collect::<PyResult<Vec<_>>>()?;
                     let len = self.borrow_dependent().len();
                     if len != values.len() {
@@ -211,7 +211,7 @@ macro_rules! numbers {
                 Ok(self.into_pyobject(py)?.into_any().unbind())
             }
 
-            fn of_py(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+            fn from_py(value: &Bound<'_, PyAny>) -> PyResult<Self> {
                 value.extract()
             }
         })*

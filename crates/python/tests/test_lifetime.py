@@ -22,7 +22,7 @@ from memory import descriptors, mapped
 
 
 def table(rows: int = 1000) -> pl.DataFrame:
-    return pl.DataFrame({"x": range(rows), "s": ["a text that is no part of its view"] * rows})
+    return pl.DataFrame({"x": range(rows), "s": ["a string that is not part of its view"] * rows})
 
 
 def test_arrays_outlive_frame_store_and_name() -> None:
@@ -34,7 +34,7 @@ def test_arrays_outlive_frame_store_and_name() -> None:
     del session
     gc.collect()
     assert numbers.sum() == 499_500
-    assert arrow["s"][999].as_py() == "a text that is no part of its view"
+    assert arrow["s"][999].as_py() == "a string that is not part of its view"
     assert part["x"].to_list() == [10, 11]
 
 

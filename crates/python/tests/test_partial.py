@@ -1,4 +1,4 @@
-"""What ``partial`` shares besides tables, and what it says of the rest."""
+"""What ``partial`` shares in addition to tables, and what it reports of the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m coframe PROGRAM``: a program that nobody changed."""
+"""``python -m coframe PROGRAM``: an unchanged program."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_polars_reads_wide_integers_from_the_mapping(name: str, store: coframe.S
 
 
 def test_lazy_reads_from_the_mapping(store: coframe.Store) -> None:
-    frame = coframe.publish(pl.DataFrame({"x": range(100), "s": ["a text that is no part of its view"] * 100}), "t")
+    frame = coframe.publish(pl.DataFrame({"x": range(100), "s": ["a string that is not part of its view"] * 100}), "t")
     assert shares(pa.table(frame.lazy().collect()), store.path)
 
 
@@ -52,7 +52,7 @@ def test_pyarrow_reads_every_column_from_the_mapping(store: coframe.Store) -> No
 
 
 def test_pyarrow_shares_its_own_strings_and_views_that_it_asks_for(store: coframe.Store) -> None:
-    texts = ["a text that is no part of its view"] * 100
+    texts = ["a string that is not part of its view"] * 100
     frame = coframe.publish(pa.table({"s": texts, "v": pa.array(texts, pa.string_view())}), "t")
     assert shares(frame[["s"]].to_arrow(), store.path)
     assert shares(frame[["v"]].to_arrow(views=True), store.path)
@@ -140,7 +140,7 @@ def test_explain_names_what_polars_works_on() -> None:
     explain = frame.explain()
     assert explain.copied == 0
     assert "reads each key once" in (explain["categorical"].polars or "")
-    assert "builds keys of its own" in (explain["nested"].polars or "")
+    assert "builds its own keys" in (explain["nested"].polars or "")
     assert explain["Int64"].polars is None and explain["string"].polars is None
     assert "column" in str(explain) and "reads each key once" in str(explain)
     assert "&lt;" not in explain._repr_html_() and "<pre>" in explain._repr_html_()

@@ -61,10 +61,10 @@ fn describe(frame: &Frame, position: usize, field: &Field) -> Result<Statistics>
         if types::is_there_twice(frame, field.name()) {
             return Err(Failure::failed("two columns have this name"));
         }
-        Statistics::of(&frame.select([field.name()])?.to_polars()?, types::short(field))
+        Statistics::new(&frame.select([field.name()])?.to_polars()?, types::short(field))
     };
     let measured = catch_unwind(AssertUnwindSafe(measure));
-    let error = match measured.unwrap_or_else(|panic| Err(Failure::of_panic(panic.as_ref()))) {
+    let error = match measured.unwrap_or_else(|panic| Err(Failure::from_panic(panic.as_ref()))) {
         Err(Failure::Failed(error)) => error,
         done => return done,
     };

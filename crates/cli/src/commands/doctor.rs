@@ -44,11 +44,11 @@ impl Doctor {
 
 fn text(finding: &Finding) -> Text {
     let level = match finding.level {
-        Level::Ok => Text::of("ok      ").styled(Style::Green),
-        Level::Warning => Text::of("warning ").styled(Style::Yellow),
-        Level::Problem => Text::of("problem ").styled(Style::Red),
+        Level::Ok => Text::new("ok      ").styled(Style::Green),
+        Level::Warning => Text::new("warning ").styled(Style::Yellow),
+        Level::Problem => Text::new("problem ").styled(Style::Red),
     };
-    let found = level.then(Text::of(format_args!("{:<12} {}", finding.check, finding.found)));
-    let fix = finding.fix.as_ref().map(|fix| Text::of(format_args!("        repair: {fix}")));
+    let found = level.then(Text::new(format_args!("{:<12} {}", finding.check, finding.found)));
+    let fix = finding.fix.as_ref().map(|fix| Text::new(format_args!("        repair: {fix}")));
     Text::lines([found].into_iter().chain(fix))
 }

@@ -120,7 +120,7 @@ impl Export {
     }
 
     fn format(&self) -> Result<Format> {
-        let named = self.format.or_else(|| Format::of_extension(&self.extension()?));
+        let named = self.format.or_else(|| Format::from_extension(&self.extension()?));
         let path = self.file.display();
         let format = named.ok_or_else(|| {
             Failure::usage(format_args!(

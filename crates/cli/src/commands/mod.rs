@@ -1,16 +1,24 @@
-//! One file for each command, or for a few that are alike.
+//! One file for each command, named as it is. `rows` and `versions` have what several commands share.
 
 pub(crate) mod adopt;
 pub(crate) mod completions;
+pub(crate) mod cp;
 pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod export;
-pub(crate) mod list;
-pub(crate) mod manage;
+pub(crate) mod head;
+pub(crate) mod ls;
+pub(crate) mod mv;
 pub(crate) mod publish;
-pub(crate) mod rows;
+pub(crate) mod rm;
+mod rows;
+pub(crate) mod sample;
 pub(crate) mod show;
 pub(crate) mod sql;
+pub(crate) mod sweep;
+pub(crate) mod tail;
 pub(crate) mod top;
 pub(crate) mod verify;
+mod versions;
 pub(crate) mod wait;
+pub(crate) mod watch;

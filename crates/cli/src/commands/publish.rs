@@ -11,10 +11,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::{
+    categorical::{Categorical, Categories, LOOK},
     context::Context,
     failure::{Failure, Result},
     output,
-    source::{Categorical, Categories, LOOK, ReadOptions, Source},
+    source::{ReadOptions, Source},
 };
 
 /// Bytes of a record batch at about: two of them are in memory while small ones are gathered.
@@ -92,7 +93,7 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
 
 /// A version that exists now.
 #[derive(Serialize)]
-pub(crate) struct Published {
+pub(crate) struct PublishReport {
     name: String,
     version: u64,
     rows: usize,
@@ -102,15 +103,15 @@ pub(crate) struct Published {
     handle: String,
 }
 
-impl Published {
-    pub(crate) fn new(frame: &Frame, begun: Instant) -> Self {
+impl PublishReport {
+    pub(crate) fn new(frame: &Frame, started: Instant) -> Self {
         Self {
             name: frame.name().to_string(),
             version: frame.version(),
             rows: frame.num_rows(),
             columns: frame.num_columns(),
             bytes: frame.size_bytes(),
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: started.elapsed().as_secs_f64(),
             handle: frame.handle().to_string(),
         }
     }
@@ -128,7 +129,7 @@ impl Published {
 
 impl Publish {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut source = Source::open(&self.files, self.read.clone())?;
         let notes = std::mem::take(&mut source.notes);
         let name = self.name_of(&source)?;
@@ -136,7 +137,7 @@ impl Publish {
         let bar = bar(source.bytes(), context.json);
         let published = self.publish(&store, &name, source, &bar);
         bar.finish_and_clear();
-        Published::new(&published?, begun).print(context)?;
+        PublishReport::new(&published?, started).print(context)?;
         for note in notes {
             output::note(format_args!("coframe: {note}"));
         }

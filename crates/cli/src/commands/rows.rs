@@ -1,32 +1,29 @@
-//! `coframe head`, `tail` and `sample`: rows of a frame.
-
-use std::{collections::BTreeSet, hash::BuildHasher};
+//! Rows of a frame and how to print them, for `coframe head`, `tail`, `sample` and `sql`.
 
 use coframe::{
     Frame,
     arrow::{
-        array::{RecordBatch, RecordBatchIterator, UInt64Array},
-        compute::take_record_batch,
+        array::{RecordBatch, RecordBatchIterator},
         datatypes::SchemaRef,
     },
 };
 
 use crate::{
     context::Context,
-    failure::{Failure, Result},
+    failure::Result,
     names::{self, Target},
     output, sink, source, table,
     text::Json,
 };
 
 #[derive(clap::Args)]
-struct What {
+pub(crate) struct RowOptions {
     /// NAME or NAME@VERSION
     name: Target,
 
     /// How many rows
     #[arg(short = 'n', long, default_value_t = 10)]
-    rows: usize,
+    pub(super) rows: usize,
 
     /// Only these columns, in this order
     #[arg(long, value_delimiter = ',', value_name = "COL,...")]
@@ -47,7 +44,7 @@ struct What {
 
 /// What rows are printed as.
 #[derive(Clone, Copy)]
-pub(crate) enum Form {
+pub(crate) enum RowFormat {
     Table,
     /// With this character between fields.
     Csv(u8),
@@ -55,113 +52,30 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Print the first rows of a frame
-#[derive(clap::Args)]
-pub(crate) struct Head {
-    #[command(flatten)]
-    what: What,
-}
-
-/// Print the last rows of a frame
-#[derive(clap::Args)]
-pub(crate) struct Tail {
-    #[command(flatten)]
-    what: What,
-}
-
-/// Print rows chosen at random, in their order, each at most once
-#[derive(clap::Args)]
-pub(crate) struct Sample {
-    #[command(flatten)]
-    what: What,
-
-    /// Choose the same rows each time
-    #[arg(long)]
-    seed: Option<u64>,
-}
-
-impl What {
-    fn frame(&self, context: &Context) -> Result<Frame> {
+impl RowOptions {
+    pub(super) fn frame(&self, context: &Context) -> Result<Frame> {
         names::select(self.name.open(&context.store()?)?, &self.columns)
     }
 
-    fn print(&self, frame: &Frame, batches: &[RecordBatch], context: &Context) -> Result {
+    pub(super) fn print(&self, frame: &Frame, batches: &[RecordBatch], context: &Context) -> Result {
         let form = match (context.json, self.csv, self.ndjson) {
-            (true, ..) => Form::Json,
-            (_, true, _) => Form::Csv(self.delimiter.unwrap_or(b',')),
-            (.., true) => Form::Ndjson,
-            _ => Form::Table,
+            (true, ..) => RowFormat::Json,
+            (_, true, _) => RowFormat::Csv(self.delimiter.unwrap_or(b',')),
+            (.., true) => RowFormat::Ndjson,
+            _ => RowFormat::Table,
         };
         print(frame.schema(), batches, form)
     }
 }
 
-impl Head {
-    pub(crate) fn run(self, context: &Context) -> Result {
-        let frame = self.what.frame(context)?;
-        let part = frame.slice(..self.what.rows.min(frame.num_rows()))?;
-        self.what.print(&frame, part.batches(), context)
-    }
-}
-
-impl Tail {
-    pub(crate) fn run(self, context: &Context) -> Result {
-        let frame = self.what.frame(context)?;
-        let part = frame.slice(frame.num_rows().saturating_sub(self.what.rows)..)?;
-        self.what.print(&frame, part.batches(), context)
-    }
-}
-
-impl Sample {
-    pub(crate) fn run(self, context: &Context) -> Result {
-        let frame = self.what.frame(context)?;
-        // Keys of the hasher are random in each process.
-        let seed = self.seed.unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
-        let chosen = choose(frame.num_rows() as u64, self.what.rows as u64, seed);
-        let mut batches = Vec::new();
-        let mut first = 0;
-        for batch in frame.batches() {
-            let next = first + batch.num_rows() as u64;
-            let rows: UInt64Array = chosen.range(first..next).map(|row| row - first).collect::<Vec<_>>().into();
-            first = next;
-            let taken = take_record_batch(batch, &rows);
-            batches.push(taken.map_err(|error| Failure::failed(format_args!("could not take rows: {error}")))?);
-        }
-        self.what.print(&frame, &batches, context)
-    }
-}
-
-/// Rows at random, each set of them equally likely (Floyd's method).
-fn choose(of: u64, count: u64, seed: u64) -> BTreeSet<u64> {
-    let mut state = seed;
-    let mut chosen = BTreeSet::new();
-    for last in of.saturating_sub(count)..of {
-        let row = (u128::from(split_mix(&mut state)) * u128::from(last + 1)) >> 64;
-        let row = u64::try_from(row).unwrap_or(last);
-        if !chosen.insert(row) {
-            chosen.insert(last);
-        }
-    }
-    chosen
-}
-
-/// The next number of `SplitMix64`.
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 /// Prints rows. Only CSV has them as they are: in the other forms characters that control a terminal are escaped.
-pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], form: Form) -> Result {
+pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], form: RowFormat) -> Result {
     let reader = || RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema.clone());
     match form {
-        Form::Table => {}
-        Form::Json => return sink::rows_json(reader(), output::stdout()),
-        Form::Ndjson => return sink::ndjson(reader(), Json::new(output::stdout()), "standard output"),
-        Form::Csv(delimiter) => return sink::csv(reader(), delimiter, output::stdout(), "standard output"),
+        RowFormat::Table => {}
+        RowFormat::Json => return sink::rows_json(reader(), output::stdout()),
+        RowFormat::Ndjson => return sink::ndjson(reader(), Json::new(output::stdout()), "standard output"),
+        RowFormat::Csv(delimiter) => return sink::csv(reader(), delimiter, output::stdout(), "standard output"),
     }
     let table = table::render(schema, batches, output::width())?;
     output::print(&table.text)?;
@@ -170,33 +84,4 @@ pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], form: Form) -> 
         output::note(format_args!("{} of {all} columns fit; --columns names those to show", table.shown));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::choose;
-
-    #[test]
-    fn a_sample_has_as_many_rows_as_asked_and_all_where_there_are_fewer() {
-        for seed in 0..50 {
-            let chosen = choose(1000, 10, seed);
-            assert_eq!(chosen.len(), 10);
-            assert!(chosen.iter().all(|row| *row < 1000));
-            assert_eq!(choose(5, 10, seed).len(), 5);
-        }
-        assert!(choose(0, 3, 1).is_empty());
-        assert_ne!(choose(1000, 10, 1), choose(1000, 10, 2));
-    }
-
-    #[test]
-    fn every_row_is_chosen_about_equally_often() {
-        let mut counts = [0; 10];
-        for seed in 0..2000 {
-            for row in choose(10, 3, seed) {
-                counts[row as usize] += 1;
-            }
-        }
-        // 600 each are expected; the standard deviation is 20.
-        assert!(counts.iter().all(|count| (480..720).contains(count)), "{counts:?}");
-    }
 }

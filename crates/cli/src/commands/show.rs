@@ -56,7 +56,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn of(user: &FrameUser) -> Self {
+    pub(crate) fn new(user: &FrameUser) -> Self {
         Self { pid: user.pid, command: user.command.clone(), version: user.version, pss: user.pss }
     }
 }
@@ -67,7 +67,7 @@ impl Show {
         // Before it is opened here, so that this process is not among them.
         let users = store.users(self.name.name.as_str())?;
         let frame = self.name.open(&store)?;
-        let shown = shown(&store, &frame, users.iter().map(Reader::of).collect());
+        let shown = shown(&store, &frame, users.iter().map(Reader::new).collect());
         if context.json {
             return output::print_json(&shown);
         }
@@ -130,15 +130,15 @@ fn text(shown: &Shown<'_>, frame: &Frame) -> Text {
     let bytes = output::size(shown.bytes as u64);
     let (age, batches) = (output::age(frame.created()), output::plural(shown.batches.len(), "batch"));
     let mut lines = vec![
-        Text::of(format_args!("{}@{}: {rows}, {columns}, {bytes}", shown.name, shown.version)),
-        Text::of(format_args!("published {age} ago, in {batches}")),
-        Text::of(format_args!("path      {}", shown.path)),
-        Text::of(format_args!("handle    {}", shown.handle)),
+        Text::new(format_args!("{}@{}: {rows}, {columns}, {bytes}", shown.name, shown.version)),
+        Text::new(format_args!("published {age} ago, in {batches}")),
+        Text::new(format_args!("path      {}", shown.path)),
+        Text::new(format_args!("handle    {}", shown.handle)),
     ];
     // The package's own entries are not for people: one is a pickle.
     let metadata = shown.metadata.iter().filter(|(key, _)| !key.starts_with("coframe."));
-    lines.extend(metadata.map(|(key, value)| Text::of(format_args!("metadata  {key}={value}"))));
-    lines.extend(pandas::describe(frame).map(|text| Text::of(format_args!("pandas    {text}"))));
+    lines.extend(metadata.map(|(key, value)| Text::new(format_args!("metadata  {key}={value}"))));
+    lines.extend(pandas::describe(frame).map(|text| Text::new(format_args!("pandas    {text}"))));
     let row = |column: &Column| {
         vec![
             column.name.clone(),
@@ -157,7 +157,7 @@ fn text(shown: &Shown<'_>, frame: &Frame) -> Text {
 
 fn users(users: &[Reader]) -> Text {
     if users.is_empty() {
-        return Text::of("no visible process maps it");
+        return Text::new("no visible process maps it");
     }
     let row = |user: &Reader| {
         let pss = user.pss.map_or_else(|| "-".to_owned(), output::size);

@@ -16,7 +16,7 @@ use coframe::{
 use polars::prelude::DataFrame;
 
 use self::query::Query;
-use super::publish::Published;
+use super::publish::PublishReport;
 use crate::{
     context::Context,
     failure::{Failure, Result},
@@ -141,7 +141,7 @@ impl Answer {
 
 impl Sql {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let begun = Instant::now();
+        let started = Instant::now();
         let query = self.query()?;
         only_asks(&query)?;
         let store = context.store()?;
@@ -154,7 +154,7 @@ impl Sql {
         };
         if let Some(name) = &self.publish {
             let frame = answer.publish(&store, name.as_str())?;
-            return Published::new(&frame, begun).print(context);
+            return PublishReport::new(&frame, started).print(context);
         }
         let reader = answer.reader()?;
         if let Some(path) = &self.parquet {
@@ -189,7 +189,7 @@ impl Sql {
         let reader = head.reader()?;
         let schema = reader.schema();
         let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(Failure::failed)?;
-        super::rows::print(&schema, &batches, super::rows::Form::Table)?;
+        super::rows::print(&schema, &batches, super::rows::RowFormat::Table)?;
         if answer.num_rows() > self.rows {
             let all = output::thousands(answer.num_rows());
             output::note(format_args!("{} of {all} rows; -n names how many, --csv prints all", self.rows));

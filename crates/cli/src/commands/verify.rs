@@ -89,9 +89,9 @@ fn verdict(target: &Target, found: std::result::Result<Frame, Error>) -> Verdict
 
 fn line(verdict: &Verdict) -> Text {
     let version = verdict.version.map(|version| format!("@{version}")).unwrap_or_default();
-    let frame = Text::of(format_args!("{}{version}: ", verdict.name));
+    let frame = Text::new(format_args!("{}{version}: ", verdict.name));
     match &verdict.error {
-        None => frame.then(Text::of("ok").styled(Style::Green)),
-        Some(error) => frame.then(Text::of("damaged").styled(Style::Red)).then(Text::of(format_args!(": {error}"))),
+        None => frame.then(Text::new("ok").styled(Style::Green)),
+        Some(error) => frame.then(Text::new("damaged").styled(Style::Red)).then(Text::new(format_args!(": {error}"))),
     }
 }

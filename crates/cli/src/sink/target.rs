@@ -22,7 +22,7 @@ pub(crate) struct FileTarget {
 impl FileTarget {
     /// Creates the file. Refuses an existing path unless `force`, and any that is not a regular file.
     pub(crate) fn create(path: &Path, force: bool) -> Result<Self> {
-        let path = &taken(path, force)?;
+        let path = &named_target(path, force)?;
         let directory = directory(path);
         let failed = |error: io::Error| could_not("make a file in", directory, &error);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -77,7 +77,7 @@ impl FileTarget {
 }
 
 /// The path to write to: the target of a symbolic link, because a rename would replace the link.
-fn taken(path: &Path, force: bool) -> Result<PathBuf> {
+fn named_target(path: &Path, force: bool) -> Result<PathBuf> {
     let Ok(found) = path.symlink_metadata() else { return Ok(path.to_owned()) };
     if found.is_dir() {
         return Err(Failure::failed(format_args!("`{}` is a directory; name a file in it", path.display())));

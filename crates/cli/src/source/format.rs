@@ -17,7 +17,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    pub(crate) fn of_extension(extension: &str) -> Option<Self> {
+    pub(crate) fn from_extension(extension: &str) -> Option<Self> {
         Some(match extension.to_ascii_lowercase().as_str() {
             "parquet" | "pq" => Self::Parquet,
             "arrow" | "arrows" | "ipc" | "feather" => Self::Arrow,
@@ -33,7 +33,7 @@ impl Format {
 }
 
 /// The format of a file: as requested, else by its first bytes, else by the extension of its name.
-pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
+pub(super) fn detect(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     if let Some(format) = asked {
         return Ok(format);
     }
@@ -44,7 +44,7 @@ pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     if start.starts_with(b"ARROW1") || start.starts_with(&[0xFF; 4]) {
         return Ok(Format::Arrow);
     }
-    // Feather version 1, which the reader of Arrow files refuses by name. The zeros tell it from a CSV header.
+    // Feather version 1, which the reader of Arrow files refuses by name. The zeros distinguish it from a CSV header.
     if start.starts_with(b"FEA1\0\0\0\0") {
         return Ok(Format::Arrow);
     }
@@ -52,7 +52,7 @@ pub(super) fn of(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     if start.starts_with(b"\x28\xB5\x2F\xFD") || start.starts_with(b"PK\x03\x04") {
         return Err(Failure::failed(format_args!("{label} is a zstd or zip archive; unpack it first (or use gzip)")));
     }
-    match input.extension().and_then(|extension| Format::of_extension(&extension)) {
+    match input.extension().and_then(|extension| Format::from_extension(&extension)) {
         Some(format @ (Format::Csv | Format::Ndjson)) => Ok(format),
         Some(_) if start.starts_with(&GZIP) => {
             Err(Failure::failed(format_args!("{label} is packed with gzip, which is for text alone; unpack it first")))

@@ -48,7 +48,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(metadata: &Metadata) -> Self {
+    fn new(metadata: &Metadata) -> Self {
         Self {
             file: (metadata.dev(), metadata.ino()),
             len: metadata.len(),
@@ -89,7 +89,7 @@ impl Input {
             && !self.is_spooled
         {
             let metadata = file.metadata().map_err(|error| self.error("read", error))?;
-            self.from = From::Closed(Identity::of(&metadata));
+            self.from = From::Closed(Identity::new(&metadata));
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl Input {
     /// Opens the file again where it was closed.
     fn reopen(&mut self) -> Result {
         let (From::Closed(before), Some(path)) = (&self.from, &self.path) else { return Ok(()) };
-        let opened = File::open(path).and_then(|file| Ok((Identity::of(&file.metadata()?), file)));
+        let opened = File::open(path).and_then(|file| Ok((Identity::new(&file.metadata()?), file)));
         let (now, file) = opened.map_err(|error| self.error("open", error))?;
         if now != *before {
             return Err(Failure::failed(format_args!(

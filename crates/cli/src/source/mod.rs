@@ -1,32 +1,25 @@
 //! Files as record batches: several of them, of one schema, a batch at a time.
 
-mod categorical;
 mod csv;
 mod exact;
 mod format;
 mod gzip;
-mod infer;
 mod input;
 mod int96;
 mod ipc;
-mod json;
-mod json_error;
 mod leaves;
-mod lines;
 mod metadata;
+mod ndjson;
 mod options;
 mod parquet;
-mod quotes;
-mod records;
 mod schema;
-mod text;
+mod text_types;
 mod zones;
 
 use std::path::PathBuf;
 
 use coframe::arrow::{array::RecordBatch, datatypes::SchemaRef};
 
-pub(crate) use categorical::{Categorical, Categories, LOOK};
 pub(crate) use format::Format;
 pub(crate) use input::Progress;
 pub(crate) use options::{ReadOptions, delimiter};
@@ -67,12 +60,12 @@ impl Source {
         let mut notes = Vec::new();
         for path in expand(files)? {
             let mut input = Input::open(&path)?;
-            let format = format::of(&mut input, options.format)?;
+            let format = format::detect(&mut input, options.format)?;
             let schema = match format {
                 Format::Parquet => parquet::schema(&mut input)?,
                 Format::Arrow => ipc::schema(&mut input)?,
                 Format::Csv => csv::schema(&mut input, &options, &mut notes)?,
-                Format::Ndjson => json::schema(&mut input, &options)?,
+                Format::Ndjson => ndjson::schema(&mut input, &options)?,
             };
             schemas.add(&input.label, schema, format)?;
             input.close()?;
@@ -111,7 +104,7 @@ impl Source {
                 Format::Parquet => parquet::batches(input, &all, progress),
                 Format::Arrow => ipc::batches(input, progress),
                 Format::Csv => csv::batches(input, &all, &options, progress),
-                Format::Ndjson => json::batches(input, &all, &options, progress),
+                Format::Ndjson => ndjson::batches(input, &all, &options, progress),
             };
             let (all, chosen) = (all.clone(), chosen.clone());
             let batches = opened.unwrap_or_else(|failure| Box::new(std::iter::once(Err(failure))));

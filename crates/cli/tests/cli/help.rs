@@ -1,4 +1,4 @@
-//! What the command says about its own arguments.
+//! How the command documents its arguments.
 
 use crate::common::scratch;
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from . import _coframe
 from ._errors import InvalidError, NotFoundError
-from ._lifetime import Lifetime, new_name, told_of_session
+from ._lifetime import Lifetime, explain_session, new_name
 from ._store import Store, native_of, session_of
 
 N = TypeVar("N")
@@ -59,7 +59,7 @@ class Cell(Generic[N]):
 
     def _open(self) -> N:
         if self._native is None:
-            with told_of_session(self._text):
+            with explain_session(self._text):
                 made = self._make("handle", None, self._text)
             # Another thread may have opened it meanwhile. A semaphore's permits are in the object
             # that took them.

@@ -14,7 +14,7 @@ from ._coframe import Frame as _Native
 from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
 from ._handing import handed
-from ._lifetime import is_of_another_process, told_of_session
+from ._lifetime import explain_session, is_of_another_process
 from ._names import KIND
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Frame:
             if self._freed:
                 raise ClosedError("the frame was freed: share it again, or keep it while a process uses it")
             text = self._identity()
-            with told_of_session(text):
+            with explain_session(text):
                 opened = _Native.from_handle(text)
             # Another thread may have opened it meanwhile.
             if self._native is None:

@@ -52,7 +52,7 @@ def _living(key: tuple[int, int, int]) -> _coframe.Store | None:
 
 
 @contextmanager
-def told_of_session(handle: str) -> Iterator[None]:
+def explain_session(handle: str) -> Iterator[None]:
     """Reports why the target of a handle is missing, if its session has ended."""
     try:
         yield

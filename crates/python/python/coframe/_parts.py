@@ -21,7 +21,7 @@ Share = Callable[[Any], Frame]
 
 
 class Part:
-    """A frame in the place of an argument that is no table, and how to make the argument of it."""
+    """A frame instead of an argument that is not a table, and how to make the argument of it."""
 
     def __init__(self, frame: Frame, kind: str, about: tuple[Any, ...] = ()) -> None:
         self.frame = frame

@@ -43,7 +43,7 @@ class Reducers(dict[Any, Any]):
         return self._reduce
 
     def __iter__(self) -> Iterator[Any]:
-        # With a method of its own here, `dict.update` asks for `keys` instead of reading the entries itself.
+        # With its own method here, `dict.update` asks for `keys` instead of reading the entries itself.
         return iter(self.keys())
 
     def keys(self) -> Any:

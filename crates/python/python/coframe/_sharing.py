@@ -1,4 +1,4 @@
-"""Tables and arrays that cross process borders as handles, in programs that nobody changed."""
+"""Tables and arrays that cross process borders as handles, in unchanged programs."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def reduce(thing: Any, protocol: int, always_named: bool = False) -> Any:
 def join(settings: tuple[Any, ...]) -> None:
     """Shares as part of the program that started this process."""
     found = Settings(*settings)
-    begin(Sharer(found, NativeStore.of_session(found.path, found.session)))
+    begin(Sharer(found, NativeStore.open_session(found.path, found.session)))
 
 
 def begin(sharer: Sharer) -> None:
@@ -262,7 +262,7 @@ def _named(cls: Any) -> tuple[str, str]:
 
 
 def _available() -> int:
-    """The bytes of memory that programs can get, as far as the kernel tells."""
+    """The bytes of memory that programs can get, according to the kernel."""
     try:
         with open("/proc/meminfo") as text:
             return next(int(line.split()[1]) * 1024 for line in text if line.startswith("MemAvailable:"))

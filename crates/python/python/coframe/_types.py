@@ -40,7 +40,7 @@ class Kind:
 
     #: The name of a number in Rust, or "bool"; ``None`` for a type of ``ctypes`` that is no number.
     number: str | None
-    #: The type of ``ctypes`` that lies in memory as it.
+    #: The type of ``ctypes`` with the same memory layout.
     ctype: Any
 
     @property

@@ -11,7 +11,7 @@ from . import _polars, _witness
 from ._coframe import Frame as Native
 from ._coframe import Store as NativeStore
 from ._errors import Error, NotFoundError
-from ._lifetime import told_of_session
+from ._lifetime import explain_session
 from ._parcel import open_parcel
 from ._unavailable import Unavailable
 
@@ -43,9 +43,9 @@ def received(handle: str, kind: str, detail: Any, once: tuple[str, str] | None =
 
 
 def _open(handle: str, kind: str, detail: Any, cached: bool) -> tuple[Native, Any, Callable[[], _witness.Unchanged]]:
-    """The frame, the object in it, and how to tell later whether the object was changed."""
+    """The frame, the object in it, and how to find out later whether the object was changed."""
     if kind == "parcel":
-        with told_of_session(handle):
+        with explain_session(handle):
             native = Native.from_handle(handle)
         opened = open_parcel(native, detail)
         return native, opened.thing, lambda: _witness.of_received(opened)
@@ -59,7 +59,7 @@ def _polars_frame(handle: str, cached: bool) -> tuple[Native, dict[int, Any]]:
     _forget_removed()
     found = _opened.pop(handle, None)
     if found is None:
-        with told_of_session(handle):
+        with explain_session(handle):
             found = Native.from_handle(handle), {}
     if cached:
         _opened[handle] = found
@@ -77,7 +77,7 @@ def _forget_removed() -> None:
 
 def _remove(native: Native, session: tuple[str, str]) -> None:
     try:
-        NativeStore.of_session(*session).remove(native.name)
+        NativeStore.open_session(*session).remove(native.name)
     except Error:
         # The session has ended, or will with its owner.
         return

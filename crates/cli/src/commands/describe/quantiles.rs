@@ -10,7 +10,7 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The first quartile, the median and the third quartile of the values that are not null.
 ///
-/// A quartile that falls between two values is interpolated linearly. Where a float could not tell them apart, and for
+/// A quartile that falls between two values is interpolated linearly. Where a float could not distinguish them, and for
 /// decimals and times, it is the nearer of the two.
 pub(super) fn quartiles(series: &Series) -> PolarsResult<[Value; 3]> {
     let sorted = series.drop_nulls().sort(SortOptions::default())?;

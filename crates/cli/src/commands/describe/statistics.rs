@@ -52,7 +52,7 @@ struct Frequent {
 }
 
 impl Statistics {
-    pub(super) fn of(df: &DataFrame, short: String) -> Result<Self> {
+    pub(super) fn new(df: &DataFrame, short: String) -> Result<Self> {
         let column = df.columns().first().ok_or_else(|| Failure::failed("no column to describe"))?;
         let series = column.as_materialized_series();
         let dtype = series.dtype();
@@ -61,7 +61,7 @@ impl Statistics {
         statistics.distinct = series.n_unique().ok().map(|n| n - usize::from(nulls > 0));
         let numeric = dtype.is_primitive_numeric() || dtype.is_temporal() || dtype.is_decimal();
         if matches!(dtype, DataType::String | DataType::Categorical(..) | DataType::Enum(..)) {
-            statistics.top = Some(Frequent::of(df)?);
+            statistics.top = Some(Frequent::new(df)?);
         }
         // There is nothing to measure, and Polars panics over some types.
         if statistics.count == 0 {
@@ -77,7 +77,7 @@ impl Statistics {
         }
         if numeric || dtype.is_bool() {
             statistics.mean = mean(series).map_err(failed)?;
-            statistics.histogram = Histogram::of(series);
+            statistics.histogram = Histogram::new(series);
         }
         Ok(statistics)
     }
@@ -123,7 +123,7 @@ fn mean(series: &Series) -> PolarsResult<Value> {
 
 impl Histogram {
     /// `None` when all values are infinite, NaN or null.
-    fn of(series: &Series) -> Option<Self> {
+    fn new(series: &Series) -> Option<Self> {
         // The physical values of times are the numbers to show; those of decimals lack their point.
         let decimal = series.dtype().is_decimal();
         let numbers = if decimal { series.clone() } else { series.to_physical_repr().into_owned() };
@@ -146,7 +146,7 @@ impl Histogram {
 }
 
 impl Frequent {
-    fn of(df: &DataFrame) -> Result<Vec<Self>> {
+    fn new(df: &DataFrame) -> Result<Vec<Self>> {
         let failed = |error: PolarsError| Failure::failed(format_args!("could not count values: {error}"));
         // Names that cannot clash, whatever the column is called.
         let mut column = df.columns()[0].clone();

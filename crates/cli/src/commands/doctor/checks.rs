@@ -6,7 +6,7 @@ use coframe::Store;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use crate::{commands::list::others_total, failure::chain, output};
+use crate::{commands::ls::others_total, failure::chain, output};
 
 /// The default size of /dev/shm in a container.
 const DOCKER: u64 = 64 << 20;

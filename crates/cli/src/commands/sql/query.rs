@@ -75,7 +75,7 @@ struct Reading {
     /// The queries around the place that is visited, the outermost first.
     scopes: Vec<Scope>,
     defined: Vec<Definition>,
-    read: Vec<Table>,
+    read: Vec<QueryTable>,
     aliases: Vec<String>,
     has_wildcard: bool,
 }
@@ -96,7 +96,7 @@ struct Definition {
 }
 
 /// A table that is read.
-struct Table {
+struct QueryTable {
     ident: Ident,
     has_alias: bool,
     /// The definition that is meant; a frame otherwise.
@@ -144,7 +144,7 @@ impl Visitor for Reading {
         };
         let known = self.scopes.iter().rev().flat_map(|scope| scope.known.iter().rev());
         let definition = known.copied().find(|at| self.defined[*at].name == ident.value);
-        self.read.push(Table { ident: ident.clone(), has_alias: alias.is_some(), definition });
+        self.read.push(QueryTable { ident: ident.clone(), has_alias: alias.is_some(), definition });
         ControlFlow::Continue(())
     }
 

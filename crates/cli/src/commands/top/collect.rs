@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     commands::{
-        list::{self, FrameLine, StoreLine},
+        ls::{self, FrameLine, StoreLine},
         show::Reader,
     },
     failure::Result,
@@ -15,7 +15,7 @@ use crate::{
 
 /// The store at one moment.
 #[derive(Serialize)]
-pub(super) struct Snapshot {
+pub(super) struct Sample {
     pub(super) store: StoreLine,
     pub(super) frames: Vec<Line>,
     pub(super) memory: Memory,
@@ -46,14 +46,14 @@ pub(super) struct Memory {
     pub(super) superseded_bytes: u64,
 }
 
-impl Snapshot {
+impl Sample {
     pub(super) fn take(store: &Store) -> Result<Self> {
         let users = without_this_process(store.all_users_with_pss()?);
-        let listing = list::collect(store, &users)?;
+        let listing = ls::collect(store, &users)?;
         let memory = memory(store, &listing.frames, &users);
         let line = |frame: FrameLine| {
             let users = frame.name.parse::<Name>().ok().and_then(|name| users.get(&name));
-            let readers: Vec<Reader> = users.into_iter().flatten().map(Reader::of).collect();
+            let readers: Vec<Reader> = users.into_iter().flatten().map(Reader::new).collect();
             Line { pss: readers.iter().filter_map(|reader| reader.pss).sum(), readers, frame }
         };
         Ok(Self { store: listing.store, frames: listing.frames.into_iter().map(line).collect(), memory })

@@ -12,7 +12,7 @@ use super::{
     collect::{Line, Memory},
     view::{Order, View},
 };
-use crate::{commands::list, output};
+use crate::{commands::ls, output};
 
 const KEYS: &str = "q quit   ↑↓ choose   / filter   sort: n name  v version  r rows  s size  a age  u users  p pss";
 
@@ -23,7 +23,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
         Layout::vertical([Constraint::Length(2), Constraint::Min(3), Constraint::Length(below), Constraint::Length(1)])
             .split(frame.area());
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let head = vec![Text::styled(list::totals(&view.snapshot.store), bold), Text::raw(sentence(&view.snapshot.memory))];
+    let head = vec![Text::styled(ls::totals(&view.snapshot.store), bold), Text::raw(sentence(&view.snapshot.memory))];
     frame.render_widget(ratatui::text::Text::from(head), areas[0]);
     frames(frame, view, areas[1]);
     readers_of_chosen(frame, view, areas[2]);
@@ -129,10 +129,10 @@ mod tests {
 
     use super::{Memory, draw, sentence};
     use crate::commands::{
-        list::{FrameLine, StoreLine},
+        ls::{FrameLine, StoreLine},
         show::Reader,
         top::{
-            collect::{Line, Snapshot},
+            collect::{Line, Sample},
             view::{After, View},
         },
     };
@@ -161,7 +161,7 @@ mod tests {
             StoreLine { path, frames: 3, segments: 3, bytes: 6000, free: 9, total: 10, ..StoreLine::default() }
         };
         let frames = vec![line("alpha", 1000, &[]), line("beta", 3000, &[7, 8]), line("gamma", 2000, &[9])];
-        View::new(Snapshot { store, frames, memory: Memory::default() })
+        View::new(Sample { store, frames, memory: Memory::default() })
     }
 
     fn picture(view: &mut View) -> String {

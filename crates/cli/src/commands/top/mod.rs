@@ -18,7 +18,7 @@ use ratatui::{
 };
 
 use self::{
-    collect::Snapshot,
+    collect::Sample,
     view::{After, View},
 };
 use crate::{
@@ -48,14 +48,14 @@ impl Top {
         }
         let store = context.store()?;
         if context.json {
-            return output::print_json(&Snapshot::take(&store)?);
+            return output::print_json(&Sample::take(&store)?);
         }
         if !std::io::stdout().is_terminal() {
             return Err(Failure::usage(
                 "top needs a terminal; coframe top --json prints one snapshot, coframe ls a list",
             ));
         }
-        let first = Snapshot::take(&store)?;
+        let first = Sample::take(&store)?;
         let mut terminal = ratatui::try_init().map_err(terminal_error)?;
         let ended = self.watch(&store, View::new(first), &mut terminal);
         ratatui::try_restore().map_err(terminal_error)?;
@@ -75,7 +75,7 @@ impl Top {
                 return Ok(());
             }
             if Instant::now() >= next {
-                view.refresh(Snapshot::take(store)?);
+                view.refresh(Sample::take(store)?);
                 next = Instant::now() + self.interval;
             }
         }

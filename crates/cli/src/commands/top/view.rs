@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::collect::{Line, Snapshot};
+use super::collect::{Line, Sample};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -16,7 +16,7 @@ pub(super) enum Order {
 }
 
 impl Order {
-    fn of_key(key: char) -> Option<Self> {
+    fn from_key(key: char) -> Option<Self> {
         Some(match key {
             'n' => Self::Name,
             'v' => Self::Version,
@@ -37,7 +37,7 @@ pub(super) enum After {
 }
 
 pub(super) struct View {
-    pub(super) snapshot: Snapshot,
+    pub(super) snapshot: Sample,
     pub(super) order: Order,
     pub(super) reverse: bool,
     pub(super) filter: String,
@@ -48,11 +48,11 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(snapshot: Snapshot) -> Self {
+    pub(super) fn new(snapshot: Sample) -> Self {
         Self { snapshot, order: Order::Name, reverse: false, filter: String::new(), typing: false, chosen: None }
     }
 
-    pub(super) fn refresh(&mut self, snapshot: Snapshot) {
+    pub(super) fn refresh(&mut self, snapshot: Sample) {
         self.snapshot = snapshot;
     }
 
@@ -110,7 +110,7 @@ impl View {
             KeyCode::PageDown => self.step(10),
             KeyCode::PageUp => self.step(-10),
             KeyCode::Char(letter) => {
-                if let Some(order) = Order::of_key(letter) {
+                if let Some(order) = Order::from_key(letter) {
                     self.reverse = self.order == order && !self.reverse;
                     self.order = order;
                 }

@@ -1,0 +1,216 @@
+//! The columns of NDJSON: its keys in order, each with a type that takes all values that were seen without a loss.
+
+use std::{borrow::Cow, collections::HashMap, io::BufRead, mem};
+
+use coframe::arrow::datatypes::{DataType, Field, Fields, Schema};
+use serde_json::value::RawValue;
+
+use super::error::{no_object, wrong_type};
+use crate::{
+    failure::{Failure, Result},
+    source::exact::members,
+};
+
+/// Lists and objects inside of each other; a table has a few.
+const DEEPEST: usize = 64;
+
+/// What the values of a key were.
+#[derive(Debug, Default, PartialEq)]
+enum Seen {
+    #[default]
+    Nothing,
+    Boolean,
+    Integer,
+    /// With some that only an unsigned integer of 64 bits holds.
+    Unsigned,
+    Float,
+    Text,
+    List(Box<Seen>),
+    Struct(Columns),
+}
+
+/// The keys of an object in the order of their first values, with what their values were.
+#[derive(Debug, Default, PartialEq)]
+struct Columns {
+    all: Vec<(String, Seen)>,
+    positions: HashMap<String, usize>,
+}
+
+impl Columns {
+    /// What was seen of a key. `next` is where it is if this object has its keys in the order of the others.
+    fn entry(&mut self, key: &str, next: &mut usize) -> &mut Seen {
+        let is_expected = self.all.get(*next).is_some_and(|(name, _)| name == key);
+        let position = if is_expected { Some(*next) } else { self.positions.get(key).copied() };
+        let position = position.unwrap_or_else(|| {
+            self.all.push((key.to_owned(), Seen::Nothing));
+            self.positions.insert(key.to_owned(), self.all.len() - 1);
+            self.all.len() - 1
+        });
+        *next = position + 1;
+        &mut self.all[position].1
+    }
+
+    fn fields(&self) -> Fields {
+        self.all.iter().map(|(name, seen)| Field::new(name, data_type(seen), true)).collect()
+    }
+}
+
+/// Reads the first rows. `as_text`: columns that become text whatever they hold.
+pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], label: &str) -> Result<Schema> {
+    let mut columns = Columns::default();
+    let (mut line, mut number, mut seen) = (Vec::new(), 0, 0);
+    while seen < rows {
+        line.clear();
+        let read = text.read_until(b'\n', &mut line);
+        if read.map_err(|error| crate::source::input::damaged(label, &error))? == 0 {
+            break;
+        }
+        number += 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        seen += 1;
+        let (mut wrong, mut next) = (None, 0);
+        let member = |key: Cow<'_, str>, value| {
+            let column = columns.entry(&key, &mut next);
+            if !as_text.iter().any(|name| *name == key) {
+                wrong = wrong.take().or(add(column, value, 0).err().map(|wrong| (key.into_owned(), wrong)));
+            }
+        };
+        members(line.trim_ascii_end(), member).map_err(|error| no_object(label, number, &error.to_string()))?;
+        if let Some((column, (value, data_type))) = wrong {
+            return Err(wrong_type(label, number, &column, value, &data_type, false));
+        }
+    }
+    if seen == 0 {
+        return Err(Failure::failed(format_args!("{label} is empty: there is no object whose keys name columns")));
+    }
+    Ok(Schema::new(columns.fields()))
+}
+
+/// Widens what was seen by a value; else the value that does not fit, and the type of those before it.
+fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::Result<(), (&'a str, DataType)> {
+    let text = value.get();
+    let misfit = |seen: Seen| Err((text, data_type(&seen)));
+    let found = match text.as_bytes().first() {
+        Some(b'n') => return Ok(()),
+        Some(b't' | b'f') => Seen::Boolean,
+        Some(b'"') => Seen::Text,
+        Some(b'[' | b'{') if depth >= DEEPEST => return misfit(mem::take(seen)),
+        Some(b'[') => {
+            let mut inner = match mem::take(seen) {
+                Seen::Nothing => Box::default(),
+                Seen::List(inner) => inner,
+                other => return misfit(other),
+            };
+            let items: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+            items.into_iter().try_for_each(|item| add(&mut inner, item, depth + 1))?;
+            Seen::List(inner)
+        }
+        Some(b'{') => {
+            let mut fields = match mem::take(seen) {
+                Seen::Nothing => Columns::default(),
+                Seen::Struct(fields) => fields,
+                other => return misfit(other),
+            };
+            let (mut wrong, mut next) = (None, 0);
+            let member = |key: Cow<'_, str>, value| {
+                wrong = wrong.take().or(add(fields.entry(&key, &mut next), value, depth + 1).err());
+            };
+            // The text is an object: it was parsed as a part of its line.
+            let _ = members(text.as_bytes(), member);
+            wrong.map_or(Ok(()), Err)?;
+            Seen::Struct(fields)
+        }
+        _ => number(text),
+    };
+    *seen = match (mem::take(seen), found) {
+        (Seen::Nothing, found) => found,
+        (before, found) if before == found => found,
+        (Seen::Integer | Seen::Unsigned | Seen::Float, Seen::Float) | (Seen::Float, Seen::Integer | Seen::Unsigned) => {
+            Seen::Float
+        }
+        // A negative number among them is found when the rows are read.
+        (Seen::Integer, Seen::Unsigned) | (Seen::Unsigned, Seen::Integer) => Seen::Unsigned,
+        (before, _) => return misfit(before),
+    };
+    Ok(())
+}
+
+fn number(text: &str) -> Seen {
+    match text.parse::<i64>() {
+        Ok(_) => Seen::Integer,
+        Err(_) if text.parse::<u64>().is_ok() => Seen::Unsigned,
+        // Whether a float holds it is found when the rows are read.
+        Err(_) => Seen::Float,
+    }
+}
+
+fn data_type(seen: &Seen) -> DataType {
+    match seen {
+        Seen::Nothing => DataType::Null,
+        Seen::Boolean => DataType::Boolean,
+        Seen::Integer => DataType::Int64,
+        Seen::Unsigned => DataType::UInt64,
+        Seen::Float => DataType::Float64,
+        Seen::Text => DataType::Utf8,
+        Seen::List(inner) => DataType::List(Field::new_list_field(data_type(inner), true).into()),
+        Seen::Struct(columns) => DataType::Struct(columns.fields()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(lines: &str) -> Result<Vec<String>> {
+        let schema = infer(&mut lines.as_bytes(), usize::MAX, &["free".to_owned()], "`x`")?;
+        Ok(schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect())
+    }
+
+    #[test]
+    fn keys_keep_their_order_and_types_hold_all_values() {
+        let lines = r#"
+            {"b": 1, "a": null, "free": [1]}
+
+            {"a": "x", "b": 2.5, "c": [null, {"d": true}], "free": 1}
+            {"c": [{"e": 18446744073709551615}], "f": 1}"#;
+        let found = types(lines).unwrap();
+        let lists = r#"c List(Struct("d": Boolean, "e": UInt64))"#;
+        assert_eq!(found, ["b Float64", "a Utf8", "free Null", lists, "f Int64"]);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_named_with_its_line() {
+        for (first, second) in [("1", "\"1\""), ("[1]", "{}"), ("{\"b\":[1]}", "{\"b\":[\"x\"]}"), ("true", "1")] {
+            let error = types(&format!("{{\"a\":{first}}}\n\n{{\"a\":{second}}}\n")).unwrap_err();
+            let Failure::Failed(line) = error else { panic!("{error:?}") };
+            assert!(line.starts_with("`x`, line 3, column `a`: "), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_time_for_different_keys_grows_with_their_number() {
+        let lines = |keys: usize| {
+            (0..keys).map(|key| format!("{{\"k{key}\":{{\"k{key}\":1}}}}\n")).collect::<Vec<_>>().concat()
+        };
+        let time = |keys: usize| {
+            let text = lines(keys);
+            let once = || {
+                let started = std::time::Instant::now();
+                assert_eq!(types(&text).unwrap().len(), keys);
+                started.elapsed()
+            };
+            (0..3).map(|_| once()).min().unwrap()
+        };
+        let (few, many) = (time(2_000), time(32_000));
+        // 16 times as many keys; a search among all of them takes more than 100 times as long.
+        assert!(many < few * 64, "{few:?} {many:?}");
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(types(&deep).is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! From record batches to the bytes of a segment.
+//!
+//! [`readable`] refuses types that no reader accepts, [`layout`] brings strings to the wanted layout, [`batches`] cuts and
+//! coalesces rows, [`canonical`] gives each array the one form that is written ([`views`] and [`view_use`] for views),
+//! [`dictionary`] gives each dictionary field one dictionary, and [`encode`] makes the messages and the footer.
+
+mod batches;
+mod canonical;
+mod dictionary;
+pub(super) mod encode;
+pub(super) mod layout;
+mod readable;
+mod view_use;
+mod views;

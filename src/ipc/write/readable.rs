@@ -1,0 +1,53 @@
+//! Refuses schemas that the encoder would write and that no reader would accept.
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_ipc::{
+    Message,
+    writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
+};
+use flatbuffers::VerifierOptions;
+
+use crate::error::{Error, Result};
+use crate::ipc::schema;
+
+/// Checks that Arrow's writer takes the schema: it refuses dictionaries inside the values of a dictionary.
+pub(in crate::ipc) fn check_writable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {
+    let check = |schema: &Schema| StreamEncoder::try_new_with_options(schema, options.clone()).map(drop);
+    let Err(error) = check(schema) else { return Ok(()) };
+    let culprit = schema.fields().iter().find(|field| check(&Schema::new(vec![(*field).clone()])).is_err());
+    let name = culprit.map_or("?", |field| field.name());
+    Err(Error::unsupported(
+        format_args!("column `{name}`, whose type Arrow IPC cannot encode ({error}),"),
+        "cast dictionaries inside of other dictionaries to the type of their values",
+    ))
+}
+
+/// Checks that the schema can be read back, before a byte of the frame is written. Costs microseconds for each column.
+pub(in crate::ipc) fn check_readable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {
+    if is_readable(schema, options) {
+        return Ok(());
+    }
+    let culprit = schema.fields().iter().find(|field| !is_readable(&Schema::new(vec![(*field).clone()]), options));
+    let name = culprit.map_or("?", |field| field.name());
+    Err(Error::unsupported(
+        format_args!("column `{name}`, whose type no reader of Arrow IPC files would accept,"),
+        "use units and precisions that the type allows, and nest types at most 64 deep",
+    ))
+}
+
+fn is_readable(schema: &Schema, options: &IpcWriteOptions) -> bool {
+    let mut tracker = DictionaryTracker::new(false);
+    let encoded = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, options);
+    let bytes = &encoded.ipc_message;
+    let verifier = VerifierOptions {
+        max_depth: 1024,
+        max_tables: bytes.len(),
+        max_apparent_size: usize::MAX,
+        ..VerifierOptions::default()
+    };
+    let message = flatbuffers::root_with_opts::<Message<'_>>(&verifier, bytes).ok();
+    let found = message.and_then(|message| message.header_as_schema());
+    let Some(Ok(read)) = found.map(|found| schema::read(found, "the schema")) else { return false };
+    let mut fields = read.schema.fields().iter().zip(schema.fields());
+    fields.all(|(read, field)| read.data_type().equals_datatype(field.data_type()))
+}

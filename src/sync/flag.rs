@@ -1,0 +1,75 @@
+//! Flags: switches without a lock.
+
+use std::sync::atomic::Ordering;
+
+use super::{
+    layout::{BODY, CellKind},
+    region::{CellLayout, Region, name_taken},
+};
+use crate::{error::Result, store::Store};
+
+/// A switch that any process can set and read, without a lock. To wait for it, use an [`Event`](super::Event).
+///
+/// ```
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+/// use coframe::sync::Flag;
+/// let stop = Flag::open_or_create(&store, "stop")?;
+/// assert!(!stop.swap(true)); // false before
+/// assert!(stop.get());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Flag {
+    region: Region,
+}
+
+impl Flag {
+    /// Creates a flag that is not set.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
+    pub fn create(store: &Store, name: &str) -> Result<Self> {
+        let region = Region::create(store, name, CellLayout::word::<bool>(CellKind::Flag), |_| Ok(()))?;
+        region.map(|region| Self { region }).ok_or_else(|| name_taken(store, name))
+    }
+
+    /// Opens a flag.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_found`](crate::Error::is_not_found) when the name is free, and
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when it is another kind of cell.
+    pub fn open(store: &Store, name: &str) -> Result<Self> {
+        Region::open(store, name, |_| CellLayout::word::<bool>(CellKind::Flag)).map(|region| Self { region })
+    }
+
+    /// Opens a flag, or creates it if it does not exist.
+    pub fn open_or_create(store: &Store, name: &str) -> Result<Self> {
+        let layout = CellLayout::word::<bool>(CellKind::Flag);
+        Region::open_or_create(store, name, |_| layout, layout, |_| Ok(())).map(|region| Self { region })
+    }
+
+    /// Whether it is set.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        // Pairs with the releases of `set` and `swap`.
+        self.region.memory().word32(BODY).load(Ordering::Acquire) != 0
+    }
+
+    /// Sets or clears it.
+    pub fn set(&self, on: bool) {
+        // Acquired by `get`.
+        self.region.memory().word32(BODY).store(on.into(), Ordering::Release);
+    }
+
+    /// Sets or clears it, and returns what it was: of several that set it, one gets `false`.
+    #[must_use]
+    pub fn swap(&self, on: bool) -> bool {
+        // Pairs with the changes before it; acquired by `get`.
+        self.region.memory().word32(BODY).swap(on.into(), Ordering::AcqRel) != 0
+    }
+}
+
+super::handles!(Flag);
