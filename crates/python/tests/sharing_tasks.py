@@ -67,6 +67,10 @@ def write_array(array: Any, item: int) -> tuple[float, float]:
     return before, float(array.sum())
 
 
+def kind(thing: Any) -> str:
+    return type(thing).__name__
+
+
 def same_thing(thing: Any) -> Any:
     return thing
 

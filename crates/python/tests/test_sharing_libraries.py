@@ -40,6 +40,27 @@ def test_joblib_shares_arguments_and_results(store: coframe.Store) -> None:
         get_reusable_executor().shutdown(wait=True)
 
 
+def test_joblibs_backend_multiprocessing_shares_arguments_and_results(store: coframe.Store) -> None:
+    import joblib
+    from joblib.pool import CustomizablePickler
+
+    df = tasks.table()
+    expected = float(df["c0"].sum())
+    with coframe.sharing(), joblib.Parallel(n_jobs=2, backend="multiprocessing") as pool:
+        assert pool(joblib.delayed(tasks.total)(df, item) for item in range(4)) == [(expected + item, True) for item in range(4)]
+        assert len(frames(store)) == 1
+        results = pool(joblib.delayed(tasks.table)(rows) for rows in (200_000, 200_001))
+        assert tasks.is_mapped()
+        assert len(frames(store)) == 1
+        for rows, one in zip((200_000, 200_001), results, strict=True):
+            pd.testing.assert_frame_equal(one, tasks.table(rows))
+        # joblib's own maps of arrays stay as they are.
+        array = np.arange(1 << 20)
+        assert pool([joblib.delayed(tasks.kind)(array)]) == ["memmap"]
+        assert len(frames(store)) == 1
+    assert joblib.pool.CustomizablePickler is CustomizablePickler
+
+
 def test_cloudpickle_shares_only_when_asked(store: coframe.Store) -> None:
     df = tasks.table()
     with coframe.sharing():

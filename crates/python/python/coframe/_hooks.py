@@ -42,6 +42,7 @@ def install(reduce: Callable[..., Any], settings: Any, join: Callable[[tuple[Any
         "multiprocessing.reduction": lambda module: _replace_table(module.ForkingPickler, "_extra_reducers", plain),
         "multiprocessing.spawn": _start_data,
         "distributed.protocol.pickle": lambda module: _dask(module, kept),
+        "joblib.pool": lambda module: _joblib_pool(module, plain),
         "ray.cloudpickle.cloudpickle": lambda module: _pickler_class(module.Pickler, kept),
     }
     for loky in ("loky", "joblib.externals.loky"):
@@ -79,6 +80,17 @@ def _pickler_class(pickler: Any, reducers: Reducers) -> Undo:
     table = pickler.dispatch_table
     pickler.dispatch_table = ChainMap(reducers, table)
     return functools.partial(setattr, pickler, "dispatch_table", table)
+
+
+def _joblib_pool(module: Any, shared: Reducers) -> Undo:
+    """The pickler of joblib's backend "multiprocessing". joblib's reducers, which map arrays, go first."""
+    original = module.CustomizablePickler
+
+    def init(self: Any, writer: Any, reducers: Any = None, *args: Any, **kwargs: Any) -> None:
+        original.__init__(self, writer, {**shared, **(reducers or {})}, *args, **kwargs)
+
+    module.CustomizablePickler = type(original.__name__, (original,), {"__init__": init})
+    return functools.partial(setattr, module, "CustomizablePickler", original)
 
 
 def _dask(module: Any, reducers: Reducers) -> Undo:
