@@ -10,13 +10,23 @@ from collections.abc import Iterator
 
 import coframe
 import pytest
+import workers
+
+#: Modules of many tests that start no other process. A reaper for the store of each would be a thousand processes.
+NO_REAPER = {"test_pandas_against_pickle", "test_sharing_changes", "test_tables", "test_zero_copy", "test_nested", "test_dictionaries"}
+
+
+def pytest_sessionstart() -> None:
+    workers.start_server()
 
 
 @pytest.fixture(autouse=True)
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[coframe.Store]:
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[coframe.Store]:
     directory = tempfile.mkdtemp(prefix="coframe-test-", dir="/dev/shm")
     path = os.path.join(directory, "store")
     monkeypatch.setenv("COFRAME_STORE", path)
+    if request.module.__name__ in NO_REAPER:
+        monkeypatch.setenv("COFRAME_REAPER", "0")
     yield coframe.Store()
     gc.collect()
     shutil.rmtree(directory)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tasks
 from memory import descriptors
+from workers import FRESH
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -29,7 +30,7 @@ def test_workers_count_add_and_write_together(method: str) -> None:
 
 def test_the_next_owner_of_a_lock_learns_that_the_last_one_died() -> None:
     lock = coframe.Lock()
-    process = multiprocessing.get_context("spawn").Process(target=tasks.die_inside, args=(lock,))
+    process = FRESH.Process(target=tasks.die_inside, args=(lock,))
     process.start()
     process.join(60)
     with pytest.raises(coframe.PoisonedError, match=f"process {process.pid} died while it had it"):
@@ -130,7 +131,7 @@ def test_events_barriers_and_semaphores() -> None:
 
 def test_processes_meet_at_a_barrier() -> None:
     barrier = coframe.Barrier(2)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with FRESH.Pool(1) as pool:
         other = pool.apply_async(tasks.wait_at, (barrier,))
         assert {barrier.wait(60), other.get(60)} == {0, 1}
     with pytest.raises(coframe.BrokenError):
@@ -172,7 +173,7 @@ def test_a_thousand_cells_leak_nothing(store: coframe.Store) -> None:
 
 def test_a_dict_is_shared_by_processes() -> None:
     shared = coframe.Dict()
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with FRESH.Pool(2) as pool:
         pool.starmap(tasks.put, [(shared, key) for key in range(20)])
     assert shared[7] == {"square": 49} and shared["sum"] == 190 and len(shared) == 21
     assert shared.copy()[3] == {"square": 9}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import pickle
 import queue
@@ -16,8 +15,9 @@ from typing import Any
 
 import coframe
 import pytest
+import workers
 
-CTX = multiprocessing.get_context("spawn")
+CTX = workers.FRESH
 
 
 class Point(ctypes.Structure):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import pickle
 import warnings
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from same import difference
+from workers import FRESH
 
 N = 100_000
 
@@ -82,7 +82,7 @@ def test_tables_and_arrays_inside_of_lists_and_dicts_are_shared_once_each() -> N
     with coframe.partial(total, things) as function:
         assert len(coframe.shared()) == before + 3 and len(pickle.dumps(function)) < 5000
         assert function.args[0] is not things and things["frames"][0] is df
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
+        with FRESH.Pool(2) as pool:
             assert pool.map(function, range(3)) == pool.map(functools.partial(total, things), range(3))
     assert len(coframe.shared()) == before
 

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import tasks
+from workers import FRESH
 
 METHODS = ["spawn", "fork", "forkserver"]
 #: Python warns of fork in a process with threads, and Polars has some; workers here only read.
@@ -54,7 +55,7 @@ def by_arrow_with_item(part: coframe.Frame, item: int) -> int:
 
 
 def test_a_temporary_shared_frame_lives_until_its_worker_has_it() -> None:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with FRESH.Pool(1) as pool:
         # The frame is garbage in this process before the worker has started.
         result = pool.apply_async(tasks.total, (coframe.share(pl.DataFrame({"x": range(1000)})),))
         assert result.get(60) == TOTAL
@@ -63,7 +64,7 @@ def test_a_temporary_shared_frame_lives_until_its_worker_has_it() -> None:
 @pytest.mark.parametrize("kind", ["polars", "pandas"])
 def test_a_function_for_tables_gets_the_kind_that_was_shared(kind: str) -> None:
     df = pl.DataFrame({"x": range(1000)}) if kind == "polars" else pd.DataFrame({"x": range(1000)})
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with FRESH.Pool(2) as pool:
         expected = [(kind, TOTAL + item) for item in range(4)]
         assert pool.map(coframe.partial(tasks.plain_kind_and_total, df), range(4)) == expected
         assert pool.map(partial(tasks.kind_and_total, coframe.share(df)), range(4)) == expected
@@ -177,7 +178,7 @@ def test_columns_and_rows_travel_with_the_handle() -> None:
 def test_an_error_comes_at_the_first_use_inside_the_task() -> None:
     gone = frame()
     coframe.remove("t")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with FRESH.Pool(1) as pool:
         (message,) = pool.map(tasks.first_use, [gone])
         assert message.startswith("NotFoundError: frame `t@1` not found in the store")
         # And as an exception it crosses back, as the class that it is.

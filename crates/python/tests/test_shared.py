@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
-import multiprocessing
 import pickle
 import shutil
 import warnings
@@ -14,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import tasks
+from workers import FRESH
 
 
 def test_shared_lists_what_this_process_keeps_and_frees_it(store: coframe.Store) -> None:
@@ -64,7 +64,7 @@ def test_a_frame_that_stays_without_a_reference_warns() -> None:
 
 
 def test_frames_that_workers_return_outlive_them(store: coframe.Store) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = FRESH
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         frames = list(pool.map(tasks.shared_here, [10, 20], [store.path] * 2))
     assert [frame.to_polars().height for frame in frames] == [10, 20]

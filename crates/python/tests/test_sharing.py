@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import sharing_tasks as tasks
+from workers import FRESH
 
 METHODS = ["fork", "spawn", "forkserver"]
 
@@ -42,7 +43,7 @@ def test_a_pool_gets_an_unchanged_call_on_shared_memory_and_writes_it_once(metho
 
 
 def test_without_sharing_the_same_call_is_pickled(store: coframe.Store) -> None:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with FRESH.Pool(1) as pool:
         assert pool.starmap(tasks.total, [(tasks.table(), 0)])[0][1] is False
 
 
@@ -66,14 +67,14 @@ def test_arguments_of_a_process_are_shared(method: str) -> None:
 def test_tables_inside_of_other_objects_are_shared() -> None:
     df = tasks.table()
     expected = float(df["c0"].sum())
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
+    with coframe.sharing(), FRESH.Pool(1) as pool:
         assert pool.apply(tasks.total_of_box, (tasks.Box(df, "a"), 1)) == ("a", expected + 1, True)
         assert pool.apply(tasks.total_inside, ({"list": [(0, df)]}, 2)) == (expected + 2, True)
 
 
 def test_small_tables_are_pickled(store: coframe.Store) -> None:
     df = tasks.table(100)
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
+    with coframe.sharing(), FRESH.Pool(1) as pool:
         assert pool.apply(tasks.total, (df,)) == (float(df["c0"].sum()), False)
         assert not frames(store)
 
@@ -89,7 +90,7 @@ def test_types_can_be_chosen(store: coframe.Store) -> None:
 def test_workers_may_write_and_no_other_process_sees_it() -> None:
     df = tasks.table()
     before = df.copy()
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(2) as pool:
+    with coframe.sharing(), FRESH.Pool(2) as pool:
         found = pool.starmap(tasks.write, [(df, item) for item in range(6)], 1)
         total = float(before["c0"].sum())
         assert found == [(total, total + item, True) for item in range(6)]
@@ -170,7 +171,7 @@ def test_what_a_worker_puts_into_a_queue_or_pipe_survives_its_end(method: str, s
 
 
 def test_a_pool_of_concurrent_futures_shares_both_ways(store: coframe.Store) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = FRESH
     with coframe.sharing(), concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         df = tasks.table()
         expected = float(df["c0"].sum())
@@ -182,7 +183,7 @@ def test_a_pool_of_concurrent_futures_shares_both_ways(store: coframe.Store) -> 
 
 def test_a_worker_that_returns_what_it_got_copies_it_for_its_reader() -> None:
     df = tasks.table()
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
+    with coframe.sharing(), FRESH.Pool(1) as pool:
         found = pool.map(tasks.same_thing, [df, df])
         for one in found:
             pd.testing.assert_frame_equal(one, df)

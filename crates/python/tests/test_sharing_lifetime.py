@@ -18,6 +18,7 @@ import pytest
 import sharing_tasks as tasks
 from test_reaper import is_clean, until
 from test_sharing import frames
+from workers import FRESH
 
 PROGRAM = """
 import coframe, multiprocessing, os, signal, sys, time
@@ -59,7 +60,7 @@ def test_messages_that_were_never_read_leave_nothing(method: str, end: str, stor
 
 def test_a_killed_worker_harms_no_other() -> None:
     df = tasks.table()
-    context = multiprocessing.get_context("spawn")
+    context = FRESH
     with coframe.sharing():
         worker = context.Process(target=tasks.kill_self, args=(df,))
         worker.start()
@@ -98,7 +99,7 @@ def test_a_full_store_pickles(store: coframe.Store, capfd: pytest.CaptureFixture
 
 def test_a_store_that_is_removed_in_between_is_an_error_of_the_task(store: coframe.Store) -> None:
     df = tasks.table()
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
+    with coframe.sharing(), FRESH.Pool(1) as pool:
         assert pool.apply(tasks.total, (df,))[1]
         text = ForkingPickler.dumps(df)
         shutil.rmtree(store.path)
@@ -110,7 +111,7 @@ def test_a_store_that_is_removed_in_between_is_an_error_of_the_task(store: cofra
 
 def test_a_frame_that_goes_while_its_message_waits_is_an_error_of_the_task(store: coframe.Store) -> None:
     df = tasks.table()
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with FRESH.Pool(1) as pool:
         assert pool.apply(os.getpid) > 0
         with coframe.sharing():
             text = bytes(ForkingPickler.dumps(df))
@@ -123,7 +124,7 @@ def test_a_frame_that_goes_while_its_message_waits_is_an_error_of_the_task(store
 
 def test_a_worker_without_descriptors_raises_in_the_task() -> None:
     df = tasks.table()
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1, initializer=tasks.no_descriptors) as pool:
+    with coframe.sharing(), FRESH.Pool(1, initializer=tasks.no_descriptors) as pool:
         with pytest.raises(OSError):
             pool.apply_async(tasks.first_value, (df,)).get(60)
         assert pool.apply_async(os.getpid).get(60) > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import tasks
+from workers import FRESH
 
 ROWS = 1 << 12
 
@@ -54,7 +54,7 @@ def test_workers_and_their_parent_change_one_frame_and_see_their_own_changes_alo
     with coframe.partial(tasks.write_and_sum, df) as function:
         mine = function.args[0].to_table(writable=True)
         mine.loc[:, "x"] = 100.0
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
+        with FRESH.Pool(2) as pool:
             # Tasks of one chunk share their DataFrame, as they do with functools.partial.
             assert pool.map(function, [1, 2, 3, 4], chunksize=1) == [1.0, 2.0, 3.0, 4.0]
         assert function(7) == 7.0
