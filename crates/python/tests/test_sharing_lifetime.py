@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import multiprocessing
 import os
 import pickle
@@ -16,6 +17,7 @@ import coframe
 import numpy as np
 import pytest
 import sharing_tasks as tasks
+from coframe import _parcel
 from test_reaper import is_clean, until
 from test_sharing import frames
 from workers import FRESH
@@ -23,6 +25,7 @@ from workers import FRESH
 PROGRAM = """
 import coframe, multiprocessing, os, signal, sys, time
 import sharing_tasks as tasks
+from coframe import _parcel
 
 if __name__ == "__main__":
     with coframe.sharing():
@@ -162,3 +165,36 @@ def test_the_end_of_the_with_frees_everything(store: coframe.Store) -> None:
         assert store.usage() is not None
         assert len(frames(store)) == 1
     assert not os.listdir(os.path.join(store.path, "sessions"))
+
+
+def test_a_message_read_again_uses_the_open_frame_and_gives_another_object() -> None:
+    with coframe.sharing():
+        text = bytes(ForkingPickler.dumps(tasks.table()))
+        one = pickle.loads(text)
+        (before,) = _parcel._mapped.values()
+        other = pickle.loads(text)
+        assert list(_parcel._mapped.values()) == [before]
+        one.iloc[0, 0] = 7.0
+        assert (other.iloc[0, 0], pickle.loads(text).iloc[0, 0]) == (0.0, 0.0)
+
+
+def test_a_frame_is_closed_with_the_last_object_on_its_map() -> None:
+    with coframe.sharing():
+        text = bytes(ForkingPickler.dumps(tasks.table()))
+        found = pickle.loads(text)
+        column = found["c1"]
+        del found
+        gc.collect()
+        assert len(_parcel._mapped) == 1
+        del column
+        gc.collect()
+        assert not _parcel._mapped
+
+
+def test_a_message_read_after_its_frame_was_removed_is_an_error_though_the_frame_is_open() -> None:
+    with coframe.sharing():
+        text = bytes(ForkingPickler.dumps(tasks.table()))
+        kept = pickle.loads(text)
+    with pytest.raises(coframe.NotFoundError, match="was removed before it was read"):
+        len(pickle.loads(text))
+    assert len(kept) == 200_000

@@ -13,6 +13,8 @@ from typing import Any
 from . import _packages
 
 _writes = 0
+#: Whether they are counted.
+_is_counting = False
 
 
 def writes() -> int:
@@ -22,6 +24,9 @@ def writes() -> int:
 
 def count_writes() -> None:
     """Counts from now on, once pandas is imported."""
+    global _is_counting
+    if _is_counting:
+        return
     pandas = sys.modules.get("pandas")
     arrays = getattr(pandas, "arrays", None)
     if arrays is None:
@@ -33,8 +38,8 @@ def count_writes() -> None:
     classes = [getattr(arrays, name, None) or getattr(pandas, name, None) for name in names]
     owners = {owner for one in classes if one is not None for owner in one.__mro__ if "__setitem__" in vars(owner)}
     for owner in owners:
-        if not hasattr(vars(owner)["__setitem__"], "_coframe_counts"):
-            _count(owner)
+        _count(owner)
+    _is_counting = True
 
 
 def _count(owner: Any) -> None:
@@ -46,7 +51,6 @@ def _count(owner: Any) -> None:
         _writes += 1
         original(self, key, value)
 
-    counted._coframe_counts = True  # type: ignore[attr-defined]
     owner.__setitem__ = counted
 
 

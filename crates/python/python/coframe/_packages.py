@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from types import ModuleType
@@ -14,7 +13,9 @@ from ._errors import MissingPackageError
 def need(package: str, why: str) -> ModuleType:
     """Imports a package, or raises an error that names the feature and the command to install it."""
     try:
-        return importlib.import_module(package)
+        # Much faster than `importlib.import_module` for what is imported already.
+        __import__(package)
+        return sys.modules[package]
     except ImportError as error:
         raise MissingPackageError(f"{why} needs {package}, which is not installed: pip install {package}") from error
 

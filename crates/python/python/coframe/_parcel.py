@@ -13,12 +13,14 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import sys
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _packages
 from ._coframe import Columns
-from ._errors import UnsupportedError
-from ._writable import Writable
+from ._errors import NotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
     from ._coframe import Frame as Native
@@ -41,14 +43,23 @@ class Place(NamedTuple):
     length: int
 
 
-class _Pickler(pickle.Pickler):
-    """Pickles an array of pandas on Arrow's memory with all its chunks, which pandas joins, and so copies."""
+def _with_chunks(thing: Any) -> Any:
+    """How an array of pandas on Arrow's memory is rebuilt from all its chunks, which pandas joins, and so copies."""
+    chunks = thing._pa_array
+    if not chunks.num_chunks or not hasattr(type(thing), "__setstate__"):
+        return thing.__reduce_ex__(5)
+    return copyreg.__newobj__, (type(thing),), {**vars(thing), "_cache": {}}  # type: ignore[attr-defined]
 
-    def reducer_override(self, thing: Any) -> Any:
-        chunks = getattr(thing, "_pa_array", None)
-        if chunks is None or not chunks.num_chunks or not hasattr(type(thing), "__setstate__"):
-            return NotImplemented
-        return copyreg.__newobj__, (type(thing),), {**vars(thing), "_cache": {}}  # type: ignore[attr-defined]
+
+def _reducers() -> dict[type, Any]:
+    """The reducers of a parcel: a table, since pickle calls a method of the pickler for every object that it writes."""
+    on_arrow = getattr(getattr(sys.modules.get("pandas"), "arrays", None), "ArrowExtensionArray", None)
+    return {**copyreg.dispatch_table, **dict.fromkeys(_family(on_arrow), _with_chunks)}
+
+
+def _family(cls: Any) -> set[type]:
+    """A class and all that are derived from it; no class without one."""
+    return set() if cls is None else {cls}.union(*map(_family, cls.__subclasses__()))
 
 
 class Parcel:
@@ -58,7 +69,9 @@ class Parcel:
         """Raises what pickle raises for an object that it cannot write."""
         buffers: list[pickle.PickleBuffer] = []
         file = io.BytesIO()
-        _Pickler(file, protocol=5, buffer_callback=buffers.append).dump(thing)
+        pickler = pickle.Pickler(file, protocol=5, buffer_callback=buffers.append)
+        pickler.dispatch_table = _reducers()
+        pickler.dump(thing)
         self.text = file.getvalue()
         np = _packages.need("numpy", "sharing an object")
         self.buffers = [np.asarray(buffer.raw()) for buffer in buffers]
@@ -116,21 +129,53 @@ class Opened(NamedTuple):
         return set(map(_place, self.buffers))
 
 
-def open_parcel(native: Native, index_length: int) -> Opened:
-    """The object in a frame, on a private map of it."""
-    np = _packages.need("numpy", "opening a shared object")
-    writable = Writable(native)
-    batches = [writable.mapped(np.asarray(part)) for part in _batches(native)]
-    if not native.sealed or any(batch is None for batch in batches):
-        raise UnsupportedError(
-            f"the frame `{native.name}` cannot be mapped to be written to: its name was removed, or it was imported"
-        )
-    batches = [batch.view("u1") for batch in batches]
-    text_length, places = pickle.loads(batches[0][:index_length])
-    start = _aligned(index_length)
-    text = batches[0][start : start + text_length]
-    buffers = [_at(batches, start, Place(*place)) for place in places]
-    return Opened(pickle.loads(text, buffers=buffers), buffers)
+class Mapped:
+    """A frame with an object in it, of which each call makes another."""
+
+    def __init__(self, native: Native, index_length: int) -> None:
+        np = _packages.need("numpy", "opening a shared object")
+        if not native.sealed:
+            raise UnsupportedError(f"the frame `{native.name}` was imported; expected one that a process of this user wrote")
+        self.native = native
+        shared = [np.asarray(part).view("u1") for part in _batches(native)]
+        text_length, places = pickle.loads(shared[0][:index_length])
+        start = _aligned(index_length)
+        self._batches = list(map(_place, shared))
+        self._text = shared[0][start : start + text_length].tobytes()
+        self._places = [Place(batch, offset + (0 if batch else start), length) for batch, offset, length in places]
+
+    def open(self) -> Opened:
+        """The object, on a private map of its own."""
+        np = _packages.need("numpy", "opening a shared object")
+        private = self.native.private()
+        if private is None:
+            raise NotFoundError(f"the frame `{self.native.name}` was removed")
+        parts = [private.at(*place) for place in self._batches]
+        if None in parts:
+            raise UnsupportedError(f"the frame `{self.native.name}` has buffers that are not in its segment")
+        batches = [np.asarray(_Part(self, part)) for part in parts]
+        buffers = [batches[batch][offset : offset + length] for batch, offset, length in self._places]
+        return Opened(pickle.loads(self._text, buffers=buffers), buffers)
+
+
+class _Part:
+    """A part of a private map, for numpy, whose arrays keep the frame open."""
+
+    def __init__(self, mapped: Mapped, values: Any) -> None:
+        self.__array_interface__ = values.__array_interface__
+        self._kept = mapped, values
+
+
+#: The frames on whose maps this process has objects, by their handles.
+_mapped: weakref.WeakValueDictionary[tuple[str, int], Mapped] = weakref.WeakValueDictionary()
+
+
+def mapped(handle: str, index_length: int, opened: Callable[[str], Native]) -> Mapped:
+    """The frame of a handle with an object in it: one that is open, or one that is opened now."""
+    found = _mapped.get((handle, index_length))
+    if found is None:
+        found = _mapped[handle, index_length] = Mapped(opened(handle), index_length)
+    return found
 
 
 def _place(buffer: Any) -> tuple[int, int]:

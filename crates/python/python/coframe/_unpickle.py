@@ -12,7 +12,7 @@ from ._coframe import Frame as Native
 from ._coframe import Store as NativeStore
 from ._errors import Error, NotFoundError
 from ._lifetime import explain_session
-from ._parcel import open_parcel
+from ._parcel import mapped
 from ._unavailable import Unavailable
 
 #: Called with an object that arrived, and what :func:`coframe.sharing` notes of objects that it sends, so that the object
@@ -45,22 +45,25 @@ def received(handle: str, kind: str, detail: Any, once: tuple[str, str] | None =
 def _open(handle: str, kind: str, detail: Any, cached: bool) -> tuple[Native, Any, Callable[[], _witness.Unchanged]]:
     """The frame, the object in it, and how to find out later whether the object was changed."""
     if kind == "parcel":
-        with explain_session(handle):
-            native = Native.from_handle(handle)
-        opened = open_parcel(native, detail)
-        return native, opened.thing, lambda: _witness.of_received(opened)
+        frame = mapped(handle, detail, _native)
+        opened = frame.open()
+        return frame.native, opened.thing, lambda: _witness.of_received(opened)
     native, known = _polars_frame(handle, cached)
     df = _polars.data_frame(native, known)
     thing = df if detail is None else df.to_series().alias(detail)
     return native, thing, lambda: _witness.of_polars(thing)
 
 
+def _native(handle: str) -> Native:
+    with explain_session(handle):
+        return Native.from_handle(handle)
+
+
 def _polars_frame(handle: str, cached: bool) -> tuple[Native, dict[int, Any]]:
     _forget_removed()
     found = _opened.pop(handle, None)
     if found is None:
-        with explain_session(handle):
-            found = Native.from_handle(handle), {}
+        found = _native(handle), {}
     if cached:
         _opened[handle] = found
         while len(_opened) > _MOST_OPENED:

@@ -27,6 +27,8 @@ Published = Callable[[], list[Any]]
 
 #: Bytes that are compared at once, so that what comes of it stays in the cache.
 _CHUNK = 1 << 20
+#: Bytes of a buffer of which a witness keeps a copy.
+_SMALL = 1 << 10
 
 
 def always(_: Any) -> bool:
@@ -55,17 +57,18 @@ def _plain(column: Any) -> Any:
 
 def of_parcel(thing: Any, parcel: Parcel, published: Published) -> Unchanged:
     """For an object that was published as a parcel, which lets go of its buffers here."""
-    text, addresses = parcel.text, parcel.addresses()
+    sent = _Sent(parcel, published)
     parcel.release()
     if _copies_on_write(thing):
-        return _of_pandas(thing, text, addresses, published)
-    return lambda now: _is_same(Parcel(now), text, set(), published())
+        return _of_pandas(thing, sent)
+    return lambda now: sent.is_same(Parcel(now), set())
 
 
 def of_received(opened: Opened) -> Unchanged:
     """For an object that arrived as a parcel, on a private map: the kernel knows which pages were written to."""
     parcel = Parcel(opened.thing)
-    text, on_map = parcel.text, opened.places()
+    # Not `opened`: its object would live as long as the witness.
+    text, on_map, buffers = parcel.text, opened.places(), opened.buffers
     # What pickle copied in addition to the map, such as labels.
     others = [None if place in on_map else buffer.copy() for place, buffer in zip(parcel.addresses(), parcel.buffers, strict=True)]
     places = parcel.addresses()
@@ -77,16 +80,16 @@ def of_received(opened: Opened) -> Unchanged:
             return False
         every = zip(found.addresses(), places, found.buffers, others, strict=True)
         same = all(one == before if other is None else _are_equal(buffer, other) for one, before, buffer, other in every)
-        return same and _pages.are_unwritten(opened.buffers)
+        return same and _pages.are_unwritten(buffers)
 
     return unchanged
 
 
-def _of_pandas(thing: Any, text: bytes, addresses: list[tuple[int, int]], published: Published) -> Unchanged:
+def _of_pandas(thing: Any, sent: _Sent) -> Unchanged:
     kept = thing.copy(deep=False)
     # While `kept` lives, no other values get these addresses. Those of other buffers may be of copies for the pickle.
     guarded = _exposed.guarded(kept)
-    trusted = {place for place in addresses if place[0] in guarded}
+    trusted = {place for place in sent.addresses if place[0] in guarded}
     exposed = _exposed.is_exposed(thing)
     writes = _exposed.writes()
 
@@ -94,7 +97,7 @@ def _of_pandas(thing: Any, text: bytes, addresses: list[tuple[int, int]], publis
         nonlocal writes
         before = _exposed.writes()
         is_guarded = kept is not None and not exposed and writes == before and not _exposed.is_exposed(now)
-        if not _is_same(Parcel(now), text, trusted if is_guarded else set(), published()):
+        if not sent.is_same(Parcel(now), trusted if is_guarded else set()):
             return False
         writes = before
         return True
@@ -109,12 +112,26 @@ def _copies_on_write(thing: Any) -> bool:
     return int(pd.__version__.split(".")[0]) >= 3 or pd.options.mode.copy_on_write is True
 
 
-def _is_same(parcel: Parcel, text: bytes, trusted: set[tuple[int, int]], published: list[Any]) -> bool:
-    """Whether a parcel is as it was published. Buffers at trusted addresses are not read."""
-    if parcel.text != text or len(parcel.buffers) != len(published):
-        return False
-    every = zip(parcel.addresses(), parcel.buffers, published, strict=True)
-    return all(address in trusted or _are_equal(now, before) for address, now, before in every)
+class _Sent:
+    """A parcel as it was published."""
+
+    def __init__(self, parcel: Parcel, published: Published) -> None:
+        self.addresses = parcel.addresses()
+        self._text = parcel.text
+        self._published = published
+        #: Small buffers, such as labels. Reading the published ones costs more.
+        self._small = {at: buffer.tobytes() for at, buffer in enumerate(parcel.buffers) if buffer.nbytes <= _SMALL}
+
+    def is_same(self, parcel: Parcel, trusted: set[tuple[int, int]]) -> bool:
+        """Whether another parcel has the same. Buffers at trusted addresses are not read."""
+        if parcel.text != self._text or len(parcel.buffers) != len(self.addresses):
+            return False
+        small = self._small
+        if any(parcel.buffers[at].tobytes() != before for at, before in small.items()):
+            return False
+        others = [at for at, place in enumerate(parcel.addresses()) if at not in small and place not in trusted]
+        before = self._published() if others else []
+        return all(_are_equal(parcel.buffers[at], before[at]) for at in others)
 
 
 def _are_equal(one: Any, other: Any) -> bool:
