@@ -122,3 +122,25 @@ def no_descriptors() -> None:
             os.open(os.devnull, os.O_RDONLY)
     except OSError:
         return
+
+
+_reads = 0
+
+
+def count_reads() -> None:
+    """For a pool: counts from now on how often Polars reads the keys of categoricals."""
+    from coframe import _polars
+
+    original = _polars._read
+
+    def counted(*arguments: Any) -> Any:
+        global _reads
+        _reads += 1
+        return original(*arguments)
+
+    _polars._read = counted
+
+
+def reads(df: Any, item: int) -> tuple[int, Any]:
+    """How often keys were read by now, and a value."""
+    return _reads, df["c"][item]

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, overload
 
 from . import _numpy as _numpy_out
-from . import _packages, _pandas, _polars
+from . import _packages, _pandas, _polars, _recent
 from ._coframe import Frame as _Native
 from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
@@ -190,10 +190,14 @@ class Frame:
     def to_polars(self) -> Any:
         """A DataFrame of Polars, on the mapped bytes.
 
-        The first call reads the keys of categoricals; other values are not touched.
+        The first call reads the keys of categoricals; other values are not touched. What another process shared is read
+        once, also if each task unpickles the frame.
         """
         native = self._open()
-        return handed("Polars", native, lambda part: _polars.data_frame(part, self._known if part is native else {}))
+        known, text = self._known, self._identity()
+        if is_of_another_process(text):
+            known = _recent.categoricals(text, native, known)
+        return handed("Polars", native, lambda part: _polars.data_frame(part, known if part is native else {}))
 
     def lazy(self) -> Any:
         """A LazyFrame of Polars, on the mapped bytes."""

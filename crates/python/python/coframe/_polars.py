@@ -41,10 +41,14 @@ def _imported(pl: Any, native: Native, known: dict[int, Any]) -> Any:
     keys = [found for found in (_keys(pl, native, position) for position in _dictionaries(native)) if found is not None]
     df = _physical(pl, native, keys)
     if unread := [key for key in keys if key.position not in known]:
-        # In one call, so that Polars reads the columns side by side.
-        df = df.with_columns(pl.nth(key.position).cat.to(key.dtype) for key in unread)
+        df = _read(pl, df, unread)
         known.update((key.position, df.to_series(key.position)) for key in unread)
     return df.with_columns(known[key.position] for key in keys) if keys else df
+
+
+def _read(pl: Any, df: Any, keys: list[_Keys]) -> Any:
+    """Makes categoricals of their keys, in one call, so that Polars reads the columns side by side."""
+    return df.with_columns(pl.nth(key.position).cat.to(key.dtype) for key in keys)
 
 
 def _physical(pl: Any, native: Native, keys: list[_Keys]) -> Any:

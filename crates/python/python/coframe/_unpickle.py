@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from . import _polars, _witness
+from . import _polars, _recent, _witness
 from ._coframe import Frame as Native
 from ._coframe import Store as NativeStore
 from ._errors import Error, NotFoundError
@@ -18,10 +17,6 @@ from ._unavailable import Unavailable
 #: Called with an object that arrived, and what :func:`coframe.sharing` notes of objects that it sends, so that the object
 #: can be sent on.
 adopt: Callable[[Any, str, Any, _witness.Unchanged], None] | None = None
-
-#: Frames of Polars that this process has opened, the last ones used, with the categoricals that Polars has read.
-_opened: OrderedDict[str, tuple[Native, dict[int, Any]]] = OrderedDict()
-_MOST_OPENED = 4
 
 
 def received(handle: str, kind: str, detail: Any, once: tuple[str, str] | None = None) -> Any:
@@ -48,7 +43,7 @@ def _open(handle: str, kind: str, detail: Any, cached: bool) -> tuple[Native, An
         frame = mapped(handle, detail, _native)
         opened = frame.open()
         return frame.native, opened.thing, lambda: _witness.of_received(opened)
-    native, known = _polars_frame(handle, cached)
+    native, known = _recent.opened(handle, _native, cached)
     df = _polars.data_frame(native, known)
     thing = df if detail is None else df.to_series().alias(detail)
     return native, thing, lambda: _witness.of_polars(thing)
@@ -57,25 +52,6 @@ def _open(handle: str, kind: str, detail: Any, cached: bool) -> tuple[Native, An
 def _native(handle: str) -> Native:
     with explain_session(handle):
         return Native.from_handle(handle)
-
-
-def _polars_frame(handle: str, cached: bool) -> tuple[Native, dict[int, Any]]:
-    _forget_removed()
-    found = _opened.pop(handle, None)
-    if found is None:
-        found = _native(handle), {}
-    if cached:
-        _opened[handle] = found
-        while len(_opened) > _MOST_OPENED:
-            _opened.popitem(last=False)
-    return found
-
-
-def _forget_removed() -> None:
-    """Gives back the memory of frames whose owner has removed them."""
-    for handle, (native, _) in list(_opened.items()):
-        if native.private() is None:
-            del _opened[handle]
 
 
 def _remove(native: Native, session: tuple[str, str]) -> None:
