@@ -38,4 +38,4 @@ CARGO_TARGET_DIR="$target" "$venv/bin/maturin" build --quiet --locked --interpre
 "$venv/bin/python" -m mypy.stubtest coframe --allowlist stubtest-allow.txt
 
 # Outside of the sources, so that what was installed is what is tested.
-PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider
+PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile

@@ -1,8 +1,10 @@
 """What ``coframe.sharing()`` must show: unchanged calls, pickled and shared, in one run.
 
-    python bench/sharing.py [ROWS]
+    python bench/sharing.py [calls] [object] [program] [memory] [small]
 
-Prints seconds and ratios; ROWS is 2 000 000 by default, of 10 columns of floats (160 MB), for 32 tasks and 2 workers.
+Runs the named parts, by default all. Prints seconds and ratios; `ROWS` in the environment is the size of the DataFrame of
+`calls` and `memory`, 2 000 000 rows of 10 floats (160 MB) by default. `program` takes some minutes and
+6 GB of memory.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import concurrent.futures
 import contextlib
 import functools
 import multiprocessing
+import os
 import pickle
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
@@ -24,6 +29,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+ROWS = int(os.environ.get("ROWS", "2_000_000"))
 TASKS = range(32)
 WORKERS = 2
 
@@ -71,9 +77,13 @@ def measured(call: Callable[[pd.DataFrame], Any], df: pd.DataFrame) -> tuple[flo
     return taken, result
 
 
-def main(rows: int) -> None:
-    df = pd.DataFrame(np.random.default_rng(0).random((rows, 10)), columns=[f"c{column}" for column in range(10)])
-    print(f"{len(TASKS)} tasks on {rows} x 10 floats ({df.size * 8 / 1e6:.0f} MB), {WORKERS} workers")
+def frame(rows: int) -> pd.DataFrame:
+    return pd.DataFrame(np.random.default_rng(0).random((rows, 10)), columns=[f"c{column}" for column in range(10)])
+
+
+def calls() -> None:
+    df = frame(ROWS)
+    print(f"{len(TASKS)} tasks on {len(df)} x 10 floats ({df.size * 8 / 1e6:.0f} MB), {WORKERS} workers")
     print(f"{'unchanged call':<28}{'pickled':>10}{'shared':>10}{'again':>10}{'ratios':>18}")
     calls = {
         "Pool.map(partial(f, df))": pool_map,
@@ -95,20 +105,127 @@ def main(rows: int) -> None:
         joblib.externals.loky.get_reusable_executor().shutdown()
         pickled, first, again = times
         print(f"{name:<28}{pickled:>9.2f}s{first:>9.3f}s{again:>9.3f}s{pickled / first:>8.0f}x{pickled / again:>8.0f}x")
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
-        text = bytes(ForkingPickler.dumps(df))
-        pickled = median(lambda: ForkingPickler.dumps(df))
-        unpickled = pool.apply(time_of_unpickling, (text,))
-    print(f"a shared DataFrame of 10 columns: pickled in {pickled * 1e6:.0f} us, unpickled in {unpickled * 1e6:.0f} us")
+
+
+def an_object() -> None:
+    for what, df in {"one block": frame(ROWS), "a block each": pd.DataFrame({f"c{column}": np.ones(ROWS) * column for column in range(10)})}.items():
+        with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
+            text = bytes(ForkingPickler.dumps(df))
+            pickled = median(lambda df=df: ForkingPickler.dumps(df))
+            unpickled = pool.apply(time_of_unpickling, (text,))
+            total = pickled + unpickled
+            print(f"a shared DataFrame of 10 columns, {what}: pickled in {pickled:.0f} us, unpickled in {unpickled:.0f} us: {total:.0f} us")
+
+
+PROGRAM = """
+import functools, multiprocessing, sys, time
+import numpy as np, pandas as pd
+
+def f(df, task):
+    return float(df["c0"].iloc[task])
+
+if __name__ == "__main__":
+    df = pd.DataFrame(np.random.default_rng(0).random((13_421_773, 10)), columns=[f"c{column}" for column in range(10)])
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(abs, range(32))
+        for how in sys.argv[1:]:
+            start = time.perf_counter()
+            if how == "partial":
+                found = pool.map(functools.partial(f, df), range(32))
+            else:
+                found = pool.starmap(f, [(df, task) for task in range(32)])
+            print(time.perf_counter() - start, sum(found))
+"""
+
+
+def the_program() -> None:
+    print("a program whose file is unchanged: 13 421 773 x 10 floats (1.07 GB), 32 tasks, Pool(2)")
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "program.py")
+        with open(path, "w") as file:
+            file.write(PROGRAM)
+        for how in ("partial", "starmap"):
+            (alone,) = run([path, how])
+            first, *again = run(["-m", "coframe", path, *[how] * 6])
+            best = statistics.median(again)
+            print(f"{how:<10}{alone:>8.2f}s{first:>8.3f}s{best * 1e3:>8.2f}ms{alone / first:>8.0f}x{alone / best:>8.0f}x")
+
+
+def run(arguments: list[str]) -> list[float]:
+    found = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
+    lines = [tuple(map(float, line.split())) for line in found.splitlines()]
+    assert len({result for _, result in lines}) == 1
+    return [seconds for seconds, _ in lines]
+
+
+def memory() -> None:
+    """What 8 workers have resident, each page divided by the processes that map it."""
+    df = frame(ROWS)
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        bare = sum(pool.map(held, [(None, ready) for ready in range(8)], 1))
+    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(8) as pool:
+        full = sum(pool.map(held, [(df, ready) for ready in range(8)], 1))
+    size = df.size * 8
+    print(f"8 workers that hold {size / 1e6:.0f} MB: {full / 1e6:.0f} MB, bare {bare / 1e6:.0f} MB: {(full - bare) / size:.2f} frames and bare workers")
+
+
+def held(task: tuple[pd.DataFrame | None, int]) -> int:
+    """The memory of this process, once all workers have a task."""
+    df = task[0]
+    time.sleep(1)
+    if df is not None:
+        assert df.to_numpy().sum() > 0
+    time.sleep(5)
+    with open("/proc/self/smaps_rollup") as text:
+        return sum(int(line.split()[1]) * 1024 for line in text if line.startswith("Pss:"))
+
+
+SMALL = """
+import multiprocessing, sys, time
+import numpy as np, pandas as pd
+
+def f(task):
+    return float(task[0].sum()) + len(task[1])
+
+if __name__ == "__main__":
+    tasks = [(np.ones(1000), {"a": [number] * 10}) for number in range(20_000)]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(abs, range(32))
+        for _ in range(9):
+            start = time.perf_counter()
+            found = pool.map(f, tasks, 10)
+            print(time.perf_counter() - start, sum(found))
+"""
+
+
+def small() -> None:
+    """A program that shares nothing large, and one that does nothing. Alternately, since the machine is not always as fast."""
+    with tempfile.TemporaryDirectory() as directory:
+        program, nothing = os.path.join(directory, "program.py"), os.path.join(directory, "nothing.py")
+        for path, text in ((program, SMALL), (nothing, "pass")):
+            with open(path, "w") as file:
+                file.write(text)
+        pairs = [(statistics.median(run([program])), statistics.median(run(["-m", "coframe", program]))) for _ in range(5)]
+        slower = statistics.median(shared / alone for alone, shared in pairs)
+        starts = [(start([nothing]), start(["-m", "coframe", nothing])) for _ in range(21)]
+        added = statistics.median(shared - alone for alone, shared in starts)
+    print(f"a program that shares nothing large: {slower:.3f} of its time alone; start {added * 1e3:.0f} ms later")
+
+
+def start(arguments: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True)
+    return time.perf_counter() - begun
 
 
 def median(call: Callable[[], Any]) -> float:
+    """In microseconds."""
     times = []
     for _ in range(200):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(times) * 1e6
 
 
 def time_of_unpickling(text: bytes) -> float:
@@ -119,5 +236,8 @@ def time_of_unpickling(text: bytes) -> float:
     return found
 
 
+PARTS = {"calls": calls, "object": an_object, "program": the_program, "memory": memory, "small": small}
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()

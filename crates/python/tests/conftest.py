@@ -16,8 +16,18 @@ import workers
 NO_REAPER = {"test_pandas_against_pickle", "test_sharing_changes", "test_tables", "test_zero_copy", "test_nested", "test_dictionaries"}
 
 
-def pytest_sessionstart() -> None:
-    workers.start_server()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # The process that distributes tests to others runs none.
+    is_distributor = getattr(session.config.option, "dist", "no") != "no" and not hasattr(session.config, "workerinput")
+    if not is_distributor:
+        workers.start_server()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_objects_to_collect() -> None:
+    """Every test collects garbage, and the modules are hundreds of thousands of objects that are none."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

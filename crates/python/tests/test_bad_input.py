@@ -72,7 +72,7 @@ def test_an_integer_that_numpy_would_round_is_refused(values: object) -> None:
     assert coframe.publish({"a": whole}, "t").to_polars()["a"].to_list() == [BIG, None]
 
 
-@pytest.mark.parametrize("values", [[1, 2.5], pl.Series([1, None]), pd.Series([1.5, 2.0]), pa.array([1, 2.5]), [[1, 2], [3, 0.5]]], ids=repr)
+@pytest.mark.parametrize("values", [[1, 2.5], pl.Series([1, None]), pd.Series([1.5, 2.0]), pa.array([1, 2.5]), [[1, 2], [3, 0.5]]], ids=["list", "Polars", "pandas", "pyarrow", "lists"])
 def test_an_integer_that_a_float_holds_is_a_float(values: object) -> None:
     assert coframe.publish({"a": values}, "t")["a"].to_numpy().ravel()[0] in (1, 1.5)
 

@@ -24,10 +24,14 @@ NULS = {
 }
 
 
+IMPORTS = {"np.": "numpy as np", "pd.": "pandas as pd", "pl.": "polars as pl", "pa.": "pyarrow as pa"}
+
+
 @pytest.mark.parametrize("made", NULS)
 def test_a_name_with_a_nul_is_refused(made: str) -> None:
+    modules = ["coframe", *(module for use, module in IMPORTS.items() if use in NULS[made])]
     code = (
-        "import coframe, numpy as np, pandas as pd, polars as pl, pyarrow as pa\n"
+        f"import {', '.join(modules)}\n"
         f"for publish in (coframe.share, lambda table: coframe.publish(table, 't')):\n    try:\n        publish({NULS[made]})\n"
         "    except coframe.InvalidError as error:\n        print(error)\n"
         "print(coframe.list())"

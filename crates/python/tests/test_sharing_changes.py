@@ -18,6 +18,7 @@ from same import difference
 from test_sharing import frames
 
 ROWS = 1000
+COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
 def sent(thing: Any) -> Any:
@@ -129,9 +130,10 @@ def test_views_of_a_dataframe_that_pandas_made_change_nothing(store: coframe.Sto
         series, part, values = df["x"], df[["x", "y"]], df[["x"]].to_numpy()
         series.iloc[0] = 4.0
         part.iloc[1, 0] = 5.0
-        assert not values.flags.writeable
+        assert values.flags.writeable != COPIES_ON_WRITE
         assert difference(df, sent(df)) is None
-        assert len(frames(store)) == 1
+        # Before pandas 3 the DataFrame has the new values as well.
+        assert len(frames(store)) == (1 if COPIES_ON_WRITE else 2)
 
 
 def test_a_series_is_as_a_dataframe(store: coframe.Store) -> None:
