@@ -39,3 +39,34 @@ CARGO_TARGET_DIR="$target" "$venv/bin/maturin" build --quiet --locked --interpre
 
 # Outside of the sources, so that what was installed is what is tested.
 PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile
+
+# The same wheel in the oldest and the newest Python on PATH. pyenv has a command for each version, and runs those that
+# are named here.
+if command -v pyenv >/dev/null; then
+    PYENV_VERSION="$(pyenv versions --bare | paste -sd: -)"
+    export PYENV_VERSION
+fi
+found=()
+for version in 3.10 3.11 3.12 3.13 3.14; do
+    if "python$version" -c "import sys; assert sys.version.startswith('$version.')" 2>/dev/null; then
+        found+=("$version")
+    fi
+done
+for version in $(printf '%s\n' "${found[@]}" | sed -n '1p;$p' | uniq); do
+    if "$venv/bin/python" -c "import sys; sys.exit(sys.version.startswith('$version.'))"; then
+        other="$target/python-$version"
+        if ! cmp -s requirements-others.txt "$other/requirements-others.txt"; then
+            rm -rf "$other"
+            "python$version" -m venv --without-pip "$other"
+            "$venv/bin/pip" --python "$other/bin/python" install --quiet --requirement requirements-others.txt
+            cp requirements-others.txt "$other/"
+        fi
+        "$venv/bin/pip" --python "$other/bin/python" install --quiet --force-reinstall --no-deps "$target"/python-wheels/*.whl
+        echo "tests of sharing() in Python $version, of ${found[*]}"
+        PYTHONDONTWRITEBYTECODE=1 "$other/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile \
+            -W 'ignore::DeprecationWarning' tests/test_sharing*.py tests/test_recent.py tests/test_partial.py tests/test_writable.py
+    fi
+done
+if [ "${#found[@]}" -lt 2 ]; then
+    echo "only Python ${found[*]:-of this environment} is on PATH: coframe is for 3.10 to 3.14"
+fi

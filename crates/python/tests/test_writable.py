@@ -29,7 +29,7 @@ CHANGES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "iloc": _fill,
     "at": lambda df: df.at.__setitem__((0, "x"), 3.5),
     "augmented": lambda df: df.__setitem__("x", df["x"] * 2),
-    "fillna": lambda df: df.fillna(0, inplace=True),
+    "fillna": lambda df: df.fillna({"x": 0, "n": 0}, inplace=True),
     "replace": lambda df: df.replace(1, 2, inplace=True),
     "sort": lambda df: df.__setitem__("x", df["x"].sort_values(ascending=False).to_numpy()),
     "category": lambda df: df.iloc.__setitem__((0, 2), "b"),
