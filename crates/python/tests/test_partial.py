@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from kinds import REFUSED
 from same import difference
 from workers import FRESH
 
 N = 100_000
+OUT = {name: REFUSED[row][name] for row in REFUSED for name in REFUSED[row] if name in ("twice", "as text", "sparse", "complex", "tuples", "big integers")}
 
 
 def _arrays() -> dict[str, Any]:
@@ -69,6 +71,24 @@ def test_an_array_or_series_arrives_as_it_was_and_is_not_pickled(name: str) -> N
         found[0] = found[1]
         assert found.flags.writeable and not (found[1:] != before[1:]).any()
         assert found.flags.f_contiguous == pickle.loads(pickle.dumps(thing)).flags.f_contiguous
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_a_dataframe_that_arrow_cannot_hold_is_shared_as_its_pickle(name: str) -> None:
+    rows = pd.concat([OUT[name]] * (N // len(OUT[name])), ignore_index=True)
+    rows["large"] = np.ones(len(rows))
+    things = [rows, 1]
+    with coframe.partial(kept, rows, key=things) as function:
+        assert len(coframe.shared()) >= 1 and len(pickle.dumps(function)) < 2000
+        (found,), named = pickle.loads(pickle.dumps(function))()
+        assert difference(rows.iloc[:20], found.iloc[:20]) is None and difference(rows.iloc[-20:], named["key"][0].iloc[-20:]) is None
+        found.iloc[0, -1] = 7.0
+        assert (rows.iloc[0, -1], named["key"][0].iloc[0, -1]) == (1.0, 1.0)
+
+
+def test_a_small_dataframe_that_arrow_cannot_hold_is_pickled() -> None:
+    df = OUT["twice"]
+    assert coframe.partial(kept, df).args == (df,)
 
 
 def total(things: dict[str, Any], item: int) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _packages
 from ._errors import InvalidError, UnsupportedError
 from ._frame import Frame
+from ._parcel import Mapped
 
 #: Arrays and series of fewer bytes are pickled: that is quicker than to open a frame.
 MIN_BYTES = 1 << 16
@@ -17,7 +18,13 @@ MAX_ITEMS = 10_000
 #: A pickle of more bytes is warned of.
 LARGE = 10_000_000
 
-Share = Callable[[Any], Frame]
+
+class Sharer(NamedTuple):
+    """How a table becomes a frame."""
+
+    table: Callable[[Any], Frame]
+    #: For what Arrow cannot hold: the pickle as a frame, and what is needed to open it.
+    pickle: Callable[[Any], tuple[Frame, int]]
 
 
 class Part:
@@ -30,6 +37,8 @@ class Part:
 
     def restored(self) -> Any:
         """The argument. It may be changed, as after pickling."""
+        if self.kind == "pickle":
+            return Mapped(self.frame._open(), *self.about).open().thing
         if self.kind == "array":
             dtype, shape, is_transposed = self.about
             array = self.frame["values"].to_numpy(writable=True).view(dtype).reshape(shape)
@@ -50,17 +59,29 @@ class Part:
         return f"<{self.kind} of {self.frame!r}>"
 
 
-def shared(argument: Any, share: Share) -> Any:
+def shared(argument: Any, share: Sharer) -> Any:
     """The argument with each table, series and array in shared memory. What cannot be shared, or is small, stays as it is.
 
-    A table that is an argument itself is an error when it cannot be shared.
+    A table that is an argument itself, and not of pandas, is an error when it cannot be shared.
     """
     if _packages.is_table(argument):
-        return share(argument)
+        return _table(argument, share)
     return _inner(argument, share, ())
 
 
-def _inner(thing: Any, share: Share, outer: tuple[int, ...]) -> Any:
+def _table(thing: Any, share: Sharer) -> Any:
+    try:
+        return share.table(thing)
+    except (UnsupportedError, InvalidError):
+        if not _packages.is_a(thing, "pandas", "DataFrame"):
+            raise
+        if int(thing.memory_usage(deep=False).sum()) < MIN_BYTES:
+            return thing
+        frame, index_length = share.pickle(thing)
+        return Part(frame, "pickle", (index_length,))
+
+
+def _inner(thing: Any, share: Sharer, outer: tuple[int, ...]) -> Any:
     kind = type(thing)
     if kind in (list, tuple, dict) and len(thing) <= MAX_ITEMS and id(thing) not in outer:
         inside = (*outer, id(thing))
@@ -70,13 +91,13 @@ def _inner(thing: Any, share: Share, outer: tuple[int, ...]) -> Any:
         items = [_inner(item, share, inside) for item in thing]
         return kind(items) if any(one is not other for one, other in zip(items, thing, strict=True)) else thing
     try:
-        return share(thing) if _packages.is_table(thing) else _part(thing, share)
+        return _table(thing, share) if _packages.is_table(thing) else _part(thing, share.table)
     except (UnsupportedError, InvalidError):
         # It is pickled, as by functools.partial.
         return thing
 
 
-def _part(thing: Any, share: Share) -> Any:
+def _part(thing: Any, share: Callable[[Any], Frame]) -> Any:
     polars, pandas, numpy = (sys.modules.get(package) for package in ("polars", "pandas", "numpy"))
     if polars is not None and type(thing) is getattr(polars, "LazyFrame", None):
         return Part(share(thing), "lazy")

@@ -10,9 +10,11 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from . import _kept, _parts
 from ._coframe import Frame as _Native
+from ._coframe import Store as _Store
 from ._errors import NoSpaceError
 from ._frame import Frame
 from ._lifetime import Lifetime, new_name
+from ._parcel import Parcel
 from ._store import Layout, Store, session_of
 from ._tables import source
 
@@ -54,19 +56,30 @@ def share(table: Any, *, store: Store | str | os.PathLike[str] | None = None, la
     ``f`` gets the frame and calls ``.to_polars()``, ``.to_pandas()`` or the like; :func:`partial` gives it the table directly.
     """
     exporter, rest, metadata = source(table)
-    session = session_of(store)
+
+    def publish(session: _Store, name: str) -> _Native:
+        return session.publish(name, exporter, rest, layout=layout, keep=0, metadata=metadata, mode=None, batch_rows=None)
+
+    return _shared(session_of(store), publish)
+
+
+def share_object(thing: Any) -> tuple[SharedFrame, int]:
+    """Shares what pickle makes of an object, as :func:`coframe.sharing` does, and what a reader must know besides its handle."""
+    parcel = Parcel(thing)
+    lengths: list[int] = []
+
+    def publish(session: _Store, name: str) -> _Native:
+        published = parcel.publish(session, name)
+        lengths.append(published.index_length)
+        return published.native
+
+    return _shared(session_of(None), publish), lengths[-1]
+
+
+def _shared(session: _Store, publish: Callable[[_Store, str], _Native]) -> SharedFrame:
     name = new_name("share")
     try:
-        native: _Native = session.publish(
-            name,
-            exporter,
-            rest,
-            layout=layout,
-            keep=0,
-            metadata=metadata,
-            mode=None,
-            batch_rows=None,
-        )
+        native = publish(session, name)
     except NoSpaceError as error:
         kept = _kept.shared()
         if not kept:
@@ -100,7 +113,8 @@ class partial(Generic[R]):
     and no other process sees the change.
 
     Shared are DataFrames of Polars and pandas, LazyFrames (collected), Tables of pyarrow, and Series and numpy arrays of 64 KiB
-    or more; also inside of lists, tuples and dicts of up to 10 000 items. They stay in memory until :meth:`close`, the end of a
+    or more; also inside of lists, tuples and dicts of up to 10 000 items. A DataFrame of pandas that Arrow cannot hold, such as
+    one with two columns of one name, is shared as its pickle from 64 KiB on, and pickled below. Frames stay in memory until :meth:`close`, the end of a
     ``with``, or the end of this process, since a worker may open them at any time. The rest is pickled, also a Series or an
     array that Arrow cannot hold; pickling more than 10 MB gives a ``UserWarning``.
     """
@@ -118,9 +132,18 @@ class partial(Generic[R]):
                 seen[id(table)] = table, self._own[-1]
             return seen[id(table)][1]
 
+        objects: dict[int, tuple[Any, tuple[SharedFrame, int]]] = {}
+
+        def share_object_once(thing: Any) -> tuple[SharedFrame, int]:
+            if id(thing) not in objects:
+                objects[id(thing)] = thing, share_object(thing)
+                self._own.append(objects[id(thing)][1][0])
+            return objects[id(thing)][1]
+
+        sharer = _parts.Sharer(share_once, share_object_once)
         try:
-            self.args = tuple(_parts.shared(value, share_once) for value in args)
-            self.keywords = {name: _parts.shared(value, share_once) for name, value in kwargs.items()}
+            self.args = tuple(_parts.shared(value, sharer) for value in args)
+            self.keywords = {name: _parts.shared(value, sharer) for name, value in kwargs.items()}
         except BaseException:
             self.close()
             raise
