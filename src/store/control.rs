@@ -91,7 +91,7 @@ fn read_next(root: &Directory, file: &std::fs::File) -> Result<u64> {
 }
 
 fn open(root: &Directory) -> Result<std::fs::File> {
-    let missing = || Kind::NotFound { what: "control file".to_owned(), store: root.path().to_owned() };
+    let missing = || Kind::NoStore { path: root.path().to_owned() };
     Ok(root.open_file_rw(FILE)?.ok_or_else(missing)?)
 }
 

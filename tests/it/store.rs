@@ -487,3 +487,22 @@ fn compressed_files_of_polars_are_imported_equal() {
         }
     }
 }
+
+#[test]
+fn a_store_that_was_removed_is_not_found_and_what_to_do_is_said() {
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    fs::remove_file(scratch.path().join("store")).unwrap();
+    for error in [
+        scratch.store.remove("x").map(drop).unwrap_err(),
+        scratch.store.sweep().map(drop).unwrap_err(),
+        scratch.store.publish("x", &numbers(&[2])).map(drop).unwrap_err(),
+    ] {
+        assert!(error.is_not_found(), "{error}");
+        let expected = "; publish a frame to it first, or name another path";
+        assert!(
+            error.to_string().starts_with("no store found at `") && error.to_string().ends_with(expected),
+            "{error}"
+        );
+    }
+}
