@@ -1,4 +1,4 @@
-//! Frames of [coframe](coframe) as tables of [DataFusion](datafusion), read in place.
+//! Frames of [coframe] as tables of [DataFusion](datafusion), read in place.
 //!
 //! A frame is an Arrow IPC file in memory that every process maps. DataFusion computes on the mapped bytes: a scan copies no
 //! value, and opens in the same time whatever the number of rows.
