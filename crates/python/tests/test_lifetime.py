@@ -51,7 +51,7 @@ def test_del_in_any_order_keeps_what_is_left() -> None:
             "column": lambda column: column.to_numpy().sum() == 45,
             "numbers": lambda numbers: numbers.sum() == 45,
             "arrow": lambda arrow: sum(arrow["x"].to_pylist()) == 45,
-            "df": lambda df: df["x"].sum() == 45 and df["s"][9].startswith("a text"),
+            "df": lambda df: df["x"].sum() == 45 and df["s"][9].startswith("a string"),
         }
         for name in order:
             del things[name]
