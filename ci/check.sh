@@ -59,7 +59,7 @@ cargo test -p coframe --locked
 # The last one, so that target/debug/coframe is the command that was tested.
 cargo test -p coframe-cli --locked
 
-step "DataFusion, a workspace of its own"
+step "DataFusion, a separate workspace"
 (
     cd crates/datafusion
     export CARGO_TARGET_DIR="$target/datafusion"
@@ -79,7 +79,7 @@ step "programs without coframe"
 # Uses the command that was built for its tests.
 COFRAME_BIN="$target/debug/coframe" interop/check.sh
 
-step "Arrow Flight, a workspace of its own"
+step "Arrow Flight, a separate workspace"
 (
     readers="$target/readers-python/bin/python"
     if [ -x "$readers" ]; then export COFRAME_PYTHON="$readers"; fi

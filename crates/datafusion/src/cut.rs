@@ -19,7 +19,7 @@ use bytes::Bytes;
 /// The longest string that a view holds itself.
 const INLINE: u32 = 12;
 
-/// A part of a buffer as an allocation of its own, so that engines account no more than this part.
+/// A part of a buffer as a separate allocation, so that engines account no more than this part.
 struct Section(Buffer);
 
 impl AsRef<[u8]> for Section {

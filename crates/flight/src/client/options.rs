@@ -83,7 +83,7 @@ impl RemoteOptions {
     }
 
     /// Whether pulled bytes are compared with a checksum of the server. Without, a flipped bit in a number is not found:
-    /// validation finds bytes that are no valid values, and TCP and TLS have checksums too. Default: yes.
+    /// validation finds invalid values, and TCP and TLS have checksums too. Default: yes.
     #[must_use]
     pub fn checksums(mut self, check: bool) -> Self {
         self.checksums = check;

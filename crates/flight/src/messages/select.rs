@@ -237,7 +237,7 @@ fn shape(data_type: &DataType) -> Shape {
             nested(own, &mut fields.iter().map(|(_, field)| shape(field.data_type())))
         }
         DataType::RunEndEncoded(ends, values) => nested(0, &mut one(ends).chain(one(values))),
-        // Keys; the values are in messages of their own.
+        // Keys; the values are in separate messages.
         _ => leaf(2),
     }
 }

@@ -133,7 +133,7 @@ impl Connections {
         progress.last.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Ends connections that never asked for anything, and those with a stream that nobody reads. Runs for ever.
+    /// Ends connections that never asked for anything, and those whose client stopped reading. Runs for ever.
     pub(crate) async fn keep_watch(self: Arc<Self>) {
         let idle = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
         let pause = (self.idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));

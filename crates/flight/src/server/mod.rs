@@ -70,7 +70,7 @@ impl Shared {
     }
 }
 
-/// A running server of Arrow Flight, with threads of its own. Stops when it is dropped.
+/// A running server of Arrow Flight, with separate threads. Stops when it is dropped.
 ///
 /// Serves the frames of a store to any Flight client, and their segments to [`Remote`](crate::Remote). While it streams a
 /// frame it has it open, so the frame is not swept.
