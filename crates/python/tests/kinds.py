@@ -33,6 +33,11 @@ def _labelled(labels: Any) -> pd.DataFrame:
     return pd.DataFrame(np.arange(2 * len(labels)).reshape(2, -1), columns=labels)
 
 
+def _twice() -> pd.DataFrame:
+    df = pd.DataFrame({"a": [1.5, None], "b": ["x", None], "c": pd.Categorical(["u", "v"]), "d": pd.Series([[1], None], dtype=object)})
+    return df.set_axis(["a", "b", "a", "b"], axis=1)
+
+
 def _arrow(kind: Any, *values: Any) -> pd.DataFrame:
     return _of(pd.array(pa.array(values, kind), dtype=pd.ArrowDtype(kind)))
 
@@ -196,6 +201,17 @@ KEPT: dict[str, dict[str, pd.DataFrame]] = {
         "object strings": _labelled(pd.Index(["a", "b"], dtype=object)),
         "empty string": _labelled([""]),
     },
+    "repeated labels, also with the same text, such as `1` and `\"1\"`": {
+        "twice": _labelled(["a", "a"]),
+        "twice, of several dtypes": _twice(),
+        "thrice, and a label that a number would make": _labelled(["a", "a.1", "a", "a"]),
+        "integers twice": _labelled([1, 1]),
+        "as text": _labelled([1, "1", None, "None"]),
+        "levels twice": _labelled(pd.MultiIndex.from_tuples([("a", 1), ("a", 1)], names=["l0", None])),
+        "datetimes twice": _labelled(pd.DatetimeIndex(["2020-01-01", "2020-01-01"])),
+        "as a level of the index": _labelled(["a", "a"]).set_index(pd.Index([7, 8], name="a")),
+        "as two levels of the index": _labelled(["a", "a"]).set_index(pd.MultiIndex.from_tuples([(7, 8), (7, 9)], names=["a.1", "a"])),
+    },
     "indexes, with their names and `freq`": {
         "range": _indexed(pd.RangeIndex(10, 0, -5, name="row")),
         "range that ends between two steps": _indexed(pd.RangeIndex(5, 13, 7)),
@@ -247,11 +263,6 @@ REFUSED: dict[str, dict[str, pd.DataFrame]] = {
     "complex numbers, `longdouble`, other byte orders": {
         "complex": _of([1 + 2j]),
         "longdouble": _of(np.array([1, 2], dtype="longdouble")),
-    },
-    "labels that are the same as text, such as `1` and `\"1\"`": {
-        "twice": pd.DataFrame([[1, 2]], columns=["a", "a"]),
-        "twice as text": pd.DataFrame([[1, 2]], columns=["a1", "a1"]),
-        "as text": pd.DataFrame([[1, 2]], columns=[1, "1"]),
     },
     "objects that Arrow would change: tuples, sets, mixed types, dicts of several sets of keys, integers of more than 64 bits, objects of other classes": {
         "strings, None and nan": _objects("x", None, np.nan),

@@ -62,9 +62,20 @@ def test_a_frame_comes_back_in_a_fresh_process(name: str, in_a_fresh_process: di
 def test_what_cannot_come_back_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(coframe.Error) as refused:
         coframe.share(OUT[name])
-    known = {"derived": "class same.Table", "as text": "column `1`", "mixed index": "level 0 of the index", "mixed level": "level 0 of the index"}
+    known = {"derived": "class same.Table", "mixed index": "level 0 of the index", "mixed level": "level 0 of the index"}
     assert known.get(name.split(": ")[-1], "column `a") in str(refused.value)
     assert coframe.Store().usage().frames == 0
+
+
+def test_repeated_labels_have_names_with_numbers() -> None:
+    df = pd.DataFrame([[1, 2, 3, 4, 5]], columns=["a", "a.1", "a", 1, "1"])
+    frame = coframe.share(df)
+    assert frame.columns == ["a", "a.1", "a.2", "1", "1.1"]
+    assert frame.to_arrow().column_names == frame.columns == frame.to_polars().columns
+    assert difference(df.iloc[:, [2, 4]], frame[["a.2", "1.1"]].to_table()) is None
+    assert list(frame.to_pandas().columns) == ["a", "a.1", "a", 1, "1"]
+    again = coframe.publish(frame, "again")
+    assert list(again.to_table().columns) == ["a", "a.1", "a", 1, "1"]
 
 
 @pytest.mark.parametrize("name", FRAMES, ids=list(FRAMES))

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import _objects, _packages
-from ._errors import InvalidError, UnsupportedError
+from ._errors import UnsupportedError
 
 #: Key in the metadata of a frame that came from pandas.
 RECIPE = "coframe.python.pandas"
@@ -48,7 +48,7 @@ def table_of(df: Any) -> tuple[Any, str]:
             if part[0] == "objects":
                 objects.add(name)
     levels = _plain_index(pd, df.index, plain)
-    if not _has_words_for(df.columns):
+    if not df.columns.is_unique or not _has_words_for(df.columns):
         plain.columns = pd.Index(names, dtype=object)
     table = _table(pa, plain, names)
     table = _as_objects(table, objects)
@@ -94,11 +94,23 @@ def recipe_of(text: str) -> Recipe:
 
 
 def _names(labels: Iterable[Any]) -> list[str]:
-    """The labels as texts: the names of the columns in Arrow."""
-    names = [str(label) for label in labels]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidError(f"column `{twice[0]}` appears twice: rename one of them")
+    """The labels as texts: the names of the columns in Arrow.
+
+    Repeated texts get a number, as in ``pandas.read_csv``: ``x``, ``x.1``, ``x.2``. The recipe has the labels.
+    """
+    texts = [str(label) for label in labels]
+    taken = set(texts)
+    if len(taken) == len(texts):
+        return texts
+    names = []
+    times: dict[str, int] = {}
+    for text in texts:
+        number, name = times.get(text, 0), text
+        while number and (name := f"{text}.{number}") in taken:
+            number += 1
+        taken.add(name)
+        times[text] = number + 1
+        names.append(name)
     return names
 
 
