@@ -45,8 +45,9 @@ impl Store {
     }
 
     #[getter]
-    fn path(&self) -> std::path::PathBuf {
-        self.store.path().to_owned()
+    fn path(&self) -> std::ffi::OsString {
+        // Not a path, for which Python imports `pathlib`.
+        self.store.path().as_os_str().to_owned()
     }
 
     #[pyo3(signature = (name, table, rest=None, *, layout, keep, metadata, mode, batch_rows, statistics=false))]

@@ -151,7 +151,7 @@ def test_a_string_that_is_not_a_handle_is_an_error_at_its_first_use() -> None:
 def test_a_frame_of_another_user_is_refused(store: coframe.Store) -> None:
     handle = coframe.publish(pa.table({"x": [1]}), "t").handle
     code = (
-        "import os, coframe\n"
+        "import os, coframe; coframe.Frame  # this user may not read the package later\n"
         "os.setgid(65534); os.setuid(65534)\n"
         f"try:\n    len(coframe.Frame({handle!r}))\nexcept coframe.Error as e:\n    print(type(e).__name__, isinstance(e, OSError), e)"
     )

@@ -238,7 +238,7 @@ def test_a_reaper_can_be_switched_off_and_one_that_cannot_start_is_reported(stor
     assert (found.stdout, found.stderr) == ("ready\n", "")
     assert reapers(store) == [] and len(sessions(store)) == 1
     assert store.sweep().sessions == 1
-    code = "coframe._reaper._PROGRAM = '/nowhere'\nprint(len(coframe.share(table)))"
+    code = "import coframe._reaper\ncoframe._reaper._PROGRAM = '/nowhere'\nprint(len(coframe.share(table)))"
     found = subprocess.run([sys.executable, "-c", SHARE + code], capture_output=True, text=True)
     assert found.stdout == "100000\n"
     assert "RuntimeWarning: the reaper of coframe cannot be started: " in found.stderr

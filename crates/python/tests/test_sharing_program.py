@@ -79,3 +79,21 @@ def test_without_a_program_the_usage_is_printed(tmp_path: os.PathLike[str]) -> N
     found = run("-m", "coframe", cwd=tmp_path)
     assert found.returncode == 2
     assert "PROGRAM" in found.stderr
+
+
+def test_a_program_that_shares_nothing_imports_few_modules(tmp_path: os.PathLike[str]) -> None:
+    path = os.path.join(tmp_path, "program.py")
+    with open(path, "w") as file:
+        file.write("import sys\nprint(*sys.modules)")
+    modules = set(run("-m", "coframe", path, cwd=tmp_path).stdout.split())
+    # Each takes some milliseconds of every program's start.
+    heavy = {"coframe._frame", "coframe._store", "coframe._queue", "inspect", "pathlib", "multiprocessing.util", "subprocess", "json", "numpy"}
+    assert "coframe._sharing" in modules
+    assert not modules & heavy
+
+
+def test_every_name_of_the_package_can_be_imported(tmp_path: os.PathLike[str]) -> None:
+    code = "import coframe\nassert set(coframe.__all__) <= set(dir(coframe))\nfrom coframe import *\nprint(sharing, Store)\ncoframe.nothing"
+    found = run("-c", code, cwd=tmp_path)
+    assert "coframe._sharing.sharing" in found.stdout
+    assert found.stderr.endswith("AttributeError: module 'coframe' has no attribute 'nothing'\n")

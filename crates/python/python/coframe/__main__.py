@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing.util
+import atexit
 import os
-import runpy
 import sys
 import types
+from collections.abc import Callable
 
 from ._sharing import sharing
 
@@ -25,21 +25,34 @@ def main() -> None:
         parser.error("expected a PROGRAM or -m MODULE")
     shared = sharing(options.min_bytes, verbose=options.verbose)
     shared.__enter__()
-    # At its exit `multiprocessing` joins the children of the process first, which may still read what was shared.
-    multiprocessing.util.Finalize(None, shared.__exit__, exitpriority=-100)
+    _at_the_end(shared.__exit__)
     sys.argv = arguments
     if options.module:
         # The directory of the program is that of the package so far; `-m` has the current one.
         sys.path[0] = os.getcwd()
+        import runpy
+
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     else:
         _run_file(arguments[0])
+
+
+def _at_the_end(call: Callable[[], object]) -> None:
+    """Calls it after `multiprocessing` has joined the children of this process, which may still read what was shared."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        # What is registered first is called last.
+        atexit.register(call)
+    else:
+        util.Finalize(None, call, exitpriority=-100)
 
 
 def _run_file(path: str) -> None:
     sys.path[0] = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path) or path.endswith((".zip", ".pyz")):
         sys.path[0] = path
+        import runpy
+
         runpy.run_path(path, run_name="__main__")
         return
     # Not `run_path`, after which the module is gone: threads and exit handlers of the program use it.

@@ -9,10 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import _coframe, _kept, _reaper
+from . import _coframe, _reaper
 from ._errors import Error, NotFoundError
+
+if TYPE_CHECKING:
+    from . import _kept
 
 #: Taken again by a signal handler that runs while its thread waits inside.
 _lock = threading.RLock()
@@ -43,7 +46,7 @@ def own_session(native: _coframe.Store) -> _coframe.Store:
 def guard(store: _coframe.Store) -> None:
     """Has the sessions of this process in a store end with it, however it ends."""
     _end_after_children()
-    _reaper.watch(os.fspath(store.path))
+    _reaper.watch(store.path)
 
 
 def _living(key: tuple[int, int, int]) -> _coframe.Store | None:
@@ -102,7 +105,9 @@ def _end_sessions() -> None:
     for key in own:
         session = _sessions.pop(key)
         store = session.store()
-        _kept.forget(None)
+        # Imported by the first frame that is kept.
+        if (kept := sys.modules.get(f"{__package__}._kept")) is not None:
+            kept.forget(None)
         session.end()
         if store is not None:
             # What cannot be removed now is removed by the reaper, or by the next sweep.

@@ -35,6 +35,8 @@ class Reducers(dict[Any, Any]):
     def __init__(self, reduce: Reducer, others: Mapping[Any, Any] = {}) -> None:  # noqa: B006
         super().__init__(others)
         self._reduce = reduce
+        #: Packages whose classes are not in the table yet.
+        self._wanted = list(CLASSES)
 
     def __missing__(self, cls: Any) -> Reducer:
         if not is_known(cls):
@@ -48,11 +50,15 @@ class Reducers(dict[Any, Any]):
 
     def keys(self) -> Any:
         """The classes in the table, with all that are imported by now."""
-        for package, names in CLASSES.items():
-            module = sys.modules.get(package)
-            for cls in (getattr(module, name, None) for name in names):
+        for package in [package for package in self._wanted if package in sys.modules]:
+            module = sys.modules[package]
+            classes = [getattr(module, name, None) for name in CLASSES[package]]
+            for cls in classes:
                 if cls is not None and cls not in self:
                     self[cls] = self._reduce
+            # While a package is being imported, it does not have all of its classes.
+            if None not in classes:
+                self._wanted.remove(package)
         return super().keys()
 
     def others(self) -> dict[Any, Any]:
@@ -65,7 +71,7 @@ def size(thing: Any) -> int:
     package = type(thing).__module__.partition(".")[0]
     if package == "pandas":
         with contextlib.suppress(AttributeError, TypeError):
-            return sum(array.nbytes for array in thing._mgr.arrays if array.dtype != object)
+            return sum(getattr(array, "_codes", array).nbytes for array in thing._mgr.arrays if array.dtype != object)
         return int(thing.memory_usage(index=False, deep=False).sum())
     if package == "polars":
         return int(thing.estimated_size())

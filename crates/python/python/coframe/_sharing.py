@@ -7,18 +7,18 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _hooks, _reducers, _tables, _unpickle, _witness
+from . import _hooks, _reducers, _unpickle, _witness
 from ._coframe import Store as NativeStore
 from ._errors import ArgumentTypeError, InvalidError
-from ._lifetime import new_name
+from ._lifetime import guard, new_name
 from ._parcel import Parcel
-from ._store import Session, Store
 
 if TYPE_CHECKING:
     from ._coframe import Frame as Native
+    from ._coframe import Session as NativeSession
+    from ._store import Store
 
 Message = tuple[Any, tuple[Any, ...]]
 
@@ -37,8 +37,7 @@ class Settings(NamedTuple):
     cloudpickle: bool
 
 
-@dataclass(eq=False)
-class _Known:
+class _Known(NamedTuple):
     """An object that was shared and still lives."""
 
     thing: weakref.ref[Any]
@@ -115,6 +114,8 @@ class Sharer:
         return published.native, (published.native.handle, "parcel", published.index_length), unchanged
 
     def _published_polars(self, thing: Any, name: str) -> tuple[Native, tuple[Any, ...], _witness.Unchanged]:
+        from . import _tables
+
         is_series = type(thing).__name__ == "Series"
         exporter, rest, metadata = _tables.source(thing.alias("values").to_frame() if is_series else thing)
         native = self._store.publish(
@@ -142,10 +143,15 @@ class Sharer:
 
 #: The sharers of this process, the innermost last.
 _sharers: list[Sharer] = []
+#: The bytes from which on the innermost one shares.
+_least = 0
 
 
 def reduce(thing: Any, protocol: int, always_named: bool = False) -> Any:
     """What picklers call for the classes that are shared."""
+    # Programs send many small arrays, and each costs what is done here.
+    if type(thing).__module__ == "numpy" and thing.nbytes < _least:
+        return thing.__reduce_ex__(protocol)
     message = _sharers[-1].message(thing, always_named) if _sharers else None
     return thing.__reduce_ex__(protocol) if message is None else message
 
@@ -159,19 +165,25 @@ def join(settings: tuple[Any, ...]) -> None:
 def begin(sharer: Sharer) -> None:
     """Shares with these settings until :func:`end`."""
     _sharers.append(sharer)
-    _unpickle.adopt = sharer.adopt
-    _hooks.install(reduce, sharer.settings, join)
+    _use_innermost()
 
 
 def end(sharer: Sharer) -> None:
     """Pickles again as before."""
     if sharer in _sharers:
         _sharers.remove(sharer)
-    _unpickle.adopt = _sharers[-1].adopt if _sharers else None
-    if _sharers:
-        _hooks.install(reduce, _sharers[-1].settings, join)
-    else:
+    _use_innermost()
+
+
+def _use_innermost() -> None:
+    global _least
+    if not _sharers:
+        _unpickle.adopt = None
         _hooks.remove()
+        return
+    sharer = _sharers[-1]
+    _least, _unpickle.adopt = sharer.settings.min_bytes, sharer.adopt
+    _hooks.install(reduce, sharer.settings, join)
 
 
 def _after_fork() -> None:
@@ -216,18 +228,21 @@ class sharing:
         self._min_bytes, self._budget, self._in = min_bytes, budget, store
         self._cloudpickle, self._verbose = cloudpickle, verbose
         self._sharer: Sharer | None = None
-        self._session: Session | None = None
+        self._session: NativeSession | None = None
 
     def __enter__(self) -> sharing:
         if self._session is not None:
             raise InvalidError("this sharing() is on already; create another one for a `with` inside of it")
-        self._session = session = Session(self._in)
-        store = session._open()
+        root = _root(self._in)
+        self._session = session = root.session()
+        guard(root)
+        store = session.store()
+        assert store is not None
         free = store.usage()[1][2]
         budget = min(free, _available()) // 2 if self._budget is None else self._budget
         settings = Settings(
-            path=session.path,
-            session=str(session._session.id()),
+            path=store.path,
+            session=str(session.id()),
             owner=os.getpid(),
             min_bytes=self._min_bytes,
             types=self._types,
@@ -243,8 +258,17 @@ class sharing:
         if self._sharer is not None:
             end(self._sharer)
         if self._session is not None:
-            self._session.close()
+            self._session.end()
         self._sharer = self._session = None
+
+
+def _root(store: Any) -> NativeStore:
+    # Without the module of stores, whose import takes longer than all the rest.
+    if store is None or isinstance(store, (str, os.PathLike)):
+        return NativeStore(None if store is None else os.fspath(store))
+    from ._store import native_of
+
+    return native_of(store)
 
 
 def _check_bytes(what: str, value: Any) -> None:

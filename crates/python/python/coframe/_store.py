@@ -92,7 +92,7 @@ class Store:
     @property
     def path(self) -> str:
         """The directory of the store; of a session, that of the store that it is a part of."""
-        return os.fspath(self._open().path)
+        return self._open().path
 
     def close(self) -> None:
         """Lets go of the directory. Frames stay as they are, open ones too."""
