@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayData};
 
 use crate::{error::Result, frame::Frame};
 
-/// What a frame shares with its segment and what it copied or would copy, column by column.
+/// The bytes of each column that a frame shares with its segment, and those that it copied or would copy.
 ///
 /// `Display` prints a table.
 ///

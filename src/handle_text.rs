@@ -1,4 +1,4 @@
-//! What the handles of frames, cells and dicts have in common: escaped paths and names, and ids of sessions.
+//! The common parts of handles of frames, cells and dicts: escaped paths and names, and ids of sessions.
 
 use std::{
     ffi::OsString,
@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-/// Percent-encodes everything but letters, digits, `/`, `-`, `_` and `.`.
+/// Percent-encodes everything except letters, digits, `/`, `-`, `_` and `.`.
 pub(crate) fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for byte in bytes {
         match byte {

@@ -26,8 +26,8 @@ thread_local! {
 ///
 /// While it is blocked, each wait of this thread calls `stop` about twenty times a second. If `stop` returns true, the
 /// wait returns an error ([`is_interrupted`](crate::Error::is_interrupted)). The call has then changed nothing and can
-/// be repeated. Language bindings use this for Ctrl-C, and Rust callers to give a timeout to calls that take none: the
-/// `insert` of a dict, for example, waits as long as another writer is stopped.
+/// be repeated. Language bindings use this for Ctrl-C. Rust callers can use it to add a timeout to calls without one:
+/// the `insert` of a dict, for example, waits as long as another writer is stopped.
 ///
 /// These waits call `stop`: for the store's lock, for other writers of a dict, for the lock of a cell or a claim on it,
 /// at a barrier (which breaks, as after a timeout), for a permit, for an event, for a pool's workers and results, and
@@ -56,13 +56,13 @@ pub fn interruptible<R>(stop: impl Fn() -> bool + 'static, call: impl FnOnce() -
     with(Some(stop), call)
 }
 
-/// Runs `call` without interrupts: a drop that ended early would not release what it must.
+/// Runs `call` without interrupts, for drops that must release something.
 pub(crate) fn uninterrupted<R>(call: impl FnOnce() -> R) -> R {
     with(None, call)
 }
 
 fn with<R>(stop: Option<Stop>, call: impl FnOnce() -> R) -> R {
-    /// Restores the previous callback, also after a panic.
+    /// Restores the previous callback, even after a panic.
     struct Restore(Option<Stop>);
 
     impl Drop for Restore {
@@ -75,7 +75,7 @@ fn with<R>(stop: Option<Stop>, call: impl FnOnce() -> R) -> R {
     call()
 }
 
-// While a thread ends, its storage may be destroyed already: then no callback is called.
+// If a thread is ending, its storage may be destroyed already; then no callback is called.
 fn swap(stop: Option<Stop>) -> Option<Stop> {
     IS_POSSIBLE.set(stop.is_some());
     STOP.try_with(|place| place.replace(stop)).ok().flatten()

@@ -1,4 +1,5 @@
-//! What can be published: the sealed trait and its Arrow implementations. Polars adds its own in src/polars.
+//! Tables that can be published: the sealed trait and its implementations for Arrow. Those for Polars are in
+//! src/polars.
 
 use arrow::{
     array::{RecordBatch, RecordBatchReader},
@@ -51,7 +52,7 @@ pub trait Table<Via>: sealed::IntoTableStream<Via> {}
 
 impl<Via, T: sealed::IntoTableStream<Via>> Table<Via> for T {}
 
-/// Any table as a stream of record batches, which share its buffers where they can; for whatever takes a
+/// Any table as a stream of record batches, which share its buffers if possible. For functions that take a
 /// [`RecordBatchReader`], such as the writers of arrow-rs.
 ///
 /// ```
@@ -102,7 +103,7 @@ pub(crate) mod sealed {
 
     use crate::{error::Result, ipc::PolarsHints};
 
-    /// A table on its way into a segment.
+    /// A table that is being published.
     pub struct TableStream<'a> {
         pub(crate) schema: SchemaRef,
         pub(crate) rows: Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>,

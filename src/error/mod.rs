@@ -51,7 +51,7 @@ pub(crate) enum Kind {
     /// The file system, or a limit on it, is full.
     NoSpace {
         path: PathBuf,
-        /// Bytes that the call needed at least, where it knows that.
+        /// The least number of bytes that the call needed, if it is known.
         needed: Option<u64>,
         free: u64,
         total: u64,
@@ -104,7 +104,7 @@ pub(crate) enum Kind {
         what: String,
         store: PathBuf,
     },
-    /// A path without a store, opened by a call that creates none.
+    /// A path without a store, opened by a call that does not create one.
     NoStore {
         path: PathBuf,
     },
@@ -197,8 +197,8 @@ impl Error {
         Kind::Os { action, path, source }.into()
     }
 
-    /// Completes the error of a full store: bytes that the call needed at least, and those that it took before it failed
-    /// and has given back.
+    /// Completes the error of a full store: the bytes that the call needed at least, and those that it had taken and
+    /// has freed.
     pub(crate) fn with_needed(mut self, needed: u64, taken: u64) -> Self {
         if let Kind::NoSpace { needed: found, free, .. } = &mut *self.kind {
             *found = Some(needed);

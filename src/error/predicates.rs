@@ -19,7 +19,7 @@ impl Error {
         matches!(*self.kind, Kind::NotFound { .. } | Kind::NoColumn { .. } | Kind::NoStore { .. } | Kind::Ended { .. })
     }
 
-    /// True if the frame existed, and was since replaced by another version or removed.
+    /// True if the frame existed, but has been replaced by another version or removed.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -116,8 +116,8 @@ impl Error {
         matches!(*self.kind, Kind::Unsupported { .. })
     }
 
-    /// True if a directory is refused because others own it or can write to it, or a cell or dict because its store
-    /// came from elsewhere.
+    /// True if a directory is refused because other users own it or can write to it, or a cell or dict because its
+    /// store was copied from elsewhere.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {
         match *self.kind {

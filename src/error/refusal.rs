@@ -11,7 +11,7 @@ use serde::{
     },
 };
 
-/// The message of a value that does not serialise; `None` if it does, so that the fault is the encoding's.
+/// The message of a value that does not serialise; `None` if it does, and the encoding failed.
 #[cold]
 pub(crate) fn refusal<T: Serialize + ?Sized>(value: &T) -> Option<String> {
     value.serialize(Nowhere).err().map(|message| message.0)

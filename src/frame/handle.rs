@@ -1,4 +1,4 @@
-//! The text that names a frame.
+//! Handles: strings that identify a frame.
 
 use std::{
     fmt::{self, Write},
@@ -19,10 +19,10 @@ use crate::{
 const SCHEME: &str = "coframe:";
 const EXPECTED: &str = "expected coframe:<store path>/<name>@<version>?id=<segment id>, as `Frame::handle` writes it";
 
-/// Names a frame, or a part of one, and opens it in another process: about 100 bytes of ASCII on one line.
+/// Identifies a frame, or a part of one, and opens it in another process: about 100 bytes of ASCII on one line.
 ///
-/// Survives argv, environment variables, JSON and every serde format (it serialises as its text). It holds nothing
-/// open: see [`Handle::open`] for how long it works.
+/// Survives argv, environment variables, JSON and every serde format (it serialises as its text). A handle does not
+/// keep the frame: [`Handle::open`] documents how long it works.
 ///
 /// ```
 /// use coframe::{Handle, Store};
@@ -70,7 +70,7 @@ impl Handle {
         &self.name
     }
 
-    /// The version that it opens; never another one.
+    /// The version that the handle opens. It never opens another one.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -10,11 +10,11 @@ use crate::{
     ipc::{FileMap, MessageKind, MessagePlace, SharedBytes, stream_order},
 };
 
-/// One Arrow IPC message of a segment, as it is in the file; made by [`Frame::messages`].
+/// One Arrow IPC message of a segment, as it is in the file; returned by [`Frame::messages`].
 ///
-/// Both parts refer to the mapped file and keep it mapped. A message is valid for any transport that carries header and
-/// body apart, as Arrow Flight does. In a stream, a header follows the marker `FF FF FF FF` and its length (4 bytes,
-/// little-endian).
+/// Both parts refer to the mapped file and keep it mapped. A message is valid for any transport that sends header and
+/// body separately, such as Arrow Flight. In a stream, a header follows the marker `FF FF FF FF` and its length (4
+/// bytes, little-endian).
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -71,7 +71,8 @@ impl Frame {
         self.footer().metadata.as_ref().map(|metadata| metadata.segment)
     }
 
-    /// All bytes of the segment, which are an Arrow IPC file; the same for every part of the frame. Does not copy.
+    /// All bytes of the segment, which are an Arrow IPC file. They are the same for every part of the frame. Does not
+    /// copy.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -87,10 +88,10 @@ impl Frame {
         Bytes::from_owner(SegmentBytes(self.map()))
     }
 
-    /// The messages of the segment in the order of an Arrow IPC stream: the schema, the dictionaries, the record batches.
-    /// The same for every part of the frame.
+    /// The messages of the segment in the order of an Arrow IPC stream: the schema, the dictionaries, the record
+    /// batches. They are the same for every part of the frame.
     ///
-    /// Does not copy and encodes nothing: costs in the order of the messages.
+    /// Copies and encodes nothing, so the cost is in the order of the messages.
     ///
     /// # Errors
     ///

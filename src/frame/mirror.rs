@@ -1,4 +1,4 @@
-//! The bytes of another store's segment become a frame.
+//! Turns the bytes of another store's segment into a frame.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::{
 };
 
 impl Frame {
-    /// Checks a mirror before it gets its name, as if a stranger wrote it: its form, every value, and what its footer
-    /// records of them (FORMAT.md, rule I2-mirror). Costs in the order of its bytes. What passes is opened like a
-    /// segment of this crate from then on.
+    /// Checks a mirror as untrusted input before it gets its name: its form, every value, and what its footer records
+    /// about them (FORMAT.md, rule I2-mirror). Costs in the order of its bytes. From then on it is opened like a
+    /// segment that this crate wrote.
     pub(crate) fn from_mirror(mapping: Arc<Mapping>, origin: Origin, segment: Option<u128>) -> Result<Self> {
         let what = origin.what();
         let bytes = mapping.bytes();

@@ -1,6 +1,6 @@
-//! Frames: a decoded segment, parts of it, and the text that names it.
+//! Frames: a decoded segment, parts of it, and handles to them.
 //!
-//! Knows segments and IPC; does not know where files come from or who opens them (that is `store`).
+//! Uses segments and IPC, and does not know where files come from or which process opens them (that is `store`).
 
 mod handle;
 mod messages;
@@ -46,7 +46,7 @@ use crate::{
 /// An immutable table in shared memory, or a part of one.
 ///
 /// Cheap to clone (one reference count), `Send + Sync`. The bytes stay readable for as long as the frame or anything
-/// made from it (a batch, an array, a Polars column) lives, also after the [`Store`](crate::Store), the name and the
+/// made from it (a batch, an array, a Polars column) lives, even after the [`Store`](crate::Store), the name and the
 /// publishing process are gone.
 ///
 /// ```
@@ -70,11 +70,11 @@ pub struct Frame {
     columns: Option<Arc<[usize]>>,
     /// Rows of the segment.
     rows: Range<usize>,
-    /// The batches with these columns and rows, made when they are asked for.
+    /// The batches with these columns and rows, created at the first request.
     batches: Arc<OnceLock<Box<[RecordBatch]>>>,
 }
 
-/// What every part of a frame has in common.
+/// The data that all parts of a frame share.
 struct Shared {
     origin: Origin,
     mapping: Arc<Mapping>,
@@ -90,7 +90,7 @@ pub(crate) struct BatchSlice {
     batch: usize,
     /// Rows of the batch.
     pub(crate) rows: Range<usize>,
-    /// How many rows the whole batch has.
+    /// Number of rows of the whole batch.
     of: usize,
 }
 
@@ -176,13 +176,13 @@ impl Frame {
         self.schema.fields().len()
     }
 
-    /// Size of the segment in bytes, metadata included; the same for every part of it.
+    /// Size of the segment in bytes, including metadata. It is the same for every part of a frame.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.shared.mapping.bytes().len()
     }
 
-    /// The file of the segment, which any Arrow implementation opens; the same for every part of the frame.
+    /// The file of the segment, which any Arrow implementation can open. It is the same for every part of the frame.
     ///
     /// The file exists while the version is the latest of its name, is kept or is in use, as long as no process removes
     /// the name.
@@ -206,7 +206,7 @@ impl Frame {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(metadata.created))
     }
 
-    /// What the publisher attached with [`PublishOptions::metadata`](crate::PublishOptions::metadata).
+    /// The entries that the publisher attached with [`PublishOptions::metadata`](crate::PublishOptions::metadata).
     ///
     /// ```
     /// use coframe::{PublishOptions, Store};
@@ -226,9 +226,8 @@ impl Frame {
 
     /// Whether coframe wrote the file, as this user and on this machine, and it has been read-only since.
     ///
-    /// What such a frame records of itself is relied on. The values of any other file were validated when it was
-    /// opened, but its [`metadata`](Self::metadata) is whatever its writer attached: do not unpickle or run what is in
-    /// it.
+    /// coframe relies on what such a frame records about itself. The values of any other file were validated when it
+    /// was opened, but any program may have written its [`metadata`](Self::metadata): do not unpickle or execute it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -261,8 +260,8 @@ impl Frame {
 
     /// The record batches, on the mapped bytes. Does not copy.
     ///
-    /// The first call makes the arrays, and slices them for a part of the rows, which counts their nulls anew: it reads
-    /// one bit a row.
+    /// The first call creates the arrays. For a part of the rows it also slices them, which counts their nulls again
+    /// and therefore reads one bit a row.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -337,7 +336,7 @@ impl Frame {
         Ok(self.pieces().filter_map(|piece| self.array(&piece, position)).collect())
     }
 
-    /// A reader of the batches for whatever takes a `RecordBatchReader`; it keeps the bytes alive by itself.
+    /// A reader of the batches, for functions that take a `RecordBatchReader`. The reader keeps the bytes alive.
     #[must_use]
     pub fn reader(&self) -> FrameReader {
         FrameReader::new(self.clone())
@@ -366,7 +365,7 @@ impl Frame {
         Ok(Self { schema, columns: Some(columns), batches: Arc::default(), ..self.clone() })
     }
 
-    /// The frame with only these rows, counted from its first. Does not copy, and reads nothing.
+    /// The frame with only these rows, counted from its first row. Copies and reads nothing.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -398,7 +397,7 @@ impl Frame {
 
     /// Cuts the frame into `n` row ranges, in order, that differ by at most one row. Does not copy.
     ///
-    /// With more parts than rows some are empty. Zero parts is taken as one.
+    /// With more parts than rows, some are empty. Zero parts count as one.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -416,7 +415,7 @@ impl Frame {
         (0..n).filter_map(|part| self.slice(start(part)..start(part + 1)).ok()).collect()
     }
 
-    /// The short text or serde value that opens this frame, or this part of it, in another process.
+    /// A short string or serde value that opens this frame, or this part of it, in another process.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

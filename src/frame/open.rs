@@ -1,4 +1,4 @@
-//! A mapped segment becomes a frame.
+//! Decodes a mapped segment into a frame.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -73,7 +73,7 @@ impl Origin {
     }
 }
 
-/// Forgets what a file records of its values that is not sealed: another process may have written it.
+/// Removes the records about the values of a file that is not sealed: another process may have written them.
 fn distrust(footer: &mut Footer, rows: usize, what: &str) -> Result<()> {
     let Some(metadata) = &mut footer.metadata else { return Ok(()) };
     if usize::try_from(metadata.rows) != Ok(rows) {
@@ -86,8 +86,8 @@ fn distrust(footer: &mut Footer, rows: usize, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what a mirror records that no check covered: its bytes are a stranger's. How many versions are kept is up to
-/// this store.
+/// Removes the records of a mirror that no check covered, because its bytes are not trusted. The number of versions to
+/// keep is up to this store.
 fn forget_unchecked(footer: &mut Footer) {
     let Some(metadata) = &mut footer.metadata else { return };
     metadata.keep = 0;
@@ -96,9 +96,9 @@ fn forget_unchecked(footer: &mut Footer) {
     metadata.hints.sorted.retain(|(column, _)| is_checked(*column));
 }
 
-/// The positions of columns by name, in linear time; the first of several of one name.
+/// The positions of columns by name, in linear time; of several columns with one name, the first.
 pub(super) fn positions<S: AsRef<str>>(schema: &Schema, names: &[S], origin: &Origin) -> Result<Vec<usize>> {
-    // For a few names a map of all columns would cost more than to look through them.
+    // For a few names, a map of all columns costs more than a search.
     let known: Option<HashMap<&str, usize>> = (names.len() > 8).then(|| {
         let fields = schema.fields().iter().enumerate().rev();
         fields.map(|(position, field)| (field.name().as_str(), position)).collect()

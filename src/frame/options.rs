@@ -1,4 +1,4 @@
-//! How a frame is opened.
+//! Options for opening a frame.
 
 /// Options of [`Store::open_with`](crate::Store::open_with).
 ///
@@ -52,7 +52,7 @@ impl OpenOptions {
 
     /// Opens this version of the name. Default: the latest.
     ///
-    /// A handle names its version; another one here is an error.
+    /// A handle already has a version; a different one here is an error.
     ///
     /// ```
     /// use coframe::{OpenOptions, PublishOptions};
@@ -72,7 +72,7 @@ impl OpenOptions {
         self
     }
 
-    /// What happens where something would have to be copied. Default: [`CopyPolicy::Allow`].
+    /// Whether opening may copy data that cannot be shared. Default: [`CopyPolicy::Allow`].
     #[must_use]
     pub fn copies(mut self, policy: CopyPolicy) -> Self {
         self.copies = policy;
@@ -99,10 +99,10 @@ impl OpenOptions {
 
     /// Whether to validate a file that this machine sealed as if it came from elsewhere. Default: no.
     ///
-    /// Opening then reads every value, and relies on nothing that the file records of itself: sorted columns are not
-    /// marked as sorted, keys and times are checked again on their way to Polars. Files that are writable, that another
-    /// program wrote, or whose store was made elsewhere (see [`Store::adopt`](crate::Store::adopt)) are validated
-    /// whatever this option is.
+    /// Opening then reads every value and ignores what the file records about itself: sorted columns are not marked as
+    /// sorted, and keys and times are checked again when they are converted to Polars. Files that are writable, that
+    /// another program wrote, or whose store was created elsewhere (see [`Store::adopt`](crate::Store::adopt)) are
+    /// validated regardless of this option.
     ///
     /// ```
     /// use coframe::OpenOptions;
@@ -121,7 +121,7 @@ impl OpenOptions {
     }
 }
 
-/// What happens where opening, or going to Polars, cannot share bytes.
+/// What to do if opening, or converting to Polars, cannot share bytes.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -136,7 +136,7 @@ impl OpenOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyPolicy {
-    /// Copy where necessary; [`Frame::copy_report`](crate::Frame::copy_report) reports what and why.
+    /// Copy if necessary; [`Frame::copy_report`](crate::Frame::copy_report) reports each copy and its reason.
     #[default]
     Allow,
     /// Refuse with an error that names the column and the reason.
@@ -148,8 +148,8 @@ pub enum CopyPolicy {
 #[non_exhaustive]
 pub enum CategoryPolicy {
     /// The process's `Categories` of the published name, so that columns compare and join with others of that name.
-    /// Keys are shared when this process numbers the categories as the publisher did (a fresh process does), else
-    /// rewritten, which costs in the order of rows.
+    /// Keys are shared if this process numbers the categories in the same way as the publisher, as a new process does.
+    /// Otherwise they are rewritten, which costs in the order of rows.
     #[default]
     Shared,
     /// `Categories` private to the frame: keys are always shared, and the columns match no others.

@@ -12,7 +12,8 @@ use super::Frame;
 impl Frame {
     /// The batches as an Arrow C stream, on the mapped bytes, for other versions of arrow and other libraries. Does not copy.
     ///
-    /// The stream and each array of it keep the bytes alive. Of a part of the rows, arrays are slices.
+    /// The stream and each array of it keep the bytes alive. If the frame has only some rows of a batch, its arrays are
+    /// slices.
     ///
     /// ```
     /// use coframe::arrow::ffi_stream::ArrowArrayStreamReader;
@@ -30,7 +31,7 @@ impl Frame {
     }
 }
 
-/// The batches of a frame, one after the other; made by [`Frame::reader`](crate::Frame::reader).
+/// The batches of a frame, one after the other; returned by [`Frame::reader`](crate::Frame::reader).
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;

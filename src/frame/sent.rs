@@ -1,4 +1,4 @@
-//! Frames inside serialised values: they travel as their handles.
+//! Frames inside serialised values: they are sent as handles.
 
 #[cfg(feature = "pool")]
 use std::{any::Any, cell::RefCell};
@@ -9,7 +9,7 @@ use super::{Frame, handle::Handle};
 
 /// Serialises as its handle (about 100 bytes); the other side opens the frame.
 ///
-/// Like a handle, the bytes hold nothing open: see [`Handle::open`] for how long they work.
+/// Like a handle, the bytes do not keep the frame: [`Handle::open`] documents how long they work.
 impl Serialize for Frame {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[cfg(feature = "pool")]
@@ -26,14 +26,14 @@ impl Serialize for Handle {
     }
 }
 
-/// What was serialised and must stay openable until the other side has it.
+/// A serialised object that must not be removed before the other side has opened it.
 #[cfg(feature = "pool")]
 pub(crate) enum Sent {
     Frame(Frame),
     Handle(Handle),
     /// A frame whose reader will own it, and the flag to set once it was sent.
     Given(Handle, std::sync::Arc<std::sync::atomic::AtomicBool>),
-    /// Whatever else must live as long.
+    /// Any other object that must live as long.
     Other(Box<dyn Any + Send + Sync>),
 }
 
@@ -43,10 +43,10 @@ thread_local! {
     static OPENING_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Calls, and returns what was serialised meanwhile in this thread.
+/// Runs `call`, and returns the objects that this thread serialised meanwhile.
 #[cfg(feature = "pool")]
 pub(crate) fn collect_sent<T>(call: impl FnOnce() -> T) -> (T, Vec<Sent>) {
-    /// Restores what was set before, also after a panic of the caller's own code.
+    /// Restores the previous collection, even if the caller's code panics.
     struct Restore(Option<Vec<Sent>>);
 
     impl Drop for Restore {

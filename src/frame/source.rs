@@ -7,7 +7,7 @@ use crate::{
     table::{IntoTableStream, TableStream, via},
 };
 
-/// Keeps what the segment records of its values: that Polars made them, and which columns are sorted.
+/// Keeps what the segment records about its values: whether Polars made them, and which columns are sorted.
 impl IntoTableStream<via::Frame> for &Frame {
     fn into_table_stream<'a>(self) -> Result<TableStream<'a>>
     where
@@ -24,7 +24,7 @@ impl IntoTableStream<via::Frame> for &Frame {
 }
 
 impl Frame {
-    /// The hints of the columns of this frame. Rows that were left out change none.
+    /// The hints of the columns of this frame. They also hold for a part of the rows.
     pub(super) fn hints(&self) -> PolarsHints {
         let Some(PolarsHints { polars, sorted }) = self.footer().metadata.as_ref().map(|metadata| &metadata.hints)
         else {

@@ -1,4 +1,4 @@
-//! What a segment records of its values: for engines that skip batches, or need not read them at all.
+//! What a segment records about its values, for engines that skip batches or need not read them at all.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     ipc::read_statistics,
 };
 
-/// Statistics of a frame, of each column and record batch; made by [`Frame::statistics`].
+/// Statistics of each column and record batch of a frame; returned by [`Frame::statistics`].
 ///
 /// All arrays have one value for each batch of [`Frame::batches`], in order.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Statistics {
     columns: Vec<ColumnStatistics>,
 }
 
-/// Statistics of one column; made by [`Frame::statistics`].
+/// Statistics of one column; returned by [`Frame::statistics`].
 #[derive(Clone, Debug)]
 pub struct ColumnStatistics {
     null_counts: UInt64Array,
@@ -42,7 +42,7 @@ pub struct SortedColumn {
 }
 
 impl Statistics {
-    /// Rows of each batch.
+    /// Number of rows of each batch.
     #[must_use]
     pub fn num_rows(&self) -> &[usize] {
         &self.rows
@@ -56,15 +56,15 @@ impl Statistics {
 }
 
 impl ColumnStatistics {
-    /// Nulls in each batch; null where that is not known: of a batch of which the frame has some rows only, of unions and
-    /// runs, and of dictionaries that have nulls among their values.
+    /// Number of nulls in each batch; null if not known. It is not known for batches of which the frame has only some
+    /// rows, for unions and runs, and for dictionaries with null values.
     #[must_use]
     pub fn null_counts(&self) -> &UInt64Array {
         &self.null_counts
     }
 
-    /// A lower bound of the values in each batch, in the type of the column (of the values of a dictionary). Null where it
-    /// is not known, as in a batch of nulls only or with a NaN. `None` for types without bounds.
+    /// A lower bound of the values in each batch, in the type of the column (of the values of a dictionary). Null if
+    /// not known, as for a batch with a NaN or with nulls only. `None` for types without bounds.
     ///
     /// Numbers are ordered as numbers (-0.0 below 0.0), strings and the values of dictionaries by their bytes.
     #[must_use]
@@ -78,8 +78,8 @@ impl ColumnStatistics {
         self.bounds.as_ref().map(|[_, max]| max)
     }
 
-    /// Whether both bounds are values of the batch: longer strings than 64 bytes are cut, and the rows of a frame may have
-    /// narrower bounds than the whole batch.
+    /// Whether both bounds are values of the batch. Strings longer than 64 bytes are cut, and the rows of a frame may
+    /// have narrower bounds than the whole batch.
     #[must_use]
     pub fn is_exact(&self) -> &BooleanArray {
         &self.exact
@@ -87,8 +87,9 @@ impl ColumnStatistics {
 }
 
 impl Frame {
-    /// The columns that are sorted as the publisher marked them, each by itself: of a `DataFrame`, those that Polars flags.
-    /// Reads no values. None of a file that is not relied on.
+    /// The columns that the publisher marked as sorted, each by itself; for a `DataFrame`, those that Polars flags.
+    /// Reads no values. Empty for a file that is not [sealed](Frame::is_sealed), except for the columns of a mirror
+    /// whose order was checked.
     ///
     /// The order is Polars'. Nulls are at one end, the first or the last. Both zeros are equal and NaN is the greatest float,
     /// strings are ordered by their bytes, and some categories by number.
@@ -109,8 +110,8 @@ impl Frame {
         sorted.map(|(position, descending)| SortedColumn { position, descending }).collect()
     }
 
-    /// The statistics of the columns and batches of this frame; `None` if they were not published, and for a file that
-    /// is not relied on. Reads no values.
+    /// The statistics of the columns and batches of this frame; `None` if they were not published, and for a file whose
+    /// writer is not trusted. Reads no values.
     ///
     /// [`PublishOptions::statistics`](crate::PublishOptions::statistics) publishes them.
     /// [`Store::verify`](crate::Store::verify) compares them with the values.
@@ -150,7 +151,7 @@ impl Frame {
     }
 }
 
-/// The statistics of one column, whose entries `array` finds, in some batches.
+/// The statistics of one column in some batches; `array` finds its entries.
 fn column<'a>(
     array: &dyn Fn(&str) -> Option<&'a ArrayRef>,
     data_type: &DataType,

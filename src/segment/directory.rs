@@ -1,4 +1,4 @@
-//! A directory that was checked once and is then worked on through its descriptor.
+//! A directory that is checked once and then used through its descriptor.
 
 use std::{
     ffi::OsStr,
@@ -23,30 +23,30 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 
-/// How the name of a symlink ends that has not taken its place yet.
+/// The suffix of a symlink that has not been moved to its final name yet.
 const UNSWITCHED: &str = ".new";
 
 /// The reason why no other process writes to the files of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// Owner and mode show that only this user can.
+    /// Owner and mode show that only this user can write.
     Checked,
     /// The caller of an `unsafe` constructor promised it.
     Promised,
 }
 
-/// What became of a file that was to be unlinked unless it is in use.
+/// The result of unlinking a file unless it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unlinked {
     /// Its size in bytes.
     Removed(u64),
     /// Another open file holds a lock on it.
     InUse,
-    /// No file has the name, or another one has it by now.
+    /// No file has the name, or another file has it by now.
     Gone,
 }
 
-/// A checked directory: every later call goes through the descriptor, so the path cannot be swapped underneath.
+/// A checked directory. Every later call goes through the descriptor, so replacing the path has no effect.
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
@@ -56,7 +56,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory at `path`, making it (mode 0700) when it is missing.
+    /// Opens the directory at `path`, and creates it (mode 0700) if it does not exist.
     pub(crate) fn open_or_make(path: &Path, trust: Trust) -> Result<Self> {
         match rustix::fs::mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -151,7 +151,7 @@ impl Directory {
             .map_err(|e| self.write_error("make a file in", e))
     }
 
-    /// The file under `name`, open for reading and writing; an empty one is made if there is none.
+    /// Opens the file `name` for reading and writing, and creates an empty one if it does not exist.
     pub(crate) fn open_or_make_file(&self, name: &str) -> Result<File> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
@@ -178,7 +178,7 @@ impl Directory {
         }
     }
 
-    /// The target of a symlink, when there is one of that name.
+    /// The target of the symlink `name`; `None` if it does not exist.
     pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
         match rustix::fs::readlinkat(&self.fd, name, Vec::with_capacity(256)) {
             Ok(target) => Ok(target.into_string().ok()),
@@ -203,7 +203,7 @@ impl Directory {
 
     fn replace_link(&self, name: &str, target: &str, step: Option<&str>) -> Result<()> {
         let temporary = format!(".{name}{UNSWITCHED}");
-        // Only the holder of the store lock comes here, so a temporary link can only be a dead process's.
+        // Only the holder of the store lock runs this, so a temporary link can only be that of a dead process.
         self.unlink(&temporary)?;
         rustix::fs::symlinkat(target, &self.fd, &*temporary).map_err(|e| self.write_error("make a link in", e))?;
         let reached = step
@@ -211,7 +211,7 @@ impl Directory {
         reached.and_then(|()| self.rename(&temporary, name)).inspect_err(|_| drop(self.unlink(&temporary)))
     }
 
-    /// Whether an entry is the temporary link of a `switch_link` that never ended.
+    /// Whether an entry is the temporary link of a `switch_link` that did not finish.
     pub(crate) fn is_unswitched(entry: &str) -> bool {
         entry.starts_with('.') && entry.ends_with(UNSWITCHED)
     }
@@ -245,7 +245,7 @@ impl Directory {
         }
     }
 
-    /// What `name` is, a link not followed; `None` when there is nothing of that name.
+    /// The status of `name`, without following a link; `None` if it does not exist.
     pub(crate) fn stat(&self, name: &str) -> Result<Option<Stat>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -259,13 +259,13 @@ impl Directory {
         Ok(self.stat(name)?.map(|stat| u64::try_from(stat.st_size).unwrap_or(0)))
     }
 
-    /// Bytes that `name` occupies, which can be less than its size; 0 when no file has the name.
+    /// Bytes that `name` occupies, which can be less than its size; 0 if it does not exist.
     pub(crate) fn allocated(&self, name: &str) -> Result<u64> {
         let blocks = self.stat(name)?.map_or(0, |stat| u64::try_from(stat.st_blocks).unwrap_or(0));
         Ok(blocks.saturating_mul(512))
     }
 
-    /// Whether `name` was last changed longer than so long ago; false when no file has the name.
+    /// Whether the last change of `name` is longer ago than `limit`; false if it does not exist.
     pub(crate) fn is_older(&self, name: &str, limit: Duration) -> Result<bool> {
         let Some(stat) = self.stat(name)? else { return Ok(false) };
         let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
@@ -279,7 +279,8 @@ impl Directory {
         Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino))
     }
 
-    /// All entries but `.` and `..`, in no order; whatever is not UTF-8 is not ours and is left out.
+    /// All entries except `.` and `..`, in no order. Names that are not UTF-8 are skipped: coframe does not create such
+    /// names.
     pub(crate) fn entries(&self) -> Result<Vec<(String, FileType)>> {
         let read = |e: Errno| Error::os("list", &self.path, e);
         crate::failpoint::reach("list").map_err(read)?;
@@ -324,7 +325,7 @@ impl AsFd for Directory {
     }
 }
 
-/// Refuses what another user owns or can write to.
+/// Refuses a file or directory that another user owns or can write to.
 pub(crate) fn check_owner(stat: &Stat, path: &Path) -> Result<()> {
     let me = rustix::process::geteuid().as_raw();
     if stat.st_uid != me {

@@ -1,4 +1,4 @@
-//! A file that is being written and is still unnamed.
+//! A file that is being written and has no name yet.
 
 use std::{
     fs::File,
@@ -18,15 +18,15 @@ use crate::{
     failpoint,
 };
 
-/// Most slices that one writev(2) takes.
+/// The maximum number of slices of one writev(2).
 const IOV_MAX: usize = 1024;
 /// How often one write asks for room.
 const ATTEMPTS: usize = 3;
 
-/// An unnamed file in a directory. Dropped, or left by a killed process, it leaves nothing.
+/// An unnamed file in a directory. If it is dropped, or its process is killed, nothing is left of it.
 ///
-/// `write(2)` rather than a writable map: a full file system is an error here and not a SIGBUS, it is as fast or
-/// faster on 4 KiB pages, and it needs no `unsafe`.
+/// Written with `write(2)` rather than through a map: a full file system is an error and not a SIGBUS, writing is as
+/// fast or faster on 4 KiB pages, and no `unsafe` is needed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: File,
@@ -63,8 +63,8 @@ impl Draft {
         self.write_making_room(slices, &mut || false)
     }
 
-    /// As [`write`](Draft::write). Where the file system is full, `make_room` is called; if it frees something, writing
-    /// goes on where it stopped.
+    /// Like [`write`](Draft::write), but calls `make_room` if the file system is full. If that frees something, writing
+    /// continues where it stopped.
     pub(crate) fn write_making_room(&mut self, slices: &[&[u8]], make_room: &mut dyn FnMut() -> bool) -> Result<()> {
         let mut slices: Vec<IoSlice<'_>> =
             slices.iter().filter(|slice| !slice.is_empty()).map(|slice| IoSlice::new(slice)).collect();
@@ -102,7 +102,7 @@ impl Draft {
         self.seal_as(Mode::RUSR)
     }
 
-    /// As [`seal`](Draft::seal), with the mark of a mirror, whose bytes another store's process wrote.
+    /// Like [`seal`](Draft::seal), with the mark of a mirror, whose bytes come from another store.
     pub(crate) fn seal_mirror(self) -> Result<Sealed> {
         self.seal_as(Mode::RUSR | Mode::SVTX)
     }
@@ -152,7 +152,7 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Gives the file its name. False when the name is taken, and the file is as it was.
+    /// Gives the file its name. Returns false and changes nothing if the name exists.
     pub(crate) fn link(&self, name: &str) -> Result<bool> {
         link(&self.directory, &self.file, self.hidden.as_deref(), name)
     }
@@ -171,13 +171,13 @@ impl Drop for Sealed {
 
 fn link(directory: &Directory, file: &File, hidden: Option<&str>, name: &str) -> Result<bool> {
     let Some(hidden) = hidden else { return directory.link(file, name) };
-    // A second name, and later the first one removed: rename would replace an existing file.
+    // A second name, and the first one is removed later, because rename would replace an existing file.
     directory.link_again(hidden, name)
 }
 
 fn drop_hidden(directory: &Directory, hidden: Option<&str>) {
     if let Some(name) = hidden {
-        // What cannot be removed now is an unlocked hidden file, which the next sweep removes.
+        // A file that cannot be removed now is hidden and unlocked, so the next sweep removes it.
         let _ = directory.unlink(name);
     }
 }

@@ -20,13 +20,13 @@ use crate::{
     interrupt::Looks,
 };
 
-/// How long a reader waits for a lock that only a sweep can hold, and only for microseconds.
+/// How long a reader waits for a lock. Only a sweep can hold it, for microseconds.
 const READER_LIMIT: Duration = Duration::from_millis(250);
 
 /// An exclusive lock on an open file, released when dropped.
 pub(crate) struct Flock {
     file: File,
-    /// The process whose drop unlocks; `None` once the lock was left to a map.
+    /// The process whose drop unlocks; `None` once a map keeps the lock.
     process: Option<Pid>,
 }
 
@@ -37,7 +37,7 @@ impl Flock {
         Ok(taken.then(|| Self { file, process: Some(getpid()) }))
     }
 
-    /// Waits for the lock until the deadline; the error names who holds it.
+    /// Waits for the lock until the deadline; the error names its holder.
     pub(crate) fn exclusive(file: File, path: &Path, limit: Duration) -> Result<Self> {
         if acquire(&file, FlockOperation::NonBlockingLockExclusive, limit, path)? {
             return Ok(Self { file, process: Some(getpid()) });
@@ -58,14 +58,14 @@ impl Flock {
 
 impl Drop for Flock {
     fn drop(&mut self) {
-        // In a forked child the description is the parent's too: unlocking would take the lock from it.
+        // A forked child shares the description with its parent: unlocking would release the parent's lock.
         if Some(getpid()) == self.process {
             let _ = flock(&self.file, FlockOperation::Unlock);
         }
     }
 }
 
-/// Takes a shared lock without ever blocking for long: a stopped sweeper must not hang a reader.
+/// Takes a shared lock without blocking for long, so that a stopped sweeper does not hang a reader.
 pub(super) fn shared(file: &File, path: &Path) -> Result<()> {
     if acquire(file, FlockOperation::NonBlockingLockShared, READER_LIMIT, path)? {
         return Ok(());
@@ -94,7 +94,7 @@ fn acquire(file: &File, operation: FlockOperation, limit: Duration, path: &Path)
     }
 }
 
-/// Who holds a lock on this file, from /proc/locks: "process 4711 (python3)".
+/// The process that holds a lock on this file, from /proc/locks: "process 4711 (python3)".
 fn holder(file: &File) -> String {
     let unknown = || "another process".to_owned();
     let Ok(stat) = rustix::fs::fstat(file) else { return unknown() };

@@ -28,7 +28,7 @@ pub(crate) struct Mapping {
     file: (u64, u64),
 }
 
-/// Who wrote a file, as far as the opener knows.
+/// The writer of a file, as far as the opener knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
     /// This crate, on this machine and as this user, if the file is read-only.
@@ -37,7 +37,7 @@ pub(crate) enum Writer {
     Unknown,
 }
 
-/// What opening a name gave.
+/// The result of opening a name.
 pub(crate) enum Opened {
     Mapped(Arc<Mapping>),
     /// The name does not exist, or its file lost it between two calls: look the name up again.
@@ -51,7 +51,7 @@ impl Mapping {
         Self::open_as(directory, name, Writer::Unknown)
     }
 
-    /// As [`open`](Self::open), with what is known of the file's writer.
+    /// Like [`open`](Self::open), for a file whose writer is known.
     pub(crate) fn open_as(directory: &Directory, name: &str, writer: Writer) -> Result<Opened> {
         let Some(file) = directory.open_file(name)? else { return Ok(Opened::Gone) };
         let path = directory.path().join(name);
@@ -62,7 +62,7 @@ impl Mapping {
             return Err(Error::corrupt(what, "S1-magic", detail));
         }
         lock::shared(&file, &path)?;
-        // Anew: it may have lost its name before it was locked.
+        // Read again, because the file may have lost its name before it was locked.
         let stat = stat()?;
         if stat.st_nlink == 0 {
             return Ok(Opened::Gone);
@@ -106,16 +106,16 @@ impl Mapping {
         &self.map
     }
 
-    /// Whether what the file records of itself and of its values is relied on (SAFETY.md, T3): it was read-only when it
-    /// was mapped, as a published segment is, and was not opened as one of an unknown writer.
+    /// Whether the records of the file about itself and its values are trusted (SAFETY.md, T3): it was read-only when
+    /// it was mapped, like every published segment, and was not opened as a file of an unknown writer.
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed
     }
 }
 
 impl Mapping {
-    /// Whether the bytes came from another store. They were validated before the file got its name, but what a
-    /// publisher attached to them is from a stranger.
+    /// Whether the bytes came from another store. They were validated before the file got its name, but the metadata
+    /// that a publisher attached is not trusted.
     pub(crate) fn is_mirror(&self) -> bool {
         self.mirror
     }

@@ -6,8 +6,8 @@ use rustix::fs::{fstatfs, fstatvfs};
 
 use crate::error::{Error, Kind, Result};
 
-/// File systems whose `flock`, `linkat`, `rename` and shared maps behave as docs/FORMAT.md, section 6 needs:
-/// name, `f_type` of statfs(2), and whether it is in memory.
+/// File systems whose `flock`, `linkat`, `rename` and shared maps behave as docs/FORMAT.md, section 7 assumes: name,
+/// `f_type` of statfs(2), and whether it is in memory.
 const KNOWN: [(&str, u64, bool); 5] = [
     ("tmpfs", 0x0102_1994, true),
     ("ext4", 0xEF53, false),
@@ -18,9 +18,9 @@ const KNOWN: [(&str, u64, bool); 5] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Medium {
-    /// Gone at reboot; nothing is synchronised.
+    /// Lost at reboot; nothing is synchronised.
     Memory,
-    /// Kept; data and names are synchronised before they become visible.
+    /// Kept at reboot; data and names are synchronised before they become visible.
     Disk,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn space(directory: impl AsFd, path: &Path) -> Result<Space> {
     Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
 }
 
-/// Whether a write failed for want of room: ENOSPC or EDQUOT.
+/// Whether a write failed because the file system or a quota is full: ENOSPC or EDQUOT.
 pub(crate) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

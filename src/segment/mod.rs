@@ -1,6 +1,7 @@
-//! Files and maps: a directory that has been checked, a file being written, a file being read.
+//! Files and maps: a checked directory, a file being written, a file being read.
 //!
-//! The only folder that maps memory. It knows bytes, names and locks; it does not know Arrow, frames or versions.
+//! Only this folder maps segments. It handles bytes, names and locks, and does not know about Arrow, frames or
+//! versions.
 //!
 //! Kept true here:
 //! * a file is mapped only while a shared lock on it is held, and the lock lives exactly as long as the map;

@@ -7,16 +7,16 @@ use memmap2::{Advice, Mmap};
 use super::{directory::Directory, lock::Flock, mapping::map_lock_file};
 use crate::error::{Error, Result};
 
-/// An exclusive lock that dies with this process and that no forked child inherits.
+/// An exclusive lock that ends with this process and that no forked child inherits.
 ///
-/// The lock's description is kept alive by a map alone, and that map is not copied by fork(2). A held descriptor
-/// would be: after the owner's death an idle child would keep a dead session alive.
+/// Only a map keeps the lock's description alive, and fork(2) does not copy that map. fork(2) would copy a descriptor,
+/// so an idle child would keep the session of a dead owner alive.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
     _map: Mmap,
 }
 
-/// Makes the lock file `name` in `directory` and takes it for this process.
+/// Creates the lock file `name` in `directory` and locks it for this process.
 pub(crate) fn owner_lock(directory: &Directory, name: &str) -> Result<DirectoryLock> {
     let path = directory.path().join(name);
     let file = directory.named(name)?;

@@ -1,4 +1,4 @@
-//! A second map of a segment for writers of this process alone.
+//! A second, private map of a segment, which only this process can write to.
 #![expect(unsafe_code, reason = "mapping memory is what this module is for")]
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -16,7 +16,7 @@ pub(crate) struct PrivateMapping {
 }
 
 impl PrivateMapping {
-    /// Maps the file `name` again; `None` when it lost its name, or another file has it now.
+    /// Maps the file `name` again; `None` if the name was removed, or another file has it now.
     pub(crate) fn new(shared: &Mapping, directory: &Directory, name: &str) -> Result<Option<Self>> {
         let Some(file) = directory.open_file(name)? else { return Ok(None) };
         let path = directory.path().join(name);

@@ -1,4 +1,4 @@
-//! The text that names a cell or a dict: its store, its name, its id.
+//! The string that identifies a cell or a dict: its store, its name and its id.
 
 use std::{fmt, path::PathBuf};
 
@@ -9,7 +9,7 @@ use crate::{
     name::Name,
 };
 
-/// Where a thing is, and which one of its name it is.
+/// The store and the name of a cell or dict, and its id, which distinguishes it from others of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
     store: PathBuf,
@@ -43,13 +43,13 @@ impl Address {
             if !error.is_missing_path() {
                 return error;
             }
-            // The session ended, or the store was removed: what was there is gone, as one that was removed by its name.
+            // The session ended, or the store was removed, and its cells and dicts with it.
             let store = self.session.iter().fold(self.store.clone(), |store, id| store.join(SESSIONS).join(id));
             Kind::NotFound { what: format!("{kind} `{}`", self.name), store }.into()
         })
     }
 
-    /// Whether what was opened by its name is what this names. `kind`: "cell".
+    /// Checks that the object that was opened by its name is the one of this address. `kind`: "cell".
     pub(crate) fn check(&self, found: &Self, kind: &str) -> Result<()> {
         if self.id == found.id {
             return Ok(());
@@ -89,7 +89,7 @@ impl Address {
 macro_rules! address_handle {
     ($type:ident, $scheme:literal) => {
         impl $type {
-            /// The name of what it names.
+            /// The name of the cell or dict.
             #[must_use]
             pub fn name(&self) -> &$crate::name::Name {
                 self.0.name()

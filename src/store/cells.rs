@@ -16,7 +16,7 @@ fn file(name: &Name) -> String {
 }
 
 impl Store {
-    /// Makes a cell's file of so many bytes and names it once `prepare` has filled it. False when the name is taken.
+    /// Creates a cell's file of this size, and names it after `prepare` has filled it. False if the name exists.
     pub(crate) fn make_cell(
         &self,
         name: &Name,
@@ -25,7 +25,7 @@ impl Store {
     ) -> Result<bool> {
         let draft = self.with_room(|| self.allocated(bytes, || Control::lock(&self.shared.root)))?;
         prepare(draft.file())?;
-        // A session that ends meanwhile is removed under the same lock.
+        // A session that ends is removed under the same lock.
         let _control = Control::lock(&self.shared.root)?;
         self.check_not_ended()?;
         draft.link(&file(name))
@@ -40,8 +40,9 @@ impl Store {
         })
     }
 
-    /// A file without a name that processes will map and write to, with all its pages: a full store is an error here,
-    /// and never a SIGBUS at the first touch. `locked` keeps sweeps out where the file system wants a name for it.
+    /// A file without a name that processes will map and write to. All its pages are allocated, so a full store is an
+    /// error here and not a SIGBUS at the first access. `locked` keeps sweeps out if the file system needs a name for
+    /// it.
     fn allocated<G>(&self, bytes: usize, locked: impl Fn() -> Result<G>) -> Result<Draft> {
         let draft = self.draft(locked)?;
         let len = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -50,7 +51,7 @@ impl Store {
         Ok(draft)
     }
 
-    /// Makes such a file for a caller that has the store lock. False when the name is taken.
+    /// Creates such a file for a caller that has the store lock. False if the name exists.
     #[cfg(feature = "map")]
     pub(super) fn make_mapped(
         &self,
@@ -63,7 +64,7 @@ impl Store {
         draft.link(file)
     }
 
-    /// Such a file and its length; `None` when it is not there.
+    /// Such a file and its length; `None` if it does not exist.
     pub(super) fn open_mapped(&self, file: &str) -> Result<Option<(File, usize)>> {
         let frames = self.frames();
         let Some(found) = frames.open_file_rw(file)? else { return Ok(None) };

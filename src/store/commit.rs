@@ -1,4 +1,4 @@
-//! A complete file becomes the latest version of a name.
+//! Makes a complete file the latest version of a name.
 
 use super::{Store, control::Control, publish::PublishMode};
 use crate::{
@@ -34,7 +34,7 @@ impl Store {
         Ok(frame)
     }
 
-    /// Makes a file the latest version of a name. A store that is full is swept, and the commit tried again.
+    /// Makes a file the latest version of a name. If the store is full, sweeps it and tries again.
     pub(super) fn commit(
         &self,
         control: &mut Control<'_>,
@@ -83,7 +83,7 @@ impl Store {
                 Ok(Committed { version, superseded, is_sweep_due })
             }
             (Err(error), linked) => {
-                // Best effort: what stays is in the record, and the next commit or sweep removes it.
+                // Best effort: a file that remains is in the record, and the next commit or sweep removes it.
                 let unlinked = linked.map_or(Ok(()), |version| self.frames().unlink(&name.file(version)));
                 let _ = unlinked.and_then(|()| self.record_others(name, &former));
                 Err(error)
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// The steps of a commit that a failure takes back; `linked` is the version whose file has its name.
+    /// The steps of a commit that are undone after a failure; `linked` is the version whose file has its name.
     fn link_and_switch(
         &self,
         control: &mut Control<'_>,
@@ -109,7 +109,7 @@ impl Store {
             others.push(version);
             self.record_others(name, &others)?;
             step("recorded")?;
-            // A name that is taken is a file that the record lost: its number stays its own.
+            // An existing name is a file that is missing in the record. It keeps its number.
             if link(&name.file(version))? {
                 break version;
             }
@@ -124,8 +124,8 @@ impl Store {
     /// Removes versions of a name that were linked but never became the latest, because their publisher died; returns
     /// the superseded ones.
     ///
-    /// Left in place, the next publish would make them look like superseded versions. Whether another process maps one
-    /// does not matter: no reader has ever seen it under its name, and the map stays.
+    /// If they remained, the next publish would make them look like superseded versions. It does not matter whether
+    /// another process maps one: no reader has seen it under its name, and the map remains valid.
     fn without_orphans(&self, name: &Name, latest: Option<u64>) -> Result<Vec<u64>> {
         let mut others = self.other_versions(name, latest)?;
         let is_orphan = |version: u64| latest.is_none_or(|latest| version > latest);
@@ -138,7 +138,7 @@ impl Store {
 
     /// Makes a commit durable and removes the superseded versions of this name that are neither kept nor in use.
     ///
-    /// Only the first can fail: the next sweep removes what this one leaves.
+    /// Only the first step can fail. The next sweep removes files that the second one leaves.
     pub(super) fn settle(&self, control: &mut Control<'_>, name: &Name, committed: Committed, keep: u32) -> Result<()> {
         let frames = self.frames();
         failpoint::reach("switched").map_err(|e| frames.write_error("publish in", e))?;
@@ -155,7 +155,7 @@ impl Store {
         let frames = self.frames();
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         if superseded.len() > keep {
-            // A record may list files that are gone. They do not count as kept.
+            // A record may list files that no longer exist. They do not count as kept.
             let mut existing = Vec::with_capacity(superseded.len());
             for version in superseded {
                 if frames.stat(&name.file(version))?.is_some() {

@@ -1,14 +1,14 @@
 //! The control file: the lock under which names change, and the counter of versions (FORMAT.md, section 6).
 //!
-//! Order of locks, so that no two processes wait for each other:
+//! The order of locks, so that no two processes wait for each other:
 //!
 //! ```text
 //! store lock (this file) -> registry of open dicts (one process) -> a dict's gate -> LMDB's own
 //! ```
 //!
-//! The library waits for no lock while it holds one to its right. A segment's shared lock is taken without waiting. A
-//! cell's lock and a dict's transaction belong to the caller, whose code inside may publish: nothing waits for them under
-//! the store lock.
+//! The library never waits for a lock while it holds one to the right of it. A segment's shared lock is taken without
+//! waiting. A cell's lock and a dict's transaction belong to the caller, whose code may publish while it holds them.
+//! Therefore the library never waits for them under the store lock.
 
 use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
 pub(super) const FILE: &str = "store";
 /// Prefix of a control file's temporary name, on file systems that need one.
 pub(super) const YOUNG_CONTROL: &str = ".store-";
-/// Longer than any commit takes, and short enough to report who stopped.
+/// Longer than any commit takes, and short enough to report a holder that was stopped.
 const DEADLINE: Duration = Duration::from_secs(10);
 const RULE: &str = "C1-control";
 
@@ -60,7 +60,7 @@ pub(super) fn ensure(
     let mut draft = Draft::create(root, || Ok((format!("{YOUNG_CONTROL}{:032x}", random_id()?), ())))?;
     draft.write(&[bytes.as_bytes()])?;
     record(root)?;
-    // Losing the race against another process that makes the same store is fine: its file is as good.
+    // If another process creates the same store first, its file is used.
     draft.link(FILE)?;
     root.sync()
 }
@@ -107,8 +107,8 @@ impl<'a> Control<'a> {
         Self::lock_within(root, DEADLINE)
     }
 
-    /// Takes the store lock if it is free. If it is not, does not look for its holder: reading /proc/locks stops all
-    /// flock calls of the machine for milliseconds.
+    /// Takes the store lock if it is free. Otherwise it does not search for the holder, because reading /proc/locks
+    /// stops all flock calls of the machine for milliseconds.
     pub(super) fn try_lock(root: &'a Directory) -> Result<Option<Self>> {
         let lock = Flock::try_exclusive(open(root)?, &root.path().join(FILE))?;
         Ok(lock.map(|lock| Self { root, lock }))
@@ -119,10 +119,10 @@ impl<'a> Control<'a> {
         Ok(Self { root, lock })
     }
 
-    /// Takes a version number above `latest`. It is used up from now on, whatever happens next.
+    /// Takes a version number above `latest`, which is never used again.
     ///
-    /// The counter alone would do, unless the machine crashed before it reached the disk, or the file was restored from
-    /// a copy.
+    /// The counter alone would suffice, unless the machine crashed before the counter reached the disk, or the file was
+    /// restored from a copy.
     pub(super) fn take_version(&mut self, latest: Option<u64>) -> Result<u64> {
         let next = read_next(self.root, self.lock.file())?;
         let version = latest.map_or(next, |latest| next.max(latest.saturating_add(1)));

@@ -1,4 +1,4 @@
-//! Whether a store is where it was made, or was copied, unpacked or mounted here (FORMAT.md, rule C2-home).
+//! Whether a store is where it was created, or was copied, unpacked or mounted here (FORMAT.md, rule C2-home).
 
 use std::{
     fmt::Write,
@@ -19,10 +19,10 @@ use crate::{
 };
 
 const FILE: &str = ".home";
-/// More than a store is ever adopted at, and little to read.
+/// Enough for all places at which a store is adopted, and quick to read.
 const MAX_BYTES: u64 = 1 << 16;
 
-/// `place`, the directory's inode, when it was made (nanoseconds since the Unix epoch) and the machine.
+/// `place`, the directory's inode, the time of its creation (nanoseconds since the Unix epoch) and the machine.
 fn place(root: &Directory) -> Result<String> {
     let error = |e| Error::os("read the inode of", root.path(), e);
     let (mask, path) = (StatxFlags::INO | StatxFlags::BTIME, root.path());
@@ -42,7 +42,7 @@ fn place(root: &Directory) -> Result<String> {
     Ok(format!("place {inode} {made} {}", machine(root.medium())))
 }
 
-/// What distinguishes this machine from others: in memory this boot of it, which containers share; on a disk its id.
+/// The id of this machine: in memory that of its boot, which containers share; on a disk that of the installation.
 fn machine(medium: Medium) -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     static MACHINE: OnceLock<String> = OnceLock::new();
@@ -61,7 +61,7 @@ fn machine(medium: Medium) -> &'static str {
 fn read(root: &Directory) -> Result<String> {
     let mut text = String::new();
     if let Some(file) = root.open_file(FILE)? {
-        // What cannot be read names no place.
+        // Text that cannot be read contains no place.
         let _ = file.take(MAX_BYTES).read_to_string(&mut text);
     }
     Ok(text)
@@ -88,14 +88,14 @@ pub(super) fn record(root: &Arc<Directory>, others: &str) -> Result<()> {
     root.sync()
 }
 
-/// Records where a new store is made.
+/// Records the place of a new store.
 pub(super) fn record_new(root: &Arc<Directory>) -> Result<()> {
     if is_listed(root)? { Ok(()) } else { record(root, "") }
 }
 
 impl Store {
-    /// Whether the store is where it was made, or was adopted here: else its files came from elsewhere, and every value
-    /// in them is validated when it is opened.
+    /// Whether the store is where it was created, or was adopted here. Otherwise its files came from elsewhere, and
+    /// every value in them is validated when a frame is opened.
     ///
     /// A store that was copied, unpacked from an archive, or is on a disk of another machine came from elsewhere. One
     /// that was renamed did not.
@@ -116,15 +116,15 @@ impl Store {
         Ok(home)
     }
 
-    /// Trusts the files of a store that came from elsewhere: validates every version of every frame, then records that
-    /// the store is at home here. Returns how many versions there were.
+    /// Trusts the files of a store that came from elsewhere: validates every version of every frame, then records this
+    /// place as the store's home. Returns the number of versions.
     ///
     /// Costs in the order of the store's bytes. Cells and dicts cannot be validated: adopt a store with dicts only if you
     /// trust its writer (Python unpickles their values).
     ///
     /// # Errors
     ///
-    /// [`is_corrupt`](Error::is_corrupt) for the first version that breaks the format; then the store stays as it was.
+    /// [`is_corrupt`](Error::is_corrupt) for the first version that breaks the format; the store is then unchanged.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -153,7 +153,7 @@ impl Store {
         Ok(validated)
     }
 
-    /// Refuses what cannot be validated of a store that came from elsewhere. `what`: "dict `x`".
+    /// Refuses a cell or dict of a store that came from elsewhere, because it cannot be validated. `what`: "dict `x`".
     #[cfg(feature = "sync")]
     pub(super) fn require_home(&self, what: impl std::fmt::Display) -> Result<()> {
         if self.is_home()? {

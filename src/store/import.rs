@@ -17,9 +17,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_corrupt`](Error::is_corrupt) when it is cut short, damaged or no Arrow IPC;
-    /// [`is_unsupported`](Error::is_unsupported) when it is compressed and the feature is missing. The store is as it
-    /// was.
+    /// [`is_corrupt`](Error::is_corrupt) if it is cut short, damaged or not Arrow IPC;
+    /// [`is_unsupported`](Error::is_unsupported) if it is compressed and the feature is missing. The store is
+    /// unchanged.
     ///
     /// ```
     /// use std::sync::Arc;

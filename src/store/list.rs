@@ -1,4 +1,4 @@
-//! What is in a store.
+//! Listing a store.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -10,7 +10,7 @@ use crate::{
     segment::{Directory, Space},
 };
 
-/// One name of a store, as [`Store::list`] shows it.
+/// One name of a store; returned by [`Store::list`].
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -34,15 +34,15 @@ pub struct FrameInfo {
     pub num_columns: usize,
     /// Bytes of the latest version's segment.
     pub size_bytes: usize,
-    /// When the latest version was published; `None` when coframe did not write the file.
+    /// The time when the latest version was published; `None` if coframe did not write the file.
     pub created: Option<SystemTime>,
-    /// Older versions that are still there, because they are kept or in use; ascending.
+    /// Older versions that still exist because they are kept or in use; ascending.
     pub superseded: Vec<u64>,
     /// Number of superseded versions to keep even when unused; 0 if coframe did not write the file.
     pub keep: u32,
 }
 
-/// What a store holds, as [`Store::usage`] shows it.
+/// The content of a store and its size; returned by [`Store::usage`].
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -58,19 +58,19 @@ pub struct FrameInfo {
 pub struct StoreUsage {
     /// Names.
     pub frames: usize,
-    /// Segments: latest and superseded versions, those of sessions included.
+    /// Segments: latest and superseded versions, including those of sessions.
     pub segments: usize,
     /// Bytes of all segments.
     pub bytes: u64,
-    /// Cells, those of sessions included.
+    /// Cells, including those of sessions.
     pub cells: usize,
-    /// Dicts, those of sessions included.
+    /// Dicts, including those of sessions.
     pub maps: usize,
     /// Bytes that the files of cells and dicts occupy.
     pub shared_bytes: u64,
     /// Bytes that the file system has free for this user.
     pub free: u64,
-    /// Bytes that the file system has in all.
+    /// Size of the file system in bytes.
     pub total: u64,
 }
 
@@ -95,10 +95,10 @@ impl StoreUsage {
 }
 
 impl Store {
-    /// All names with their latest versions, in the order of names. Costs one open for each, and reads no values,
-    /// even of files that other programs wrote.
+    /// All names with their latest versions, in the order of names. Opens each of them, but reads no values, even of
+    /// files that other programs wrote.
     ///
-    /// A frame whose file is damaged, or that others can write to, is left out: [`Store::names`] has its name, and
+    /// A frame is left out if its file is damaged or others can write to it: [`Store::names`] includes its name, and
     /// [`Store::open`] returns the reason.
     ///
     /// # Errors
@@ -153,7 +153,8 @@ impl Store {
         Ok(self.names_with_versions()?.into_keys().collect())
     }
 
-    /// The versions of a name that can be opened, ascending; the last one is the latest. Empty without such a name.
+    /// The versions of a name that can be opened, ascending; the last one is the latest. Empty if the name does not
+    /// exist.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -173,7 +174,7 @@ impl Store {
         Ok(versions)
     }
 
-    /// Whether there is a frame of that name. Does not open it.
+    /// Whether a frame with this name exists. Does not open it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -187,7 +188,8 @@ impl Store {
         Ok(self.latest(&Name::new(name)?)?.is_some())
     }
 
-    /// What the store and its sessions hold, and how much room is left. Costs one look-up for each file; opens none.
+    /// Counts the frames, cells and dicts of the store and its sessions, and reports their size and the free space.
+    /// Costs one `stat` for each file and opens none.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -16,7 +16,7 @@ const SUFFIX: &str = ".dict";
 const LOCK_SUFFIX: &str = ".dict-lock";
 const GATE_SUFFIX: &str = ".dict-gate";
 
-/// The three files of one dict, which nothing else is ever called.
+/// The three files of one dict. Their names contain its id, so they are never used for another one.
 #[derive(Clone, Debug)]
 pub(crate) struct MapFiles {
     pub(crate) name: Name,
@@ -40,7 +40,7 @@ impl MapFiles {
         format!("{}-gate", self.data())
     }
 
-    /// Reads `name@id.dict`, which is the only form that a link's target may have, or a name of the files next to it.
+    /// Parses `name@id.dict`, which is the only form that a link's target may have, or the name of a file next to it.
     fn parse(file: &str) -> Option<Self> {
         let rest = [SUFFIX, LOCK_SUFFIX, GATE_SUFFIX].iter().find_map(|suffix| file.strip_suffix(suffix))?;
         let (name, id) = rest.split_once('@')?;
@@ -57,10 +57,10 @@ impl MapFiles {
 }
 
 impl Store {
-    /// Makes a dict's files, has them filled, and names them. `None` when the name is taken.
+    /// Creates a dict's files, lets the caller fill them, and names them. `None` if the name exists.
     ///
-    /// `lock_bytes` is the length of the lock file: all its pages exist before a process maps it, so that a full store
-    /// is an error here and never a SIGBUS at the first touch.
+    /// `lock_bytes` is the length of the lock file: all its pages are allocated before a process maps it, so a full
+    /// store is an error here and not a SIGBUS at the first access.
     pub(crate) fn make_map(
         &self,
         name: &Name,
@@ -68,7 +68,7 @@ impl Store {
         fill: impl Fn(&MapFiles) -> Result<()>,
     ) -> Result<Option<MapFiles>> {
         let frames = self.frames();
-        // Held until the files have their name: a sweep takes files without one for a dead process's.
+        // Held until the files have their name, because a sweep removes files without a name.
         let mut control = Control::lock(&self.shared.root)?;
         self.check_not_ended()?;
         if let Some(files) = self.linked_dict(name)?
@@ -81,14 +81,14 @@ impl Store {
             let lock = frames.named(&files.lock())?;
             fallocate(&lock, FallocateFlags::empty(), 0, lock_bytes)
                 .map_err(|e| frames.write_error("make a dict in", e))?;
-            // Before LMDB locks it: to close it later would drop the locks that this process has on it.
+            // Before LMDB locks it: closing it later would drop the locks that this process has on it.
             drop(lock);
             fill(&files)?;
             frames.sync()?;
             crate::failpoint::reach("dict-made").map_err(|e| frames.write_error("make a dict in", e))?;
             frames.switch_link(&MapFiles::link(name), &files.data())
         };
-        // The error that matters is the first one; what stays, the next sweep finds without a name.
+        // Returns the first error. The next sweep finds files that remain without a name.
         self.with_room_locked(&mut control, || make().inspect_err(|_| drop(files.remove(frames))))?;
         frames.sync()?;
         Ok(Some(files))
@@ -114,7 +114,8 @@ impl Store {
         open(files, (data.st_dev, data.st_ino))
     }
 
-    /// A dict's gate and its length; made of so many bytes by `prepare` where it is missing. Under the store lock.
+    /// A dict's gate and its length. If it is missing, creates it with `bytes` bytes, which `prepare` fills. Under the
+    /// store lock.
     pub(crate) fn dict_gate(
         &self,
         files: &MapFiles,
@@ -135,7 +136,7 @@ impl Store {
         self.frames().path().join(files.data())
     }
 
-    /// Whether the store is in memory, where nothing has to be synchronised.
+    /// Whether the store is in memory, so that nothing has to be synchronised.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.frames().medium() == Medium::Memory
     }
@@ -191,8 +192,8 @@ impl Store {
         Ok(names)
     }
 
-    /// Removes the files of dicts without a name, whose makers or removers died, and names without files. Under the
-    /// store lock.
+    /// Removes names without files, and files of dicts without a name: the process that created or removed the dict
+    /// died. Under the store lock.
     pub(super) fn sweep_maps(&self, entries: &[(String, FileType)], swept: &mut SweepReport) {
         for (entry, _) in entries {
             let removed = self.sweep_dict(entry);
@@ -200,7 +201,7 @@ impl Store {
         }
     }
 
-    /// Sweeps one entry; returns the bytes of what was removed.
+    /// Sweeps one entry; returns the number of bytes removed.
     fn sweep_dict(&self, entry: &str) -> Result<u64> {
         let frames = self.frames();
         if let Some(files) = MapFiles::parse(entry) {

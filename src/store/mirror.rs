@@ -61,10 +61,10 @@ impl MirrorOptions {
     }
 }
 
-/// The bytes of another store's segment while they arrive; made by [`Store::mirror`].
+/// A writer of the bytes of another store's segment; returned by [`Store::mirror`].
 ///
-/// Nothing is visible before [`publish`](Self::publish). Dropped before it, or killed, it leaves nothing behind. Keeps no
-/// bytes in memory besides those of the store.
+/// Nothing is visible before [`publish`](Self::publish). If the writer is dropped before that, or its process is
+/// killed, nothing is left behind. It keeps no bytes in memory except those in the store.
 #[must_use = "nothing is visible until `publish` is called"]
 pub struct MirrorWriter {
     name: Name,
@@ -136,12 +136,12 @@ impl MirrorWriter {
 
     /// Validates the segment in full and makes it the latest version of its name.
     ///
-    /// Reads every value, as [`Store::verify`] does, and compares what the footer records with the values. A changed
-    /// value that is still valid is not found: compare a hash of the bytes where a transport may change them.
+    /// Reads every value, as [`Store::verify`] does, and compares what the footer records with the values. It does not
+    /// find a value that was changed to another valid one: compare a hash of the bytes if a transport may change them.
     ///
-    /// The frame [is not sealed](Frame::is_sealed): what its publisher attached is a stranger's, so Python unpickles
-    /// nothing of it. Sorted columns stay marked where their order can be checked, and `keep` of the origin does not
-    /// count here.
+    /// The frame [is not sealed](Frame::is_sealed): the metadata that its publisher attached is not trusted, so Python
+    /// unpickles nothing from it. Columns stay marked as sorted if their order can be checked, and `keep` of the origin
+    /// is ignored.
     ///
     /// # Errors
     ///

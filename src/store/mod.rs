@@ -1,11 +1,11 @@
-//! Stores: directories of frames, and everything that happens to names in them.
+//! Stores: directories of frames, and all operations on names in them.
 //!
-//! Knows frames and segments. Polars' side of a table arrives as a sealed `Table`; nothing here names Polars.
+//! Uses frames and segments. Polars tables arrive as a sealed `Table`, so nothing here depends on Polars.
 //!
 //! Kept true here:
 //! * names are linked, switched and unlinked only under the store lock;
 //! * a version number is never used twice in a store;
-//! * a file that a process has locked is unlinked by `remove` only, never by a sweep.
+//! * a file that a process has locked is unlinked only by `remove`, never by a sweep.
 
 #[cfg(feature = "sync")]
 mod cells;
@@ -86,12 +86,12 @@ pub struct Store {
 }
 
 struct Shared {
-    /// Where the control file and the sessions are.
+    /// The directory of the control file and the sessions.
     root: Arc<Directory>,
-    /// Where the frames are: the root, or the directory of a session.
+    /// The directory of the frames: the root, or the directory of a session.
     frames: Arc<Directory>,
     session: Option<String>,
-    /// Whether the store is known to be where it was made; see [`Store::is_home`].
+    /// Whether the store is known to be where it was created; see [`Store::is_home`].
     home: Arc<AtomicBool>,
 }
 
@@ -124,7 +124,7 @@ impl Store {
         Self::open_at(Self::default_path())
     }
 
-    /// Opens the store at `path`, making it (mode 0700) when it is missing; its parent must be there.
+    /// Opens the store at `path`, and creates it (mode 0700) if it does not exist. The parent directory must exist.
     ///
     /// The path may be in memory (tmpfs) or on a disk (ext4, xfs, btrfs, overlayfs): a store on a disk is larger than
     /// memory and survives a reboot, and a publish waits for the disk.
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// [`is_untrusted`](Error::is_untrusted) when another user owns the directory or can write to it, or it is a
     /// symbolic link of another user; [`is_unsupported`](Error::is_unsupported) on another file system, NFS among them;
-    /// [`is_invalid_argument`](Error::is_invalid_argument) when the directory holds other things.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) when the directory has other content.
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_root(path.as_ref(), Trust::Checked, true)
     }
@@ -149,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) when the path has no store; else as [`Store::open_at`].
+    /// [`is_not_found`](Error::is_not_found) when the path has no store, and those of [`Store::open_at`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -225,7 +225,7 @@ impl Store {
     /// The version that a name's symlink points to.
     fn latest(&self, name: &Name) -> Result<Option<u64>> {
         let target = self.frames().read_link(&name.link())?;
-        // Whatever else a link points to was not made by this crate, and is not followed.
+        // This crate did not create any other link, and does not follow it.
         let parsed = target.as_deref().and_then(Name::parse_file).filter(|(target, _)| target == name);
         Ok(parsed.map(|(_, version)| version))
     }
@@ -237,9 +237,9 @@ impl fmt::Debug for Store {
     }
 }
 
-/// The one path of a directory that may be spelled in many ways; of one that is missing, in its parent.
+/// The canonical path of a directory. If it does not exist, its parent must.
 ///
-/// A symbolic link is followed only if this user or root made it: another user's must not choose the store.
+/// A symbolic link is followed only if this user or root owns it, so that another user's link cannot choose the store.
 fn found(path: &Path) -> Result<PathBuf> {
     let error = |e: io::Error| Error::os("find", path, e);
     if let Ok(link) = rustix::fs::lstat(path)
@@ -262,7 +262,7 @@ fn found(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// 128 random bits, for what must never be confused with another: segments, sessions, stores.
+/// 128 random bits that identify a segment, session or store.
 pub(crate) fn random_id() -> Result<u128> {
     let mut bytes = [0; 16];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())

@@ -1,4 +1,4 @@
-//! From a name, a version or a handle, serialised or not, to a frame.
+//! Opening frames by a name, a version or a handle.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::{
     segment::{Mapping, Opened, Trust, Writer},
 };
 
-/// How often a name is looked up again when a newer version takes its place between two calls.
+/// How often a name is read again if a newer version replaces it between two calls.
 const RETRIES: usize = 100;
 
 impl Store {
     /// Opens the latest version of a name.
     ///
-    /// Takes microseconds whatever the number of rows: it maps the segment and reads its metadata, no values. Never
-    /// blocks for longer than a quarter of a second, whatever other processes do.
+    /// Takes microseconds, regardless of the number of rows: it maps the segment and reads its metadata, but no values.
+    /// Never blocks for longer than a quarter of a second, even if another process is stopped.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -91,8 +91,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`is_superseded`](Error::is_superseded) when that version is gone and a newer one exists;
-    /// [`is_not_found`](Error::is_not_found) when there never was one, or the name was removed.
+    /// [`is_superseded`](Error::is_superseded) when that version was removed and a newer one exists;
+    /// [`is_not_found`](Error::is_not_found) when it never existed, or the name was removed.
     pub fn open_version(&self, name: impl AsRef<str>, version: u64) -> Result<Frame> {
         self.open_version_with(&Name::new(name)?, version, &OpenOptions::new())
     }
@@ -111,11 +111,12 @@ impl Store {
         }
     }
 
-    /// Opens what a handle names, with options. Its row range always applies; its columns apply
-    /// unless the options name some.
+    /// Opens the frame of a handle, with options. The row range of the handle always applies; its columns apply unless
+    /// the options name some.
     ///
-    /// The store of the handle must be this one, whatever its path is here: the id of the segment shows it. A store opened
-    /// by [`Store::open_at_trusting_writers`] opens handles too. [`Handle::open`] finds the store by itself.
+    /// The store of the handle must be this one, although its path may differ here: the id of the segment is compared.
+    /// A store that was opened with [`Store::open_at_trusting_writers`] opens handles too. [`Handle::open`] finds the
+    /// store by itself.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -186,8 +187,8 @@ impl Store {
 impl Handle {
     /// Opens the frame that the handle names, with exactly its version, columns and rows.
     ///
-    /// Works while the version is the latest of its name, is kept, or is mapped by any process, which includes the one
-    /// that sent the handle as long as it holds the frame.
+    /// Works while the version is the latest of its name, is kept, or is mapped by any process. That includes the
+    /// process that sent the handle, as long as it holds the frame.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -202,7 +203,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`is_superseded`](Error::is_superseded) when another version or another store has taken its place;
-    /// [`is_not_found`](Error::is_not_found) when the name, the session or the store is gone.
+    /// [`is_not_found`](Error::is_not_found) when the name, the session or the store was removed.
     pub fn open(&self) -> Result<Frame> {
         self.open_with(&OpenOptions::new())
     }
@@ -230,7 +231,7 @@ impl Handle {
         store.open_handle(self, options)
     }
 
-    /// Maps the segment without decoding it, so that no sweep removes it. `None` when it is not there.
+    /// Maps the segment without decoding it, so that no sweep removes it. `None` if it does not exist.
     #[cfg(feature = "pool")]
     pub(crate) fn hold(&self) -> Result<Option<Arc<Mapping>>> {
         let store = Store::open_existing(&self.store)?;
@@ -242,7 +243,7 @@ impl Handle {
     }
 }
 
-/// Opens the frame whose handle was serialised, as [`Handle::open`] does. Maps the segment, copies nothing.
+/// Opens the frame whose handle was serialised, like [`Handle::open`]. Maps the segment and copies nothing.
 impl<'de> Deserialize<'de> for Frame {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let handle = Handle::deserialize(deserializer)?;

@@ -1,4 +1,4 @@
-//! The bytes of a frame once more, for a process that writes to its own copy.
+//! A private map of a frame's bytes, for a process that writes to its copy.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::{
 
 /// The bytes of a frame, mapped privately and writable: copied on write, page by page.
 ///
-/// Writes are visible here alone: not in the frame, not in another private map, not in another process.
-/// Memory is used for the pages that were written to, 4 KiB each, and for no others.
+/// Writes are visible only here: not in the frame, not in another private map, and not in another process. Only pages
+/// that were written to use memory, 4 KiB each.
 ///
-/// It hands out pointers and makes no references, so writing through them is up to `unsafe` code, or to a library such as
-/// numpy that works with addresses.
+/// The map returns pointers and makes no references, so only `unsafe` code, or a library such as numpy that works with
+/// addresses, can write through them.
 #[derive(Debug)]
 pub struct PrivateBytes {
     shared: Arc<Mapping>,
@@ -23,7 +23,7 @@ pub struct PrivateBytes {
 }
 
 impl PrivateBytes {
-    /// Where `len` bytes of the frame, which start at `bytes`, are in the private map; `None` when the frame does not
+    /// The address in the private map of `len` bytes of the frame that start at `bytes`. `None` if the frame does not
     /// have them, because opening it copied them or they belong to something else. Valid while this value lives.
     #[must_use]
     pub fn at(&self, bytes: *const u8, len: usize) -> Option<*mut u8> {
@@ -33,8 +33,8 @@ impl PrivateBytes {
 }
 
 impl Frame {
-    /// Maps the frame's bytes once more, privately and writable; `None` when its name was removed or has passed on to
-    /// another version, because an unnamed file cannot be mapped again.
+    /// Maps the frame's bytes again, privately and writable; `None` if its file has lost its name, because an unnamed
+    /// file cannot be mapped again.
     ///
     /// Costs as much as opening the frame and copies nothing.
     ///
@@ -50,7 +50,7 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// [`is_untrusted`](crate::Error::is_untrusted) when other users can write to the store by now, and errors of the
+    /// [`is_untrusted`](crate::Error::is_untrusted) when other users can now write to the store, and errors of the
     /// operating system.
     pub fn private_bytes(&self) -> Result<Option<PrivateBytes>> {
         match self.map_privately() {

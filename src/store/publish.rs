@@ -1,4 +1,4 @@
-//! Publishing: a table becomes the latest version of a name, at once.
+//! Publishing: a table becomes the latest version of a name, atomically.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub struct PublishOptions {
     pub(super) sorted: Vec<(String, bool)>,
 }
 
-/// What a publish does with the version that its name already has.
+/// What a publish does if its name already exists.
 ///
 /// The check and the publish are atomic. If the name has another version than expected, the publish fails with
 /// [`is_conflict`](crate::Error::is_conflict) and changes nothing.
@@ -50,7 +50,7 @@ pub struct PublishOptions {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PublishMode {
-    /// Publishes whatever the latest version is.
+    /// Publishes in any case.
     #[default]
     Overwrite,
     /// Publishes only if the name does not exist.
@@ -130,9 +130,10 @@ impl PublishOptions {
         self
     }
 
-    /// Rows per record batch: smaller chunks are gathered up to this, larger ones are cut. At least 1.
+    /// Rows per record batch, at least 1: smaller chunks are joined up to this number, and larger ones are cut.
     ///
-    /// Default: one batch per contiguous chunk, chunks below 1 048 576 rows gathered up to that or 128 MiB.
+    /// Default: one batch per contiguous chunk, except that chunks below 1 048 576 rows are joined up to that number or
+    /// 128 MiB.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -149,10 +150,10 @@ impl PublishOptions {
         self
     }
 
-    /// Bytes above which small chunks are not gathered, even if they have fewer rows than a batch. Default: 128 MiB.
+    /// The bytes up to which small chunks are joined, even if they have fewer rows than a batch. Default: 128 MiB.
     ///
-    /// Bounds what [`FrameWriter`](crate::FrameWriter) keeps in memory: about twice this, while a batch is copied
-    /// together. A single chunk that is larger is written as it is.
+    /// This limits the memory of a [`FrameWriter`](crate::FrameWriter) to about twice this size, while it joins a
+    /// batch. A single chunk that is larger is written unchanged.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -175,10 +176,10 @@ impl PublishOptions {
         self
     }
 
-    /// Whether to record statistics: rows, nulls, the least and the greatest value of each column in each record batch, for
-    /// engines that skip batches. Default: no.
+    /// Whether to record statistics for engines that skip batches: the rows, nulls and bounds of each column in each
+    /// record batch. Default: no.
     ///
-    /// Reads every value once more while it is in the cache. [`Frame::statistics`] returns them.
+    /// Reads every value again, while it is in the cache. [`Frame::statistics`] returns them.
     ///
     /// ```
     /// use coframe::{PublishOptions, Store};
@@ -220,7 +221,7 @@ impl PublishOptions {
         self
     }
 
-    /// Attaches a text to the version, under a key; see [`Frame::metadata`].
+    /// Attaches a string to the version, under a key; see [`Frame::metadata`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -242,13 +243,14 @@ impl Store {
     /// Publishes a table as the latest version of a name, with the default options.
     ///
     /// Copies the table's bytes once, from its own buffers into the segment, and blocks for that long (1 GB: about a
-    /// quarter of a second). Readers see the version before or the whole new one. Returns the frame, mapped.
+    /// quarter of a second). Readers see the previous version or the complete new one. Returns the frame, mapped.
     ///
     /// # Errors
     ///
-    /// [`is_no_space`](crate::Error::is_no_space) when the store is full; [`is_invalid_argument`](crate::Error::is_invalid_argument) for
-    /// a bad name; [`is_unsupported`](crate::Error::is_unsupported) for a column that cannot be shared, with its name.
-    /// In every case the store is as it was.
+    /// [`is_no_space`](crate::Error::is_no_space) when the store is full;
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) for a bad name;
+    /// [`is_unsupported`](crate::Error::is_unsupported) for a column that cannot be shared, with its name. The store is
+    /// then unchanged.
     ///
     /// ```
     /// use coframe::Store;

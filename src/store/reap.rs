@@ -1,4 +1,4 @@
-//! Removing what killed processes left, for a process that watches over them.
+//! Removes the sessions of killed processes, for a process that watches them.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::{error::Result, segment::Trust};
 impl Store {
     /// Removes the sessions of dead processes from the store at `path`, and returns how many.
     ///
-    /// For a process that waits for the end of another one to free its memory, as the reaper of the Python package does.
-    /// [`sweep`](Self::sweep) also removes superseded versions. A path without a store is left as it is.
+    /// For a process that waits for the end of another one to free its memory, as the reaper of the Python package
+    /// does. [`sweep`](Self::sweep) also removes superseded versions. A path without a store is not changed.
     ///
     /// Costs one attempt to lock a file for each session. Blocks for up to ten seconds while another process changes
     /// names.

@@ -1,12 +1,12 @@
-//! Taking a name away.
+//! Removing a name.
 
 use super::{Store, control::Control};
 use crate::{error::Result, failpoint, name::Name};
 
 impl Store {
-    /// Removes a name with all its versions. False when it did not exist.
+    /// Removes a name with all its versions. Returns false if it does not exist.
     ///
-    /// A process that has the frame open keeps it: its memory is freed with the last map. The cost does not depend on
+    /// A process that has the frame open keeps it; its memory is freed with the last map. The cost does not depend on
     /// what else the store holds.
     ///
     /// ```
@@ -31,7 +31,8 @@ impl Store {
         let mut versions = self.other_versions(name, latest)?;
         versions.extend(latest);
         if latest.is_some() {
-            // Recorded before the link goes: files that stay if this process dies here never look like versions again.
+            // Recorded before the link is removed: if this process dies here, the remaining files never look like
+            // versions again.
             self.record_others(name, &versions)?;
         }
         failpoint::reach("remove-recorded").map_err(|e| frames.write_error("remove a frame in", e))?;

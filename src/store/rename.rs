@@ -1,4 +1,4 @@
-//! A frame gets another name, and keeps its file.
+//! Gives a frame another name, with the same file.
 
 use super::{Store, control::Control, publish::PublishMode};
 use crate::{
@@ -14,13 +14,13 @@ impl Store {
     /// version is superseded, as by a publish. A process that has the frame open keeps it. Handles of the old name no
     /// longer open.
     ///
-    /// Readers of each name see the change at once. Between the two steps both names have the frame, and so it stays if
+    /// Readers of each name see the change at once. Between the two steps both names have the frame. They keep it if
     /// this process is killed there.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) if there is no such frame, and the errors of [`Store::open`] for a frame that
-    /// cannot be opened. Both names are as they were then.
+    /// [`is_not_found`](Error::is_not_found) if there is no such frame, and the errors of [`Store::open`] for a frame
+    /// that cannot be opened. Both names are then unchanged.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

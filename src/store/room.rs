@@ -1,15 +1,15 @@
-//! Room in a full store: what a sweep gives back.
+//! Makes room in a full store with a sweep.
 
 use std::time::Duration;
 
 use super::{Store, control::Control, sweep::SweepReport};
 use crate::error::Result;
 
-/// How long a call without room waits for the store lock, to sweep.
+/// How long a call in a full store waits for the store lock, to sweep.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Store {
-    /// Runs `attempt`. Where the store is full it is swept, and `attempt` run once more.
+    /// Runs `attempt`. If the store is full, sweeps it and runs `attempt` again.
     pub(super) fn with_room<R>(&self, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
         match attempt() {
             Err(error) if error.is_no_space() && self.make_room() => attempt(),
@@ -17,7 +17,7 @@ impl Store {
         }
     }
 
-    /// As [`with_room`](Store::with_room), for a caller that has the store lock.
+    /// Like [`with_room`](Store::with_room), for a caller that has the store lock.
     #[cfg(feature = "map")]
     pub(super) fn with_room_locked<R>(
         &self,
@@ -36,7 +36,7 @@ impl Store {
         control.is_ok_and(|mut control| self.make_room_locked(&mut control))
     }
 
-    /// As [`make_room`](Store::make_room), for a caller that has the store lock.
+    /// Like [`make_room`](Store::make_room), for a caller that has the store lock.
     pub(super) fn make_room_locked(&self, control: &mut Control<'_>) -> bool {
         self.sweep_locked(control).is_ok_and(|swept: SweepReport| swept.bytes > 0)
     }

@@ -1,4 +1,4 @@
-//! Sessions: frames that die with the process that owns them.
+//! Sessions: frames that are removed when the process that owns them dies.
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -20,14 +20,14 @@ const YOUNG: &str = ".new-";
 /// How long the end of a session waits for the store lock.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A sub-directory of a store whose frames die with the process that owns it.
+/// A sub-directory of a store whose frames are removed when the process that owns it dies.
 ///
 /// Works like a [`Store`]: publish, open, handles. When it is dropped its names are removed; when its owner is killed,
 /// the next sweep removes them. A process that has a frame open keeps it. In a forked child, dropping the copy does
 /// nothing, and a living child does not keep a dead owner's session alive.
 ///
 /// Dropping it waits for the store lock for up to two seconds. If another process holds the lock for longer, the
-/// frames, cells and dicts are removed all the same, and the next sweep removes their directory.
+/// frames, cells and dicts are removed without it, and the next sweep removes their directory.
 ///
 /// ```
 /// use coframe::Store;
@@ -69,7 +69,7 @@ impl Store {
         self.sweep_if_free();
         let root = &self.shared.root;
         let id = format!("{:032x}", random_id()?);
-        // Made and locked under a hidden name, and under the store lock: no sweep sees it unlocked.
+        // Created and locked under a hidden name and under the store lock, so that no sweep sees it unlocked.
         let mut control = Control::lock(root)?;
         let lock = match start(root, &id) {
             Err(error) if error.is_no_space() && self.make_room_locked(&mut control) => start(root, &id)?,
@@ -78,8 +78,8 @@ impl Store {
         Ok(Session { store: self.in_session(&id)?, id, process: getpid(), lock: Some(lock) })
     }
 
-    /// Opens a session that another process owns, by the [`Session::id`] that it sent, to publish into it. What is published
-    /// there is removed with the session, and not when this process ends.
+    /// Opens a session that another process owns, by the [`Session::id`] that it sent, to publish into it. Frames that
+    /// this process publishes there are removed with the session, and not when this process ends.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -112,7 +112,7 @@ impl Store {
         for id in self.session_entries()?.into_iter().filter(|id| is_session(id)) {
             match self.in_session(&id) {
                 Ok(session) => sessions.push(session),
-                // It ended between the two calls, or is a file, or belongs to another user.
+                // The session ended between the two calls, or the entry is a file or belongs to another user.
                 Err(e) if e.is_missing_path() || e.is_untrusted() => {}
                 Err(e) => return Err(e),
             }
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Removes the sessions of dead owners, and those that were left half-made or half-removed.
+    /// Removes the sessions of dead owners, and those that were only partly created or removed.
     pub(super) fn sweep_sessions(&self, _control: &Control<'_>, swept: &mut SweepReport) {
         let entries = self.session_entries();
         let entries = swept.noting(entries).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Store {
         }
     }
 
-    /// The error of a call in a session that has ended. Under the store lock the answer stays true.
+    /// Returns an error if this is a session that has ended. The result remains true under the store lock.
     pub(super) fn check_not_ended(&self) -> Result<()> {
         match &self.shared.session {
             Some(session) if self.frames().stat(OWNER)?.is_none() => {
@@ -160,7 +160,7 @@ impl Store {
     pub(crate) fn end_session_of_dead(path: &std::path::Path, id: &str) -> Result<()> {
         let store = Self::open_existing(path)?;
         for _ in 0..50 {
-            // The owner's lock may outlast it for a moment: it goes with the last reference to its memory.
+            // The lock may outlive its owner for a moment: it is released with the last reference to its memory.
             if let Some(control) = Control::try_lock(&store.shared.root)? {
                 store.sweep_sessions(&control, &mut SweepReport::default());
             }
@@ -184,7 +184,8 @@ fn start(root: &Directory, id: &str) -> Result<DirectoryLock> {
         .inspect_err(|_| drop(empty(&sessions, &young, &mut 0)))
 }
 
-/// Removes a session if its owner is dead; whether it was. Adds the bytes of its files. Under the store lock.
+/// Removes a session if its owner is dead, and returns whether it was. Adds the bytes of its files. Under the store
+/// lock.
 fn sweep_session(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<bool> {
     if !is_session(name) && !name.starts_with(YOUNG) {
         let what = format!("`{name}` in `{}`", sessions.path().display());
@@ -211,13 +212,13 @@ fn empty(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<()> {
     let directory = sessions.sub(name)?;
     let step = |step| failpoint::reach(step).map_err(|e| directory.write_error("remove a session in", e));
     step("session-emptied")?;
-    // Last: publishers and waiting processes take a session without it for one that has ended.
+    // Last, because for publishers and waiting processes a session without this file has ended.
     directory.unlink(OWNER)?;
     step("session-ended")?;
     sessions.remove_sub(name)
 }
 
-/// Removes a session's files, except for the lock of its owner. Goes on after an error, and returns the first one.
+/// Removes a session's files, except for the lock of its owner. Continues after an error, and returns the first one.
 fn remove_files(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<()> {
     let directory = sessions.sub(name)?;
     let mut result = Ok(());
@@ -232,14 +233,14 @@ fn remove_files(sessions: &Directory, name: &str, bytes: &mut u64) -> Result<()>
 }
 
 impl Session {
-    /// Best effort: the next sweep finds what stays, without an owner.
+    /// Best effort: the next sweep finds what remains, without an owner.
     fn end(&self) {
         let root = &self.store.shared.root;
         let Ok(sessions) = root.sub(SESSIONS) else { return };
         let removed = match Control::lock_within(root, PATIENCE) {
             Ok(_control) => empty(&sessions, &self.id, &mut 0),
-            // Another process holds the store lock for long. The memory is given back now; the directory stays for the
-            // next sweep, since a publish may be about to link a file there.
+            // Another process holds the store lock for too long. The memory is freed now. The directory is left to the
+            // next sweep, because a publish may be about to link a file there.
             Err(_) => remove_files(&sessions, &self.id, &mut 0),
         };
         drop(removed);
@@ -267,7 +268,7 @@ impl Session {
         self.store.frames().path()
     }
 
-    /// The session as a store, to hand on. It does not keep the session alive: calls in a session that has ended fail
+    /// The session as a store, to pass on. It does not keep the session alive: calls in a session that has ended fail
     /// with [`is_not_found`](Error::is_not_found).
     ///
     /// ```
@@ -286,7 +287,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if getpid() != self.process {
-            // A forked child: the lock's map was not copied into it, so there is nothing here to unmap either.
+            // In a forked child: the lock's map was not copied into it, so nothing can be unmapped here.
             std::mem::forget(self.lock.take());
             return;
         }

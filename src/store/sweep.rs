@@ -1,4 +1,4 @@
-//! Removing what dead processes left, and superseded versions that no process uses.
+//! Removes leftovers of dead processes, and superseded versions that no process uses.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,9 +19,9 @@ use crate::{
 
 /// Prefix of the names of trial stores, which `coframe doctor` creates inside of a store.
 const TRIAL: &str = ".doctor-";
-/// No trial takes as long.
+/// No trial takes this long.
 const TRIAL_LIMIT: Duration = Duration::from_mins(1);
-/// A sweep describes no more problems than these.
+/// The maximum number of problems that a sweep describes.
 const MAX_PROBLEMS: usize = 32;
 
 /// What a sweep removed.
@@ -42,9 +42,9 @@ pub struct SweepReport {
     pub segments: usize,
     /// Sessions whose owner died.
     pub sessions: usize,
-    /// Bytes of all files that were removed, those of sessions included.
+    /// Bytes of all files that were removed, including those of sessions.
     pub bytes: u64,
-    /// What could not be swept, and why: one message each, the first 32. The sweep skipped these entries.
+    /// Entries that could not be swept, and why: a message for each of the first 32. The sweep skipped these entries.
     pub problems: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ pub struct SweepReport {
 type Versions = BTreeMap<Name, Vec<u64>>;
 
 impl SweepReport {
-    /// The value; an error is noted, and the sweep goes on with the next entry.
+    /// Returns the value of a success, and records an error, so that the sweep continues with the next entry.
     pub(super) fn noting<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.note(&error)).ok()
     }
@@ -69,7 +69,7 @@ impl SweepReport {
     }
 }
 
-/// What a sweep of the whole store saw.
+/// The counts of a sweep of the whole store.
 #[derive(Default)]
 struct Seen {
     entries: u64,
@@ -78,15 +78,15 @@ struct Seen {
 }
 
 impl Store {
-    /// Removes superseded versions beyond those that are kept, leftovers of killed publishers, and the sessions of
-    /// dead owners. What any process has mapped stays.
+    /// Removes superseded versions beyond those that are kept, leftovers of killed publishers, and the sessions of dead
+    /// owners. A version that any process has mapped is kept.
     ///
     /// An entry that cannot be swept is skipped and described in [`SweepReport::problems`]. Costs about 3 us for each entry
     /// of the store and its sessions. Blocks for up to ten seconds while another process publishes or sweeps.
     ///
-    /// Sweeps also run by themselves: at the start of a session, when the store is full, and at a publish once a
-    /// millisecond has passed for each entry of the store since the last one. Every publish removes superseded versions
-    /// of the name that it publishes.
+    /// Sweeps also run automatically: at the start of a session, when the store is full, and at a publish if, since the
+    /// last sweep, a millisecond has passed for each entry of the store. Every publish removes superseded versions of
+    /// the name that it publishes.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -131,7 +131,7 @@ impl Store {
         let frames = self.frames();
         let entries = frames.entries()?;
         seen.entries = seen.entries.saturating_add(u64::try_from(entries.len()).unwrap_or(u64::MAX));
-        // A name without files is here too, when it has a record of files that were.
+        // Includes names without files that have a record of earlier files.
         let mut versions: Versions =
             entries.iter().filter_map(|(entry, _)| Some((parse_record(entry)?, Vec::new()))).collect();
         let recorded: Vec<Name> = versions.keys().cloned().collect();
@@ -153,11 +153,11 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what one entry is that writers hide while they work, if its writer died.
+    /// Removes a hidden entry of a writer, if the writer died.
     fn sweep_hidden(&self, entry: &str, swept: &mut SweepReport) -> Result<()> {
         let frames = self.frames();
         if parse_record(entry).is_some() {
-            // Also that of a name with the prefix of hidden files.
+            // This includes links of names that start with the prefix of hidden files.
         } else if Directory::is_unswitched(entry) {
             frames.unlink(entry)?;
         } else if entry.starts_with(DRAFT) || entry.starts_with(YOUNG_CONTROL) {
@@ -215,7 +215,7 @@ impl Store {
         if has_record || !others.is_empty() { self.correct_record(name, &others) } else { Ok(()) }
     }
 
-    /// Of one name's versions, ascending, those that a sweep may remove if no process uses them; ascending.
+    /// The versions of a name that a sweep may remove if no process uses them; ascending, as are `versions`.
     fn doomed(&self, name: &Name, versions: &[u64], latest: Option<u64>, swept: &mut SweepReport) -> Vec<u64> {
         let Some(latest) = latest else { return versions.to_vec() };
         let (superseded, above): (Vec<u64>, Vec<u64>) =
@@ -223,7 +223,7 @@ impl Store {
         let mut doomed = Vec::new();
         if !superseded.is_empty() {
             let keep = self.keep(name, latest);
-            // Where the latest version cannot be read, all must stay.
+            // If the latest version cannot be read, all versions must be kept.
             let keep = swept.noting(keep).flatten().unwrap_or(superseded.len());
             let over = superseded.len().saturating_sub(keep);
             doomed.extend(superseded.into_iter().take(over));
@@ -232,10 +232,10 @@ impl Store {
         doomed
     }
 
-    /// How many superseded versions the latest one wants kept; `None` when coframe did not write it.
+    /// The number of superseded versions to keep, from the latest version; `None` if coframe did not write it.
     fn keep(&self, name: &Name, latest: u64) -> Result<Option<usize>> {
         let Opened::Mapped(mapping) = Mapping::open(self.frames(), &name.file(latest))? else { return Ok(None) };
-        // What a mirror records of it is another store's.
+        // In a mirror, this number is that of another store.
         if mapping.is_mirror() {
             return Ok(Some(0));
         }

@@ -19,15 +19,16 @@ pub struct MirrorTurn {
 }
 
 impl Store {
-    /// Waits for this process's turn to mirror the segment of this id into the store; one process has it at a time.
+    /// Waits for this process's turn to mirror the segment with this id into the store. One process has the turn at a
+    /// time.
     ///
-    /// For programs that fetch segments from elsewhere: take the turn, check whether the mirror exists by now, and fetch
-    /// it only if not. [`Store::mirror`] works without it. The turn is a lock on a hidden file, which is removed with it;
-    /// after a killed process the next turn or sweep removes the file.
+    /// For programs that fetch segments from elsewhere: take the turn, check whether the mirror exists by now, and
+    /// fetch the segment only if it does not. [`Store::mirror`] works without it. The turn is a lock on a hidden file,
+    /// which is removed with it; after a killed process the next turn or sweep removes the file.
     ///
     /// # Errors
     ///
-    /// [`is_busy`](crate::Error::is_busy), which names the other process, when the time is over;
+    /// [`is_busy`](crate::Error::is_busy), which names the other process, after the timeout;
     /// [`is_interrupted`](crate::Error::is_interrupted).
     ///
     /// ```
@@ -49,7 +50,7 @@ impl Store {
         loop {
             let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
             let lock = Flock::exclusive(self.frames().open_or_make_file(&file)?, &path, left)?;
-            // The file of a turn that has ended, or that a sweep found unlocked, has no name any more.
+            // If its turn has ended, or a sweep found it unlocked, the file no longer has a name.
             if self.frames().is_same(&file, lock.file())? {
                 return Ok(MirrorTurn { store: self.clone(), file, lock, process: getpid() });
             }
@@ -59,7 +60,7 @@ impl Store {
 
 impl Drop for MirrorTurn {
     fn drop(&mut self) {
-        // Under the lock, so that the name is still that of this file. What stays is removed by the next sweep.
+        // Under the lock, so that the name is still that of this file. The next sweep removes a file that remains.
         if getpid() == self.process && self.store.frames().is_same(&self.file, self.lock.file()).unwrap_or(false) {
             let _ = self.store.frames().unlink(&self.file);
         }

@@ -1,4 +1,5 @@
-//! Who has a frame mapped: read from /proc, so only what this user and this pid namespace may see.
+//! The processes that have a frame mapped, read from /proc. Only processes that this user can see, in this pid
+//! namespace, are found.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,7 +14,7 @@ use crate::{
     segment::{Mapping, Medium, Opened},
 };
 
-/// A process that maps a frame now, as [`Store::users`] shows it.
+/// A process that maps a frame; returned by [`Store::users`].
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -34,8 +35,8 @@ pub struct FrameUser {
     pub command: String,
     /// The version that it maps.
     pub version: u64,
-    /// Its share of the resident pages in bytes (PSS: each page divided by the processes that map it); `None` where
-    /// the kernel does not report it, and from [`Store::all_users`].
+    /// Its share of the resident pages in bytes (PSS: each page divided by the number of processes that map it); `None`
+    /// if the kernel does not report it, and from [`Store::all_users`].
     pub pss: Option<u64>,
 }
 
@@ -50,8 +51,8 @@ enum Pss {
 type FileId = (u32, u32, u64);
 
 impl Store {
-    /// The processes that map a version of this name now, this one included; as far as this user and this pid
-    /// namespace can see. Reads /proc once: about a millisecond for a hundred processes.
+    /// The processes that map a version of this name now, including this one. Only processes that this user can see, in
+    /// this pid namespace, are found. Reads /proc once: about a millisecond for a hundred processes.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -68,9 +69,9 @@ impl Store {
         Ok(users.remove(&name).unwrap_or_default())
     }
 
-    /// The processes that currently map a frame of this store, by name, without names that no process maps.
+    /// The processes that currently map a frame of this store, by name. Names that no process maps are left out.
     ///
-    /// Sees what [`Store::users`] sees, and reads /proc once for all names. [`FrameUser::pss`] is `None`.
+    /// Finds the same processes as [`Store::users`], and reads /proc once for all names. [`FrameUser::pss`] is `None`.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -141,7 +142,7 @@ impl Store {
     }
 }
 
-/// Devices as /proc/PID/maps has them, by those of stat(2): btrfs and overlayfs have others there.
+/// Devices in /proc/PID/maps, by those of stat(2): they differ on btrfs and overlayfs.
 type Devices = HashMap<(u32, u32), (u32, u32)>;
 
 /// Whether a line of /proc/PID/maps is of the map at an address.
@@ -149,10 +150,10 @@ fn starts_at(line: &str, address: usize) -> bool {
     line.split_once('-').is_some_and(|(start, _)| usize::from_str_radix(start, 16) == Ok(address))
 }
 
-/// Which segment a file is.
+/// The segment of each file.
 type Segments = HashMap<FileId, (Name, u64)>;
 
-/// What one process maps. Empty for a process that ended, or that belongs to another user.
+/// The segments that one process maps. Empty for a process that ended, or that belongs to another user.
 fn users_of(pid: u32, process: &Path, files: &Segments, pss: Pss) -> Vec<(Name, FrameUser)> {
     let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
     let mut mapped: Vec<(Name, u64)> = maps.lines().filter_map(|line| files.get(&file_id(line)?).cloned()).collect();

@@ -1,10 +1,10 @@
-//! Checking every value of a frame.
+//! Checks every value of a frame.
 
 use super::Store;
 use crate::{error::Result, frame::Frame, ipc};
 
 impl Store {
-    /// Reads the whole latest version of a name and checks every value of every buffer, as if a stranger wrote it.
+    /// Reads the whole latest version of a name and checks every value of every buffer, like that of an untrusted file.
     ///
     /// Costs in the order of its bytes: about a tenth of a second for a gigabyte of mixed columns.
     ///

@@ -1,27 +1,27 @@
-//! What a store records so that a publish reads no directory: the versions of each name, and its last full sweep
-//! (FORMAT.md, section 6, rules R1-others and R2-swept).
+//! Records of a store that save a publish from reading the directory: the versions of each name, and the last full
+//! sweep (FORMAT.md, section 6, rules R1-others and R2-swept).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Store;
 use crate::{error::Result, name::Name};
 
-/// How the name of a record ends, after a dot and the name of the frame.
+/// The suffix of a record, after a dot and the name of the frame.
 const SUFFIX: &str = ".others";
 /// The target of a symlink has at most 1023 bytes on xfs.
 const MAX_BYTES: usize = 1000;
-/// A record of more versions than fit.
+/// The record of a name with more versions than fit.
 const LISTED: &str = "*";
 /// The record of the last full sweep.
 const SWEPT: &str = ".swept";
-/// A store of so few entries is swept at every publish.
+/// A store with at most this many entries is swept at every publish.
 const FEW_ENTRIES: u64 = 16;
 
 fn file(name: &Name) -> String {
     format!(".{name}{SUFFIX}")
 }
 
-/// The name whose record this entry is.
+/// The name of the frame, if this entry is a record.
 pub(super) fn parse_record(entry: &str) -> Option<Name> {
     entry.strip_prefix('.')?.strip_suffix(SUFFIX)?.parse().ok()
 }
@@ -35,7 +35,7 @@ fn read(text: &str) -> Option<Vec<u64>> {
     text.split(',').map(|version| version.parse().ok()).collect()
 }
 
-/// When the whole store was last swept, and how many directory entries that read.
+/// The time of the last full sweep, and the number of directory entries that it read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastSweep {
     /// Milliseconds since the Unix epoch.
@@ -61,14 +61,14 @@ impl LastSweep {
     /// Whether a publish should sweep the whole store again: a millisecond for each entry has passed, which is 300 times
     /// as long as the last sweep took.
     pub(super) fn is_long_ago(&self) -> bool {
-        // A clock that was set back makes one sweep too many.
+        // If the clock was set back, one sweep too many runs.
         let elapsed = Self::now(0).at.checked_sub(self.at);
         self.entries <= FEW_ENTRIES || elapsed.is_none_or(|elapsed| elapsed >= self.entries)
     }
 }
 
 impl Store {
-    /// The last sweep of the whole store; `None` where none is recorded. Then the versions of names may not be either.
+    /// The last sweep of the whole store; `None` if none is recorded. Versions may then be missing in records, too.
     pub(super) fn last_sweep(&self) -> Result<Option<LastSweep>> {
         Ok(self.shared.root.read_link(SWEPT)?.as_deref().and_then(LastSweep::parse))
     }
@@ -77,7 +77,7 @@ impl Store {
     pub(super) fn record_sweep(&self, entries: u64) -> Result<()> {
         let last = self.last_sweep()?;
         if entries <= FEW_ENTRIES && last.is_some_and(|last| last.entries <= FEW_ENTRIES) {
-            // The time of such a sweep does not matter.
+            // The time of a sweep of so few entries is not needed.
             return Ok(());
         }
         self.shared.root.write_note(SWEPT, &LastSweep::now(entries).text())
@@ -106,7 +106,7 @@ impl Store {
         self.frames().write_note(&file(name), &write(versions))
     }
 
-    /// As [`record_others`](Store::record_others), for a sweep: most records are right.
+    /// Like [`record_others`](Store::record_others), for a sweep: writes only records that differ.
     pub(super) fn correct_record(&self, name: &Name, versions: &[u64]) -> Result<()> {
         let found = self.frames().read_link(&file(name))?;
         if found.unwrap_or_default() == write(versions) { Ok(()) } else { self.record_others(name, versions) }

@@ -1,4 +1,4 @@
-//! Waiting for a newer version without asking again and again.
+//! Waits for a newer version without polling.
 //!
 //! One inotify instance for the whole process, since a user has 128 of them. No thread is started for it: of all
 //! threads that wait, one reads the events and wakes the others.
@@ -27,10 +27,10 @@ use crate::{
 
 impl Store {
     /// Blocks until the latest version of a name is above `newer_than` (0: until the name exists), and returns it;
-    /// `None` when the time is over.
+    /// `None` after the timeout.
     ///
-    /// Wakes within microseconds of the publish. Polls, every 20 ms at most, when the user's inotify instances or
-    /// watches are used up.
+    /// Wakes within microseconds of the publish. Polls, every 20 ms at most, if the user has no inotify instances or
+    /// watches left.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Store {
         let mut pause = Duration::from_millis(1);
         let mut looks = Looks::new();
         loop {
-            // Taken before the look-up, so that a change between the two is not slept through.
+            // Read before the lookup, so that a change between the two is not missed.
             let seen = watch.as_ref().map(|watch| watch.hub.generation());
             if let Some(version) = newer()? {
                 return Ok(Some(version));
@@ -88,7 +88,7 @@ impl Store {
 /// The process's inotify instance.
 struct Hub {
     inotify: OwnedFd,
-    /// A forked child shares the instance, and would take its parent's events; it creates another one.
+    /// A forked child shares the instance and would consume its parent's events, so it creates another one.
     process: Pid,
     state: Mutex<State>,
     changed: Condvar,
@@ -104,19 +104,19 @@ struct State {
     watches: HashMap<i32, usize>,
 }
 
-/// One call's interest in one directory.
+/// The watch of one call on one directory.
 struct Watch {
     hub: Arc<Hub>,
     descriptor: i32,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks can be left half-changed by a panic.
+    // A panic cannot leave the data under these locks inconsistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hub {
-    /// `None` when the user's instances are used up.
+    /// `None` if the user has no instances left.
     fn for_this_process() -> Option<Arc<Self>> {
         static HUB: Mutex<Option<Arc<Hub>>> = Mutex::new(None);
         let mut hub = locked(&HUB);
@@ -142,7 +142,7 @@ impl Hub {
         locked(&self.state).generation
     }
 
-    /// Blocks until something changed since the generation was `seen`, or until the time is over, or spuriously.
+    /// Blocks until the generation is no longer `seen`, until the limit, or until a spurious wake-up.
     fn wait(&self, seen: u64, limit: Option<Duration>) {
         let mut state = locked(&self.state);
         if state.generation != seen {
@@ -186,7 +186,7 @@ impl Drop for Watch {
             *count -= 1;
             if *count == 0 {
                 state.watches.remove(&self.descriptor);
-                // Fails only when the directory is gone, and its watch with it.
+                // Fails only if the directory, and its watch with it, no longer exists.
                 let _ = inotify::remove_watch(&self.hub.inotify, self.descriptor);
             }
         }

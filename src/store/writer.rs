@@ -1,4 +1,4 @@
-//! Streaming a table into a segment.
+//! Writes a table to a segment, batch by batch.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,11 +21,11 @@ use crate::{
 /// Prefix of a draft's temporary name, on file systems that need one.
 pub(super) const DRAFT: &str = ".draft-";
 
-/// A frame being written, batch by batch; made by [`Store::writer`].
+/// A frame being written, batch by batch; returned by [`Store::writer`].
 ///
-/// Needs memory for one batch: rows are kept until there are enough for a record batch (see
-/// [`PublishOptions::batch_rows`]) and written then. Dropped before [`publish`](FrameWriter::publish), or killed, it
-/// leaves nothing behind.
+/// Needs memory for one batch: rows are kept until they fill a record batch (see [`PublishOptions::batch_rows`]), and
+/// then written. If the writer is dropped before [`publish`](FrameWriter::publish), or its process is killed, nothing
+/// is left behind.
 ///
 /// Publishing consumes the writer, so nothing is ever written to a published frame:
 ///
@@ -45,24 +45,24 @@ pub struct FrameWriter {
     schema: SchemaRef,
     sink: Sink,
     encoder: Encoder,
-    /// Whether a write failed or panicked: rows are missing, and the notes of the encoder are ahead of the file.
+    /// Whether a write failed or panicked: rows are missing, and the records of the encoder are ahead of the file.
     is_broken: bool,
 }
 
-/// Where the bytes of a frame go.
+/// The destination of a frame's bytes.
 pub(super) struct Sink {
     pub(super) store: Store,
     pub(super) draft: Draft,
 }
 
 impl Sink {
-    /// A file without a name in this store. A store that is full is swept first.
+    /// A file without a name in this store. If the store is full, sweeps it first.
     pub(super) fn create(store: &Store) -> Result<Self> {
         let draft = store.with_room(|| store.draft(|| Control::lock(&store.shared.root)))?;
         Ok(Self { store: store.clone(), draft })
     }
 
-    /// Appends bytes. A store that is full is swept first.
+    /// Appends bytes. If the store is full, sweeps it first.
     pub(super) fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
         self.draft.write_making_room(slices, &mut || self.store.make_room())
     }
@@ -127,11 +127,12 @@ impl Store {
         })
     }
 
-    /// A file without a name among the frames. `locked` keeps sweeps out where the file system wants a name for it.
+    /// A file without a name in the directory of the frames. `locked` keeps sweeps out if the file system needs a name
+    /// for it.
     pub(super) fn draft<G>(&self, locked: impl Fn() -> Result<G>) -> Result<Draft> {
         let hidden = || Ok((format!("{DRAFT}{:032x}", random_id()?), locked()?));
         let draft = Draft::create(self.frames(), hidden);
-        // On tmpfs, files without a name can be made in a directory that was removed.
+        // On tmpfs, files without a name can be created in a directory that was removed.
         self.check_not_ended()?;
         draft
     }
@@ -141,13 +142,13 @@ impl FrameWriter {
     /// Adds the rows of a table: a batch, a slice of them, a `&DataFrame`, a `&Frame` or a reader. Its columns must have
     /// the names and types of the schema, in order.
     ///
-    /// If all tables are of Polars and have the field metadata of the schema too, the frame opens as if it had been
-    /// published as one `DataFrame`. A column stays marked as sorted if each table has it sorted, none of several tables
-    /// has a null in it, and each starts where the one before it ends or later.
+    /// If all tables come from Polars and have the field metadata of the schema, the frame opens as if it had been
+    /// published as one `DataFrame`. A column stays marked as sorted if it is sorted in each table and the tables
+    /// follow each other in order; of several tables, none may have a null in it.
     ///
-    /// After an error in writing, such as a full store, some rows are lost: every later call on this writer returns
-    /// [`is_invalid_argument`](Error::is_invalid_argument), and the frame must be written again from its first batch. A table that does
-    /// not fit the schema is refused before anything is written, and the writer stays usable.
+    /// After a failed write, for example in a full store, some rows are lost. Every later call on this writer then
+    /// returns [`is_invalid_argument`](Error::is_invalid_argument), and the frame must be written again from its first
+    /// batch. A table that does not fit the schema is refused before anything is written; the writer can still be used.
     ///
     /// ```
     /// use coframe::{Store, TableReader, arrow::array::RecordBatchReader, polars::prelude::*};
@@ -168,7 +169,7 @@ impl FrameWriter {
         self.write_source(table.into_table_stream()?)
     }
 
-    /// Writes a table that is the only one, so what Polars knows of its keys need not be checked.
+    /// Writes the only table of a frame, whose keys Polars has checked.
     pub(super) fn write_all(&mut self, source: TableStream<'_>) -> Result<()> {
         if source.hints.polars {
             self.encoder.trust_keys();
@@ -178,7 +179,7 @@ impl FrameWriter {
 
     fn write_source(&mut self, source: TableStream<'_>) -> Result<()> {
         self.check(&source.schema)?;
-        // The dtypes of Polars are in the metadata of fields.
+        // The metadata of fields contains the dtypes of Polars.
         let has_dtypes = source.schema.fields() == self.schema.fields();
         self.hints.start_table(if has_dtypes { source.hints } else { PolarsHints::default() });
         for batch in source.rows {
@@ -226,8 +227,8 @@ impl FrameWriter {
     ///
     /// # Errors
     ///
-    /// As [`Store::publish`]. The store is as it was, except when a store on a disk cannot synchronise its directory
-    /// after the switch: then the new version is visible, and the one before it still exists.
+    /// As [`Store::publish`]. The store is then unchanged, with one exception: if a store on a disk cannot synchronise
+    /// its directory after the switch, the new version is visible and the previous one still exists.
     pub fn publish(mut self) -> Result<Frame> {
         self.check_usable()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -245,8 +246,8 @@ impl FrameWriter {
         self.encoder.finish(metadata, &mut |slices| self.sink.write(slices))?;
         let (Sink { store, draft }, name) = (self.sink, self.name);
         let sealed = draft.seal()?;
-        // Mapped before it has a name, so that no sweep ever finds it unused; and decoded, so that no file gets a name
-        // which readers could not open.
+        // Mapped before it has a name, so that no sweep finds it unused, and decoded, so that no file gets a name if
+        // readers cannot open it.
         let mapping = sealed.map()?;
         let frame = Frame::from_mapping(mapping, store.origin(name, UNPUBLISHED), &OpenOptions::new())?;
         store.make_latest(frame, sealed, self.options.mode, self.options.keep)
