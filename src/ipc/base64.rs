@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648, with padding), in which bytes are text in a footer.
+//! Base64 (RFC 4648, with padding), the text form of bytes in a footer.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -15,7 +15,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// `None` for what [`encode`] does not make.
+/// `None` for text that [`encode`] does not produce.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (groups, rest) = text.as_bytes().as_chunks::<4>();
@@ -27,7 +27,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
         let count = values.len().checked_sub(1)?;
         bytes.extend([16, 8, 0].iter().take(count).filter_map(|shift| u8::try_from(word >> shift & 255).ok()));
     }
-    // Padding inside, or bits that no byte has, would come back as other text.
+    // Text with padding inside, or with unused bits that are set, would be encoded differently.
     (rest.is_empty() && encode(&bytes) == text).then_some(bytes)
 }
 

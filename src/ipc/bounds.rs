@@ -1,4 +1,4 @@
-//! The least and the greatest value of an array, for statistics (FORMAT.md, rule T2-bounds).
+//! The smallest and the largest value of an array, for statistics (FORMAT.md, rule T2-bounds).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use arrow::{
 
 use crate::error::{Error, Result};
 
-/// Bytes of a bound at most; longer strings are cut.
+/// Maximum length of a bound in bytes; longer strings are cut.
 const MAX_BYTES: usize = 64;
 
 /// The bounds of one column of one batch, each an array of one value. `None`: not known.
@@ -94,8 +94,8 @@ fn primitives(array: &ArrayRef) -> Bounds {
     }
 }
 
-/// By arrow's total order, in which -0.0 is below 0.0. Not known where a value is NaN, which some engines order above
-/// and others below all numbers.
+/// Uses arrow's total order, in which -0.0 is below 0.0. Not known if a value is NaN, because some engines order NaN
+/// above and others below all numbers.
 fn primitive<T: ArrowPrimitiveType<Native: PartialOrd> + ArrowNumericType>(array: &PrimitiveArray<T>) -> Bounds {
     let is_number = |value: &T::Native| value.partial_cmp(value).is_some();
     let (Some(min), Some(max)) = (min(array), max(array)) else { return Bounds::default() };
@@ -109,7 +109,7 @@ fn primitive<T: ArrowPrimitiveType<Native: PartialOrd> + ArrowNumericType>(array
     exact(of(min), of(max))
 }
 
-/// The least and the greatest in one pass.
+/// The smallest and the largest value in one pass.
 fn extremes<T: Ord + Copy>(values: impl Iterator<Item = Option<T>>) -> Option<(T, T)> {
     values.flatten().fold(None, |known, value| {
         Some(known.map_or((value, value), |(min, max): (T, T)| (min.min(value), max.max(value))))
@@ -131,11 +131,11 @@ fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_BYTES)).unwrap_or(text)
 }
 
-/// A string above all that start with this one: its last character that has a successor is replaced by it.
+/// A string above all strings with this prefix: the last character that has a successor is replaced by it.
 fn above_text(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // The range of characters leaves the surrogates out.
+        // The range of characters skips the surrogates.
         if let Some(next) = (last..=char::MAX).nth(1) {
             text.push(next);
             return Some(text);

@@ -1,4 +1,4 @@
-//! What a footer records of the values, compared with them (FORMAT.md, rules M1 and D3).
+//! Compares the records of a footer about the values with the values (FORMAT.md, rules M1 and D3).
 
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Checks what `metadata` records of the values of these batches, which are valid and all that the file has.
+/// Checks the records in `metadata` about the values. `batches` are all batches of the file, and are valid.
 pub(crate) fn check_claims(batches: &[RecordBatch], metadata: &Metadata, what: &str) -> Result<()> {
     let bad = |rule, detail: &dyn std::fmt::Display| Err(Error::corrupt(what, rule, detail));
     let rows: u64 = batches.iter().filter_map(|batch| u64::try_from(batch.num_rows()).ok()).sum();
@@ -91,14 +91,14 @@ fn have_same_categories(array: &ArrayRef, field: &FieldRef, known: &mut HashMap<
     }
 }
 
-/// Whether nulls of structs must be nulls of their fields. Polars makes them so in columns of structs, not in lists.
+/// Whether nulls of structs must be nulls of their fields. Polars ensures that in columns of structs, but not in lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Spread {
     Checked,
     Any,
 }
 
-/// What in an array Polars never makes.
+/// The property of an array that shows that Polars did not make it.
 fn not_of_polars(array: &ArrayRef, spread: Spread) -> Option<&'static str> {
     match array.data_type() {
         DataType::Struct(_) => {
@@ -149,7 +149,7 @@ fn is_sorted(arrays: &[&ArrayRef], descending: bool) -> bool {
     changes <= 1 && arrays.iter().all(within) && arrays.array_windows().all(between)
 }
 
-/// Whether for each of these pairs the row of the first array comes before that of the second, or is equal.
+/// Whether, for each of these pairs, the row of the first array is at or before the row of the second in the order.
 pub(super) fn in_order(
     a: &ArrayRef,
     b: &ArrayRef,
@@ -169,7 +169,7 @@ pub(super) fn in_order(
     rows.all(|(first, second)| compare(first, second) != wrong)
 }
 
-/// As Polars compares floats: both zeros are equal, NaN is the largest.
+/// Compares floats like Polars: both zeros are equal, and NaN is the largest.
 fn floats<'a, T: ArrowPrimitiveType<Native: PartialOrd>>(
     a: &'a ArrayRef,
     b: &'a ArrayRef,

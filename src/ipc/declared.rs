@@ -8,7 +8,7 @@ use arrow::{
 use super::claims::{has_checked_order, in_order};
 use crate::error::{Error, Result};
 
-/// Declared columns, and how far they were checked.
+/// Declared columns, and the last row that was checked.
 #[derive(Default)]
 pub(crate) struct DeclaredOrder {
     columns: Vec<Declared>,
@@ -40,7 +40,7 @@ impl DeclaredOrder {
         Ok(Self { columns: declared.iter().map(column).collect::<Result<_>>()?, rows: 0 })
     }
 
-    /// Checks the rows that follow.
+    /// Checks the next rows.
     pub(crate) fn check(&mut self, batch: &RecordBatch) -> Result<()> {
         for declared in &mut self.columns {
             let Some(column) = batch.columns().get(declared.position).filter(|column| !column.is_empty()) else {

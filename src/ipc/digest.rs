@@ -1,9 +1,9 @@
 //! The digest over a file's metadata, compared before any of it is parsed (FORMAT.md, rule M2).
 //!
-//! Verifying a flatbuffer costs more than all else that is done with it. In a sealed segment the digest shows that the
-//! metadata is what coframe wrote, and so that it is valid; but only if it is found without trust in the footer.
-//! [`FlatTable`] reads the few places that lead to it and takes nothing for granted: if those are damaged, the digest is
-//! not found or does not fit.
+//! Verifying a flatbuffer costs more than everything else that is done with it. In a sealed segment the digest shows
+//! that the metadata is what coframe wrote, and therefore valid. But the digest must be found without trusting the
+//! footer. [`FlatTable`] reads the few places that lead to it and checks each step: if they are damaged, the digest is
+//! not found or does not match.
 #![expect(unsafe_code, reason = "metadata that is known to be what was written is read without a verifier")]
 
 use std::ops::Range;
@@ -43,7 +43,7 @@ impl<'a> Intact<'a> {
         unsafe { root_as_footer_unchecked(bytes) }
     }
 
-    /// The message with this header; `None` when the digest covers no such header.
+    /// The message with this header; `None` if the digest does not cover this header.
     pub(super) fn message(&self, header: &Range<usize>) -> Option<Message<'a>> {
         let found = self.headers.binary_search_by_key(&header.start, |known| known.start).ok()?;
         let known = self.headers.get(found).filter(|known| *known == header)?;
@@ -53,7 +53,7 @@ impl<'a> Intact<'a> {
     }
 }
 
-/// The flatbuffer in the header of a message: after the continuation marker, where there is one, and the length.
+/// The flatbuffer in the header of a message: after the continuation marker, if it has one, and the length.
 pub(super) fn flatbuffer(header: &[u8]) -> &[u8] {
     header.strip_prefix(&[0xFF; 4]).unwrap_or(header).get(4..).unwrap_or_default()
 }
@@ -104,7 +104,7 @@ pub(super) fn digest_range(footer: &[u8]) -> Option<Range<usize>> {
     (len == PLACEHOLDER.len() && start + len <= footer.len()).then(|| start..start + len)
 }
 
-/// The messages that a footer lists; `None` where one would leave the file.
+/// The messages that a footer lists; `None` if one would exceed the file.
 fn messages(footer: &[u8], end: usize) -> Option<Vec<MessageRange>> {
     let root = FlatTable::root(footer)?;
     let mut messages = Vec::new();
@@ -118,7 +118,7 @@ fn messages(footer: &[u8], end: usize) -> Option<Vec<MessageRange>> {
     Some(messages)
 }
 
-/// A table of a flatbuffer that may hold anything.
+/// A table of a flatbuffer with untrusted content.
 struct FlatTable<'a> {
     bytes: &'a [u8],
     start: usize,

@@ -1,4 +1,4 @@
-//! The frame of an Arrow file: its magic, its trailer, and where its messages are.
+//! The layout of an Arrow file: its magic, its trailer, and the positions of its messages.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 pub(super) const MAGIC: [u8; 6] = *b"ARROW1";
 /// Every buffer starts at a multiple of this (FORMAT.md, rule S3).
 pub(super) const ALIGNMENT: usize = 64;
-/// Most rows of a batch, and most values of an array inside one (FORMAT.md, rule S5).
+/// Maximum number of rows of a batch, and of values of an array inside it (FORMAT.md, rule S5).
 ///
 /// Arrays without bytes (nulls, runs, structs without fields) could have any length that a file claims.
 pub(super) const MAX_LEN: usize = 1 << 40;
@@ -23,7 +23,7 @@ pub(super) struct MessageRange {
     pub(super) body: Range<usize>,
 }
 
-/// The bytes of a file, mapped or read as they are asked for.
+/// The bytes of a file, which is mapped or read on demand.
 pub(crate) trait FileBytes {
     fn len(&self) -> usize;
     /// A range inside the file.
@@ -40,7 +40,7 @@ impl FileBytes for &[u8] {
     }
 }
 
-/// Where the footer is.
+/// The position of the footer.
 pub(super) fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usize>> {
     let end = file.len().saturating_sub(TRAILER);
     let head = file.range(0..MAGIC.len().min(file.len()))?;
@@ -64,7 +64,7 @@ pub(super) fn footer_range(file: &dyn FileBytes, what: &str) -> Result<Range<usi
 }
 
 impl MessageRange {
-    /// `None` when the message would leave the bytes between the magic and the footer.
+    /// `None` if the message is not between the magic and the footer.
     pub(super) fn from_block(block: &Block, footer_start: usize) -> Option<Self> {
         let start = usize::try_from(block.offset()).ok()?;
         let middle = start.checked_add(usize::try_from(block.metaDataLength()).ok().filter(|len| *len >= 8)?)?;

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 
 /// The version of docs/FORMAT.md that this build writes and reads; not the version of the crate.
 const FORMAT: u32 = 1;
-/// What coframe records in a footer.
+/// coframe's entries in a footer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) segment: u128,
@@ -44,7 +44,7 @@ pub(crate) struct Metadata {
     pub(crate) user: BTreeMap<String, String>,
 }
 
-/// What Polars knows about its columns and Arrow does not.
+/// Properties of columns that Polars records and Arrow does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolarsHints {
     /// The arrays came from Polars, so its invariants hold: struct nulls are propagated, null keys are in range.
@@ -54,7 +54,7 @@ pub(crate) struct PolarsHints {
 }
 
 impl PolarsHints {
-    /// With further sorted columns.
+    /// Adds sorted columns.
     pub(crate) fn with_sorted(mut self, columns: impl Iterator<Item = (usize, bool)>) -> Self {
         for column in columns {
             self.sorted.retain(|(known, _)| *known != column.0);
@@ -116,7 +116,7 @@ impl Metadata {
         };
         let sorted_marks = sorted.text()?.split(',').filter(|mark| !mark.is_empty()).map(mark);
         let keys = get("coframe.keys");
-        // Absent in frames that are older than the entry.
+        // Frames that are older than this entry do not have it.
         let listed = keys.find().unwrap_or_default().split(',').filter(|column| !column.is_empty());
         let user = pairs
             .iter()
@@ -208,7 +208,7 @@ pub(super) fn build(
 /// Refuses a schema and metadata beyond 1 GiB (FORMAT.md, rule S2): a flatbuffer panics at 2 GiB.
 pub(super) fn check_size(schema: &Schema, user: &BTreeMap<String, String>, blocks: usize) -> Result<()> {
     const MAX_FOOTER: usize = 1 << 30;
-    // About what a flatbuffer needs besides the strings: of a field, of a pair, of a block.
+    // Approximate size in a flatbuffer, without the strings: of a field, of a pair, of a block.
     const FIELD: usize = 200;
     const PAIR: usize = 40;
     const BLOCK: usize = 24;
@@ -242,7 +242,8 @@ fn check_stats(metadata: &Metadata) -> Result<()> {
 }
 
 impl Footer {
-    /// Reads and checks the end of a file. `what` names the file in errors; `intact` is what is known of its bytes.
+    /// Reads and checks the end of a file. `what` names the file in errors; `intact` is passed if the digest of its
+    /// bytes was checked.
     ///
     /// Costs in the order of columns and batches. For a file that coframe wrote, every byte outside the message
     /// bodies is checked against the digest, so damaged metadata is an error here.
@@ -272,7 +273,7 @@ impl Footer {
         }
         let schema = footer.schema().ok_or_else(|| bad("S2-footer", &"it has no schema"))?;
         let ReadSchema { schema, dictionary_ids } = schema::read(schema, what)?;
-        // Damage can hide the mark, and batches with it. Then the file must not pass for a foreign one.
+        // Damage can hide the mark, and batches with it. Such a file must not count as a foreign one.
         if !ours && has_lost_entries(footer_bytes, &schema, &pairs) {
             return Err(bad("M1-entries", &"`coframe.format` cannot be read: it is missing"));
         }
@@ -285,7 +286,7 @@ impl Footer {
         Ok(Self { schema, dictionary_ids, dictionaries, batches, metadata })
     }
 
-    /// What a stream has in place of a footer.
+    /// The replacement of a footer for a stream.
     pub(super) fn from_stream(schema: SchemaRef, dictionary_ids: Vec<i64>) -> Self {
         Self { schema, dictionary_ids, dictionaries: Vec::new(), batches: Vec::new(), metadata: None }
     }
@@ -302,9 +303,9 @@ fn refuse_overlaps<'a>(messages: impl Iterator<Item = &'a MessageRange>, what: &
     })
 }
 
-/// Whether a footer holds the key of an entry of coframe's as a string that nothing in it refers to any more.
+/// Whether a footer contains a key of coframe's entries as a string to which nothing refers any more.
 ///
-/// A column, a key or a value of another writer may be called like that; then the schema or the entries have it.
+/// Another writer may use such a string as a column, a key or a value; then the schema or the entries refer to it.
 fn has_lost_entries(footer: &[u8], schema: &Schema, entries: &[(&str, &str)]) -> bool {
     let lost = |key: &&str| {
         let length = u32::try_from(key.len()).unwrap_or_default().to_le_bytes();
@@ -333,8 +334,8 @@ fn mentions(field: &Field, text: &str) -> bool {
         || children(data_type).any(|field| mentions(field, text))
 }
 
-/// Limits for the verifier of a flatbuffer, in proportion to its bytes: the usual ones refuse 400 000 columns, and let
-/// a small buffer that refers to one part a million times pass.
+/// Limits for the verifier of a flatbuffer, in proportion to its size. The default limits refuse 400 000 columns, and
+/// accept a small buffer that refers to one part a million times.
 pub(super) fn verifier(flatbuffer: &[u8]) -> VerifierOptions {
     VerifierOptions {
         // No table is shorter.

@@ -1,4 +1,4 @@
-//! The hints of a frame that several tables make up.
+//! The hints of a frame that consists of several tables.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 
@@ -7,13 +7,13 @@ use super::{
     footer::PolarsHints,
 };
 
-/// What Polars knows of the rows that were written so far, one table after the other.
+/// The hints of the rows that were written so far, one table after the other.
 #[derive(Default)]
 pub(crate) struct JoinedHints {
     is_begun: bool,
     polars: bool,
     sorted: Vec<Sorted>,
-    /// Tables that have rows.
+    /// Number of tables with rows.
     tables: usize,
     is_new: bool,
 }
@@ -28,7 +28,7 @@ struct Sorted {
 }
 
 impl JoinedHints {
-    /// The batches that follow are those of a table with these hints.
+    /// Starts a table with these hints; the next batches belong to it.
     pub(crate) fn start_table(&mut self, hints: PolarsHints) {
         if self.is_begun {
             self.polars &= hints.polars;

@@ -10,7 +10,7 @@ use arrow::{
 
 use super::tree::has_dictionary;
 
-/// Whether every key of every dictionary inside a column is in range, keys in null slots included.
+/// Whether every key of every dictionary inside a column is in range, including keys in null slots.
 ///
 /// With `may_be_empty` a dictionary without values is skipped: all its rows are null, and Polars leaves their keys 0.
 pub(super) fn lie_in_dictionaries(column: &ArrayRef, may_be_empty: bool) -> bool {
@@ -46,14 +46,14 @@ pub(super) fn each_keys(column: &ArrayRef, data_type: &DataType, call: &mut dyn 
     }
 }
 
-/// What the rows of a list refer to, which is all that is written of its items.
+/// The items to which the rows of a list refer. No other items are written.
 fn items<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> ArrayRef {
     let offsets = list.offsets();
     let (first, last) = (offsets.first().map_or(0, |at| at.as_usize()), offsets.last().map_or(0, |at| at.as_usize()));
     list.values().slice(first, last.saturating_sub(first))
 }
 
-/// One more than the largest key, keys below nulls included; `None` where one is negative.
+/// One more than the largest key, including keys in null slots; `None` if a key is negative.
 pub(super) fn count(keys: &ArrayRef) -> Option<usize> {
     match keys.data_type() {
         DataType::Int8 => count_of::<Int8Type>(keys),

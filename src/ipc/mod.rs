@@ -1,9 +1,9 @@
-//! Arrow IPC bytes to record batches and back; knows no file, no store and no Polars.
+//! Converts Arrow IPC bytes to record batches and back. Does not depend on files, stores or Polars.
 //!
-//! [`write`] makes the bytes of a segment, [`read`] finds arrays in them; neither imports the other. What both use is here:
-//! where messages are in a file ([`file`]), its end ([`footer`]), its schema ([`schema`]), what was unchanged since it was
-//! written ([`digest`]), and what a footer records of values ([`statistics`], [`claims`]).
-//! The prose is docs/FORMAT.md; where the two differ the prose wins and this folder has a bug.
+//! [`write`] makes the bytes of a segment, [`read`] finds arrays in them; neither imports the other. Code that both use
+//! is here: the positions of messages in a file ([`file`]), its end ([`footer`]), its schema ([`schema`]), the check
+//! that its metadata is unchanged ([`digest`]), and the records of a footer about values ([`statistics`], [`claims`]).
+//! docs/FORMAT.md is normative: where the two differ, this folder has a bug.
 
 mod base64;
 mod bounds;

@@ -1,6 +1,6 @@
-//! The schema of an Arrow IPC file, from its flatbuffer, with errors where the bytes make no sense.
+//! Reads the schema of an Arrow IPC file from its flatbuffer. Invalid content is an error.
 //!
-//! arrow-ipc 59 has only a conversion that panics on what it does not know.
+//! arrow-ipc 59 has only a conversion that panics on unknown content.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! Statistics of columns and batches in a footer (FORMAT.md, rules T1 to T3): while they are collected, as text, and read.
+//! Statistics of columns and batches in a footer (FORMAT.md, rules T1 to T3): collects them, and writes and reads their
+//! text.
 
 use std::sync::Arc;
 
@@ -25,10 +26,10 @@ pub(super) struct Collector {
 
 #[derive(Default)]
 struct Column {
-    /// `None` for types without their own null, and where a dictionary has values that are null.
+    /// `None` for types without a validity bitmap, and for dictionaries with null values.
     nulls: Vec<Option<u64>>,
     bounds: Vec<Bounds>,
-    /// Of each batch, the keys that it uses of a dictionary, which is complete at the end only.
+    /// The keys of a dictionary that each batch uses. The dictionary is complete only at the end.
     used: Vec<Vec<bool>>,
 }
 
@@ -56,7 +57,7 @@ impl Collector {
         Ok(())
     }
 
-    /// The statistics as a batch of one row for each batch. `dictionary` gives the values of a dictionary column.
+    /// The statistics as a batch with one row for each batch. `dictionary` returns the values of a dictionary column.
     pub(super) fn finish(mut self, dictionary: &dyn Fn(usize) -> Result<ArrayRef>) -> Result<RecordBatch> {
         for (position, column) in self.columns.iter_mut().enumerate() {
             if !column.used.is_empty() {
@@ -82,7 +83,8 @@ impl Collector {
     }
 }
 
-/// Rows of unions and runs are null by what they refer to, which may be keys of a dictionary that is not complete yet.
+/// A row of a union or of runs is null if the value to which it refers is. That may be a key of a dictionary that is
+/// not complete yet.
 fn null_count(array: &ArrayRef) -> Option<u64> {
     match array.data_type() {
         DataType::Union(..) | DataType::RunEndEncoded(..) => None,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// What a message holds.
+/// The content of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// The schema. The first message.
@@ -23,7 +23,7 @@ pub enum MessageKind {
     RecordBatch,
 }
 
-/// Where a message is in its file.
+/// The place of a message in its file.
 #[derive(Clone, Debug)]
 pub(crate) struct MessagePlace {
     pub(crate) kind: MessageKind,

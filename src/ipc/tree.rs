@@ -34,7 +34,7 @@ impl Display for FieldPath<'_> {
     }
 }
 
-/// What the path of a child adds to that of its parent, for messages such as `price.[].currency`.
+/// The part that a child adds to the path of its parent, for messages such as `price.[].currency`.
 pub(crate) fn step<'a>(data_type: &DataType, child: &'a str) -> &'a str {
     match data_type {
         DataType::Struct(_) | DataType::Union(..) => child,
@@ -128,9 +128,9 @@ pub(super) fn any_type(data_type: &DataType, test: &impl Fn(&DataType) -> bool) 
 
 /// The same array under another type and with other children.
 ///
-/// The caller changes only what leaves the buffers' layout as it is: a dictionary becomes its keys or gets other values
-/// of the same number or more, a nested type gets children of the same lengths under other names, and a union keeps its
-/// type ids and their order (the caller compares them).
+/// The caller makes only changes that keep the layout of the buffers: a dictionary becomes its keys or gets at least as
+/// many other values, a nested type gets children of the same lengths with other names, and a union keeps its type ids
+/// and their order (the caller compares them).
 pub(super) fn rebuild(data: ArrayData, data_type: DataType, child_data: Vec<ArrayData>) -> ArrayData {
     let builder = ArrayDataBuilder::from(data).data_type(data_type).child_data(child_data);
     // SAFETY: the buffers come from an array that was valid, and stay what they were. `data_type` names the same

@@ -1,4 +1,4 @@
-//! Single buffers and bitmaps across the border; the only unsafe code of this folder.
+//! Shares single buffers and bitmaps between Arrow and Polars. The only unsafe code of this folder.
 #![expect(unsafe_code, reason = "arrays cross the border without their values being checked again")]
 
 use arrow::{
@@ -83,7 +83,7 @@ pub(super) fn to_polars<T: Pod + Send + Sync>(part: SharedBytes) -> PlBuffer<T> 
     }
 }
 
-/// Shares bits with Polars, from an offset on. `unset` is the number of zero bits, where it is known.
+/// Shares bits with Polars, starting at an offset. `unset` is the number of zero bits, if known.
 fn to_polars_bits((bits, offset): (SharedBytes, usize), len: usize, unset: Option<usize>) -> Bitmap {
     let storage: SharedStorage<u8> = SharedStorage::from_owner(OfPart(bits));
     // SAFETY: the bits are those of one Arrow array of `len` values, which has at least offset + len of them, and

@@ -1,4 +1,4 @@
-//! Categories on the way out: one dictionary for each `Categories` object of a frame.
+//! Exports categories: one dictionary for each `Categories` object of a frame.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,27 +8,27 @@ use polars_arrow::array::{Array as PlArray, FixedSizeListArray, ListArray, Primi
 
 use crate::error::{Error, Result};
 
-/// A mapping may reach this far beyond what a frame refers to before it is compacted.
+/// A mapping may have this many more categories than a frame uses before it is compacted.
 const SPARE_CATEGORIES: usize = 1 << 16;
 
 /// The dictionary of one `Categories` object in one segment.
 pub(super) struct Dictionary {
     pub(super) values: ArrayData,
-    /// From the mapping's key to the dictionary's, where the dictionary was compacted.
+    /// From the mapping's key to the dictionary's, if the dictionary was compacted.
     pub(super) renumbered: Option<HashMap<u32, u32>>,
 }
 
-/// The dictionaries of a frame on its way out, by the address of their mapping.
+/// The dictionaries of a frame that is exported, by the address of their mapping.
 pub(super) type Dictionaries = HashMap<usize, Dictionary>;
 
 pub(super) fn address(mapping: &Arc<CategoricalMapping>) -> usize {
     Arc::as_ptr(mapping).addr()
 }
 
-/// Makes the dictionaries of all columns: for a categorical the prefix of its mapping up to the largest key that any
-/// of the columns has, for an enum all categories.
+/// Creates the dictionaries of all columns: for a categorical, the prefix of its mapping up to the largest key in any
+/// of the columns; for an enum, all categories.
 ///
-/// Refuses a mapping that is not the one of its `Categories`: a reader would look its keys up in the other one.
+/// Refuses a mapping that is not the one of its `Categories`, because a reader would use that one for the keys.
 pub(super) fn dictionaries<'a>(
     columns: &(impl Iterator<Item = (&'a DataType, &'a dyn PlArray)> + Clone),
     rows: usize,
@@ -124,7 +124,7 @@ impl Keys<'_> {
         }
     }
 
-    /// One more than the largest key, keys below nulls included: those are to be in range too.
+    /// One more than the largest key, including keys in null slots, which must be in range too.
     fn count(&self) -> usize {
         fn largest<T: Copy + Ord + Into<u64>>(keys: &[T]) -> u64 {
             keys.iter().copied().max().map_or(0, |key| key.into() + 1)

@@ -1,9 +1,9 @@
-//! Arrow arrays in the types that Polars takes, at every depth.
+//! Converts Arrow arrays to types that Polars supports, at every depth.
 //!
-//! Arrow's cast does this for leaves alone. Of nested arrays it loses the length of those whose items take zero bytes
-//! and the nulls among the values of dictionaries, fails on maps inside of other types, and lets times overflow. Values
-//! that no row refers to, or that are below a null, become null, so that they cannot make a conversion fail; this also
-//! makes nulls of structs nulls of their fields, as in Polars.
+//! Arrow's cast is used only for leaves. In nested arrays it loses the length of arrays whose items take zero bytes and
+//! the nulls among the values of dictionaries. It fails on maps inside of other types, and lets times overflow. Values
+//! to which no row refers, or that are in null slots, become null, so that they cannot make a conversion fail. This
+//! also makes nulls of structs nulls of their fields, as in Polars.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ type Converted = std::result::Result<ArrayRef, ArrowError>;
 
 const SECONDS_A_DAY: i64 = 86_400;
 
-/// Brings an array of a column to `native`, which is what `dtype::native` gives for its field.
+/// Converts an array of a column to `native`, the result of `dtype::native` for its field.
 pub(super) fn convert(array: &ArrayRef, native: &DataType, column: &str) -> Result<ArrayRef> {
     converted(array, native, None).map_err(|e| {
         Error::unsupported(
@@ -38,7 +38,7 @@ pub(super) fn convert(array: &ArrayRef, native: &DataType, column: &str) -> Resu
     })
 }
 
-/// An array under another type; what is null in `mask` becomes null.
+/// An array under another type; rows that are null in `mask` become null.
 fn converted(array: &ArrayRef, to: &DataType, mask: Option<&NullBuffer>) -> Converted {
     use DataType as T;
     let nulls = || NullBuffer::union(array.nulls(), mask);
@@ -124,7 +124,7 @@ where
     Ok(Arc::new(PrimitiveArray::<Time64NanosecondType>::try_new(values.into(), nulls)?))
 }
 
-/// Decimals of the same scale. arrow's cast panics at a value that has more digits than its type.
+/// Decimals of the same scale. arrow's cast panics on a value that has more digits than its type.
 fn decimals(
     values: &[i256],
     nulls: Option<NullBuffer>,
@@ -152,7 +152,7 @@ fn structure(fields: &Fields, columns: Vec<ArrayRef>, nulls: Option<NullBuffer>,
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, len)?))
 }
 
-/// Where the items of one row are: the first, and how many.
+/// The items of one row: the position of the first, and their number.
 type Range = (usize, usize);
 
 fn ranges<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> Vec<Range> {
@@ -185,7 +185,7 @@ fn lists(values: &ArrayRef, item: &FieldRef, mut rows: Vec<Range>, nulls: Option
     Ok(Arc::new(LargeListArray::try_new(item.clone(), offsets, items, nulls)?))
 }
 
-/// Which items the rows have, where each row continues the one before it.
+/// The items of the rows; `None` unless each row continues the one before it.
 fn span(rows: &[Range]) -> Option<std::ops::Range<usize>> {
     let mut used = rows.iter().filter(|(_, len)| *len > 0);
     let Some((first, len)) = used.next() else { return Some(0..0) };
@@ -219,7 +219,7 @@ fn numbers(rows: impl Iterator<Item = Option<usize>>) -> UInt64Array {
     rows.map(|row| row.and_then(|row| u64::try_from(row).ok())).collect()
 }
 
-/// A number that `numbers` was given.
+/// A number that was passed to `numbers`.
 fn index(row: u64) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
 }

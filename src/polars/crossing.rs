@@ -1,4 +1,4 @@
-//! Arrow arrays to Polars arrays on the same buffers, with the dtypes that they get there.
+//! Converts Arrow arrays to Polars arrays on the same buffers, and their types to dtypes.
 
 use std::collections::HashSet;
 
@@ -32,18 +32,18 @@ use crate::{
     ipc::{ArrayParts, FieldPath, children, step},
 };
 
-/// What one frame's columns share while they cross.
+/// The shared state of one frame's columns while they are converted.
 pub(super) struct Crossing {
     pub(super) categories: Incoming,
     /// Whether Polars made the arrays (`coframe.polars`).
     pub(super) trusted: bool,
     /// Whether every key of the column is within its dictionary (`coframe.keys`, or Polars made it).
     pub(super) keys_in_range: bool,
-    /// How much may be unfolded of a file that is not sealed.
+    /// How many values a file that is not sealed may still unfold to.
     room: Option<Room>,
 }
 
-/// Whether an array may be rewritten on its way.
+/// Whether an array may be rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rewrite {
     No,
@@ -53,13 +53,13 @@ enum Rewrite {
 impl Crossing {
     pub(super) fn new(frame: &Frame) -> Self {
         let by_polars = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.hints.polars);
-        // A file's records of itself are used only if no other process could change it (SAFETY.md, T3).
+        // A file's records about itself are used only if no other process could change it (SAFETY.md, T3).
         let trusted = by_polars && frame.mapping().is_sealed();
         let room = (!frame.mapping().is_sealed()).then(|| Room::new(frame));
         Self { categories: Incoming::new(frame.options().categories), trusted, keys_in_range: false, room }
     }
 
-    /// The Polars dtype of a column, which crosses next.
+    /// The Polars dtype of the column that is converted next.
     pub(super) fn column_dtype(&mut self, frame: &Frame, position: usize, field: &Field) -> Result<DataType> {
         let original = frame.original(position);
         let listed = frame.footer().metadata.as_ref().is_some_and(|metadata| metadata.keys.contains(&original));
@@ -140,7 +140,7 @@ impl Crossing {
         })
     }
 
-    /// An array on its own buffers; `None` where something would have to be done for each row.
+    /// An array on its own buffers; `None` if each row would have to be read or rewritten.
     pub(super) fn share(
         &mut self,
         values: &ArrayParts<'_>,
@@ -150,7 +150,7 @@ impl Crossing {
         if is_native(field) { self.import(values, field.data_type(), dtype, Rewrite::No) } else { Ok(None) }
     }
 
-    /// One array of a column: brought to a type that Polars can take, then shared as far as can be.
+    /// Converts one array of a column to a type that Polars supports, and shares as much of it as possible.
     pub(super) fn column(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<Box<dyn PlArray>> {
         let missing = || unsupported(&FieldPath::column(field.name()), array.data_type());
         let native = native(field).ok_or_else(missing)?;
@@ -161,8 +161,8 @@ impl Crossing {
         self.import(&ArrayParts::from_array(&converted), &native, dtype, Rewrite::Yes)?.ok_or_else(missing)
     }
 
-    /// `None` where it would have to be rewritten and must not, or where array and dtype do not belong together, which
-    /// `dtype` rules out.
+    /// `None` if the array would have to be rewritten and must not be. Also `None` if array and dtype do not match,
+    /// which `dtype` rules out.
     fn import(
         &mut self,
         values: &ArrayParts<'_>,
@@ -283,13 +283,13 @@ fn refuse_twins(fields: &[FieldRef], path: &FieldPath<'_>) -> Result<()> {
     ))
 }
 
-/// An array of fixed-width values, whatever Arrow calls them.
+/// An array of fixed-width values of any Arrow type.
 fn numbers<T: NativeType + bytemuck::Pod>(values: &ArrayParts<'_>) -> Box<dyn PlArray> {
     let data_type = ArrowDataType::from(T::PRIMITIVE);
     PrimitiveArray::<T>::new(data_type, to_polars(values.buffer(0)), to_polars_validity(values)).boxed()
 }
 
-/// An array of arrays that crossed already, under the type that Polars' own arrays of this dtype have.
+/// An array of arrays that were already converted, under the type that Polars' own arrays of this dtype have.
 fn nested(values: &ArrayParts<'_>, mut inner: Vec<Box<dyn PlArray>>, dtype: &DataType) -> Option<Box<dyn PlArray>> {
     let nulls = to_polars_validity(values);
     let array = match dtype {

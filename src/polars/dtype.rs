@@ -113,7 +113,7 @@ pub(super) enum Marked<'a> {
     Enum(Vec<&'a str>),
 }
 
-/// Reads the mark of a field; marks that do not parse are as if they were not there.
+/// Reads the mark of a field. Marks that do not parse are ignored.
 pub(super) fn marked(field: &Field) -> Marked<'_> {
     let get = |key: &str| field.metadata().get(key).map(String::as_str);
     match field.data_type() {
@@ -129,7 +129,7 @@ pub(super) fn marked(field: &Field) -> Marked<'_> {
     }
 }
 
-/// One text with its length in front, as Polars writes it: `3;abc`.
+/// One string after its length, as Polars writes it: `3;abc`.
 fn parse_one(text: &str) -> Option<(&str, &str)> {
     let (len, rest) = text.split_once(';')?;
     rest.split_at_checked(len.parse().ok()?)
@@ -152,7 +152,7 @@ fn parse_categorical(text: &str) -> Option<Marked<'_>> {
     Some(Marked::Categorical(name, namespace, physical))
 }
 
-/// Whether Polars can take a field's values as they are: `native` gives the same type. Allocates nothing.
+/// Whether Polars can use a field's values unchanged: `native` returns the same type. Allocates nothing.
 pub(super) fn is_native(field: &Field) -> bool {
     use ArrowType as A;
     match field.data_type() {
@@ -168,12 +168,12 @@ pub(super) fn is_native(field: &Field) -> bool {
     }
 }
 
-/// The Arrow type in which Polars can take a field's values as they are; the same type where it can already.
+/// The Arrow type in which Polars can use a field's values unchanged; the same type if it already can.
 ///
-/// `None` where Polars has nothing like it.
+/// `None` if Polars has no such type.
 pub(super) fn native(field: &Field) -> Option<ArrowType> {
     use ArrowType as A;
-    // To Polars everything may be null.
+    // In Polars every value may be null.
     let child = |field: &Field| {
         let field = field.clone().with_data_type(native(field)?);
         Some(std::sync::Arc::new(field.with_nullable(true)))

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Shares one physical Polars array of the given dtype; `field` is what `to_field` made of the dtype.
+/// Shares one physical Polars array of the given dtype; `field` is the result of `to_field` for the dtype.
 pub(super) fn export(
     array: &dyn PlArray,
     dtype: &DataType,
@@ -71,7 +71,7 @@ fn primitive<T: NativeType + Pod>(array: &dyn PlArray, field: &Field) -> Option<
 
 fn booleans(array: &dyn PlArray, field: &Field) -> Option<ArrayData> {
     let bits = to_arrow_bits(array.as_any().downcast_ref::<BooleanArray>()?.values());
-    // Arrow has one offset for values and nulls, so the nulls keep theirs inside their own buffer.
+    // Arrow has one offset for values and nulls, so the null buffer keeps its own offset inside.
     let builder = builder(array, field).offset(bits.offset()).add_buffer(bits.inner().clone());
     Some(assemble(builder))
 }
@@ -97,7 +97,7 @@ fn categories(array: &dyn PlArray, dtype: &DataType, field: &Field, all: &Dictio
         (ArrowType::UInt8, None) => to_arrow(any.downcast_ref::<PrimitiveArray<u8>>()?.values()),
         (ArrowType::UInt16, None) => to_arrow(any.downcast_ref::<PrimitiveArray<u16>>()?.values()),
         (_, None) => to_arrow(any.downcast_ref::<PrimitiveArray<u32>>()?.values()),
-        // Only 32-bit mappings grow beyond what is compacted.
+        // Only 32-bit mappings grow large enough to be compacted.
         (_, Some(renumbered)) => {
             let old = any.downcast_ref::<PrimitiveArray<u32>>()?.values();
             old.iter().map(|key| renumbered.get(key).copied().unwrap_or(0)).collect::<Vec<u32>>().into()

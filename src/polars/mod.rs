@@ -1,9 +1,8 @@
-//! The crate `polars` that this build is for, re-exported whole; and the way of its frames in and out.
+//! Re-exports the crate `polars` that this build uses, and converts its frames from and to Arrow.
 //!
-//! Arrays cross by their buffers, one array type at a time. The whole dtype tree is physical on the way (dates are
-//! integers, categoricals their keys), and Polars gets its logical dtype back at the end, so nothing is converted and
-//! nothing is validated twice. docs/DESIGN.md gives the reasons why neither Polars' import nor the C data interface is
-//! used.
+//! Arrays are passed by their buffers, one array type at a time. On the way all dtypes are physical (dates are
+//! integers, categoricals their keys), and Polars gets its logical dtype back at the end, so nothing is converted or
+//! validated twice. docs/DESIGN.md gives the reasons why neither Polars' import nor the C data interface is used.
 
 mod buffers;
 mod categories;

@@ -1,4 +1,4 @@
-//! Categories on the way in: which mapping a column gets, and how the keys of its dictionary become keys of the mapping.
+//! Imports categories: chooses the mapping of a column, and converts the keys of its dictionary to keys of the mapping.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     ipc::ArrayParts,
 };
 
-/// The categories of one frame on its way in: finds or creates the `Categories` objects and numbers dictionaries.
+/// The categories of one frame that is imported: finds or creates the `Categories` objects and numbers dictionaries.
 pub(super) struct Incoming {
     pub(super) policy: CategoryPolicy,
     own: HashMap<(String, String, CategoricalPhysical), Arc<Categories>>,
@@ -27,7 +27,7 @@ pub(super) struct Incoming {
 }
 
 /// Start and length of a dictionary, and the address of a mapping. Two dictionaries of a foreign file may share bytes,
-/// so an entry is used only if [`Known::values`] is the very dictionary that is looked for.
+/// so an entry is used only if [`Known::values`] is the same dictionary.
 #[derive(PartialEq, Eq, Hash)]
 struct Id {
     start: usize,
@@ -42,12 +42,12 @@ struct Known {
     numbering: Arc<Numbering>,
 }
 
-/// How the keys of a dictionary become keys of a mapping.
+/// The conversion of the keys of a dictionary to keys of a mapping.
 pub(super) struct Numbering {
     /// Number of values in the dictionary, each of which has a key below.
     len: usize,
-    /// By position in the dictionary: the mapping's key, `None` for a null value. `None` where each
-    /// position is its own key.
+    /// By position in the dictionary: the mapping's key, `None` for a null value. The table is `None` if each position
+    /// is its own key.
     table: Option<Vec<Option<u32>>>,
 }
 
@@ -93,8 +93,8 @@ impl Incoming {
     /// Compares the dictionary of an array of keys with a mapping. New values are added to a categorical's mapping, in
     /// order.
     ///
-    /// Reads each dictionary once. If `trusted`, Polars published the frame, and all dictionaries of one mapping are the
-    /// same (FORMAT.md, rule P1): then the first of each length is read, and no array is made for the others.
+    /// Reads each dictionary once. If `trusted`, Polars published the frame, and all dictionaries of one mapping are
+    /// the same (FORMAT.md, rule P1): then the first of each length is read, and no array is created for the others.
     pub(super) fn numbering(
         &mut self,
         keys: &ArrayParts<'_>,

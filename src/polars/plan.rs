@@ -1,4 +1,4 @@
-//! What going to Polars would copy, and why, without doing it.
+//! Plans the conversion to Polars: the columns that it would copy, and why.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
@@ -17,7 +17,7 @@ use crate::{
     ipc::{ArrayParts, Copied, children},
 };
 
-/// What `Frame::to_polars` would copy.
+/// The columns that `Frame::to_polars` would copy.
 pub(crate) fn copies(frame: &Frame) -> Result<Vec<Copied>> {
     let mut crossing = Crossing::new(frame);
     let mut all = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) fn copies(frame: &Frame) -> Result<Vec<Copied>> {
     Ok(all)
 }
 
-/// Why a column that is not shared is copied.
+/// The reason why a column is copied.
 pub(super) fn reason(crossing: &mut Crossing, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<String> {
     let mut plan = Plan::new(crossing);
     plan.array(array, field, dtype)?;
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
 
     fn array(&mut self, array: &ArrayRef, field: &Field, dtype: &DataType) -> Result<()> {
         if !is_native(field) {
-            // A conversion of a nested column rewrites whatever differs inside, and may share the rest.
+            // A conversion of a nested column rewrites the parts that differ, and may share the rest.
             let bytes = array.to_data().get_slice_memory_size().unwrap_or(0);
             let from = field.data_type();
             self.copy(bytes, format!("Polars has no {from}, it is converted to {dtype}"));

@@ -1,4 +1,4 @@
-//! One array as its parts, whether an Arrow array was made of it or not.
+//! Uniform access to the buffers of one array, from an outline of the file or from an Arrow array.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ impl<'a> ArrayParts<'a> {
         Self(Backing::Outline { outline, node, dictionaries, map })
     }
 
-    /// Of an array as `Array::to_data` gives it: at offset 0, but for the bits of booleans.
+    /// The parts of an array from `Array::to_data`: at offset 0, except for the bits of booleans.
     pub(crate) fn from_array(array: &ArrayRef) -> Self {
         Self(Backing::Array(array.to_data()))
     }
@@ -47,7 +47,8 @@ impl<'a> ArrayParts<'a> {
         }
     }
 
-    /// A bit for each row, unset where it is null, from a bit offset on; `None` where no row is.
+    /// A bit for each row, which is unset if the row is null, and the offset of the first bit; `None` if no row is
+    /// null.
     pub(crate) fn validity(&self) -> Option<(SharedBytes, usize)> {
         match &self.0 {
             Backing::Outline { outline, node, map, .. } => outline.validity(*node).map(|place| (part(map, place), 0)),
@@ -99,7 +100,7 @@ impl<'a> ArrayParts<'a> {
         mapped.into_iter().flatten().chain(arrays.iter().map(|data| ArrayParts(Backing::Array(data.clone()))))
     }
 
-    /// The Arrow array, where there is one.
+    /// The Arrow array, if it exists.
     pub(crate) fn array(&self) -> Option<ArrayRef> {
         match &self.0 {
             Backing::Outline { .. } => None,

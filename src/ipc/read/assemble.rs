@@ -13,18 +13,18 @@ use arrow::{
 use super::outline::Outline;
 use crate::ipc::tree::children;
 
-/// The bytes at a place that an outline names, as a buffer.
+/// Returns the bytes at a place of an outline as a buffer.
 pub(in crate::ipc) type Bytes<'a> = dyn Fn(Range<usize>) -> Buffer + 'a;
 
 /// The values of the dictionary with an id; `None` if the file lacks it.
 pub(in crate::ipc) type Dictionaries<'a> = dyn Fn(i64) -> Option<ArrayData> + 'a;
 
-/// What arrays are built from.
+/// The parts from which arrays are built.
 pub(in crate::ipc) struct Assembly<'a> {
     pub(in crate::ipc) outline: &'a Outline,
     pub(in crate::ipc) bytes: &'a Bytes<'a>,
     pub(in crate::ipc) dictionaries: &'a Dictionaries<'a>,
-    /// Bytes copied so far, for the sake of alignment.
+    /// Bytes copied so far because they were misaligned.
     pub(in crate::ipc) copied: usize,
 }
 
@@ -33,7 +33,7 @@ impl Assembly<'_> {
     ///
     /// # Errors
     ///
-    /// Only where arrow was built with its feature `force_validate` (see [`arrow_validates`]) and the values are bad.
+    /// Only if arrow was built with its feature `force_validate` (see [`arrow_validates`]) and the values are invalid.
     pub(in crate::ipc) fn array(&mut self, node: usize, data_type: &DataType) -> Result<ArrayData, ArrowError> {
         let spec = layout(data_type);
         let alignment = |index: usize| match spec.buffers.get(index) {
@@ -80,8 +80,8 @@ impl Assembly<'_> {
     }
 }
 
-/// Whether arrow was built with its feature `force_validate`, which any crate of the program can turn on: then arrow
-/// checks every array as it is built, even if its builder skipped the validation.
+/// Whether arrow was built with its feature `force_validate`, which any crate of the program can enable. Arrow then
+/// checks every array when it is built, even if its builder skips the validation.
 pub(in crate::ipc) fn arrow_validates() -> bool {
     let short = ArrayData::builder(DataType::Int8).len(1);
     // SAFETY: the array, one value without a buffer, is never read. Whether it is built is the answer.

@@ -1,5 +1,5 @@
-//! The schema of a table from Arrow's C data interface. Polars exports its integers of 128 bits under formats that Arrow
-//! does not have.
+//! The schema of a table from Arrow's C data interface. Polars exports its 128-bit integers with formats that Arrow
+//! does not define.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -28,7 +28,7 @@ pub(in crate::ipc) fn table_schema(schema: &FFI_ArrowSchema, what: &str) -> Resu
     Ok(Arc::new(Schema::new_with_metadata(fields, metadata)))
 }
 
-/// The field of a column, Polars' own formats included, also inside lists and structs.
+/// The field of a column, including Polars' own formats, at any depth.
 fn field_of(schema: &FFI_ArrowSchema) -> Result<Field> {
     let format = schema.format();
     let unsupported = |detail: &dyn std::fmt::Display| {

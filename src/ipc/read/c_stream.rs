@@ -18,12 +18,12 @@ use super::c_schema::table_schema;
 use crate::error::{Error, Result};
 use crate::ipc::{times, tree::any_type};
 
-/// The batches of an Arrow C stream, for [`Store::publish`](crate::Store::publish) and whatever else takes a
+/// The batches of an Arrow C stream, for [`Store::publish`](crate::Store::publish) and other functions that take a
 /// [`RecordBatchReader`].
 ///
-/// Takes tables of other versions of arrow, and of other libraries, with Polars' integers of 128 bits. Shares their buffers, and validates every value before
-/// it gives a batch out, because a frame must hold valid values only. [`Frame::to_c_stream`](crate::Frame::to_c_stream)
-/// is the way out.
+/// Reads tables of other versions of arrow and of other libraries, including Polars' 128-bit integers. Shares their
+/// buffers, and validates every value before it returns a batch, because a frame must contain only valid values.
+/// [`Frame::to_c_stream`](crate::Frame::to_c_stream) is the opposite direction.
 ///
 /// ```
 /// use coframe::{CStreamReader, Store};
@@ -46,7 +46,7 @@ pub struct CStreamReader {
     is_done: bool,
 }
 
-/// Where the arrays come from.
+/// The source of the arrays.
 #[derive(Debug)]
 enum Tables {
     Stream(FFI_ArrowArrayStream),
@@ -230,8 +230,8 @@ fn last_error(stream: &mut FFI_ArrowArrayStream, code: i32) -> String {
     text.unwrap_or_else(|| format!("the stream failed with error number {code}"))
 }
 
-/// The data without offsets in whatever slices its children by its own: arrow slices the fields of a struct twice
-/// otherwise, once as data and once as arrays.
+/// Moves the offsets of structs to their children. Otherwise arrow would slice the fields of a struct twice, once as
+/// data and once as arrays.
 fn settled(data: ArrayData) -> ArrayData {
     if !any_type(data.data_type(), &|inner| matches!(inner, DataType::Struct(_) | DataType::Dictionary(..))) {
         return data;

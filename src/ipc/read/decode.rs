@@ -1,8 +1,8 @@
 //! Arrow IPC messages to arrays on the caller's bytes.
 //!
-//! Written here rather than taken from arrow-ipc for three reasons: every buffer becomes a separate allocation (so
-//! that engines weigh a batch, not the file), a malformed message is an error and never a panic, and each copy that
-//! alignment forces is counted. docs/DESIGN.md has the measurements.
+//! Written here rather than taken from arrow-ipc for three reasons: every buffer becomes a separate allocation (so that
+//! engines account the size of a batch, not of the file), a malformed message is an error and never a panic, and each
+//! copy of a misaligned buffer is counted. docs/DESIGN.md has the measurements.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -31,13 +31,13 @@ use crate::ipc::{
     tree::{FieldPath, children},
 };
 
-/// Items that one file may have unfolded beyond eight for each byte of its bodies (FORMAT.md, rule S5).
+/// Items to which one file may unfold, in addition to eight for each byte of its bodies (FORMAT.md, rule S5).
 const SPARE_ITEMS: usize = 1 << 24;
 
-/// Reads a mapped file. `columns` are the positions of those that are wanted, `None` for all.
+/// Reads a mapped file. `columns` are the positions of the columns to read, `None` for all.
 ///
-/// Costs in the order of columns, batches and buffers when the file is `intact`, and makes no arrays then. Otherwise
-/// every array is made and every value validated.
+/// If the file is `intact`, creates no arrays and costs in the order of columns, batches and buffers. Otherwise every
+/// array is created and every value validated.
 pub(crate) fn decode(
     map: &FileMap,
     footer: &Footer,
@@ -73,7 +73,7 @@ pub(crate) fn decode(
     Ok(DecodedFile::from_arrays(decoder.schema, batches, arrays, copied))
 }
 
-/// What is known while the messages of one file or stream are decoded.
+/// The state while the messages of one file or stream are decoded.
 pub(in crate::ipc) struct Decoder {
     what: String,
     /// The whole file's schema and its dictionary ids in depth-first order.
@@ -146,7 +146,8 @@ impl Decoder {
         Ok(reader.finish())
     }
 
-    /// Makes and validates a dictionary, or what a delta adds to one, and keeps it for the batches that follow.
+    /// Builds and validates a dictionary, or the values that a delta adds to one, and keeps it for the following
+    /// batches.
     pub(in crate::ipc) fn dictionary(&mut self, dictionary: Dictionary, bytes: &Bytes<'_>) -> Result<()> {
         let Dictionary { id, delta, column, values, outline } = dictionary;
         self.count(&outline)?;
@@ -168,7 +169,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Joins the dictionaries that came in parts, once for all parts that have come since a batch needed them.
+    /// Joins dictionaries that came in parts, once for all parts since the last batch that needed them.
     fn join(&mut self) -> Result<()> {
         for (id, parts) in &mut self.dictionaries {
             let bytes = parts.join().map_err(|e| Error::arrow("join a dictionary that came in parts", e))?;
@@ -178,7 +179,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Makes and validates the wanted columns of a batch.
+    /// Builds and validates the wanted columns of a batch.
     pub(in crate::ipc) fn columns(&mut self, outline: &Outline, bytes: &Bytes<'_>) -> Result<Columns> {
         self.count(outline)?;
         self.join()?;
@@ -200,7 +201,7 @@ impl Decoder {
         Ok(columns)
     }
 
-    /// Refuses a file whose few bytes would take long to validate.
+    /// Refuses a short file that would take long to validate.
     fn count(&mut self, outline: &Outline) -> Result<()> {
         self.bytes = self.bytes.saturating_add(outline.bytes);
         self.unfolded = self.unfolded.saturating_add(outline.unfolded);
@@ -225,7 +226,7 @@ type Fields = HashMap<i64, DictionaryField>;
 
 /// A dictionary of the schema.
 struct DictionaryField {
-    /// Position of the first wanted column that uses it, of any column where none is wanted.
+    /// Position of the first wanted column that uses it, or of any column if none of them is wanted.
     column: usize,
     wanted: bool,
     values: DataType,
@@ -233,7 +234,7 @@ struct DictionaryField {
     place: usize,
 }
 
-/// Walks the type of a column, which is wanted or not, in depth-first order and notes its dictionaries.
+/// Walks the type of a column, wanted or not, in depth-first order and records its dictionaries.
 fn collect_dictionaries(
     data_type: &DataType,
     (column, wanted): (usize, bool),
@@ -244,7 +245,7 @@ fn collect_dictionaries(
     if let DataType::Dictionary(_, inner) = data_type {
         values = inner;
         if let Some((place, id)) = ids.next() {
-            // Several fields may share a dictionary; one that is wanted makes it wanted.
+            // Several fields may share a dictionary. It is wanted if one of them is.
             let new = || DictionaryField { column, wanted, values: values.clone(), place };
             let field = found.entry(id).or_insert_with(new);
             if wanted && !field.wanted {
@@ -257,7 +258,7 @@ fn collect_dictionaries(
     }
 }
 
-/// Adds up the bytes copied for one column; the first reason stays.
+/// Adds up the bytes copied for one column, and keeps the first reason.
 fn note(all: &mut BTreeMap<usize, Copied>, column: usize, bytes: usize, reason: &str) {
     if bytes > 0 {
         let new = || Copied { column, bytes: 0, reason: reason.to_owned() };

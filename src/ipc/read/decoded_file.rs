@@ -1,4 +1,4 @@
-//! What was decoded from a file: outlines, and each of Arrow's arrays once it is asked for.
+//! The decoded content of a file: outlines, and Arrow arrays, each created on demand.
 
 use std::sync::OnceLock;
 
@@ -34,14 +34,14 @@ pub(crate) struct DecodedFile {
     schema: SchemaRef,
     batches: Vec<Outline>,
     arrays: Arrays,
-    /// What was copied, in the order of columns, which are positions in the file's schema.
+    /// The copies, in the order of columns (positions in the file's schema).
     pub(crate) copied: Vec<Copied>,
 }
 
 enum Arrays {
-    /// Made at once, because their values had to be validated: of each batch.
+    /// The columns of each batch, created when the file was opened, because their values had to be validated.
     Validated(Vec<Columns>),
-    /// Made one by one, when they are asked for.
+    /// Arrays that are created one by one, on demand.
     Lazy { dictionaries: LazyDictionaries, batches: Vec<OnceLock<LazyColumns>> },
 }
 
@@ -49,7 +49,7 @@ enum Arrays {
 type LazyColumns = Box<[OnceLock<Option<ArrayRef>>]>;
 
 impl DecodedFile {
-    /// What an intact file holds, all of it aligned.
+    /// The content of an intact file, all of which is aligned.
     pub(in crate::ipc) fn from_outlines(
         schema: SchemaRef,
         dictionaries: Vec<Dictionary>,
@@ -75,7 +75,7 @@ impl DecodedFile {
         self.batches.iter().map(|batch| batch.rows)
     }
 
-    /// A column of a batch as an Arrow array. The first call makes this one, and validates nothing.
+    /// A column of a batch as an Arrow array. The first call creates the array, and validates nothing.
     pub(crate) fn array(&self, batch: usize, column: usize, map: &FileMap) -> Option<&ArrayRef> {
         let (dictionaries, batches) = match &self.arrays {
             Arrays::Validated(arrays) => return arrays.get(batch)?.get(column)?.as_ref(),
@@ -94,7 +94,7 @@ impl DecodedFile {
         columns.get(column)?.get_or_init(make).as_ref()
     }
 
-    /// A column of a batch as its parts, with as little made for them as can be.
+    /// A column of a batch as its parts, without creating an Arrow array if possible.
     #[cfg(feature = "polars")]
     pub(crate) fn values<'a>(&'a self, batch: usize, column: usize, map: &'a FileMap) -> Option<ArrayParts<'a>> {
         let Arrays::Lazy { dictionaries, .. } = &self.arrays else {

@@ -13,12 +13,12 @@ use super::decode::parse;
 use crate::error::{Error, Result};
 use crate::ipc::file::ALIGNMENT;
 
-/// The length that a buffer names which was not compressed, because it would have grown.
+/// The length that marks a buffer as uncompressed, because compression would have made it larger.
 const AS_IT_IS: i64 = -1;
 
-/// The metadata and the body of a message, unpacked where they are compressed; others as they come.
+/// The metadata and the body of a message, decompressed if necessary.
 ///
-/// A compressed buffer is its length unpacked, as eight bytes, and then an LZ4 or Zstandard frame.
+/// A compressed buffer is its uncompressed length, as eight bytes, followed by an LZ4 or Zstandard frame.
 pub(in crate::ipc) fn unpacked<'a>(header: Cow<'a, [u8]>, body: Buffer, what: &str) -> Result<(Cow<'a, [u8]>, Buffer)> {
     let message = parse(&header, what)?;
     let dictionary = message.header_as_dictionary_batch();
@@ -87,7 +87,7 @@ impl Write for Extend<'_> {
     }
 }
 
-/// The metadata of a message, prefix included, with other places for its buffers and without compression.
+/// The metadata of a message, including its prefix, with new places for its buffers and without compression.
 fn plain_header(
     message: ipc::Message<'_>,
     batch: ipc::RecordBatch<'_>,

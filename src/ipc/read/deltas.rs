@@ -9,7 +9,7 @@ use arrow::{
 /// A dictionary and the deltas that were added to it, each validated.
 pub(in crate::ipc) struct Parts {
     first: ArrayData,
-    /// What came since the last batch.
+    /// The deltas since the last batch.
     deltas: Vec<ArrayRef>,
 }
 
@@ -22,7 +22,7 @@ impl Parts {
         self.deltas.push(make_array(delta));
     }
 
-    /// Makes one array of all parts; returns the bytes that it has where there were several.
+    /// Joins all parts into one array. Returns its size in bytes if there were several parts.
     ///
     /// Called when a batch needs the dictionary, and not for each delta: the deltas of a file, which all come before
     /// its batches, are joined once.

@@ -1,4 +1,4 @@
-//! The dictionaries of an intact file, each made when a column first needs it.
+//! The dictionaries of an intact file, each created when a column first needs it.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -31,7 +31,7 @@ impl LazyDictionaries {
         self.made(*self.positions.get(&id)?, map)
     }
 
-    /// The number of values in a dictionary, of which no array is made.
+    /// The number of values in a dictionary, without creating its array.
     #[cfg(feature = "polars")]
     pub(in crate::ipc) fn len(&self, id: i64) -> Option<usize> {
         self.dictionaries.get(*self.positions.get(&id)?).map(|dictionary| dictionary.outline.len(0))

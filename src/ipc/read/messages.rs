@@ -28,7 +28,7 @@ use crate::ipc::{
 
 /// The first bytes of a file of Feather version 1, which is not Arrow IPC.
 const FEATHER_1: [u8; 4] = *b"FEA1";
-/// Most metadata that one message may have; a million columns need about 200 MB.
+/// Maximum size of the metadata of a message; a million columns need about 200 MB.
 const MAX_HEADER: usize = 1 << 30;
 
 /// Opens an Arrow IPC file or stream. `what` names it in errors. Yields validated batches, one at a time.
@@ -42,8 +42,9 @@ pub(crate) fn read_messages<R: Read + Seek>(mut reader: R, what: &str) -> Result
 /// Reads the record batches of an Arrow IPC file or stream of any writer, for example for
 /// [`Store::writer`](crate::Store::writer).
 ///
-/// Needs memory for one batch, and for its compressed bytes where there are such: they are unpacked with the feature
-/// `compression`, and refused without. Every value is validated before a batch is given out. The first error ends it.
+/// Needs memory for one batch, and for its compressed bytes if it is compressed. Compressed files need the feature
+/// `compression` and are refused without it. Every value is validated before a batch is returned. The reader ends at
+/// the first error.
 ///
 /// ```
 /// use std::{io::Cursor, sync::Arc};
@@ -84,15 +85,15 @@ impl<'a> IpcReader<'a> {
     ///
     /// # Errors
     ///
-    /// [`is_corrupt`](Error::is_corrupt) when it is not Arrow IPC. Compressed buffers, which are
-    /// [`is_unsupported`](Error::is_unsupported) without the feature `compression`, may be found only in a batch.
+    /// [`is_corrupt`](Error::is_corrupt) when it is not Arrow IPC. Without the feature `compression`, compressed
+    /// buffers are [`is_unsupported`](Error::is_unsupported). They may be found only when a batch is read.
     pub fn file(reader: impl Read + Seek + Send + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
         let (schema, messages) = read_messages(reader, what)?;
         Ok(Self { schema, messages })
     }
 
-    /// Opens a stream that can be read only once, such as a pipe. It is read to its end: bytes behind the end-of-stream
+    /// Opens a stream that can be read only once, such as a pipe. It is read to its end: bytes after the end-of-stream
     /// marker are an error.
     pub fn stream(reader: impl Read + Send + 'a, what: &str) -> Result<Self> {
         let reader: Box<dyn ReadSeek + 'a> = Box::new(Once(reader));
@@ -132,7 +133,7 @@ impl std::fmt::Debug for IpcReader<'_> {
     }
 }
 
-/// What cannot be sought in; a stream never is.
+/// A reader without `seek`, which a stream does not need.
 struct Once<R>(R);
 
 impl<R: Read> Read for Once<R> {
@@ -153,7 +154,7 @@ pub(crate) struct Messages<R> {
     what: String,
     decoder: Decoder,
     next: Next,
-    /// Whether bytes behind the end of a stream are an error.
+    /// Whether bytes after the end of a stream are an error.
     alone: bool,
 }
 
@@ -208,7 +209,7 @@ impl<R: Read + Seek> Iterator for Messages<R> {
 }
 
 impl<R: Read + Seek> Messages<R> {
-    /// Lets any bytes follow a stream: what holds it is longer.
+    /// Accepts any bytes after a stream, because the object that contains it is longer.
     #[cfg(feature = "shm")]
     pub(crate) fn with_tail(mut self) -> Self {
         self.alone = false;
@@ -221,7 +222,7 @@ impl<R: Read + Seek> Messages<R> {
         take_batch(&mut self.decoder, parse(&header, &self.what)?, &body)
     }
 
-    /// The next batch of a stream, after whatever dictionaries precede it.
+    /// The next batch of a stream. Reads the dictionaries before it.
     fn message(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(header) = next_header(&mut self.reader, &self.what)? {
             let message = parse(&header, &self.what)?;
@@ -246,7 +247,7 @@ impl<R: Read + Seek> Messages<R> {
     }
 }
 
-/// The metadata of the first message of a stream; another format, which this is not, is refused by its name.
+/// The metadata of the first message of a stream. A known other format is refused with an error that names it.
 fn first_header(reader: &mut impl Read, what: &str) -> Result<Option<Vec<u8>>> {
     match word(reader, what)? {
         Some(FEATHER_1) => Err(Error::unsupported(
@@ -298,7 +299,7 @@ fn header(reader: &mut impl Read, mut word: [u8; 4], what: &str) -> Result<Optio
     Ok(Some(header))
 }
 
-/// Refuses bytes behind the end of a stream: they may be rows, which would be lost without a word.
+/// Refuses bytes after the end of a stream: they may be rows, which would be lost silently.
 fn refuse_more(reader: &mut impl Read, what: &str) -> Result<()> {
     let mut byte = [0];
     loop {
@@ -339,7 +340,7 @@ fn read_buffer(reader: &mut impl Read, len: usize, what: &str) -> Result<Buffer>
     Ok(buffer.into())
 }
 
-/// Without the feature `compression` a compressed message stays as it is, and is refused.
+/// Without the feature `compression` a compressed message is not changed, and is refused later.
 #[cfg(not(feature = "compression"))]
 #[expect(clippy::unnecessary_wraps, reason = "with the feature it fails")]
 fn unpacked<'a>(header: Cow<'a, [u8]>, body: Buffer, _what: &str) -> Result<(Cow<'a, [u8]>, Buffer)> {
@@ -362,11 +363,11 @@ fn take_batch(decoder: &mut Decoder, message: ipc::Message<'_>, body: &Buffer) -
 }
 
 fn part_of(body: &Buffer) -> impl Fn(Range<usize>) -> Buffer + '_ {
-    // Outlines name places inside the body only.
+    // Outlines contain only places inside the body.
     |place| body.slice_with_length(place.start, place.len())
 }
 
-/// A file that is read where it is asked for.
+/// A file of which ranges are read on demand.
 struct ReadFile<'a, R> {
     len: usize,
     what: &'a str,
@@ -374,7 +375,7 @@ struct ReadFile<'a, R> {
 }
 
 impl<R: Read + Seek> ReadFile<'_, R> {
-    /// The metadata and the body of a message, unpacked.
+    /// The metadata and the body of a message, decompressed.
     fn message(&self, place: &MessageRange) -> Result<(Cow<'_, [u8]>, Buffer)> {
         unpacked(self.range(place.header.clone())?, self.buffer(place.body.clone())?, self.what)
     }

@@ -1,10 +1,10 @@
 //! From bytes to arrays.
 //!
-//! Of a segment or another Arrow file, [`decode`] and [`outline`] find and check the arrays, [`validate`] reads their
-//! values where nothing vouches for them, [`decoded_file`] keeps what was found, [`assemble`] makes Arrow arrays of it, and
-//! [`array_parts`] gives their buffers. Of streams and of files of other programs, [`messages`] reads one message after the
-//! other, [`deltas`] joins dictionaries that came in parts, and `decompress` unpacks. [`own_form`] checks that a mirror is
-//! what this crate writes. [`c_stream`] reads what other libraries hand over in memory.
+//! For a segment or another Arrow file, [`decode`] and [`outline`] find and check the arrays, [`validate`] reads their
+//! values if they are not trusted, [`decoded_file`] keeps the result, [`assemble`] creates Arrow arrays from it, and
+//! [`array_parts`] returns their buffers. For streams and files of other programs, [`messages`] reads one message after
+//! the other, [`deltas`] joins dictionaries that came in parts, and `decompress` decompresses. [`own_form`] checks that
+//! a mirror has the form that this crate writes. [`c_stream`] reads tables that other libraries pass in memory.
 
 #[cfg(feature = "polars")]
 pub(super) mod array_parts;

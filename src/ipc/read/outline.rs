@@ -1,6 +1,6 @@
-//! The arrays of one message as places in its file: every size is checked, no value is read, no array is built.
+//! The arrays of one message as places in its file. Every size is checked, but no value is read and no array built.
 //!
-//! From an outline come Arrow's arrays (`assemble`) and Polars' (through `values`), whichever is asked for.
+//! Arrow arrays (`assemble`) and Polars arrays (through `array_parts`) are built from an outline on demand.
 
 use std::{fmt::Display, iter::Flatten, ops::Range, option};
 
@@ -17,7 +17,7 @@ use crate::ipc::{
 /// A dictionary message.
 pub(in crate::ipc) struct Dictionary {
     pub(in crate::ipc) id: i64,
-    /// Whether it continues what came before.
+    /// Whether it continues an earlier dictionary.
     pub(in crate::ipc) delta: bool,
     /// Position of the first column that uses it.
     pub(in crate::ipc) column: usize,
@@ -30,8 +30,8 @@ pub(in crate::ipc) struct Outline {
     pub(in crate::ipc) rows: usize,
     /// Bytes of the message's body.
     pub(in crate::ipc) bytes: usize,
-    /// Items that are unfolded, one for one, where the message is validated or converted: those of fixed-size lists
-    /// with nulls, and of list views.
+    /// Items that are expanded one by one when the message is validated or converted: those of fixed-size lists with
+    /// nulls, and of list views.
     pub(in crate::ipc) unfolded: usize,
     /// Depth first: an array before its children.
     nodes: Vec<Node>,
@@ -45,14 +45,15 @@ pub(in crate::ipc) struct Outline {
     pub(in crate::ipc) aligned: bool,
 }
 
-/// One array. Small, because a frame of ordinary width then fits in what allocators hand out quickly.
+/// One array. Kept small, so that the outline of an ordinary frame fits into a size class that allocators serve
+/// quickly.
 struct Node {
     len: usize,
     /// Also 0 for types without a validity bitmap.
     nulls: usize,
     /// The index of its first buffer; its buffers end at the first one of the next node.
     first: usize,
-    /// The node that follows it and all that is inside it.
+    /// The node after this one and everything inside it.
     next: usize,
 }
 
@@ -71,7 +72,8 @@ impl Outline {
         self.buffers.get(node.first)
     }
 
-    /// The positions of a node's other buffers, each cut to what its values need, except the data of views.
+    /// The positions of a node's other buffers. Except for the data of views, each is cut to the length that its values
+    /// need.
     pub(in crate::ipc) fn buffers(&self, node: usize) -> &[Range<usize>] {
         let Some(Node { nulls, first, .. }) = self.nodes.get(node) else { return &[] };
         let end = self.nodes.get(node + 1).map_or(self.buffers.len(), |next| next.first);
@@ -106,7 +108,7 @@ fn items<'a, T: Follow<'a> + 'a>(vector: Option<Vector<'a, T>>) -> Items<'a, T> 
     vector.into_iter().flatten()
 }
 
-/// One record batch message while its outline is made, field by field.
+/// One record batch message while its outline is built, field by field.
 pub(in crate::ipc) struct Reader<'a> {
     what: &'a str,
     nodes: Items<'a, FieldNode>,
@@ -139,7 +141,7 @@ impl<'a> Reader<'a> {
             return Err(Error::corrupt(what, "S5-buffers", detail));
         }
         let (nodes, buffers) = (batch.nodes(), batch.buffers());
-        // Where nothing is null the validity is not kept.
+        // The validity is not kept if nothing is null.
         let bare = items(nodes).filter(|node| node.null_count() == 0).count();
         let outline = Outline {
             rows,
@@ -163,7 +165,7 @@ impl<'a> Reader<'a> {
         Error::corrupt(self.what, "S5-buffers", format_args!("column `{path}`: {detail}"))
     }
 
-    /// Reads the next column, or passes over it when it is not wanted.
+    /// Reads the next column, or skips it if it is not wanted.
     pub(in crate::ipc) fn column(&mut self, field: &arrow::datatypes::Field, wanted: bool) -> Result<()> {
         let path = &FieldPath::column(field.name());
         let node = self.array(path, field.data_type(), wanted)?;
@@ -181,7 +183,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads the next array and returns its node, or passes over it when it is not wanted.
+    /// Reads the next array and returns its node, or skips it if it is not wanted.
     pub(in crate::ipc) fn array(
         &mut self,
         path: &FieldPath<'_>,
@@ -327,12 +329,12 @@ enum Size {
 }
 
 impl Size {
-    /// How many bytes of the buffer belong to an array; `None` for all of them. No more are taken, because arrow
+    /// Number of bytes of the buffer that belong to an array; `None` for all of them. The buffer is cut, because arrow
     /// asserts that offsets and values fill their buffers.
     fn bytes(&self, len: usize) -> Option<usize> {
         match self {
             Self::Values(width) => Some(len.saturating_mul(*width)),
-            // No values need no offsets at all; otherwise there is one more offset than values.
+            // An empty array needs no offsets; any other has one more offset than values.
             Self::Offsets(_) if len == 0 => Some(0),
             Self::Offsets(width) => Some(len.saturating_add(1).saturating_mul(*width)),
             Self::Bits => Some(len.div_ceil(8)),
@@ -341,7 +343,7 @@ impl Size {
     }
 }
 
-/// Which buffers an array has; the same as arrow's `layout`, which allocates.
+/// The buffers of an array; the same as arrow's `layout`, which allocates.
 struct Shape {
     validity: bool,
     buffers: [Option<Size>; 2],

@@ -1,4 +1,4 @@
-//! Whether a file has the form in which this crate writes segments, which is narrower than that of Arrow files.
+//! Checks that a file has the form in which this crate writes segments, which is stricter than that of Arrow files.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use crate::ipc::{
     stream_order,
 };
 
-/// Checks where the messages are, that each dictionary comes once, and that the first message is the footer's schema.
-/// The footer was read with a verifier.
+/// Checks the positions of the messages, that each dictionary comes once, and that the first message is the footer's
+/// schema. The footer was read with a verifier.
 pub(crate) fn check_own_form(file: &[u8], footer: &Footer, what: &str) -> Result<()> {
     let bad = |rule, detail: &dyn std::fmt::Display| Err(Error::corrupt(what, rule, detail));
     let messages = footer.batches.iter().chain(&footer.dictionaries);

@@ -1,4 +1,4 @@
-//! Parts of a file's bytes, as both libraries take them.
+//! Parts of a file's bytes, in a form that Arrow and Polars accept.
 
 use std::{ops::Range, sync::Arc};
 
@@ -10,10 +10,10 @@ pub(crate) type FileMap = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A part of a file. It keeps the whole file alive, and engines account only the size of the part.
 ///
-/// Engines add up the capacity of each allocation that they see. Slices of one buffer over the whole file would weigh
-/// the whole file each time.
+/// Engines add up the capacity of each allocation that they see. Each slice of one buffer over the whole file would
+/// count as the whole file.
 pub(crate) enum SharedBytes {
-    /// A place that an outline names, and so inside the file.
+    /// A place in an outline, which is inside the file.
     Mapped(FileMap, Range<usize>),
     Buffer(Buffer),
 }
@@ -42,7 +42,7 @@ impl From<SharedBytes> for Buffer {
     }
 }
 
-/// The bytes at the places that outlines of a mapped file name.
+/// Returns the bytes at places of the outlines of a mapped file.
 pub(in crate::ipc) fn mapped(map: &FileMap) -> impl Fn(Range<usize>) -> Buffer + '_ {
     |place| SharedBytes::Mapped(map.clone(), place).into()
 }

@@ -1,4 +1,4 @@
-//! Whether the values of arrays are what their types ask for.
+//! Validates the values of arrays against their types.
 
 use arrow::{
     array::{Array, ArrayData, ArrayRef, RecordBatch, make_array},
@@ -29,9 +29,9 @@ fn validate_whole(array: &ArrayRef) -> Result<(), ArrowError> {
     times::check(array, times::Dictionaries::Check)
 }
 
-/// Makes an array and validates it. The values of its dictionaries were validated already and are not read again.
+/// Builds an array and validates it. The values of its dictionaries were validated already and are not read again.
 pub(in crate::ipc) fn validated(data: ArrayData) -> Result<ArrayRef, ArrowError> {
-    // Sizes, of all arrays inside it.
+    // The sizes of all arrays inside it.
     data.validate()?;
     values(&data)?;
     let array = make_array(data);

@@ -1,4 +1,4 @@
-//! The one form in which arrays are written: no slices, and nothing besides what the rows refer to.
+//! The form in which all arrays are written: without slices, and without data to which no row refers.
 //!
 //! arrow-ipc cuts the buffers of most slices, but not those of every child: it writes the type ids of a union from the
 //! first one of its buffer, the end of a run that no row has, and the whole child of a list view. So every batch takes
@@ -24,10 +24,10 @@ use crate::ipc::{
     tree::{any_type, rebuild},
 };
 
-/// What an array without children becomes.
+/// Converts an array without children.
 pub(in crate::ipc) type Leaf = fn(&ArrayRef) -> Result<ArrayRef, ArrowError>;
 
-/// A column as it is written. `name` is that of the column, for errors.
+/// A column in the form in which it is written. `name` is that of the column, for errors.
 pub(in crate::ipc) fn written(name: &str, column: &ArrayRef) -> Result<ArrayRef> {
     let column = form(name, column, compact)?;
     times::check(&column, times::Dictionaries::Skip)
@@ -42,8 +42,8 @@ fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     views::compact(&whole_bytes(array)?)
 }
 
-/// Booleans whose first bit is the first of a byte. They are copied for it, as arrow-ipc would when it writes them;
-/// arrow refuses others, with nulls, as the values of runs.
+/// Booleans whose first bit is the first of a byte. Others are copied, as arrow-ipc would do when it writes them. Arrow
+/// refuses them, if they have nulls, as the values of runs.
 #[expect(clippy::unnecessary_wraps, reason = "it is a `Leaf`")]
 pub(in crate::ipc) fn whole_bytes(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let Some(bits) = array.as_boolean_opt().map(BooleanArray::values).filter(|bits| bits.offset() > 0) else {
@@ -72,13 +72,13 @@ pub(in crate::ipc) fn canonical(array: &ArrayRef, leaf: Leaf) -> Result<ArrayRef
             DataType::Int32 => runs::<Int32Type>(array, leaf),
             _ => runs::<Int64Type>(array, leaf),
         },
-        // Dictionaries take this form apart from their keys (`dictionary`).
+        // The values of dictionaries get this form separately (`dictionary`).
         DataType::Dictionary(..) => Ok(array.clone()),
         _ => leaf(array),
     }
 }
 
-/// A part of an array; the array itself where the part is all of it.
+/// A part of an array; the array itself if the part is all of it.
 fn cut(array: &ArrayRef, start: usize, len: usize) -> ArrayRef {
     if start == 0 && len == array.len() { array.clone() } else { array.slice(start, len) }
 }
@@ -164,7 +164,7 @@ fn list_view<O: OffsetSizeTrait>(array: &ArrayRef, item: &FieldRef, leaf: Leaf) 
     let list = array.as_list_view::<O>();
     let rows = || {
         let rows = list.offsets().iter().zip(list.sizes()).enumerate();
-        // What a null row refers to is nothing.
+        // A null row refers to no items.
         rows.map(|(row, (offset, size))| (offset.as_usize(), if list.is_null(row) { 0 } else { size.as_usize() }))
     };
     let used = rows().filter(|(_, size)| *size > 0);
@@ -233,7 +233,7 @@ fn union(array: &ArrayRef, fields: &UnionFields, leaf: Leaf) -> Result<ArrayRef,
     Ok(Arc::new(UnionArray::try_new(fields.clone(), ids.clone(), offsets, children)?))
 }
 
-/// For each type id, which part of its child the rows of a dense union refer to.
+/// For each type id, the part of its child to which the rows of a dense union refer.
 struct Spans(Vec<(usize, usize)>);
 
 impl Spans {

@@ -1,8 +1,8 @@
-//! One dictionary per field, whatever the batches brought.
+//! Writes one dictionary per field, even if the batches have different ones.
 //!
-//! The record batches of a segment carry plain keys; the dictionaries follow the last batch. So a dictionary can grow
-//! while a table streams through, and is still written once, never replaced and without deltas (FORMAT.md, rule D1).
-//! An encoder that meets a second, different dictionary would write a file that arrow-rs and Polars misread.
+//! The record batches of a segment contain plain keys, and the dictionaries follow the last batch. So a dictionary can
+//! grow while a table is written, and is still written once, without replacements or deltas (FORMAT.md, rule D1). With
+//! a second, different dictionary, the encoder would write a file that arrow-rs and Polars misread.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::ipc::{
     tree::{children, has_dictionary, map_type, rebuild, step},
 };
 
-/// The type with every dictionary replaced by its keys: what a record batch carries.
+/// The type with every dictionary replaced by its keys, as in a record batch.
 pub(in crate::ipc) fn keys_type(data_type: &DataType) -> DataType {
     map_type(data_type, &|inner| match inner {
         DataType::Dictionary(key, _) => *key,
@@ -50,13 +50,13 @@ impl Dictionaries {
 
     /// Takes the dictionaries out of a column, and returns its keys.
     ///
-    /// Keys are shared while batches bring the same dictionary or a longer one, else rewritten.
+    /// Keys are shared while batches have the same dictionary or a longer one. Otherwise they are rewritten.
     pub(in crate::ipc) fn strip(&mut self, column: &ArrayRef) -> Result<ArrayRef> {
         let mut unifiers = self.unifiers.iter_mut();
         strip(column.to_data(), &mut unifiers).map(make_array)
     }
 
-    /// Notes how far the keys of a column reach that is written now.
+    /// Records the largest keys of a column that is being written.
     pub(in crate::ipc) fn look(&mut self, keys: &ArrayRef) {
         let mut unifiers = self.unifiers.iter_mut();
         let whole = each_keys(keys, self.field.data_type(), &mut |keys| {
@@ -71,7 +71,7 @@ impl Dictionaries {
         self.looked && self.unifiers.iter().all(|unifier| unifier.reach.is_some_and(|reach| reach <= unifier.len))
     }
 
-    /// An empty column that has the final dictionaries: what the encoder of dictionary messages wants to see.
+    /// An empty column that has the final dictionaries, for the encoder of dictionary messages.
     pub(in crate::ipc) fn finish(&self) -> Result<ArrayRef> {
         let values: Result<Vec<ArrayData>> = self.unifiers.iter().map(DictionaryUnifier::finish).collect();
         let mut values = values?.into_iter();
@@ -88,13 +88,13 @@ struct DictionaryUnifier {
     len: usize,
     /// One more than the largest key that was written; `None` after a negative one.
     reach: Option<usize>,
-    /// From a value's row encoding to its key; made when a second, different dictionary arrives.
+    /// From a value's row encoding to its key; created when a second, different dictionary arrives.
     index: Option<Index>,
     /// The dictionary whose keys need no rewriting.
     adopted: Option<ArrayData>,
 }
 
-/// How a value is encoded, and the key of each.
+/// The encoder of values, and the key of each encoded value.
 type Index = (RowConverter, HashMap<Box<[u8]>, usize>);
 
 fn collect(path: &str, data_type: &DataType, unifiers: &mut Vec<DictionaryUnifier>) {
@@ -134,7 +134,7 @@ fn strip<'a>(data: ArrayData, unifiers: &mut impl Iterator<Item = &'a mut Dictio
 }
 
 impl DictionaryUnifier {
-    /// How the keys of an incoming array must change: `None` when they fit as they are.
+    /// The new keys of an incoming array; `None` if its keys need not change.
     fn remapping(&mut self, data: &ArrayData) -> Result<Option<Vec<usize>>> {
         let Some(values) = data.child_data().first() else { return Ok(None) };
         let known = match &self.adopted {
@@ -142,7 +142,7 @@ impl DictionaryUnifier {
             Some(old) if ArrayData::ptr_eq(old, values) => return Ok(None),
             Some(old) => old.len() <= values.len() && *old == values.slice(0, old.len()),
         };
-        // The first dictionary, or one that continues the adopted one, is taken as it is.
+        // The first dictionary, or one that continues the adopted one, is used unchanged.
         if self.index.is_none() && (self.adopted.is_none() || known) {
             self.adopted = Some(values.clone());
             self.parts = vec![make_array(values.clone())];
@@ -182,7 +182,7 @@ impl DictionaryUnifier {
             // arrow's `take` panics on structs with lists of size 0.
             let count = new.len();
             let chosen = gather(values, new.into_iter(), 0, count).map_err(error)?;
-            // In its written form it keeps nothing else of the batch's dictionary in memory.
+            // In its written form it does not keep the rest of the batch's dictionary in memory.
             self.parts.push(written(&self.path, &chosen)?);
         }
         Ok(map)

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Keys come first and dictionaries last, because a dictionary is complete only after the last batch. A reader of the
-//! file finds both by the footer. The digest covers what is outside of the bodies of messages.
+//! file finds both by the footer. The digest covers all bytes outside of the bodies of messages.
 
 use std::collections::BTreeMap;
 
@@ -37,11 +37,11 @@ use crate::ipc::{
     tree::has_dictionary,
 };
 
-/// The magic, padded to one block so that what follows is aligned.
+/// The magic, padded to one block so that the next bytes are aligned.
 const MAGIC_BLOCK: [u8; ALIGNMENT] = *b"ARROW1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
-/// Where the bytes go: called with the slices of one message, in order.
+/// The destination of the bytes, called with the slices of one message, in order.
 type Sink<'a> = dyn FnMut(&[&[u8]]) -> Result<()> + 'a;
 
 #[derive(Clone, Debug, Default)]
@@ -52,11 +52,11 @@ pub(crate) struct EncoderOptions {
     pub(crate) statistics: bool,
 }
 
-/// A segment while it is written, front to back.
+/// A segment that is being written, from front to back.
 pub(crate) struct Encoder {
-    /// What readers see.
+    /// The schema that readers see.
     schema: SchemaRef,
-    /// The same with keys in place of dictionaries: what the record batches carry.
+    /// The same schema with keys in place of dictionaries, for the record batches.
     keys_schema: SchemaRef,
     dictionaries: Vec<Option<Dictionaries>>,
     /// Whether to check that all keys are within their dictionaries.
@@ -108,12 +108,12 @@ impl Encoder {
         Ok(encoder)
     }
 
-    /// Leaves keys alone if more is known about them than that their dictionaries contain them.
+    /// Does not check keys, because Polars has done so.
     pub(crate) fn trust_keys(&mut self) {
         self.looks_at_keys = false;
     }
 
-    /// Takes a batch; writes it, or keeps it until enough rows have come.
+    /// Adds a batch: writes it, or keeps it until it has enough rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
         if batch.num_rows() > MAX_LEN {
             let rows = batch.num_rows();
@@ -149,8 +149,8 @@ impl Encoder {
         metadata.stats = self.statistics()?;
         let whole =
             |dictionaries: &Option<Dictionaries>| dictionaries.as_ref().is_some_and(Dictionaries::hold_all_keys);
-        // Dictionaries that several tables of Polars brought may have come together so that a key below a null, which no
-        // table's own dictionary covered, is outside of all.
+        // If several tables of Polars had different dictionaries, a key in a null slot may be outside of the joined
+        // one.
         if self.looks_at_keys
             && !self.dictionaries.iter().all(|dictionaries| dictionaries.is_none() || whole(dictionaries))
         {
@@ -163,7 +163,7 @@ impl Encoder {
         sink(&[&tail])
     }
 
-    /// The text of the statistics, if they are wanted.
+    /// The text of the statistics, if they were requested.
     fn statistics(&mut self) -> Result<Option<String>> {
         let Some(statistics) = self.statistics.take() else { return Ok(None) };
         let dictionary = |column: usize| {
@@ -187,7 +187,7 @@ impl Encoder {
         self.write_outside(&bytes, sink)
     }
 
-    /// Writes bytes that are outside every message body, and so count for the digest.
+    /// Writes bytes that are outside every message body, and adds them to the digest.
     fn write_outside(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
         self.digest.update(bytes);
         self.position += bytes.len();
@@ -196,8 +196,8 @@ impl Encoder {
 
     fn write_batch(&mut self, batch: RecordBatch, sink: &mut Sink<'_>) -> Result<()> {
         let (_, columns, rows) = batch.into_parts();
-        // By value: each gathered column is freed once its compacted form exists, so that memory holds one batch, not
-        // two.
+        // By value, so that each joined column is freed once its compacted form exists, and only one batch is in
+        // memory.
         let form = |(column, field): (ArrayRef, &FieldRef)| written(field.name(), &column);
         let columns: Result<Vec<ArrayRef>> = columns.into_iter().zip(self.keys_schema.fields()).map(form).collect();
         let batch = keys_batch(&self.keys_schema, columns?, rows)?;
@@ -212,7 +212,7 @@ impl Encoder {
             }
         }
         let pieces = self.stream.encode(&batch).map_err(|e| Error::arrow("encode a batch", e))?;
-        // The first call puts the schema message in front; ours, with the dictionaries, was written already.
+        // The first call returns the schema message first. Ours, with the dictionaries, was already written.
         let skip = if self.blocks.is_empty() { pieces_of_header(&pieces) } else { 0 };
         let pieces = pieces.get(skip..).unwrap_or_default();
         let header_pieces = pieces_of_header(pieces);
@@ -248,7 +248,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes one message and notes its block; the first `header_pieces` slices are its metadata.
+    /// Writes one message and records its block; the first `header_pieces` slices are its metadata.
     fn write_message(&mut self, slices: &[&[u8]], header_pieces: usize, sink: &mut Sink<'_>) -> Result<()> {
         let (header, body) = slices.split_at(header_pieces.min(slices.len()));
         let header_len: usize = header.iter().map(|slice| slice.len()).sum();
@@ -273,7 +273,7 @@ fn keys_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result
         .map_err(|e| Error::arrow("put a batch together", e))
 }
 
-/// How many of the leading buffers make up the metadata of the first message.
+/// Number of leading buffers that are the metadata of the first message.
 ///
 /// A message starts with an 8-byte buffer: the continuation marker and the length of the metadata after it.
 fn pieces_of_header(pieces: &[Buffer]) -> usize {

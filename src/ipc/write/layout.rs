@@ -1,4 +1,4 @@
-//! Which Arrow type strings, binaries and lists take in a segment.
+//! The Arrow types of strings, binaries and lists in a segment.
 
 use std::{fmt, str::FromStr};
 
@@ -25,17 +25,19 @@ use crate::ipc::tree::{children, map_type, rebuild};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StringLayout {
-    /// As the table came: Polars brings views, pyarrow and pandas mostly do not. Nothing is rearranged.
+    /// The layout of the table: tables of Polars have views, those of pyarrow and pandas mostly do not. Nothing is
+    /// converted.
     #[default]
     Keep,
-    /// What Polars shares: views (`Utf8View`, `BinaryView`), and lists with offsets of 64 bits (`LargeList`). Other
-    /// strings, and lists with other offsets, are copied, a batch at a time.
+    /// The layout that Polars shares: views (`Utf8View`, `BinaryView`), and lists with 64-bit offsets (`LargeList`).
+    /// Other strings, and lists with other offsets, are copied, a batch at a time.
     View,
-    /// No views (`LargeUtf8`, `LargeBinary`): for readers without them. Views are copied, a batch at a time.
+    /// Without views (`LargeUtf8`, `LargeBinary`), for readers that do not support them. Views are copied, a batch at a
+    /// time.
     Offset,
 }
 
-/// `keep`, `view` or `offset`: the words of the command and of Python.
+/// Parses `keep`, `view` or `offset`, as in the command and in Python.
 ///
 /// ```
 /// use coframe::StringLayout;
@@ -68,7 +70,7 @@ impl fmt::Display for StringLayout {
 }
 
 impl StringLayout {
-    /// The schema in this layout; metadata and nullability stay.
+    /// The schema in this layout, with the same metadata and nullability.
     pub(in crate::ipc) fn schema(self, schema: &SchemaRef) -> SchemaRef {
         if self == Self::Keep {
             return schema.clone();
@@ -95,7 +97,7 @@ impl StringLayout {
     }
 }
 
-/// Brings a batch to the types of `schema`; whatever has them already is shared, inside nested columns too.
+/// Converts a batch to the types of `schema`. Columns and parts of nested columns that have these types are shared.
 pub(in crate::ipc) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns: Result<Vec<ArrayRef>> = columns
@@ -103,7 +105,7 @@ pub(in crate::ipc) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result
             if column.data_type() == field.data_type() {
                 return Ok(column.clone());
             }
-            // First without the items of other rows, which would be cast too.
+            // Removes the items of other rows first, because they would be cast too.
             canonical(column, whole_bytes)
                 .and_then(|column| conform_data(column.to_data(), field.data_type()))
                 .map(make_array)
@@ -115,8 +117,8 @@ pub(in crate::ipc) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result
         .map_err(|e| Error::arrow("bring a batch to the schema of its frame", e))
 }
 
-/// Casts strings, binaries and the offsets of lists, wherever they are. Arrow's cast of a whole nested column would
-/// copy its other parts, and does not support unions.
+/// Casts strings, binaries and the offsets of lists, at any depth. Arrow's cast of a whole nested column would copy its
+/// other parts, and does not support unions.
 fn conform_data(data: ArrayData, target: &DataType) -> std::result::Result<ArrayData, ArrowError> {
     if data.data_type() == target {
         return Ok(data);

@@ -1,8 +1,9 @@
-//! From record batches to the bytes of a segment.
+//! Writes record batches as the bytes of a segment.
 //!
-//! [`readable`] refuses types that no reader accepts, [`layout`] brings strings to the wanted layout, [`batches`] cuts and
-//! coalesces rows, [`canonical`] gives each array the one form that is written ([`views`] and [`view_use`] for views),
-//! [`dictionary`] gives each dictionary field one dictionary, and [`encode`] makes the messages and the footer.
+//! [`readable`] refuses types that no reader accepts, [`layout`] converts strings to the requested layout, [`batches`]
+//! cuts and coalesces rows, [`canonical`] gives each array the form that is written ([`views`] and [`view_use`] for
+//! views), [`dictionary`] gives each dictionary field one dictionary, and [`encode`] writes the messages and the
+//! footer.
 
 mod batches;
 mod canonical;

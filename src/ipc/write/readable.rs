@@ -1,4 +1,4 @@
-//! Refuses schemas that the encoder would write and that no reader would accept.
+//! Refuses schemas that the encoder accepts, but no reader.
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_ipc::{
@@ -10,7 +10,7 @@ use flatbuffers::VerifierOptions;
 use crate::error::{Error, Result};
 use crate::ipc::schema;
 
-/// Checks that Arrow's writer takes the schema: it refuses dictionaries inside the values of a dictionary.
+/// Checks that Arrow's writer accepts the schema: it refuses dictionaries inside the values of a dictionary.
 pub(in crate::ipc) fn check_writable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {
     let check = |schema: &Schema| StreamEncoder::try_new_with_options(schema, options.clone()).map(drop);
     let Err(error) = check(schema) else { return Ok(()) };

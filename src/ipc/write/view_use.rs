@@ -1,14 +1,14 @@
-//! Which bytes of its data buffers a view array refers to.
+//! Finds the bytes of its data buffers to which a view array refers.
 
 use arrow::buffer::NullBuffer;
 
-/// Above this many rows uses are estimated from evenly spread blocks, since reading every view of a frame costs about a
-/// tenth of writing it.
+/// With more rows than this, the use is estimated from evenly spread blocks, because reading every view of a frame
+/// costs about a tenth of writing it.
 const SAMPLED_ABOVE: usize = 1 << 16;
 const BLOCK: usize = 1 << 10;
 const STRIDE: usize = 16 * BLOCK;
 
-/// One view: a length, and the value itself where it has 12 bytes or fewer, else where its bytes are.
+/// One view: a length, and either the value, if it has at most 12 bytes, or the place of its bytes.
 #[derive(Clone, Copy)]
 pub(in crate::ipc) struct View {
     bits: u128,
@@ -46,7 +46,7 @@ impl View {
         self.word(12)
     }
 
-    /// The view of the same bytes at another place; `None` where the place is beyond 32 bits.
+    /// The view of the same bytes at another place; `None` if the place needs more than 32 bits.
     pub(in crate::ipc) fn moved(self, buffer: usize, offset: usize) -> Option<u128> {
         let (buffer, offset) = (u32::try_from(buffer).ok()?, u32::try_from(offset).ok()?);
         let length_and_prefix = self.bits & u128::from(u64::MAX);
@@ -59,10 +59,10 @@ pub(in crate::ipc) fn outside(views: &[u128]) -> usize {
     views.iter().map(|view| View::new(*view)).filter(|view| !view.is_inline()).map(View::len).sum()
 }
 
-/// What rows refer to of one buffer.
+/// The part of one buffer to which rows refer.
 #[derive(Clone, Default)]
 pub(in crate::ipc) struct Use {
-    /// Lengths of their values, added up: more than the buffer has where rows share values.
+    /// The sum of the lengths of their values. It exceeds the size of the buffer if rows share values.
     pub(in crate::ipc) bytes: usize,
     /// The start of the first value and the end of the last one.
     pub(in crate::ipc) first: usize,
@@ -91,7 +91,7 @@ pub(in crate::ipc) enum Tally {
     Sampled,
 }
 
-/// What valid rows refer to of each of `count` buffers. `slots` maps the buffers of these views to them.
+/// The part of each of `count` buffers to which valid rows refer. `slots` maps the buffers of these views to them.
 pub(in crate::ipc) fn tally(
     views: &[u128],
     nulls: Option<&NullBuffer>,

@@ -1,4 +1,4 @@
-//! The data buffers of string and binary views: what rows refer to is kept or copied, the rest is left out.
+//! The data buffers of string and binary views: parts to which rows refer are kept or copied, and the rest is left out.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ use super::view_use::{Tally, Use, View, tally};
 use crate::error::{Error, Result};
 use crate::ipc::tree::view_array;
 
-/// Arrow's offset in a view is 32 bits, and readers take it as signed (FORMAT.md, rule S6).
+/// Arrow's offset in a view has 32 bits, and readers treat it as signed (FORMAT.md, rule S6).
 const MAX_BUFFER: usize = (1 << 31) - 1;
 /// Values that are copied go into blocks of this size at most.
 const BLOCK: usize = 1 << 30;
-/// Fewer bytes than an alignment gap takes are not worth a pass over the rows; nor is one byte a row.
+/// Fewer bytes than an alignment gap, or than one byte a row, are not worth a pass over the rows.
 const SMALL: usize = 64;
 /// A lone buffer below this size is copied, so that a batch does not have thousands of buffers.
 const MIN_KEPT: usize = 4096;
@@ -28,8 +28,7 @@ pub(in crate::ipc) fn is_view(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8View | DataType::BinaryView)
 }
 
-/// A view array whose buffers hold mostly what its rows refer to; any other array, or one that is so already, is
-/// shared.
+/// Compacts a view array whose buffers hold many bytes to which no row refers. Any other array is shared.
 pub(in crate::ipc) fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
         DataType::Utf8View => compact_views::<StringViewType>(array),
@@ -53,14 +52,14 @@ fn compact_views<T: ByteViewType>(array: &ArrayRef) -> Result<ArrayRef, ArrowErr
     join(&[views], &distinct, MIN_KEPT)
 }
 
-/// Whether rows refer to three quarters of the buffers: the copy that writing needs saves the rest.
+/// Whether rows refer to at least three quarters of the buffers.
 fn is_well_used<T: ByteViewType>(views: &GenericByteViewArray<T>, distinct: &Distinct, held: usize) -> bool {
     let uses = tally(views.views(), views.nulls(), &distinct.slot_of_part(0), distinct.buffers.len(), Tally::Sampled);
     let used = uses.iter().zip(&distinct.buffers).map(|(used, buffer)| used.bytes.min(buffer.len()));
     used.sum::<usize>().saturating_mul(4) >= held.saturating_mul(3)
 }
 
-/// One array of the rows of several, whose buffers were filled by different writers or are the same ones many times.
+/// Joins the rows of several arrays, whose buffers may be different, or the same ones many times.
 pub(in crate::ipc) fn gather<T: ByteViewType>(parts: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
     let parts: Vec<&GenericByteViewArray<T>> = parts.iter().map(|part| part.as_byte_view::<T>()).collect();
     join(&parts, &Distinct::new(&parts), MIN_KEPT_GATHERED)
@@ -80,7 +79,7 @@ fn join<T: ByteViewType>(
     let mut joined = Vec::with_capacity(parts.iter().map(Array::len).sum());
     for (part, slots) in parts.iter().zip(&distinct.slots) {
         for (row, view) in part.views().iter().enumerate() {
-            // What a null row refers to is nothing.
+            // A null row refers to no bytes.
             let view = if part.is_null(row) { 0 } else { *view };
             joined.push(target.place(View::new(view), slots, &distinct.buffers).ok_or_else(|| {
                 ArrowError::InvalidArgumentError(format!("the view in row {row} refers to no bytes of its buffers"))
@@ -126,9 +125,9 @@ impl Distinct {
     }
 }
 
-/// The buffers of an array while its views are placed.
+/// The new buffers of an array while its views are moved to them.
 struct Target {
-    /// What becomes of each distinct buffer.
+    /// The plan for each distinct buffer.
     plans: Vec<Plan>,
     kept: Vec<Buffer>,
     blocks: Vec<Vec<u8>>,
@@ -150,7 +149,7 @@ impl Target {
         for (buffer, used) in buffers.iter().zip(uses) {
             let span = used.span();
             let is_dense = used.bytes.saturating_mul(4) >= span.saturating_mul(3) && span >= min_kept;
-            // Rows that refer to the same bytes again and again would multiply them.
+            // Rows that refer to the same bytes would multiply them.
             let is_repeated = used.bytes > span;
             if used.bytes == 0 || span > MAX_BUFFER || !(is_dense || is_repeated) {
                 target.to_copy += used.bytes;
@@ -166,7 +165,7 @@ impl Target {
         target
     }
 
-    /// The view of the same bytes in the new buffers; `None` where it refers to none of the old ones.
+    /// The view of the same bytes in the new buffers; `None` if it refers to none of the old ones.
     fn place(&mut self, view: View, slots: &[usize], buffers: &[Buffer]) -> Option<u128> {
         if view.is_inline() {
             return Some(view.bits());
@@ -186,7 +185,7 @@ impl Target {
     fn copy(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
         let is_full = |block: &Vec<u8>| block.len() + bytes.len() > BLOCK.max(bytes.len());
         if self.blocks.last().is_none_or(is_full) {
-            // Of the right size at once: a block that grows would leave half of it empty.
+            // Allocated in its final size: a block that grows could stay half empty.
             self.blocks.push(Vec::with_capacity(self.to_copy.min(BLOCK).max(bytes.len())));
         }
         self.to_copy = self.to_copy.saturating_sub(bytes.len());
