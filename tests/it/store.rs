@@ -1,18 +1,17 @@
-//! Names, versions, options, sessions, and every refusal a user is likely to meet.
+//! Names, versions, options, sessions, and errors that users are likely to meet.
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use coframe::{
-    Frame, Handle, IpcReader, Name, OpenOptions, PublishMode, PublishOptions, Store,
+    Frame, Handle, Name, OpenOptions, PublishMode, PublishOptions, Store,
     arrow::{
-        array::{AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
+        array::{AsArray, Int64Array, RecordBatch, RecordBatchIterator},
         datatypes::Int64Type,
-        ipc::writer::{FileWriter, StreamWriter},
     },
     polars::prelude::*,
 };
@@ -264,118 +263,6 @@ fn ten_thousand_opens_keep_no_descriptor_and_no_map() {
 }
 
 #[test]
-fn files_and_streams_of_other_writers_are_imported() {
-    let scratch = scratch();
-    let batch = RecordBatch::try_from_iter([
-        ("x", Arc::new(Int64Array::from(vec![1, 2])) as _),
-        ("s", Arc::new(StringArray::from(vec!["a", "b"])) as _),
-    ])
-    .unwrap();
-    let path = scratch.path().with_file_name("foreign");
-    let mut file = FileWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
-    file.write(&batch).unwrap();
-    file.write(&batch).unwrap();
-    file.finish().unwrap();
-    assert_eq!(values(&scratch.store.import("file", &path).unwrap()), [1, 2, 1, 2]);
-    let mut stream = StreamWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
-    stream.write(&batch).unwrap();
-    stream.finish().unwrap();
-    assert_eq!(values(&scratch.store.import("stream", &path).unwrap()), [1, 2]);
-
-    let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() - 40]).unwrap();
-    let error = scratch.store.import("short", &path).unwrap_err();
-    assert!(error.is_corrupt() && error.to_string().contains("I1-stream"), "{error}");
-    fs::write(&path, "x,y\n1,2\n").unwrap();
-    assert!(scratch.store.import("csv", &path).unwrap_err().is_corrupt());
-    fs::write(&path, "").unwrap();
-    assert!(scratch.store.import("empty", &path).unwrap_err().is_corrupt());
-    // Polars writes 128-bit integers in a form that Arrow does not have.
-    let wide = df!("n" => [Some(1_i64), None, Some(-1)])
-        .unwrap()
-        .lazy()
-        .with_columns([col("n").cast(DataType::Int128), col("n").cast(DataType::Int128).implode(true).alias("list")]);
-    let mut wide = wide.collect().unwrap();
-    IpcWriter::new(fs::File::create(&path).unwrap()).finish(&mut wide).unwrap();
-    assert!(scratch.store.import("wide", &path).unwrap().to_polars().unwrap().equals_missing(&wide));
-    // A segment of one store goes into another.
-    let segment = scratch.path().join("file.arrow");
-    assert_eq!(values(&scratch.store.import("copy", segment).unwrap()), [1, 2, 1, 2]);
-    let names: Vec<String> = scratch.store.list().unwrap().iter().map(|info| info.name.to_string()).collect();
-    assert_eq!(names, ["copy", "file", "stream", "wide"]);
-}
-
-#[test]
-fn directories_that_others_own_or_can_write_to_are_refused() {
-    let scratch = scratch();
-    let path = scratch.path();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-    let error = Store::open_at(&path).unwrap_err();
-    assert!(error.is_untrusted());
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "the directory `{}` is refused as a store: its mode is 0777, which lets others write; expected 0700; \
-             set COFRAME_STORE to a directory that you own, or correct its owner and mode",
-            path.display()
-        )
-    );
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-
-    let link = path.with_file_name("link");
-    symlink(&path, &link).unwrap();
-    assert_eq!(Store::open_at(&link).unwrap().path(), path, "a link of this user is followed");
-    fs::write(path.with_file_name("file"), "").unwrap();
-    assert!(Store::open_at(path.with_file_name("file")).unwrap_err().is_untrusted());
-
-    // Only root can give a directory away; other users have another user's /usr already.
-    let foreign = path.with_file_name("foreign");
-    fs::create_dir(&foreign).unwrap();
-    let given = std::os::unix::fs::chown(&foreign, Some(65_534), None).is_ok();
-    let error = Store::open_at(if given { foreign } else { "/usr".into() }).unwrap_err();
-    assert!(error.is_untrusted() && error.to_string().contains("it belongs to user"), "{error}");
-}
-
-#[test]
-fn only_a_promise_of_the_caller_opens_a_store_that_others_can_write_to() {
-    let scratch = scratch();
-    let handle = scratch.store.publish("x", &numbers(&[1])).unwrap().handle();
-    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o770)).unwrap();
-    assert!(Store::open_at(scratch.path()).unwrap_err().is_untrusted() && handle.open().unwrap_err().is_untrusted());
-    // SAFETY: the directory is this test's, in one that no other user can enter.
-    let store = unsafe { Store::open_at_trusting_writers(scratch.path()) }.unwrap();
-    assert_eq!(values(&store.open_handle(&handle, &coframe::OpenOptions::new()).unwrap()), [1]);
-    assert_eq!(values(&store.publish("x", &numbers(&[2])).unwrap()), [2]);
-}
-
-#[test]
-fn a_segment_that_others_can_write_to_is_refused() {
-    let scratch = scratch();
-    scratch.store.publish("x", &numbers(&[1])).unwrap();
-    fs::set_permissions(scratch.path().join("x@1.arrow"), fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(scratch.store.open("x").unwrap_err().is_untrusted());
-}
-
-#[test]
-fn a_directory_with_other_content_is_refused_and_unchanged() {
-    let scratch = scratch();
-    let other = scratch.path().with_file_name("documents");
-    fs::create_dir(&other).unwrap();
-    fs::write(other.join("letter.txt"), "Dear").unwrap();
-    let error = Store::open_at(&other).unwrap_err();
-    assert!(error.is_invalid_argument() && error.to_string().contains("holds `letter.txt`"), "{error}");
-    assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
-}
-
-#[test]
-fn file_systems_that_cannot_hold_a_store_are_refused() {
-    // As root /proc/self belongs to this user, and the file system decides; others are refused as strangers.
-    let error = Store::open_at("/proc/self/task").unwrap_err();
-    assert!(error.is_unsupported() || error.is_untrusted(), "{error}");
-    assert!(Store::open_at("/nonexistent/store").unwrap_err().to_string().starts_with("could not make the directory"));
-}
-
-#[test]
 fn errors_of_missing_frames_name_the_frame_and_the_store() {
     let scratch = scratch();
     let error = scratch.store.open("flights").unwrap_err();
@@ -403,27 +290,6 @@ fn a_handle_of_another_store_at_the_same_path_is_superseded() {
 }
 
 #[test]
-fn a_link_to_anything_else_is_not_followed() {
-    let scratch = scratch();
-    scratch.store.publish("x", &numbers(&[1])).unwrap();
-    for target in ["/etc/passwd", "../x@1.arrow", "y@1.arrow", "x@01.arrow", "x@1.arrow/.."] {
-        let link = scratch.path().join("x.arrow");
-        fs::remove_file(&link).unwrap();
-        symlink(target, &link).unwrap();
-        assert!(scratch.store.open("x").unwrap_err().is_not_found(), "{target} was followed");
-    }
-}
-
-#[test]
-fn a_control_file_that_makes_no_sense_is_corrupt() {
-    let scratch = scratch();
-    fs::write(scratch.path().join("store"), "coframe store 1\nnext 1\n").unwrap();
-    assert!(Store::open_at(scratch.path()).unwrap_err().is_corrupt());
-    fs::write(scratch.path().join("store"), "coframe store 2\nid 0\nnext 1\n").unwrap();
-    assert!(Store::open_at(scratch.path()).unwrap_err().is_unsupported());
-}
-
-#[test]
 fn names_of_damaged_frames_are_listed_and_proc_is_read_once_for_all_names() {
     let scratch = scratch();
     let first = scratch.store.publish_with("x", &numbers(&[1]), &PublishOptions::new().keep(1)).unwrap();
@@ -444,48 +310,6 @@ fn names_of_damaged_frames_are_listed_and_proc_is_read_once_for_all_names() {
     let names: Vec<String> = scratch.store.names().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!((names, scratch.store.list().unwrap().len()), (vec!["x".to_owned(), "y".to_owned()], 1));
     assert_eq!(scratch.store.verify("y").unwrap_err().rule(), Some("S1-magic"));
-}
-
-#[test]
-fn a_stream_that_can_be_read_once_is_read_batch_by_batch_and_checked() {
-    let mut stream = StreamWriter::try_new(Vec::new(), &numbers(&[]).schema()).unwrap();
-    for batch in [numbers(&[1, 2]), numbers(&[3])] {
-        stream.write(&batch).unwrap();
-    }
-    let bytes = stream.into_inner().unwrap();
-    let rows = |bytes: &[u8]| {
-        let reader = IpcReader::stream(bytes, "the pipe")?;
-        reader.map(|batch| batch.map(|batch| batch.num_rows())).collect::<coframe::Result<Vec<_>>>()
-    };
-    assert_eq!(rows(&bytes).unwrap(), [2, 1]);
-    let error = rows(&bytes[..bytes.len() / 2]).unwrap_err();
-    assert!(error.to_string().starts_with("the pipe breaks rule I1-stream"), "{error}");
-}
-
-#[test]
-fn compressed_files_of_polars_are_imported_equal() {
-    let scratch = scratch();
-    let path = scratch.path().with_file_name("compressed");
-    // Numbers that do not compress are stored as they are; the rest is packed.
-    let noise = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let df = df!(
-        "noise" => (0..5_000).map(noise).collect::<Vec<_>>(),
-        "some" => (0..5_000).map(|n| (n % 3 > 0).then_some(n)).collect::<Vec<_>>(),
-        "text" => (0..5_000).map(|n| format!("a text of more than twelve {}", n % 7)).collect::<Vec<_>>(),
-    );
-    let with_more = df.unwrap().lazy().with_columns([
-        col("text").cast(DataType::from_categories(Categories::global())).alias("category"),
-        concat_list([col("some"), col("some")]).unwrap().alias("list"),
-    ]);
-    let whole = with_more.collect().unwrap();
-    for compression in [IpcCompression::LZ4, IpcCompression::default()] {
-        for rows in [5_000, 0] {
-            let mut df = whole.head(Some(rows));
-            let file = fs::File::create(&path).unwrap();
-            IpcWriter::new(file).with_compression(Some(compression)).finish(&mut df).unwrap();
-            assert!(scratch.store.import("t", &path).unwrap().to_polars().unwrap().equals_missing(&df), "{rows}");
-        }
-    }
 }
 
 #[test]
