@@ -259,7 +259,7 @@ impl Environment {
     }
 
     fn is_opened(&self) -> bool {
-        // Pairs with the release in `wait_until_opened`: who sees its process sees the environment.
+        // Pairs with the release in `open_anew`: a thread that sees the process sees the environment.
         self.process.load(Ordering::Acquire) == me()
     }
 
@@ -306,6 +306,7 @@ impl Environment {
             }
             *opened = None;
             *opened = Some(Lmdb::open(&self.store, &files)?);
+            // Acquired by `is_opened`.
             self.process.store(me(), Ordering::Release);
             Ok(())
         })

@@ -104,7 +104,7 @@ impl Board {
         unsafe { self.base.add(WORDS) }
     }
 
-    /// The worker starts its next task. False if the pool is about to kill it: then the task must not run.
+    /// The worker starts its next task. Returns false if the pool is about to kill it; the task must then not run.
     pub(super) fn begin(&self, number: u64, at: u64) -> bool {
         self.word(1).store(at, Ordering::Relaxed);
         // With `condemn` a store and then a load on each side, in one order: one of the two sees the other.
@@ -112,7 +112,8 @@ impl Board {
         self.word(4).load(Ordering::SeqCst) == 0
     }
 
-    /// The pool wants to kill the worker for its task `number`. False when that is over: the worker goes on.
+    /// The pool wants to kill the worker for its task `number`. Returns false if that task has ended; the worker then
+    /// continues.
     pub(super) fn condemn(&self, number: u64) -> bool {
         self.word(4).store(1, Ordering::SeqCst);
         let is_running = self.running().is_some_and(|begun| begun.number == number);
@@ -127,7 +128,7 @@ impl Board {
         self.word(4).load(Ordering::SeqCst) != 0
     }
 
-    /// The worker's task is over.
+    /// The worker's task has ended.
     pub(super) fn end(&self, number: u64) {
         // Acquired by `running`: a pool that sees the end also sees the result in the mailbox.
         self.word(2).store(number + 1, Ordering::Release);
@@ -160,7 +161,7 @@ impl Board {
 
     /// Bytes in the mailbox.
     fn gathered(&self) -> usize {
-        // Pairs with the releases of `add` and `clear`.
+        // Pairs with the releases of `gather` and `clear`.
         usize::try_from(self.word(3).load(Ordering::Acquire)).unwrap_or(MAILBOX).min(MAILBOX)
     }
 

@@ -29,11 +29,12 @@ impl Incarnation {
         static OF: AtomicU64 = AtomicU64::new(u64::MAX);
         let pid = process();
         let now = u64::from(generation());
-        // Pairs with the release below: who sees the generation sees its start.
+        // Pairs with the release below: a thread that sees the generation sees its start.
         if OF.load(Ordering::Acquire) != now {
             // A start that could not be read is not kept: the next mark tries again.
             let Start::At(start) = own_start(pid) else { return Self { pid, started: UNKNOWN } };
             STARTED.store(start, Ordering::Relaxed);
+            // Pairs with the acquire above.
             OF.store(now, Ordering::Release);
         }
         Self { pid, started: STARTED.load(Ordering::Relaxed) }

@@ -21,7 +21,7 @@ pub(super) fn wake_all(word: &AtomicU32) {
 /// Counts a change of a barrier or semaphore, and wakes all that wait for one.
 pub(super) fn changed(memory: &Memory) {
     let word = memory.word32(CHANGES);
-    // Acquired by `wait_until` and by `Seat::is_over`: who sees the number sees the change.
+    // Acquired by `wait_until`, `Seat::is_over` and `take_seat`: a process that sees the number sees the change.
     word.fetch_add(1, Ordering::Release);
     wake_all(word);
 }

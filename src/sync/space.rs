@@ -26,7 +26,7 @@ impl Space {
         static OF: AtomicU64 = AtomicU64::new(0);
 
         let now = u64::from(generation()) + 1;
-        // Pairs with the release below: who sees the generation sees its words.
+        // Pairs with the release below: a thread that sees the generation sees its words.
         if OF.load(Ordering::Acquire) == now {
             let [pids, ticks] = WORDS.each_ref().map(|word| word.load(Ordering::Relaxed));
             return Ok(Self { pids, ticks });
@@ -34,6 +34,7 @@ impl Space {
         let own = Self { pids: pids()?, ticks: ticks()? };
         // Threads that come here at the same time write the same.
         WORDS.iter().zip([own.pids, own.ticks]).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+        // Pairs with the acquire above.
         OF.store(now, Ordering::Release);
         Ok(own)
     }
