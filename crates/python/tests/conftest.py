@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import coframe
 import pytest
@@ -40,3 +41,9 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     yield coframe.Store()
     gc.collect()
     shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["multiprocessing", "coframe"])
+def made(request: pytest.FixtureRequest) -> Any:
+    """The library whose objects a test uses, so that the same program runs with both."""
+    return workers.FRESH if request.param == "multiprocessing" else coframe

@@ -9,8 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from typing import Any
 
 _PRELOADED = ["pandas", "polars", "pytest", "sharing_tasks", "tasks"]
 
@@ -34,3 +36,17 @@ def start_server() -> None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def started(target: Callable[..., object], *args: Any) -> Any:
+    """A worker that runs a function."""
+    process = FRESH.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def ended(*processes: Any) -> None:
+    """Waits until the workers have ended without an error."""
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
