@@ -1,49 +1,15 @@
-//! Scratch stores that leave nothing behind, this binary as a child process, and forks.
+//! This binary as a child process, and forks.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use coframe::Store;
-use tempfile::TempDir;
 
-/// A store in memory, removed with its directory.
-pub(crate) struct Scratch {
-    pub(crate) store: Store,
-    directory: TempDir,
-}
-
-impl Scratch {
-    pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    /// Names of the files in the store, without the control file, the record of where the store was made, and that of
-    /// its last sweep.
-    pub(crate) fn files(&self) -> Vec<String> {
-        let mut files: Vec<String> = std::fs::read_dir(self.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !["store", ".home", ".swept"].contains(&name.as_str()))
-            .collect();
-        files.sort();
-        files
-    }
-}
-
-pub(crate) fn scratch() -> Scratch {
-    scratch_in("/dev/shm")
-}
-
-pub(crate) fn scratch_in(parent: &str) -> Scratch {
-    let directory = tempfile::Builder::new().prefix("coframe-test-").tempdir_in(parent).unwrap();
-    let store = Store::open_at(directory.path().join("store")).unwrap();
-    Scratch { store, directory }
-}
+pub(crate) use crate::scratch::{Scratch, scratch, scratch_in};
 
 /// Starts one test of this binary in a separate process; the test sees `role` in `COFRAME_TEST_ROLE`.
 pub(crate) fn child(test: &str, role: &str) -> Command {

@@ -32,6 +32,7 @@ mod pool_published;
 mod pool_tasks;
 mod private;
 mod processes;
+mod scratch;
 mod seam;
 mod sessions;
 mod shm;

@@ -1,10 +1,10 @@
-//! Scratch stores, servers, proxies, and this binary as a child process.
+//! Servers, proxies, and this binary as a child process.
 
 use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
 };
@@ -15,35 +15,8 @@ use coframe::{
     arrow::datatypes::Int32Type,
 };
 use coframe_flight::{Server, ServerOptions};
-use tempfile::TempDir;
 
-/// A store in memory, removed with its directory.
-pub(crate) struct Scratch {
-    pub(crate) store: Store,
-    directory: TempDir,
-}
-
-impl Scratch {
-    pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    /// Names of the files in the store, without those that every store has.
-    pub(crate) fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path()).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut files: Vec<String> =
-            names.filter(|name| !["store", ".home", ".swept"].contains(&name.as_str())).collect();
-        files.sort();
-        files
-    }
-}
-
-pub(crate) fn scratch() -> Scratch {
-    let directory = tempfile::Builder::new().prefix("coframe-test-").tempdir_in("/dev/shm").unwrap();
-    let store = Store::open_at(directory.path().join("store")).unwrap();
-    Scratch { store, directory }
-}
+pub(crate) use crate::scratch::scratch;
 
 pub(crate) fn serve(store: &Store) -> Server {
     Server::start(store, &ServerOptions::new()).unwrap()

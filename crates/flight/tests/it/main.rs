@@ -8,6 +8,8 @@ mod hostile;
 mod kills;
 mod pulls;
 mod reads;
+#[path = "../../../../tests/it/scratch.rs"]
+mod scratch;
 mod security;
 mod turns;
 mod writes;
