@@ -1,4 +1,4 @@
-//! LMDB environments: one for each dict and process, and opened anew after a fork.
+//! LMDB environments: one for each dict and process, opened again after a fork.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +41,7 @@ type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// From a lock to the note who has it.
 const MOMENT: Duration = Duration::from_millis(200);
-/// How often a writer looks for the slots of dead readers, which keep old pages from being used again.
+/// How often a writer checks for the slots of dead readers, which keep old pages from being reused.
 const STALE_CHECK: Duration = Duration::from_millis(50);
 
 /// One dict's LMDB environment in this process.
@@ -55,7 +55,7 @@ pub(super) struct Environment {
     process: AtomicI32,
     /// The process whose thread was the last that opened it.
     opener: AtomicI32,
-    /// Where writers wait. A forked child goes on with its parent's map of it.
+    /// The gate at which writers wait. A forked child continues to use its parent's map of it.
     gate: Gate,
     /// When the slots of dead readers were last looked for.
     checked: Mutex<Instant>,
@@ -337,8 +337,8 @@ impl Environment {
         Ok(())
     }
 
-    /// Runs `f` in a write transaction, which is committed if `f` succeeds. Blocks while another one runs, in
-    /// whatever process.
+    /// Runs `f` in a write transaction, which is committed if `f` succeeds. Blocks while another one runs, in any
+    /// process.
     pub(super) fn write<R, E: From<Error>>(
         &self,
         f: impl for<'t> FnOnce(RwTxn<'t>, &Lmdb) -> (RwTxn<'t>, Result<R, E>),

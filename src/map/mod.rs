@@ -112,7 +112,7 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    /// Makes a map.
+    /// Creates a map.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -194,18 +194,18 @@ where
         }
     }
 
-    /// The text that names this map, and opens it in another process.
+    /// The string that identifies this map and opens it in another process.
     #[must_use]
     pub fn handle(&self) -> MapHandle {
         self.handle.clone()
     }
 
-    /// Opens the map that a handle names.
+    /// Opens the map of a handle.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another map was made under its
-    /// name.
+    /// Those of [`open`](Self::open), and [`is_superseded`](Error::is_superseded) when another map was created under
+    /// its name.
     pub fn from_handle(handle: &MapHandle) -> Result<Self> {
         Self::open_that(&handle.0.open_store("dict")?, handle.name(), Some(handle.0.id()))
     }
@@ -241,7 +241,7 @@ where
         self.read(|reads| Ok(reads.bytes(&key)?.is_some()))
     }
 
-    /// How many entries there are. Takes as long for many as for few.
+    /// The number of entries, in constant time.
     pub fn len(&self) -> Result<usize> {
         self.read(|reads: &Reads<'_, K, V>| reads.len())
     }
@@ -256,7 +256,7 @@ where
         Snapshot::new(Arc::clone(&self.lease))
     }
 
-    /// The present state, for an iterator that owns it.
+    /// The current state, for an iterator that owns it.
     fn state(&self) -> Result<StateRef<'static, K, V>> {
         Ok(StateRef::Owned(State::new(Arc::clone(&self.lease))?))
     }
@@ -292,8 +292,8 @@ where
 
     /// Sets the value of a key; returns the one that it replaces. Blocks while another process or thread writes.
     ///
-    /// [`put`](Self::put) does not read the old value, which is faster where it is large, and the way to overwrite one
-    /// that cannot be read any more.
+    /// [`put`](Self::put) does not read the old value, which is faster if it is large, and can overwrite a value that
+    /// can no longer be read.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -328,7 +328,7 @@ where
         self.transaction(|transaction| transaction.put(key, value))
     }
 
-    /// Takes an entry away; returns its value.
+    /// Removes an entry and returns its value.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

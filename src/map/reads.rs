@@ -25,7 +25,7 @@ type Interval = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 /// What an iterator makes of the bytes of an entry.
 type Decode<K, V, T> = fn(&Reads<'_, K, V>, (&[u8], &[u8])) -> Result<T>;
 
-/// One state of a map, through a transaction of either sort.
+/// One state of a map, in a read or a write transaction.
 pub(super) struct Reads<'a, K, V> {
     pub(super) environment: &'a Environment,
     pub(super) entries: Entries,
@@ -130,7 +130,7 @@ where
     Ok((bytes(range.start_bound())?, bytes(range.end_bound())?))
 }
 
-/// Entries of one state of a map, in the order of keys. Holds some tens of them in memory, however many there are.
+/// Entries of one state of a map, in the order of keys. Holds at most some tens of them in memory.
 ///
 /// An entry that cannot be read is an error in its place; an error of the map ends it.
 ///
@@ -250,7 +250,7 @@ macro_rules! reading {
                 Ok(self.reads()?.bytes(&key)?.is_some())
             }
 
-            /// How many entries there are. Takes as long for many as for few.
+            /// The number of entries, in constant time.
             pub fn len(&self) -> crate::error::Result<usize> {
                 self.reads()?.len()
             }
@@ -260,7 +260,7 @@ macro_rules! reading {
                 self.len().map(|len| len == 0)
             }
 
-            /// The entry with the least key.
+            /// The entry with the smallest key.
             ///
             /// ```
             /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -275,7 +275,7 @@ macro_rules! reading {
                 self.reads()?.first()
             }
 
-            /// The entry with the greatest key.
+            /// The entry with the largest key.
             pub fn last_key_value(&self) -> crate::error::Result<Option<(K, V)>> {
                 self.reads()?.last()
             }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// A map as it was at one moment. Writers neither wait for it nor change it.
+/// A map as it was at one moment. Writers do not wait for it and do not change it.
 ///
 /// While it lives, the pages of its state are not used again, so a map that is written to grows. When its process
 /// dies, they are free again. It can be sent to another thread; in a forked child it cannot be read.

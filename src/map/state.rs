@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 pub(super) type ReadTxn<'t> = RoTxn<'t, WithoutTls>;
 
-/// One state of a map, whatever its keys and values are.
+/// One state of a map, independent of the types of its keys and values.
 pub(super) struct State {
     /// Empty in `drop` alone.
     txn: Option<ReadTxn<'static>>,
@@ -43,7 +43,7 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         if self.process != getpid() {
-            // A forked child's copy: to end it would give up the parent's slot.
+            // A forked child's copy: ending it would release the parent's slot.
             std::mem::forget(self.txn.take());
         }
     }

@@ -15,7 +15,7 @@ use crate::error::Result;
 
 /// A write transaction: other readers see all of its changes, or none.
 ///
-/// See [`SharedMap::transaction`](super::SharedMap::transaction). What it reads is what it has written.
+/// See [`SharedMap::transaction`](super::SharedMap::transaction). It reads its own changes.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -80,7 +80,7 @@ where
         self.done("write to", written)
     }
 
-    /// Takes an entry away; returns its value.
+    /// Removes an entry and returns its value.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -110,7 +110,7 @@ where
         self.done("remove from", removed)
     }
 
-    /// Takes all entries away.
+    /// Removes all entries.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

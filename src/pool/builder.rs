@@ -1,4 +1,4 @@
-//! How a pool is made.
+//! The settings of a pool.
 
 use std::{ffi::OsString, fmt::Debug, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     store::Store,
 };
 
-/// What a pool is to be like; [`Pool::builder`] makes one.
+/// Settings of a new pool; returned by [`Pool::builder`].
 ///
 /// ```standalone_crate
 /// use coframe::Pool;
@@ -75,7 +75,8 @@ impl Builder {
         }
     }
 
-    /// How many worker processes. Default: the CPUs that this process may use, its cgroup's quota counted.
+    /// Number of worker processes. Default: the number of CPUs that this process may use, within the quota of its
+    /// cgroup.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -96,7 +97,7 @@ impl Builder {
         self
     }
 
-    /// Calls `f(argument)` once in each worker before its first task, also in those that replace others.
+    /// Calls `f(argument)` once in each worker before its first task, including workers that replace others.
     ///
     /// A panic in it ends the pool with that error, as does the death of a worker in it while the pool is built, or of ten
     /// in a row later.
@@ -152,7 +153,7 @@ impl Builder {
         self
     }
 
-    /// How often a task whose worker died is run again. Default: 0, since it may have had effects.
+    /// How often a task is run again after its worker died. Default: 0, because the task may have had effects.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -165,15 +166,15 @@ impl Builder {
         self
     }
 
-    /// How many tasks go to a worker at once. Default: one at first, and as many as take about a millisecond once it
-    /// is known how long they take.
+    /// How many tasks are sent to a worker in one message. Default: one at first, and then as many as take about a
+    /// millisecond.
     pub fn chunk_size(mut self, n: usize) -> Self {
         self.chunk_size = Some(n.max(1));
         self
     }
 
-    /// How many tasks of one call may be under way: taken from its items and not yet handed back. Default: 4096 and
-    /// at least 64 for each worker.
+    /// How many tasks of one call may be in progress: taken from its items, but not yet returned. Default: 4096 and at
+    /// least 64 for each worker.
     pub fn in_flight(mut self, n: usize) -> Self {
         self.terms.in_flight = Some(n.max(1));
         self
@@ -194,7 +195,7 @@ impl Builder {
 
     /// Bytes of private writable memory that each worker may have (`RLIMIT_DATA`). Mapped frames do not count.
     ///
-    /// A task that wants more loses its worker: Rust aborts when memory is refused. Default: no limit.
+    /// A task that needs more loses its worker, because Rust aborts if memory is refused. Default: no limit.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -220,7 +221,7 @@ impl Builder {
         self
     }
 
-    /// Calls with how far a call is, in the thread that waits for it, whenever results have come.
+    /// Reports the progress of a call whenever results have arrived, in the thread that waits for them.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {

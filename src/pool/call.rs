@@ -85,7 +85,7 @@ struct State {
     finished: VecDeque<Finished>,
     /// The caller does not want results anymore.
     abandoned: bool,
-    /// Nanoseconds that a task takes, on the average of late; `None` before the first has ended.
+    /// Moving average of task durations, in nanoseconds; `None` before the first task has ended.
     mean: Option<u64>,
     /// Why nothing will come any more: the pool's workers are gone.
     ended: Option<String>,

@@ -30,20 +30,20 @@
 //! # Tasks
 //!
 //! A task is a function pointer and an argument that serde takes: closures that capture something are not function
-//! pointers, so what a function needs is in its argument (or was made by the
-//! [`initializer`](Builder::initializer)). Workers are the same executable, started anew: nothing is inherited but
-//! environment and working directory, and no thread or lock of the caller is in them, as after a fork.
+//! pointers, so what a function needs is in its argument (or was made by the [`initializer`](Builder::initializer)).
+//! Workers are the same executable, started again. They inherit only the environment and the working directory. Unlike
+//! after a fork, they contain no thread or lock of the caller.
 //!
-//! [`Frame`] and [`Handle`](crate::Handle) may be anywhere in arguments and results. The pool holds every frame of
-//! a task that is not finished, so that no publish supersedes it.
+//! [`Frame`] and [`Handle`](crate::Handle) may be anywhere in arguments and results. The pool keeps every frame of an
+//! unfinished task, so that a publish that supersedes the frame does not remove it.
 //!
 //! # What goes wrong
 //!
-//! Whatever becomes of a task, the call returns and the pool goes on: [`is_panic`](crate::Error::is_panic),
+//! If a task fails in any way, the call returns and the pool continues: [`is_panic`](crate::Error::is_panic),
 //! [`is_task_failure`](crate::Error::is_task_failure), [`is_worker_lost`](crate::Error::is_worker_lost),
-//! [`is_timed_out`](crate::Error::is_timed_out), each with [`task`](crate::Error::task), the position of the item.
-//! No task runs twice unless [`retries`](Builder::retries) allows it, and what a worker had finished before it died
-//! is kept.
+//! [`is_timed_out`](crate::Error::is_timed_out), each with [`task`](crate::Error::task), the position of the item. No
+//! task runs twice unless [`retries`](Builder::retries) allows it, and results that a worker had finished before it
+//! died are kept.
 //!
 //! Waits for results, and those of [`Builder::build`] and [`Pool::join`], end when
 //! [`interruptible`](crate::interruptible) wants them to. In a forked child each call fails: the pool belongs to the
@@ -119,8 +119,8 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> TaskError for E {}
 
 /// Worker processes that run functions. The [module](self) has an example.
 ///
-/// `Send + Sync`: calls from several threads share the workers in turn. Dropped, it kills what still runs and leaves
-/// no process and no file behind; in a forked child, dropping the copy does nothing.
+/// `Send + Sync`: calls from several threads share the workers in turn. Dropping the pool kills running tasks and
+/// leaves no process and no file behind. In a forked child, dropping the copy does nothing.
 pub struct Pool {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -136,7 +136,7 @@ impl Pool {
         Self { shared, thread: Some(thread), session, terms, workers, process: getpid() }
     }
 
-    /// How a pool is made.
+    /// Returns the settings of a new pool.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -183,7 +183,7 @@ impl Pool {
         self.stream(Function::new(f)?, items)?.collect()
     }
 
-    /// As [`map`](Self::map), for a function that may fail: its error is a failure of the task, with its chain.
+    /// Like [`map`](Self::map), for a function that may fail: its error, with its chain, is a failure of the task.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -240,7 +240,7 @@ impl Pool {
         self.stream_with(Function::common(f)?, Some(Common::new(shared)?), items)?.collect()
     }
 
-    /// As [`map_with`](Self::map_with), for a function that may fail.
+    /// Like [`map_with`](Self::map_with), for a function that may fail.
     pub fn try_map_with<S, A, R, E>(
         &self,
         f: fn(&S, A) -> Result<R, E>,
@@ -277,7 +277,7 @@ impl Pool {
         self.map(f, frame.split(n))
     }
 
-    /// As [`map_rows`](Self::map_rows), for a function that may fail.
+    /// Like [`map_rows`](Self::map_rows), for a function that may fail.
     pub fn try_map_rows<R, E>(&self, f: fn(Frame) -> Result<R, E>, frame: &Frame, n: usize) -> Result<Vec<R>>
     where
         R: Output,
@@ -286,14 +286,14 @@ impl Pool {
         self.try_map(f, frame.split(n))
     }
 
-    /// Calls a function with each item, for what it does. Blocks until all are done.
+    /// Calls a function with each item, for its effects. Blocks until all calls have ended.
     pub fn for_each<A: Argument>(&self, f: fn(A), items: impl IntoIterator<Item = A>) -> Result<()> {
         self.map(f, items).map(drop)
     }
 
     /// Calls a function with each item and folds the results, in the order of items, in this process.
     ///
-    /// Holds no more results than are under way, however many items there are.
+    /// Holds only the results of tasks in progress, so its memory does not depend on the number of items.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -351,7 +351,7 @@ impl Pool {
         Ok(MapIter::new(self.stream(Function::new(f)?, items)?))
     }
 
-    /// As [`map_iter`](Self::map_iter), for a function that may fail.
+    /// Like [`map_iter`](Self::map_iter), for a function that may fail.
     pub fn try_map_iter<A, R, E, I>(&self, f: fn(A) -> Result<R, E>, items: I) -> Result<MapIter<'_, I::IntoIter, R>>
     where
         A: Argument,
@@ -405,7 +405,7 @@ impl Pool {
         Task::start(&self.shared, Function::new(f)?, argument, self.terms.retries)
     }
 
-    /// As [`submit`](Self::submit), for a function that may fail.
+    /// Like [`submit`](Self::submit), for a function that may fail.
     pub fn try_submit<A, R, E>(&self, f: fn(A) -> Result<R, E>, argument: &A) -> Result<Task<R>>
     where
         A: Argument,
@@ -430,7 +430,7 @@ impl Pool {
         self.session.store()
     }
 
-    /// Takes no more calls. Those that were made go on.
+    /// Accepts no more calls. Calls that were made before continue.
     pub fn close(&self) {
         self.shared.close();
     }

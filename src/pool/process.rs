@@ -316,7 +316,7 @@ impl Process {
         }
     }
 
-    /// Ends one that does not do what it should, whatever it runs.
+    /// Ends a worker that does not respond, even if it runs a task.
     pub(super) fn kill_stuck(&mut self) {
         kill(&self.pidfd);
     }

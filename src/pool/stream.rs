@@ -33,22 +33,22 @@ use crate::error::{Error, Result, TaskFailure};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Those that wait never run, those that run go on unseen, and the call returns the error at once.
+    /// Waiting tasks never run, the results of running tasks are ignored, and the call returns the error at once.
     #[default]
     Cancel,
     /// All run; then the call returns the error of the first item that failed.
     Finish,
 }
 
-/// How far a call is.
+/// The progress of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Tasks that have ended, the failed ones included.
+    /// Tasks that have ended, including failed ones.
     pub done: usize,
     /// Tasks that failed.
     pub failed: usize,
-    /// Tasks in all, where the iterator of items knows.
+    /// Total number of tasks, if the iterator of items knows it.
     pub total: Option<usize>,
 }
 
@@ -234,7 +234,7 @@ pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Res
     Err(call.error(index, argument.as_deref(), failure))
 }
 
-/// Results in the order of items, as they come; made by [`Pool::map_iter`](super::Pool::map_iter).
+/// Results in the order of items, as they arrive; returned by [`Pool::map_iter`](super::Pool::map_iter).
 ///
 /// An error of a task is in its place. One that ends the call, of a pool that has ended, is the last item; after one of
 /// an interrupted wait ([`is_interrupted`](Error::is_interrupted)) the next call waits on.
@@ -305,7 +305,7 @@ where
     }
 }
 
-/// Results as they come, with the positions of their items; made by
+/// Results as they arrive, with the positions of their items; returned by
 /// [`Pool::map_unordered`](super::Pool::map_unordered).
 pub struct Unordered<'p, I, R> {
     stream: Stream<'p, I>,

@@ -1,4 +1,4 @@
-//! The one thread of a pool: starts workers, gives them tasks, hears them, and cleans up after those that die.
+//! The thread of a pool: starts workers, gives them tasks, reads their messages, and cleans up after workers that die.
 //!
 //! ```text
 //! caller --Call--> Shared <--poll-- supervisor --socket: Setup, Common, Work, Release, Forget, Leave--> worker (x N)
@@ -38,7 +38,7 @@ const CHUNK: u64 = 1_000_000;
 /// A worker gets more before its tasks are done when they will take less than this, in nanoseconds.
 const AHEAD: u64 = 500_000;
 const LARGEST_CHUNK: usize = 4096;
-/// So many workers may die one after the other before one of them finishes a task; then the pool gives up.
+/// The pool gives up after this many consecutive deaths of workers without a finished task.
 const VAIN_STARTS: u32 = 10;
 /// Number of workers that may die one after the other before they start the same first task; then the task is taken to
 /// be the reason (for example an argument that does not fit into memory).

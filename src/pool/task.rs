@@ -16,9 +16,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{call::Call, function::Function, shared::Shared, stream::value};
 use crate::error::{Error, Result};
 
-/// One task that runs by itself; made by [`Pool::submit`](super::Pool::submit).
+/// One task that runs by itself; returned by [`Pool::submit`](super::Pool::submit).
 ///
-/// Dropped, it still runs, and its result is lost. It does not keep the pool alive.
+/// A dropped task still runs, but its result is lost. A task does not keep the pool alive.
 ///
 /// It is a [`Future`] of its result, for any executor: the pool's thread wakes the executor when the result arrives, and
 /// the result is decoded where it is awaited.
@@ -107,8 +107,8 @@ impl<R: DeserializeOwned> Task<R> {
         Error::invalid("a task of a pool that has ended", self.call.why_ended().unwrap_or_default())
     }
 
-    /// Cancels the task. One that waits never runs; one that runs is ended with its worker, which is replaced. One that
-    /// was sent to a worker but has not started may start before it is ended. In a forked child it does nothing.
+    /// Cancels the task. A waiting task never runs. A running task is ended with its worker, which is replaced. One
+    /// that was sent to a worker but has not started may start before it is ended. In a forked child it does nothing.
     pub fn cancel(self) {
         self.shared.cancel(&self.call);
     }

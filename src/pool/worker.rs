@@ -260,7 +260,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Calls a function, whatever it does short of ending the process.
+    /// Calls a function and catches its panics.
     fn call(function: Function, argument: &[u8]) -> Result<(Report, Vec<Sent>)> {
         // What a task caught itself is not the next one's.
         PANIC.take();
