@@ -40,30 +40,37 @@ def f(df: pd.DataFrame, task: int) -> float:
 
 def pool_map(df: pd.DataFrame) -> Any:
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        pool.map(abs, TASKS)
+        pool.starmap(f, [(small(df), task) for task in TASKS])
         yield
         yield pool.map(functools.partial(f, df), TASKS, 1)
 
 
 def pool_starmap(df: pd.DataFrame) -> Any:
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        pool.map(abs, TASKS)
+        pool.starmap(f, [(small(df), task) for task in TASKS])
         yield
         yield pool.starmap(f, [(df, task) for task in TASKS], 1)
 
 
 def executor(df: pd.DataFrame) -> Any:
     with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(abs, TASKS))
+        list(pool.map(functools.partial(f, small(df)), TASKS))
         yield
         yield list(pool.map(functools.partial(f, df), TASKS))
 
 
-def parallel(df: pd.DataFrame) -> Any:
-    pool = joblib.Parallel(n_jobs=WORKERS, batch_size=1)
-    pool(joblib.delayed(abs)(task) for task in TASKS)
+def parallel(df: pd.DataFrame, **options: Any) -> Any:
+    pool = joblib.Parallel(n_jobs=WORKERS, batch_size=1, **options)
+    pool(joblib.delayed(f)(small(df), task) for task in TASKS)
     yield
     yield pool(joblib.delayed(f)(df, task) for task in TASKS)
+    # The next call starts workers, as the other pools do.
+    joblib.externals.loky.reusable_executor._executor.shutdown()
+
+
+def small(df: pd.DataFrame) -> pd.DataFrame:
+    """A DataFrame for the first tasks of workers, in which they import pandas."""
+    return df.head(len(TASKS))
 
 
 def measured(call: Callable[[pd.DataFrame], Any], df: pd.DataFrame) -> tuple[float, Any]:
@@ -73,7 +80,7 @@ def measured(call: Callable[[pd.DataFrame], Any], df: pd.DataFrame) -> tuple[flo
     start = time.perf_counter()
     result = next(steps)
     taken = time.perf_counter() - start
-    steps.close()
+    next(steps, None)
     return taken, result
 
 
@@ -84,11 +91,12 @@ def frame(rows: int) -> pd.DataFrame:
 def calls() -> None:
     df = frame(ROWS)
     print(f"{len(TASKS)} tasks on {len(df)} x 10 floats ({df.size * 8 / 1e6:.0f} MB), {WORKERS} workers")
-    print(f"{'unchanged call':<28}{'pickled':>10}{'shared':>10}{'again':>10}{'ratios':>18}")
+    print(f"{'unchanged call':<34}{'pickled':>10}{'shared':>10}{'again':>10}{'ratios':>18}")
     calls = {
         "Pool.map(partial(f, df))": pool_map,
         "Pool.starmap": pool_starmap,
         "joblib.Parallel": parallel,
+        "joblib.Parallel(max_nbytes=None)": functools.partial(parallel, max_nbytes=None),
         "ProcessPoolExecutor.map": executor,
     }
     for name, call in calls.items():
@@ -102,13 +110,20 @@ def calls() -> None:
                 times.append(taken)
                 results.append(result)
         assert results[0] == results[1] == results[2]
-        joblib.externals.loky.get_reusable_executor().shutdown()
         pickled, first, again = times
-        print(f"{name:<28}{pickled:>9.2f}s{first:>9.3f}s{again:>9.3f}s{pickled / first:>8.0f}x{pickled / again:>8.0f}x")
+        print(f"{name:<34}{pickled:>9.2f}s{first:>9.3f}s{again:>9.3f}s{pickled / first:>8.0f}x{pickled / again:>8.0f}x")
+
+
+def blocks() -> pd.DataFrame:
+    df = pd.DataFrame(index=range(ROWS))
+    for column in range(10):
+        df[f"c{column}"] = np.ones(ROWS) * column
+    assert len(df._mgr.blocks) == 10
+    return df
 
 
 def an_object() -> None:
-    for what, df in {"one block": frame(ROWS), "a block each": pd.DataFrame({f"c{column}": np.ones(ROWS) * column for column in range(10)})}.items():
+    for what, df in {"one block": frame(ROWS), "a block each": blocks()}.items():
         with coframe.sharing(), multiprocessing.get_context("spawn").Pool(1) as pool:
             text = bytes(ForkingPickler.dumps(df))
             pickled = median(lambda df=df: ForkingPickler.dumps(df))
@@ -162,19 +177,18 @@ def memory() -> None:
     """What 8 workers have resident, each page divided by the processes that map it."""
     df = frame(ROWS)
     with multiprocessing.get_context("spawn").Pool(8) as pool:
-        bare = sum(pool.map(held, [(None, ready) for ready in range(8)], 1))
+        bare = sum(pool.map(held, [(small(df), ready) for ready in range(8)], 1))
     with coframe.sharing(), multiprocessing.get_context("spawn").Pool(8) as pool:
         full = sum(pool.map(held, [(df, ready) for ready in range(8)], 1))
     size = df.size * 8
     print(f"8 workers that hold {size / 1e6:.0f} MB: {full / 1e6:.0f} MB, bare {bare / 1e6:.0f} MB: {(full - bare) / size:.2f} frames and bare workers")
 
 
-def held(task: tuple[pd.DataFrame | None, int]) -> int:
-    """The memory of this process, once all workers have a task."""
+def held(task: tuple[pd.DataFrame, int]) -> int:
+    """The memory of this process, once all workers have a task. They import the same for a small DataFrame."""
     df = task[0]
     time.sleep(1)
-    if df is not None:
-        assert df.to_numpy().sum() > 0
+    assert df.to_numpy().sum() > 0
     time.sleep(5)
     with open("/proc/self/smaps_rollup") as text:
         return sum(int(line.split()[1]) * 1024 for line in text if line.startswith("Pss:"))
@@ -198,7 +212,7 @@ if __name__ == "__main__":
 """
 
 
-def small() -> None:
+def nothing_large() -> None:
     """A program that shares nothing large, and one that does nothing. Alternately, since the machine is not always as fast."""
     with tempfile.TemporaryDirectory() as directory:
         program, nothing = os.path.join(directory, "program.py"), os.path.join(directory, "nothing.py")
@@ -236,7 +250,7 @@ def time_of_unpickling(text: bytes) -> float:
     return found
 
 
-PARTS = {"calls": calls, "object": an_object, "program": the_program, "memory": memory, "small": small}
+PARTS = {"calls": calls, "object": an_object, "program": the_program, "memory": memory, "small": nothing_large}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:
