@@ -233,6 +233,16 @@ where
     }
 
     /// Whether the key exists. Does not decode its value.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::create(&store, "stock")?;
+    /// # stock.insert("apples", &3)?;
+    /// # stock.insert("pears", &5)?;
+    /// assert!(stock.contains_key("apples")? && !stock.contains_key("plums")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn contains_key<Q: Serialize + ?Sized>(&self, key: &Q) -> Result<bool>
     where
         K: Borrow<Q>,
@@ -252,6 +262,18 @@ where
     }
 
     /// One state of the map, to read from while others write.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::create(&store, "stock")?;
+    /// # stock.insert("apples", &3)?;
+    /// # stock.insert("pears", &5)?;
+    /// let snapshot = stock.snapshot()?;
+    /// stock.insert("plums", &1)?;
+    /// assert_eq!((snapshot.len()?, stock.len()?), (2, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn snapshot(&self) -> Result<Snapshot<K, V>> {
         Snapshot::new(Arc::clone(&self.lease))
     }
@@ -388,6 +410,17 @@ where
 
     /// Sets or removes the value of a key if it is what is expected (`None`: it does not exist). Values are compared as
     /// bytes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stock: coframe::SharedMap<String, u32> = coframe::SharedMap::create(&store, "stock")?;
+    /// # stock.insert("apples", &3)?;
+    /// # stock.insert("pears", &5)?;
+    /// assert!(stock.compare_exchange("apples", Some(&3), Some(&4))?);
+    /// assert!(!stock.compare_exchange("apples", Some(&3), Some(&5))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compare_exchange<Q: Serialize + ?Sized>(
         &self,
         key: &Q,
