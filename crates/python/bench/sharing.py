@@ -173,12 +173,25 @@ def run(arguments: list[str]) -> list[float]:
     return [seconds for seconds, _ in lines]
 
 
+_all_hold: Any = None
+
+
+def _eight() -> Any:
+    context = multiprocessing.get_context("spawn")
+    return context.Pool(8, _wait_at, (context.Barrier(8),))
+
+
+def _wait_at(barrier: Any) -> None:
+    global _all_hold
+    _all_hold = barrier
+
+
 def memory() -> None:
     """What 8 workers have resident, each page divided by the processes that map it."""
     df = frame(ROWS)
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
+    with _eight() as pool:
         bare = sum(pool.map(held, [(small(df), ready) for ready in range(8)], 1))
-    with coframe.sharing(), multiprocessing.get_context("spawn").Pool(8) as pool:
+    with coframe.sharing(), _eight() as pool:
         full = sum(pool.map(held, [(df, ready) for ready in range(8)], 1))
     size = df.size * 8
     print(f"8 workers that hold {size / 1e6:.0f} MB: {full / 1e6:.0f} MB, bare {bare / 1e6:.0f} MB: {(full - bare) / size:.2f} frames and bare workers")
@@ -186,12 +199,13 @@ def memory() -> None:
 
 def held(task: tuple[pd.DataFrame, int]) -> int:
     """The memory of this process, once all workers have a task. They import the same for a small DataFrame."""
-    df = task[0]
-    time.sleep(1)
-    assert df.to_numpy().sum() > 0
-    time.sleep(5)
+    assert task[0].to_numpy().sum() > 0
+    _all_hold.wait()
     with open("/proc/self/smaps_rollup") as text:
-        return sum(int(line.split()[1]) * 1024 for line in text if line.startswith("Pss:"))
+        found = sum(int(line.split()[1]) * 1024 for line in text if line.startswith("Pss:"))
+    # None ends, or divides its pages anew, before all have looked.
+    _all_hold.wait()
+    return found
 
 
 SMALL = """
