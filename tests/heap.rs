@@ -141,10 +141,25 @@ fn a_publish_and_an_open_allocate_less_than_one_percent_and_rearranging_one_batc
     });
     assert!(peak < batch, "converting the layout had a peak of {peak} on the heap; a batch is {batch}");
 
+    one_column_of_one_batch_is_made_without_the_others(&store);
     a_slice_of_lists_is_rearranged_without_its_other_items(&store);
     unfolding_runs_needs_a_number_of_8_bytes_a_row(&store);
     a_writer_of_large_values_keeps_few_of_them(&store);
     reading_deltas_needs_memory_for_what_was_read();
+}
+
+/// An array is made when it is used, and kept. 200 columns in 200 batches are 40 000 arrays.
+fn one_column_of_one_batch_is_made_without_the_others(store: &Store) {
+    let names: Vec<String> = (0..200).map(|column| format!("c{column}")).collect();
+    let values = Arc::new(Int64Array::from_iter_values(0..200)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter(names.iter().map(|name| (name, values.clone()))).unwrap();
+    store.publish_with("wide", &batch, &PublishOptions::new().batch_rows(1)).unwrap();
+    let frame = store.open("wide").unwrap();
+    let (one, few, _) = measure(|| frame.slice(0..1).unwrap().select(["c0"]).unwrap().batches().to_vec());
+    assert_eq!((one.len(), one[0].num_columns(), one[0].num_rows()), (1, 1, 1));
+    let (all, many, _) = measure(|| frame.batches().len());
+    assert_eq!(all, 200);
+    assert!(few * 20 < many, "one array of 40 000 allocated {few} bytes, all of them {many}");
 }
 
 /// Lists of other rows are not converted with those of a slice.
