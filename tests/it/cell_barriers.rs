@@ -1,6 +1,7 @@
 //! Barriers: how rounds end, for participants that wait, that are slow, and that die.
 
 use std::{
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -82,6 +83,86 @@ fn an_abort_is_an_error_in_all_participants_until_a_reset() {
     assert!(barrier.is_broken() && barrier.wait().unwrap_err().is_barrier_broken());
     barrier.reset().unwrap();
     assert!(!barrier.is_broken());
+}
+
+#[test]
+fn the_last_participant_runs_the_action_before_the_others_go_on() {
+    let Scratch { ref store, .. } = scratch();
+    let (barrier, runs) = (Barrier::create(store, "b", 3).unwrap(), AtomicUsize::new(0));
+    let action = || {
+        thread::sleep(Duration::from_millis(5));
+        // Not under the barrier's lock, which this takes.
+        assert_eq!(barrier.waiting()?, 3);
+        runs.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, coframe::Error>(())
+    };
+    for round in 1..=20 {
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    barrier.arrive_with(Some(Duration::from_secs(30)), action).unwrap();
+                    assert_eq!(runs.load(Ordering::SeqCst), round);
+                });
+            }
+        });
+    }
+    let alone = Barrier::create(store, "one", 1).unwrap();
+    assert_eq!(alone.arrive_with(None, || Err(std::io::Error::other("no"))).unwrap_err().to_string(), "no");
+    assert!(alone.is_broken());
+}
+
+#[test]
+fn a_participant_that_arrives_during_the_action_belongs_to_the_next_round() {
+    let Scratch { ref store, .. } = scratch();
+    let barrier = Barrier::create(store, "b", 2).unwrap();
+    let (started, goes_on) = (Event::create(store, "started").unwrap(), Event::create(store, "goes-on").unwrap());
+    thread::scope(|scope| {
+        let first = [(); 2].map(|()| {
+            scope.spawn(|| {
+                barrier.arrive_with(None, || {
+                    started.set();
+                    goes_on.wait()
+                })
+            })
+        });
+        started.wait().unwrap();
+        let early = scope.spawn(|| barrier.arrive(Some(Duration::from_secs(30))));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!early.is_finished() && barrier.waiting().unwrap() == 2);
+        goes_on.set();
+        for participant in first {
+            participant.join().unwrap().unwrap();
+        }
+        let late = barrier.arrive(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(early.join().unwrap().unwrap() + late, 1);
+    });
+}
+
+#[test]
+fn an_action_that_fails_panics_or_dies_breaks_the_barrier() {
+    alone("cell_barriers::an_action_that_fails_panics_or_dies_breaks_the_barrier", |Scratch { store, .. }| {
+        let barrier = Barrier::create(store, "b", 2).unwrap();
+        let failing = || Err(std::io::Error::other("full"));
+        let panicking = || -> std::io::Result<()> { panic!("seeded") };
+        let dying = || -> std::io::Result<()> {
+            kill(std::process::id() as i32);
+            loop {
+                thread::sleep(Duration::from_secs(1));
+            }
+        };
+        let actions: [&dyn Fn() -> std::io::Result<()>; 3] = [&failing, &panicking, &dying];
+        for action in actions {
+            let last = fork(|| {
+                wait_for(&barrier, 1);
+                assert_eq!(barrier.arrive_with(None, action).unwrap_err().to_string(), "full");
+            });
+            let error = barrier.wait().unwrap_err();
+            assert!(error.is_barrier_broken() && barrier.is_broken(), "{error}");
+            wait(last);
+            barrier.reset().unwrap();
+            assert_eq!(barrier.waiting().unwrap(), 0);
+        }
+    });
 }
 
 #[test]
