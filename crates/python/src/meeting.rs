@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::{
     detach::{detached, limit},
-    error::Result,
+    error::{Failure, Result},
     open_by::{obtain, open_by},
     store::Store,
 };
@@ -99,10 +99,16 @@ impl Barrier {
         self.cell.is_broken()
     }
 
-    /// Waits for the others; returns the order of arrival. A timeout or an interruption breaks the barrier for all.
-    #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> Result<usize> {
-        detached(py, || self.cell.arrive(limit(timeout)))
+    /// Waits for the others; returns the order of arrival. A timeout or an interruption breaks the barrier for all. The
+    /// last to arrive calls the action first.
+    #[pyo3(signature = (timeout=None, action=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>, action: Option<Py<PyAny>>) -> Result<usize> {
+        detached(py, || match action {
+            None => Ok(self.cell.arrive(limit(timeout))?),
+            Some(action) => self
+                .cell
+                .arrive_with(limit(timeout), || Python::attach(|py| action.call0(py).map(drop)).map_err(Failure::from)),
+        })
     }
 
     fn reset(&self, py: Python<'_>) -> Result<()> {

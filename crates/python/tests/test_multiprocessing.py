@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import signal
@@ -53,6 +54,45 @@ def test_a_barrier_has_a_default_timeout(made: Any) -> None:
     with pytest.raises(threading.BrokenBarrierError):
         barrier.wait()
     assert barrier.broken
+
+
+def add_one(value: Any) -> None:
+    time.sleep(0.05)
+    with value.get_lock():
+        value.value += 1
+
+
+def meet_and_look(barrier: Any, value: Any, results: Any) -> None:
+    for _ in range(3):
+        barrier.wait(60)
+        results.put(value.value)
+        barrier.wait(60)
+
+
+def test_the_last_participant_calls_the_action_of_a_barrier_before_the_others_go_on(made: Any) -> None:
+    value, results = made.Value("i", 0), CTX.Queue()
+    barrier = made.Barrier(3, functools.partial(add_one, value))
+    others = [started(meet_and_look, barrier, value, results) for _ in range(3)]
+    found = [results.get(timeout=60) for _ in range(9)]
+    ended(*others)
+    # Two rounds for each look, and each look in the round between.
+    assert sorted(found) == [1, 1, 1, 3, 3, 3, 5, 5, 5] and value.value == 6
+
+
+def test_an_action_that_raises_breaks_the_barrier(made: Any) -> None:
+    barrier, results = made.Barrier(2, action=functools.partial(int, "x")), CTX.Queue()
+    other = started(meet_broken, barrier, results)
+    while barrier.n_waiting < 1:
+        time.sleep(0.01)
+    with pytest.raises(ValueError, match="invalid literal"):
+        barrier.wait(60)
+    assert results.get(timeout=60) == "broken" and barrier.broken
+    ended(other)
+
+
+def test_the_action_of_a_barrier_is_a_function() -> None:
+    with pytest.raises(TypeError, match="the action of a barrier is a float: expected a function, or None"):
+        coframe.Barrier(2, 0.5)  # type: ignore[arg-type]
 
 
 def take_and_add(lock: Any, value: Any) -> None:

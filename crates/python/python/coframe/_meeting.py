@@ -157,30 +157,40 @@ class Condition(Cell[_coframe.Event]):
 class Barrier(Cell[_coframe.Barrier]):
     """A point that a number of processes reach together, like ``multiprocessing.Barrier``.
 
-    When one of them dies while it waits, it breaks for all. ``timeout`` is the default of :meth:`wait`.
+    When one of them dies while it waits, it breaks for all. ``action`` is called in each round by the process that arrives
+    last, before the others go on; if it raises, the barrier breaks. It is pickled with the barrier. ``timeout`` is the
+    default of :meth:`wait`.
     """
 
     def __init__(
-        self, parties: int, timeout: float | None = None, *, name: str | None = None, store: StoreLike = None
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        name: str | None = None,
+        store: StoreLike = None,
     ) -> None:
         if operator.index(parties) < 1:
             raise InvalidError(f"a barrier for {parties} parties: expected at least one")
-        self._timeout = timeout
-        super().__init__(self._maker(timeout, parties), name, store)
+        if action is not None and not callable(action):
+            raise TypeError(f"the action of a barrier is a {type(action).__name__}: expected a function, or None")
+        self._action, self._timeout = action, timeout
+        super().__init__(self._maker(action, timeout, parties), name, store)
         if self.parties != parties:
             raise InvalidError(f"the barrier `{name}` is for {self.parties} parties: expected {parties}")
 
     @staticmethod
     def _maker(*arguments: Any) -> Callable[[str, _coframe.Store | None, str], Any]:
         # An existing one knows how many it is for.
-        parties = arguments[1] if len(arguments) > 1 else 1
+        parties = arguments[2] if len(arguments) > 2 else 1
         return lambda how, store, name: _coframe.Barrier(how, store, name, parties)
 
     def _arguments(self) -> tuple[Any, ...]:
-        return (self._timeout,)
+        return self._action, self._timeout
 
-    def _restore(self, timeout: float | None) -> None:
-        self._timeout = timeout
+    def _restore(self, action: Callable[[], object] | None, timeout: float | None) -> None:
+        self._action, self._timeout = action, timeout
 
     @property
     def parties(self) -> int:
@@ -201,9 +211,9 @@ class Barrier(Cell[_coframe.Barrier]):
         """Waits for the others, and returns an index from 0 to ``parties - 1``, a different one for each.
 
         :class:`coframe.BrokenError`, a ``threading.BrokenBarrierError``, if the barrier is broken, reset or aborted. Ctrl-C,
-        or a timeout, breaks it for all.
+        a timeout or an exception of the action breaks it for all.
         """
-        return self._open().wait(self._timeout if timeout is None else timeout)
+        return self._open().wait(self._timeout if timeout is None else timeout, self._action)
 
     def reset(self) -> None:
         """Makes a broken barrier usable again. Those that wait now get the error."""
