@@ -52,6 +52,15 @@ impl Event {
     }
 
     /// Opens an event. Errors as [`Counter::open`](super::Counter::open).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Event::create(&store, "done")?.set();
+    /// let done = coframe::sync::Event::open(&store, "done")?; // in another process
+    /// assert!(done.is_set());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Region::open(store, name, |_| event_shape()).map(|region| Self { region })
     }
@@ -141,6 +150,18 @@ impl Event {
     }
 
     /// Blocks until it is set.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let done = coframe::sync::Event::create(&store, "done")?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| done.set()); // another process, as a rule
+    ///     done.wait()
+    /// })?;
+    /// assert!(done.is_set());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

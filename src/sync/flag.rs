@@ -27,6 +27,14 @@ pub struct Flag {
 impl Flag {
     /// Creates a flag that is not set.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let stop = coframe::sync::Flag::create(&store, "stop")?;
+    /// assert!(!stop.get());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
@@ -36,6 +44,15 @@ impl Flag {
     }
 
     /// Opens a flag.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Flag::create(&store, "stop")?.set(true);
+    /// let stop = coframe::sync::Flag::open(&store, "stop")?; // in another process
+    /// assert!(stop.get());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -59,12 +76,30 @@ impl Flag {
     }
 
     /// Sets or clears it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let stop = coframe::sync::Flag::create(&store, "stop")?;
+    /// stop.set(true);
+    /// assert!(stop.get());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set(&self, on: bool) {
         // Acquired by `get`.
         self.region.memory().word32(BODY).store(on.into(), Ordering::Release);
     }
 
     /// Sets or clears it, and returns what it was: of several that set it, one gets `false`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let claimed = coframe::sync::Flag::create(&store, "claimed")?;
+    /// let is_first = !claimed.swap(true);
+    /// assert!(is_first);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn swap(&self, on: bool) -> bool {
         // Pairs with the changes before it; acquired by `get`.

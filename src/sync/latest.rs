@@ -111,6 +111,14 @@ impl<T: Pod> Latest<T> {
     }
 
     /// Makes a snapshot with a first value. Errors as [`Counter::create`](super::Counter::create).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let position = coframe::sync::Latest::create(&store, "position", [0.0_f64; 2])?;
+    /// assert_eq!(position.read(), [0.0; 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(store_: &Store, name: &str, value: T) -> Result<Self> {
         check_alignment::<T>()?;
         let region = Region::create(store_, name, shape::<T>(), |memory| {
@@ -121,6 +129,15 @@ impl<T: Pod> Latest<T> {
     }
 
     /// Opens a snapshot. Errors as [`Counter::open`](super::Counter::open).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Latest::create(&store, "position", [0.0_f64; 2])?;
+    /// let position = coframe::sync::Latest::<[f64; 2]>::open(&store, "position")?; // in another process
+    /// assert_eq!(position.read(), [0.0; 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         check_alignment::<T>()?;
         Region::open(store, name, |_| shape::<T>()).map(Self::from_region)
@@ -134,6 +151,16 @@ impl<T: Pod> Latest<T> {
     }
 
     /// Becomes the writer, for this thread.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let position = coframe::sync::Latest::create(&store, "position", [0.0_f64; 2])?;
+    /// let mut writer = position.writer()?;
+    /// writer.write(&[1.0, 2.0]);
+    /// assert_eq!(position.read(), [1.0, 2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -80,6 +80,15 @@ impl<T: Pod> Mutex<T> {
     }
 
     /// Opens a value. Errors as [`Counter::open`](super::Counter::open), a value of another type among them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Mutex::create(&store, "point", [1.0_f64; 3])?;
+    /// let point = coframe::sync::Mutex::<[f64; 3]>::open(&store, "point")?; // in another process
+    /// assert_eq!(point.get()?, [1.0; 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         check_alignment::<T>()?;
         Region::open(store, name, |_| shape::<T>()).map(Self::from_region)
@@ -151,6 +160,17 @@ impl<T: Pod> Mutex<T> {
     }
 
     /// Takes the lock if it is free; `None` otherwise. Errors as [`lock`](Self::lock).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let point = coframe::sync::Mutex::create(&store, "point", [0_i32; 2])?;
+    /// if let Some(mut point) = point.try_lock()? {
+    ///     point[0] += 1;
+    /// }
+    /// assert_eq!(point.get()?, [1, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
         self.try_lock_for(Duration::ZERO)
     }

@@ -86,6 +86,15 @@ impl Semaphore {
     }
 
     /// Opens a semaphore. Errors as [`Counter::open`](super::Counter::open).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Semaphore::create(&store, "slots", 2)?;
+    /// let slots = coframe::sync::Semaphore::open(&store, "slots")?; // in another process
+    /// assert_eq!(slots.permits(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Region::open(store, name, semaphore_shape).map(|region| Self { region })
     }
@@ -101,6 +110,16 @@ impl Semaphore {
     }
 
     /// How many permits are free; those of dead processes count.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let slots = coframe::sync::Semaphore::create(&store, "slots", 2)?;
+    /// let permit = slots.acquire()?;
+    /// assert_eq!(slots.available()?, 1);
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn available(&self) -> Result<usize> {
         let _held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         self.take_back();
@@ -125,6 +144,16 @@ impl Semaphore {
     }
 
     /// Adds a permit that belongs to no process: it can be taken once, and does not return when its taker dies.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let signal = coframe::sync::Semaphore::create(&store, "signal", 0)?;
+    /// signal.add_permit()?; // lets one `acquire` through
+    /// signal.acquire()?.forget();
+    /// assert_eq!(signal.available()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add_permit(&self) -> Result<()> {
         let held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         self.added().fetch_add(1, Ordering::Relaxed);
@@ -200,6 +229,16 @@ impl Semaphore {
     }
 
     /// Takes a permit if one becomes free within the timeout; `None` otherwise.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let slots = coframe::sync::Semaphore::create(&store, "slots", 1)?;
+    /// let permit = slots.acquire()?;
+    /// assert!(slots.try_acquire_for(std::time::Duration::from_millis(1))?.is_none());
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_acquire_for(&self, limit: Duration) -> Result<Option<Permit<'_>>> {
         self.acquire_within(Some(limit))
     }
@@ -254,6 +293,17 @@ struct Entry {
 
 impl Permit<'_> {
     /// Keeps the permit taken until [`Semaphore::release`], or until this process ends.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let slots = coframe::sync::Semaphore::create(&store, "slots", 1)?;
+    /// slots.acquire()?.forget();
+    /// assert_eq!(slots.available()?, 0);
+    /// slots.release()?;
+    /// assert_eq!(slots.available()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forget(mut self) {
         self.entry = None;
     }

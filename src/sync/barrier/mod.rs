@@ -146,8 +146,11 @@ impl Barrier {
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// # let barrier = coframe::sync::Barrier::create(&store, "round", 2)?;
-    /// # let rounds = coframe::sync::Counter::create(&store, "rounds", 0)?;
-    /// let count = || rounds.add(1).map(drop);
+    /// # let rounds: coframe::sync::Counter = coframe::sync::Counter::create(&store, "rounds")?;
+    /// let count = || {
+    ///     rounds.add(1);
+    ///     Ok::<_, coframe::Error>(())
+    /// };
     /// std::thread::scope(|s| {
     ///     let other = s.spawn(|| barrier.arrive_with(None, count));
     ///     barrier.arrive_with(None, count)?;
