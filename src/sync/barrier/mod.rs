@@ -75,6 +75,15 @@ impl Barrier {
     }
 
     /// Opens a barrier. Errors as [`Counter::open`](super::Counter::open).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # coframe::sync::Barrier::create(&store, "loaded", 3)?;
+    /// let barrier = coframe::sync::Barrier::open(&store, "loaded")?; // in another process
+    /// assert_eq!(barrier.parties(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Region::open(store, name, shape).map(|region| Self { region })
     }
@@ -97,6 +106,18 @@ impl Barrier {
     }
 
     /// Blocks until all participants have arrived. True for the one that arrived last.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let barrier = coframe::sync::Barrier::create(&store, "loaded", 2)?;
+    /// let last = std::thread::scope(|scope| {
+    ///     let other = scope.spawn(|| barrier.wait());
+    ///     Ok::<_, coframe::Error>([barrier.wait()?, other.join().unwrap()?])
+    /// })?;
+    /// assert_ne!(last[0], last[1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(&self) -> Result<bool> {
         self.arrive(None).map(|place| place + 1 == self.parties())
     }
@@ -233,6 +254,15 @@ impl Barrier {
     }
 
     /// Breaks the barrier: its participants get an error until it is [`reset`](Self::reset).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// # let barrier = coframe::sync::Barrier::create(&store, "loaded", 2)?;
+    /// barrier.abort()?;
+    /// assert!(barrier.wait().unwrap_err().is_barrier_broken());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn abort(&self) -> Result<()> {
         self.rounds().locked(|| self.rounds().break_it(End::Aborted))
     }
