@@ -24,6 +24,7 @@ use super::{
     calls::Calls,
     connection::Peer,
     stats::count,
+    whole::Whole,
 };
 use crate::{
     error, messages,
@@ -79,6 +80,9 @@ impl Gate {
                 request.extensions_mut().insert(access);
                 if let Some(confirmed) = confirmed {
                     request.extensions_mut().insert(confirmed);
+                }
+                if method == "DoPut" {
+                    request = request.map(|body| Body::new(Whole(body)));
                 }
                 let called = tower_service::Service::call(&mut self.calls, request).await;
                 called.map_err(|never: Infallible| match never {})

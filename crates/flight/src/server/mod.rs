@@ -7,6 +7,7 @@ mod gate;
 mod options;
 mod put;
 mod stats;
+mod whole;
 
 use std::{
     net::SocketAddr,
