@@ -45,8 +45,7 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stream: Streaming<FlightDat
         blocking(move || {
             let what = format!("the stream for `{name}`");
             let of_store = |e: coframe::Error| error::status(&e);
-            let mut batches = IpcReader::stream(Received { receiver, header: Bytes::new(), body: Bytes::new() }, &what)
-                .map_err(of_store)?;
+            let mut batches = IpcReader::stream(Received::new(receiver), &what).map_err(of_store)?;
             let schema = batches.schema().clone();
             let options = PublishOptions::new();
             let options =
@@ -62,11 +61,12 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stream: Streaming<FlightDat
     // Sending fails when the reader has failed; its error is the answer.
     let mut message = Some(first);
     while let Some(data) = message.take() {
-        if sender.send(Ok(data)).await.is_err() {
+        if sender.send(Ok(Some(data))).await.is_err() {
             break;
         }
         match next(&shared, &mut stream).await {
-            Ok(found) => message = found,
+            Ok(Some(found)) => message = Some(found),
+            Ok(None) => drop(sender.send(Ok(None)).await),
             Err(status) => {
                 let text = error::text(status.message());
                 let _ = sender.send(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))).await;
@@ -90,17 +90,32 @@ async fn next(shared: &Shared, stream: &mut Streaming<FlightData>) -> Result<Opt
 }
 
 /// The messages as the bytes of an IPC stream.
+///
+/// The stream ends with `None`. A channel that closes without it is an error: when the connection of a client ends, the
+/// call that sends here may be dropped at any await, before it sees an error.
 struct Received {
-    receiver: mpsc::Receiver<io::Result<FlightData>>,
+    receiver: mpsc::Receiver<io::Result<Option<FlightData>>>,
     header: Bytes,
     body: Bytes,
+    has_ended: bool,
 }
 
 impl Received {
+    fn new(receiver: mpsc::Receiver<io::Result<Option<FlightData>>>) -> Self {
+        Self { receiver, header: Bytes::new(), body: Bytes::new(), has_ended: false }
+    }
+
     /// The bytes that come next, none at the end.
     fn current(&mut self) -> io::Result<&mut Bytes> {
-        while self.header.is_empty() && self.body.is_empty() {
-            let Some(data) = self.receiver.blocking_recv().transpose()? else { break };
+        while !self.has_ended && self.header.is_empty() && self.body.is_empty() {
+            let Some(received) = self.receiver.blocking_recv().transpose()? else {
+                let why = "the connection ended before the client ended the stream";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+            };
+            let Some(data) = received else {
+                self.has_ended = true;
+                break;
+            };
             // A message may carry application metadata alone.
             if !data.data_header.is_empty() {
                 (self.header, self.body) = (messages::encapsulated(&data.data_header), data.data_body);
@@ -116,5 +131,29 @@ impl Read for Received {
         let length = current.len().min(buffer.len());
         current.copy_to_slice(buffer.get_mut(..length).unwrap_or_default());
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read of a message, after which the sender is dropped, with or without the end of the stream.
+    fn read(has_end: bool) -> io::Result<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel(2);
+        let data = FlightData { data_header: vec![1; 8].into(), ..FlightData::default() };
+        sender.blocking_send(Ok(Some(data))).unwrap();
+        if has_end {
+            sender.blocking_send(Ok(None)).unwrap();
+        }
+        drop(sender);
+        let mut bytes = Vec::new();
+        Received::new(receiver).read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    #[test]
+    fn a_stream_whose_call_was_dropped_is_an_error_and_not_its_end() {
+        assert!(read(true).unwrap().ends_with(&[1; 8]));
+        assert_eq!(read(false).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
