@@ -151,7 +151,10 @@ def test_a_message_of_another_user_is_an_error_at_the_first_use(store: coframe.S
         pytest.skip("only root can become another user")
     with coframe.sharing():
         text = bytes(ForkingPickler.dumps(tasks.table()))
-        code = "import os, sys, pickle; import sharing_tasks, coframe, pandas, numpy; os.setuid(65534)\n"
+        # Other users may not be able to read the installed package, whose modules are loaded when they are used.
+        code = "import importlib, os, pickle, pkgutil, sys\nimport sharing_tasks, coframe, pandas, numpy\n"
+        code += "names = [module.name for module in pkgutil.iter_modules(coframe.__path__, 'coframe.')]\n"
+        code += "[importlib.import_module(name) for name in names if not name.endswith('__main__')]\nos.setuid(65534)\n"
         code += "found = pickle.loads(sys.stdin.buffer.read())\ntry:\n    len(found)\nexcept Exception as error: print(type(error).__name__)"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
         found = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, timeout=120, env=environment)
