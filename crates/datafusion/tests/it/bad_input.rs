@@ -42,6 +42,25 @@ async fn a_segment_that_others_can_write_to_is_an_error_with_its_name() {
     assert!(error.contains("shared"), "{error}");
 }
 
+/// Only root can give a file away: elsewhere the check of the mode above is the nearest to it.
+#[tokio::test]
+async fn a_segment_of_another_user_is_an_error_with_its_name() {
+    let scratch = scratch();
+    let path = scratch.store.publish("theirs", &numbers(0..3)).unwrap().path();
+    let given = std::os::unix::fs::chown(&path, Some(65_534), None);
+    let found = run(&of_store(&scratch.store), "SELECT * FROM theirs").await;
+    match given {
+        Ok(()) => {
+            let error = found.unwrap_err().to_string();
+            assert!(error.contains("theirs") && error.contains("65534"), "{error}");
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+            assert_eq!(found.unwrap()[0].num_rows(), 3);
+        }
+    }
+}
+
 #[tokio::test]
 async fn rows_that_do_not_fit_the_frame_are_an_error_with_its_name() {
     let scratch = scratch();

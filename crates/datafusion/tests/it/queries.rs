@@ -22,7 +22,7 @@ async fn the_queries_of_tpch_give_the_results_of_mem_table() {
         SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions).with_batch_size(1024))
     };
     let expected = context(1);
-    let contexts = [1, 2, 7].map(context);
+    let contexts = [1, 2, 7, 16].map(context);
     for table in &tables {
         let memory = MemTable::try_new(table.schema.clone(), vec![table.batches.clone()]).unwrap();
         expected.register_table(table.name, Arc::new(memory)).unwrap();
@@ -36,7 +36,7 @@ async fn the_queries_of_tpch_give_the_results_of_mem_table() {
     for (at, query) in queries().into_iter().enumerate() {
         let expected = text(&run(&expected, query).await.unwrap(), true);
         rows += expected.len();
-        for (context, partitions) in contexts.iter().zip([1, 2, 7]) {
+        for (context, partitions) in contexts.iter().zip([1, 2, 7, 16]) {
             let found = text(&run(context, query).await.unwrap(), true);
             assert_eq!(found, expected, "query {} in {partitions} partitions", at + 1);
         }
