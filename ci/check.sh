@@ -65,7 +65,7 @@ step "DataFusion, a separate workspace"
     export CARGO_TARGET_DIR="$target/datafusion"
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --lib --locked
     cargo test --locked
     if command -v cargo-deny >/dev/null; then
         cargo deny --offline check --config ../../deny.toml bans licenses sources
