@@ -274,7 +274,7 @@ impl Barrier {
             if rounds.waiting_seats().next().is_some() {
                 rounds.end_round(End::Reset);
             }
-            rounds.mend();
+            rounds.repair();
         })
     }
 }

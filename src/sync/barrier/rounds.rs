@@ -71,12 +71,12 @@ impl<'a> Rounds<'a> {
 
     /// How the barrier broke, if it is broken.
     pub(super) fn how_broken(self) -> Option<End> {
-        // Pairs with the releases of `break_it` and `mend`.
+        // Pairs with the releases of `break_it` and `repair`.
         End::from_code(self.region.memory().word32(BROKEN).load(Ordering::Acquire))
     }
 
     /// Makes it whole. Under the lock.
-    pub(super) fn mend(self) {
+    pub(super) fn repair(self) {
         // Acquired by `how_broken`.
         self.region.memory().word32(BROKEN).store(0, Ordering::Release);
     }
