@@ -81,13 +81,42 @@ def test_without_a_program_the_usage_is_printed(tmp_path: os.PathLike[str]) -> N
     assert "PROGRAM" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("--minbytes 3", "`--minbytes`: expected one of the options above"),
+        ("--min-bytes many program.py", "--min-bytes `many`: expected a number of bytes"),
+        ("--min-bytes", "--min-bytes ``: expected a number of bytes"),
+        ("-m", "-m: expected a MODULE"),
+        ("--verbose", "expected a PROGRAM or -m MODULE"),
+    ],
+)
+def test_a_wrong_argument_is_named_below_the_usage(words: str, error: str, tmp_path: os.PathLike[str]) -> None:
+    found = run("-m", "coframe", *words.split(), cwd=tmp_path)
+    usage, message = found.stderr.splitlines()
+    assert (found.returncode, found.stdout) == (2, "")
+    assert usage.startswith("usage: python -m coframe [--min-bytes N]")
+    assert message == f"python -m coframe: error: {error}"
+
+
+def test_the_arguments_of_a_program_are_its_own(tmp_path: os.PathLike[str]) -> None:
+    path = os.path.join(tmp_path, "program.py")
+    with open(path, "w") as file:
+        file.write("import sys\nprint(sys.argv[1:])")
+    words = ["--verbose", "-h", "--min-bytes=x", "-m"]
+    for options in ([], ["--min-bytes=5", "--verbose"], ["--min-bytes", "5"]):
+        for start in ([path], ["-m", "program"]):
+            found = run("-m", "coframe", *options, *start, *words, cwd=tmp_path)
+            assert found.stdout == f"{words}\n", found.stderr
+
+
 def test_a_program_that_shares_nothing_imports_few_modules(tmp_path: os.PathLike[str]) -> None:
     path = os.path.join(tmp_path, "program.py")
     with open(path, "w") as file:
         file.write("import sys\nprint(*sys.modules)")
     modules = set(run("-m", "coframe", path, cwd=tmp_path).stdout.split())
     # Each takes some milliseconds of every program's start.
-    heavy = {"coframe._frame", "coframe._store", "coframe._queue", "coframe._tables", "coframe._kept", "numpy"}
+    heavy = {"argparse", "coframe._frame", "coframe._store", "coframe._queue", "coframe._tables", "coframe._kept", "numpy"}
     assert "coframe._sharing" in modules
     assert not modules & heavy
 

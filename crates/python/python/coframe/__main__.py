@@ -2,32 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import os
 import sys
 import types
 from collections.abc import Callable
+from typing import NamedTuple, NoReturn
 
 from ._sharing import sharing
+
+_USAGE = "usage: python -m coframe [--min-bytes N] [--verbose] (PROGRAM | -m MODULE) [ARGS]"
+
+_HELP = f"""{_USAGE}
+
+Runs a Python program that shares its tables between processes.
+
+  --min-bytes N  share objects of at least N bytes (default: 1048576)
+  --verbose      print why an object is pickled
+  -m MODULE      run a module, with the arguments that follow
+  PROGRAM        run a file, with the arguments that follow
+  -h, --help     print this text"""
+
+
+class Options(NamedTuple):
+    """What the command line asks for."""
+
+    min_bytes: int
+    verbose: bool
+    is_module: bool
+    #: The program or the module, and its arguments.
+    arguments: list[str]
+
+
+def _options(words: list[str]) -> Options:
+    """Parses the command line. ``argparse`` imports twelve modules, a sixth of what a program waits for at its start."""
+    rest = list(words)
+    min_bytes, verbose = 1 << 20, False
+    while rest and rest[0].startswith("-"):
+        option, _, value = rest.pop(0).partition("=")
+        if option in ("-h", "--help"):
+            print(_HELP)
+            sys.exit()
+        elif option == "--verbose":
+            verbose = True
+        elif option == "--min-bytes":
+            min_bytes = _bytes(value or (rest.pop(0) if rest else ""))
+        elif option == "-m" and rest:
+            return Options(min_bytes, verbose, True, rest)
+        else:
+            _refuse(f"`{option}`: expected one of the options above" if option != "-m" else "-m: expected a MODULE")
+    return Options(min_bytes, verbose, False, rest) if rest else _refuse("expected a PROGRAM or -m MODULE")
+
+
+def _bytes(text: str) -> int:
+    return int(text) if text.isdecimal() else _refuse(f"--min-bytes `{text}`: expected a number of bytes")
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"{_USAGE}\npython -m coframe: error: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 def main() -> None:
     """Parses the command line and becomes the program."""
-    parser = argparse.ArgumentParser(prog="python -m coframe", description="Runs a Python program that shares its tables between processes.")
-    parser.add_argument("--min-bytes", type=int, default=1 << 20, metavar="N", help="share objects of at least N bytes (default: 1048576)")
-    parser.add_argument("--verbose", action="store_true", help="print why an object is pickled")
-    parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE", help="run a module, with the arguments that follow")
-    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM", help="run a file, with the arguments that follow")
-    options = parser.parse_args()
-    arguments = options.module or options.program
-    if not arguments:
-        parser.error("expected a PROGRAM or -m MODULE")
+    options = _options(sys.argv[1:])
+    arguments = options.arguments
     shared = sharing(options.min_bytes, verbose=options.verbose)
     shared.__enter__()
     _at_the_end(shared.__exit__)
     sys.argv = arguments
-    if options.module:
+    if options.is_module:
         # The directory of the program is that of the package so far; `-m` has the current one.
         sys.path[0] = os.getcwd()
         import runpy

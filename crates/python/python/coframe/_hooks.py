@@ -26,14 +26,21 @@ Hook = Callable[[Any], Undo]
 _undo: dict[str, Undo] = {}
 _wanted: dict[str, Hook] = {}
 _settings: Any = None
+#: Called before a process starts.
+_prepare: Any = None
 #: Called with the settings in a process that starts.
 _join: Any = None
 
 
-def install(reduce: Callable[..., Any], settings: Any, join: Callable[[tuple[Any, ...]], None]) -> None:
-    """Installs the hooks that are not installed yet. Processes that start from now on call ``join`` with the settings."""
-    global _settings, _join
-    _settings, _join = settings, join
+def install(
+    reduce: Callable[..., Any], settings: Any, prepare: Callable[[], None], join: Callable[[tuple[Any, ...]], None]
+) -> None:
+    """Installs the hooks that are not installed yet.
+
+    From now on, this process calls ``prepare`` before it starts another, which calls ``join`` with the settings.
+    """
+    global _settings, _prepare, _join
+    _settings, _prepare, _join = settings, prepare, join
     plain = Reducers(functools.partial(reduce, protocol=4))
     cloud = Reducers(functools.partial(reduce, protocol=5))
     kept = Reducers(functools.partial(reduce, protocol=5, always_named=True))
@@ -142,6 +149,7 @@ def _start_data(module: Any) -> Undo:
     def get_preparation_data(*args: Any, **kwargs: Any) -> Any:
         data = original(*args, **kwargs)
         if _settings is not None:
+            _prepare()
             data["coframe"] = _Start(tuple(_settings))
         return data
 

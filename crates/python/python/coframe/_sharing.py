@@ -55,7 +55,17 @@ class Sharer:
         self.settings = settings
         self._store = store
         self._known: dict[int, _Known] = {}
+        self._is_guarded = False
         self._lock = threading.RLock()
+
+    def guard(self) -> None:
+        """Has the session end with its owner, however that ends: before something is in it, or another process may fill it.
+
+        Not sooner, for it takes some 10 ms, and many programs share nothing.
+        """
+        if not self._is_guarded and self.settings.owner == os.getpid():
+            self._is_guarded = True
+            guard(self._store)
 
     def after_fork(self) -> None:
         """Another thread of the parent may have held the lock."""
@@ -92,6 +102,7 @@ class Sharer:
         if self._store.usage()[1][0] + size > self.settings.budget:
             self._note(thing, f"the budget of {self.settings.budget} bytes is used up")
             return None
+        self.guard()
         known = self._known.get(id(thing))
         is_known = known is not None and known.thing() is thing
         # What another process than the owner sends is a result as a rule: its reader takes it over. What is sent again
@@ -183,7 +194,12 @@ def _use_innermost() -> None:
         return
     sharer = _sharers[-1]
     _least, _unpickle.adopt = sharer.settings.min_bytes, sharer.adopt
-    _hooks.install(reduce, sharer.settings, join)
+    _hooks.install(reduce, sharer.settings, sharer.guard, join)
+
+
+def _before_fork() -> None:
+    for sharer in _sharers:
+        sharer.guard()
 
 
 def _after_fork() -> None:
@@ -191,7 +207,7 @@ def _after_fork() -> None:
         sharer.after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 class sharing:
@@ -233,9 +249,7 @@ class sharing:
     def __enter__(self) -> sharing:
         if self._session is not None:
             raise InvalidError("this sharing() is on already; create another one for a `with` inside of it")
-        root = _root(self._in)
-        self._session = session = root.session()
-        guard(root)
+        self._session = session = _root(self._in).session()
         store = session.store()
         assert store is not None
         free = store.usage()[1][2]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from . import _polars, _recent, _witness
+from . import _recent, _witness
 from ._coframe import Frame as Native
 from ._coframe import Store as NativeStore
 from ._errors import Error, NotFoundError
@@ -43,6 +43,9 @@ def _open(handle: str, kind: str, detail: Any, cached: bool) -> tuple[Native, An
         frame = mapped(handle, detail, _native)
         opened = frame.open()
         return frame.native, opened.thing, lambda: _witness.of_received(opened)
+    # Imported by the first process that needs it: a program that shares nothing does not wait for it.
+    from . import _polars
+
     native, known = _recent.opened(handle, _native, cached)
     df = _polars.data_frame(native, known)
     thing = df if detail is None else df.to_series().alias(detail)
