@@ -20,6 +20,7 @@ fn main() {
     coframe::pool::init();
     let (store, _directory) = scratch();
     overhead(&store);
+    submits(&store);
     question(&store);
     memory(&store);
     constant_memory(&store);
@@ -70,6 +71,29 @@ fn overhead(store: &Store) {
             python_many / many
         );
     }
+}
+
+fn sleep(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// A submit takes the same time however many tasks wait for the worker.
+fn submits(store: &Store) {
+    const SUBMITS: u64 = 80_000;
+    let mut times: Vec<Duration> = (0..5)
+        .map(|_| {
+            let pool = builder(store, 1).build().expect("a pool");
+            let busy = pool.submit(sleep, &60_000).expect("a task");
+            let start = Instant::now();
+            let tasks: Vec<_> = (0..SUBMITS).map(|i| pool.submit(nothing, &i).expect("a task")).collect();
+            let time = start.elapsed();
+            drop((busy, tasks));
+            time
+        })
+        .collect();
+    times.sort();
+    let seconds = us(times[2]) / 1e6;
+    verdict("80 000 submits behind a busy worker", seconds, " s", "under 0.3 s", seconds < 0.3);
 }
 
 /// The same with Python's pool: microseconds a task, one by one and in chunks of a hundred.
