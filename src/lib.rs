@@ -120,8 +120,8 @@ pub use crate::{
     ipc::{CStreamReader, IpcReader, MessageKind, StringLayout},
     name::Name,
     store::{
-        FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorTurn, MirrorWriter, PrivateBytes, PublishMode,
-        PublishOptions, Session, Store, StoreUsage, SweepReport,
+        FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorTurn, MirrorWriter, PartialMirror, PrivateBytes,
+        PublishMode, PublishOptions, Session, Store, StoreUsage, SweepReport,
     },
     table::{Table, TableReader, via},
 };

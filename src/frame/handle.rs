@@ -85,6 +85,24 @@ impl Handle {
     pub fn version(&self) -> u64 {
         self.version
     }
+
+    /// The id of the segment, which is the same in every mirror; `None` for a file that coframe did not write.
+    #[must_use]
+    pub fn segment_id(&self) -> Option<u128> {
+        (self.segment != 0).then_some(self.segment)
+    }
+
+    /// The columns of the part that the handle names, in order; `None`: all.
+    #[must_use]
+    pub fn columns(&self) -> Option<&[String]> {
+        self.columns.as_deref()
+    }
+
+    /// The rows of the part that the handle names; `None`: all.
+    #[must_use]
+    pub fn rows(&self) -> Option<Range<usize>> {
+        self.rows.clone()
+    }
 }
 
 impl fmt::Display for Handle {

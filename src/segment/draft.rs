@@ -2,7 +2,8 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, IoSlice, Write},
+    io::{self, ErrorKind, IoSlice, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
     sync::Arc,
 };
 
@@ -10,6 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
 
 use super::{
     directory::Directory,
+    lock::{self, Flock},
     mapping::Mapping,
     medium::{self, Medium},
 };
@@ -33,6 +35,8 @@ pub(crate) struct Draft {
     directory: Arc<Directory>,
     /// The name on file systems without `O_TMPFILE`; a shared lock shows sweeps that its writer lives.
     hidden: Option<String>,
+    /// Whether the file stays under the hidden name if it is dropped before it is complete.
+    stays: bool,
     len: u64,
 }
 
@@ -44,13 +48,52 @@ impl Draft {
     pub(crate) fn create<G>(directory: &Arc<Directory>, hidden: impl FnOnce() -> Result<(String, G)>) -> Result<Self> {
         let directory = Arc::clone(directory);
         if let Some(file) = directory.unnamed()? {
-            return Ok(Self { file, directory, hidden: None, len: 0 });
+            return Ok(Self { file, directory, hidden: None, stays: false, len: 0 });
         }
         let (name, _guard) = hidden()?;
         let file = directory.named(&name)?;
         flock(&file, FlockOperation::NonBlockingLockShared)
             .map_err(|e| Error::os("lock", directory.path().join(&name), e))?;
-        Ok(Self { file, directory, hidden: Some(name), len: 0 })
+        Ok(Self { file, directory, hidden: Some(name), stays: false, len: 0 })
+    }
+
+    /// Opens the file of a transfer under this hidden name, to append to it, and creates it if it does not exist. If the
+    /// draft is dropped, or its process is killed, the file stays, unless it is empty.
+    ///
+    /// The caller keeps other writers of the file out.
+    pub(crate) fn resume(directory: &Arc<Directory>, name: &str) -> Result<Self> {
+        let directory = Arc::clone(directory);
+        let path = directory.path().join(name);
+        loop {
+            reopen_sealed(&directory, name)?;
+            let mut file = directory.open_or_make_file(name)?;
+            lock::shared(&file, &path)?;
+            // A sweep may have removed an old file before it was locked.
+            if directory.is_same(name, &file)? {
+                let len =
+                    file.seek(SeekFrom::End(0)).map_err(|e| directory.write_error("find the end of a file in", e))?;
+                return Ok(Self { file, directory, hidden: Some(name.to_owned()), stays: true, len });
+            }
+        }
+    }
+
+    /// Goes on with an empty file under the hidden name.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        // Without the name, the drop of the old file leaves the new one.
+        let Some(name) = self.hidden.take() else { return Ok(()) };
+        self.directory.unlink(&name)?;
+        *self = Self::resume(&self.directory, &name)?;
+        Ok(())
+    }
+
+    /// Removes the file when the draft is dropped, even if it would stay.
+    pub(crate) fn discard(mut self) {
+        self.stays = false;
+    }
+
+    /// Reads bytes that were written before; returns how many.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        read_at(&self.file, &self.directory, buffer, offset)
     }
 
     /// Bytes written so far, which is where the next write goes.
@@ -137,8 +180,35 @@ fn bytes(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
+/// Makes a file writable whose writer was killed after it had sealed the file. Unlinks it if it was published.
+fn reopen_sealed(directory: &Directory, name: &str) -> Result<()> {
+    let Some(stat) = directory.stat(name)? else { return Ok(()) };
+    if stat.st_nlink > 1 {
+        return directory.unlink(name);
+    }
+    if stat.st_mode & Mode::WUSR.bits() != 0 {
+        return Ok(());
+    }
+    let Some(file) = directory.open_file(name)? else { return Ok(()) };
+    // A reader that maps the file has locked it: it was published and removed.
+    let Some(lock) = Flock::try_exclusive(file, &directory.path().join(name))? else { return directory.unlink(name) };
+    fchmod(lock.file(), Mode::RUSR | Mode::WUSR).map_err(|e| directory.write_error("reopen a file in", e))
+}
+
+pub(super) fn read_at(file: &File, directory: &Directory, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            read => return read.map_err(|e| Error::os("read a file in", directory.path(), e)),
+        }
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
+        if self.stays && self.len > 0 {
+            return;
+        }
         drop_hidden(&self.directory, self.hidden.as_deref());
     }
 }

@@ -10,6 +10,7 @@
 
 mod directory;
 mod draft;
+mod growing;
 mod lock;
 mod mapping;
 mod medium;
@@ -20,6 +21,7 @@ mod private;
 pub(crate) use directory::check_owner;
 pub(crate) use directory::{Directory, Trust, Unlinked};
 pub(crate) use draft::{Draft, Sealed};
+pub(crate) use growing::Growing;
 pub(crate) use lock::Flock;
 pub(crate) use mapping::{Mapping, Opened, Writer};
 pub(crate) use medium::{Medium, Space};

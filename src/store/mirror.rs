@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Store, publish::PublishMode, writer::Sink};
+use super::{MirrorTurn, Store, origin, publish::PublishMode, writer::Sink};
 use crate::{
     error::{Error, Result},
     frame::{Frame, UNPUBLISHED},
@@ -29,6 +29,7 @@ pub struct MirrorOptions {
     length: Option<u64>,
     segment_id: Option<u128>,
     mode: PublishMode,
+    origin: Option<String>,
 }
 
 impl MirrorOptions {
@@ -53,6 +54,13 @@ impl MirrorOptions {
         self
     }
 
+    /// Where the bytes come from, such as a URL of at most 1 KiB, for [`Store::mirror_origin`]. Default: not recorded.
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
     /// Whether the mirror overwrites, creates or updates the name in this store. Default: [`PublishMode::Overwrite`].
     #[must_use]
     pub fn mode(mut self, mode: PublishMode) -> Self {
@@ -61,10 +69,30 @@ impl MirrorOptions {
     }
 }
 
-/// A writer of the bytes of another store's segment; returned by [`Store::mirror`].
+impl MirrorOptions {
+    fn check(&self) -> Result<()> {
+        self.origin.as_deref().map_or(Ok(()), origin::check)
+    }
+
+    /// With the id of the segment that the turn is for.
+    fn of_turn(mut self, id: u128) -> Result<Self> {
+        if let Some(other) = self.segment_id.filter(|other| *other != id) {
+            let detail = format_args!("it is {other:032x}, and the turn is for {id:032x}");
+            return Err(Error::invalid("the segment id of the options", detail));
+        }
+        self.segment_id = Some(id);
+        Ok(self)
+    }
+
+    fn is_shorter_than(&self, bytes: u64) -> bool {
+        self.length.is_some_and(|length| length < bytes)
+    }
+}
+
+/// A writer of the bytes of another store's segment; returned by [`Store::mirror`] and [`MirrorTurn::resume`].
 ///
 /// Nothing is visible before [`publish`](Self::publish). If the writer is dropped before that, or its process is
-/// killed, nothing is left behind. It keeps no bytes in memory except those in the store.
+/// killed, nothing is left behind, or what the next turn resumes. It keeps no bytes in memory except those in the store.
 #[must_use = "nothing is visible until `publish` is called"]
 pub struct MirrorWriter {
     name: Name,
@@ -72,6 +100,8 @@ pub struct MirrorWriter {
     sink: Sink,
     /// Whether a write failed: bytes are missing.
     is_broken: bool,
+    /// Ends after the file has its name, or is closed.
+    turn: Option<MirrorTurn>,
 }
 
 impl Store {
@@ -104,11 +134,60 @@ impl Store {
     /// Starts a mirror with options. See [`Store::mirror`].
     pub fn mirror_with(&self, name: impl AsRef<str>, options: &MirrorOptions) -> Result<MirrorWriter> {
         let name = Name::new(name)?;
-        Ok(MirrorWriter { name, options: options.clone(), sink: Sink::create(self)?, is_broken: false })
+        options.check()?;
+        Ok(MirrorWriter::new(name, options.clone(), Sink::create(self)?, None))
+    }
+}
+
+impl MirrorTurn {
+    /// Starts the mirror of the segment, or goes on with one that a process left incomplete: check
+    /// [`MirrorWriter::written`].
+    ///
+    /// The bytes go to a hidden file, which stays if the writer is dropped or its process is killed. The next turn resumes
+    /// it, and a sweep removes it after ten minutes without a change. [`MirrorWriter::discard`]
+    /// and [`MirrorWriter::restart`] remove it at once.
+    ///
+    /// Compare a hash of the bytes that were there ([`MirrorWriter::read_at`]) with the origin: a process that is killed can
+    /// leave anything after a crash of the machine.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](Error::is_invalid_argument) for options with another segment id;
+    /// [`is_no_space`](Error::is_no_space).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use coframe::MirrorOptions;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
+    /// let start = || store.mirror_turn(0xfeed, Duration::ZERO)?.resume("flights", &MirrorOptions::new());
+    /// let mut mirror = start()?;
+    /// mirror.write(b"ARROW1")?;
+    /// drop(mirror); // the connection broke
+    /// let mirror = start()?;
+    /// assert_eq!(mirror.written(), 6);
+    /// mirror.discard();
+    /// assert_eq!(start()?.written(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(self, name: impl AsRef<str>, options: &MirrorOptions) -> Result<MirrorWriter> {
+        let name = Name::new(name)?;
+        options.check()?;
+        let options = options.clone().of_turn(self.segment_id())?;
+        let mut sink = Sink::resume(self.store(), self.segment_id())?;
+        if options.is_shorter_than(sink.draft.len()) {
+            sink.draft.restart()?;
+        }
+        Ok(MirrorWriter::new(name, options, sink, Some(self)))
     }
 }
 
 impl MirrorWriter {
+    fn new(name: Name, options: MirrorOptions, sink: Sink, turn: Option<MirrorTurn>) -> Self {
+        Self { name, options, sink, is_broken: false, turn }
+    }
+
     /// Appends the next bytes of the segment, all of them.
     ///
     /// # Errors
@@ -128,10 +207,34 @@ impl MirrorWriter {
         Ok(())
     }
 
-    /// Number of bytes written so far.
+    /// Number of bytes written so far, including those that were there at the start ([`MirrorTurn::resume`]).
     #[must_use]
     pub fn written(&self) -> u64 {
         self.sink.draft.len()
+    }
+
+    /// Reads bytes that were written, from this offset; returns how many, 0 at their end.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.sink.draft.read_at(buffer, offset)
+    }
+
+    /// Removes all bytes that were written. The next ones are the first of the segment.
+    pub fn restart(&mut self) -> Result<()> {
+        self.is_broken = true;
+        if self.turn.is_some() {
+            self.sink.draft.restart()?;
+        } else {
+            self.sink = Sink::create(&self.sink.store.clone())?;
+        }
+        self.is_broken = false;
+        Ok(())
+    }
+
+    /// Ends the transfer and removes its bytes, which the next turn would resume otherwise.
+    pub fn discard(self) {
+        let Self { sink, turn, .. } = self;
+        sink.draft.discard();
+        drop(turn);
     }
 
     /// Validates the segment in full and makes it the latest version of its name.
@@ -147,7 +250,7 @@ impl MirrorWriter {
     ///
     /// [`is_corrupt`](Error::is_corrupt) with the rule of docs/FORMAT.md that the bytes violate;
     /// [`is_unsupported`](Error::is_unsupported) for a version of the format that this build does not read. The store is
-    /// unchanged.
+    /// unchanged, and the bytes are removed, unless some are missing.
     pub fn publish(self) -> Result<Frame> {
         self.check_usable()?;
         let (written, what) = (self.written(), self.what());
@@ -155,10 +258,17 @@ impl MirrorWriter {
             let detail = format_args!("it was cut short: it has {written} bytes, expected {expected}");
             return Err(Error::corrupt(what, "I2-mirror", detail));
         }
-        let (Sink { store, draft }, MirrorOptions { segment_id, mode, .. }) = (self.sink, self.options);
+        // Declared first, and so dropped last.
+        let _turn = self.turn;
+        let (Sink { store, draft }, MirrorOptions { segment_id, mode, origin, .. }) = (self.sink, self.options);
         let sealed = draft.seal_mirror()?;
         let frame = Frame::from_mirror(sealed.map()?, store.origin(self.name, UNPUBLISHED), segment_id)?;
-        store.make_latest(frame, sealed, mode, 0)
+        let frame = store.make_latest(frame, sealed, mode, 0)?;
+        if let Some(origin) = origin {
+            // The mirror is published, and usable without the note.
+            let _ = store.note_origin(&frame, &origin);
+        }
+        Ok(frame)
     }
 
     fn what(&self) -> String {

@@ -21,6 +21,8 @@ mod list;
 mod maps;
 mod mirror;
 mod open;
+mod origin;
+mod partial;
 mod private;
 mod publish;
 mod reap;
@@ -49,6 +51,7 @@ pub use list::{FrameInfo, StoreUsage};
 #[cfg(feature = "map")]
 pub(crate) use maps::MapFiles;
 pub use mirror::{MirrorOptions, MirrorWriter};
+pub use partial::PartialMirror;
 pub use private::PrivateBytes;
 pub use publish::{PublishMode, PublishOptions};
 pub use session::Session;

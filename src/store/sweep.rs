@@ -8,7 +8,7 @@ use super::{
     Store,
     control::{Control, YOUNG_CONTROL},
     versions::parse_record,
-    writer::DRAFT,
+    writer::{DRAFT, PARTIAL},
 };
 use crate::{
     error::{Error, Result},
@@ -21,6 +21,8 @@ use crate::{
 const TRIAL: &str = ".doctor-";
 /// No trial takes this long.
 const TRIAL_LIMIT: Duration = Duration::from_mins(1);
+/// How long the file of an interrupted transfer stays, for the next process to resume it.
+const PARTIAL_LIMIT: Duration = Duration::from_mins(10);
 /// The maximum number of problems that a sweep describes.
 const MAX_PROBLEMS: usize = 32;
 
@@ -158,8 +160,12 @@ impl Store {
         let frames = self.frames();
         if parse_record(entry).is_some() {
             // This includes links of names that start with the prefix of hidden files.
+        } else if self.sweep_note(entry)? {
+            // With or without its file.
         } else if Directory::is_unswitched(entry) {
             frames.unlink(entry)?;
+        } else if self.can_be_resumed(entry)? {
+            // The next transfer of the segment takes it over.
         } else if entry.starts_with(DRAFT) || entry.starts_with(YOUNG_CONTROL) {
             if let Unlinked::Removed(bytes) = frames.unlink_unused(entry)? {
                 swept.removed(bytes);
@@ -168,6 +174,15 @@ impl Store {
             self.sweep_trial(entry, swept)?;
         }
         Ok(())
+    }
+
+    /// Whether an entry is the file of a transfer that was interrupted a short time ago.
+    fn can_be_resumed(&self, entry: &str) -> Result<bool> {
+        if !entry.starts_with(DRAFT) || !entry.ends_with(PARTIAL) || self.frames().is_older(entry, PARTIAL_LIMIT)? {
+            return Ok(false);
+        }
+        // With a second name it was published.
+        Ok(self.frames().stat(entry)?.is_some_and(|stat| stat.st_nlink == 1))
     }
 
     /// Removes a trial store whose process was ended.

@@ -13,6 +13,7 @@ use crate::{error::Result, segment::Flock};
 #[must_use = "the turn ends when it is dropped"]
 pub struct MirrorTurn {
     store: Store,
+    segment_id: u128,
     file: String,
     lock: Flock,
     process: Pid,
@@ -52,9 +53,19 @@ impl Store {
             let lock = Flock::exclusive(self.frames().open_or_make_file(&file)?, &path, left)?;
             // If its turn has ended, or a sweep found it unlocked, the file no longer has a name.
             if self.frames().is_same(&file, lock.file())? {
-                return Ok(MirrorTurn { store: self.clone(), file, lock, process: getpid() });
+                return Ok(MirrorTurn { store: self.clone(), segment_id, file, lock, process: getpid() });
             }
         }
+    }
+}
+
+impl MirrorTurn {
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn segment_id(&self) -> u128 {
+        self.segment_id
     }
 }
 

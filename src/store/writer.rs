@@ -20,6 +20,8 @@ use crate::{
 
 /// Prefix of a draft's temporary name, on file systems that need one.
 pub(super) const DRAFT: &str = ".draft-";
+/// Suffix of a draft that the next process resumes if its writer is killed.
+pub(super) const PARTIAL: &str = ".partial";
 
 /// A frame being written, batch by batch; returned by [`Store::writer`].
 ///
@@ -62,10 +64,23 @@ impl Sink {
         Ok(Self { store: store.clone(), draft })
     }
 
+    /// The file of a transfer of this segment, with the bytes that have arrived.
+    pub(super) fn resume(store: &Store, segment_id: u128) -> Result<Self> {
+        let name = partial(segment_id);
+        let draft = store.with_room(|| Draft::resume(store.frames(), &name))?;
+        store.check_not_ended()?;
+        Ok(Self { store: store.clone(), draft })
+    }
+
     /// Appends bytes. If the store is full, sweeps it first.
     pub(super) fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
         self.draft.write_making_room(slices, &mut || self.store.make_room())
     }
+}
+
+/// The hidden name of the file that a segment is transferred to.
+pub(super) fn partial(segment_id: u128) -> String {
+    format!("{DRAFT}{segment_id:032x}{PARTIAL}")
 }
 
 impl Store {
