@@ -4,10 +4,10 @@
 use std::{
     fs::{File, OpenOptions},
     hint::black_box,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,11 +23,14 @@ use tonic::transport::Endpoint;
 const RUNS: usize = 7;
 
 fn main() {
+    if let Some(path) = std::env::var_os("COFRAME_BENCH_SERVE") {
+        return serve(Path::new(&path));
+    }
     let megabytes = std::env::var("COFRAME_BENCH_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(256_usize);
     let directory = tempfile::Builder::new().prefix("coframe-bench-").tempdir_in("/dev/shm").unwrap();
     let store = Store::open_at(directory.path().join("store")).unwrap();
     let frame = publish(&store, megabytes << 20);
-    let server = Server::start(&store, &ServerOptions::new()).unwrap();
+    let server = Process::start(store.path());
     let target = directory.path().join("target");
     let bytes = frame.size_bytes();
     println!("{} MB, medians of {RUNS}", bytes >> 20);
@@ -58,8 +61,75 @@ fn main() {
     let rows = coframe_flight::ReadOptions::new().rows(0..1);
     let first: Vec<_> = (0..200).map(|_| timed(|| drop(remote.read("x", &rows).unwrap()))).collect();
     println!("the first row: {:?}", median(first));
-    println!("resident memory without pages of the store: {} MB", anonymous_memory() >> 20);
+    let first: Vec<_> = (0..200).map(|_| first_byte(&server, &frame)).collect();
+    println!("the first byte: {:?}", median(first));
+    let (before, most) = (server.anonymous_memory(), eight_clients(&server, &frame));
+    println!("memory of the server without the map: {} KB, at most {} KB with 8 clients", before >> 10, most >> 10);
     with_pyarrow(&server, &frame);
+}
+
+/// The server in a process of its own, so that its memory can be told from the client's.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+fn serve(path: &Path) {
+    let server = Server::start(&Store::open_at(path).unwrap(), &ServerOptions::new()).unwrap();
+    println!("{}", server.url());
+    // Until the benchmark ends.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+impl Process {
+    fn start(path: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env("COFRAME_BENCH_SERVE", path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, url: line.trim().to_owned() }
+    }
+
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    fn anonymous_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The most memory of the server while eight clients read the whole segment at the same time.
+fn eight_clients(server: &Process, frame: &Frame) -> usize {
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (url, request, bytes) = (server.url(), segment_request(frame, false), frame.size_bytes());
+            std::thread::spawn(move || read_segment(&url, request, bytes, |_| ()))
+        })
+        .collect();
+    let mut most = 0;
+    while clients.iter().any(|client| !client.is_finished()) {
+        most = most.max(server.anonymous_memory());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for client in clients {
+        client.join().unwrap();
+    }
+    most
+}
+
+fn first_byte(server: &Process, frame: &Frame) -> Duration {
+    read_segment(&server.url(), segment_request(frame, false), 1, |_| ())
 }
 
 fn publish(store: &Store, bytes: usize) -> Frame {
@@ -110,15 +180,31 @@ fn plain_tcp(frame: &Frame, target: &Path) -> Duration {
 }
 
 /// The action `segment`, into a file.
-fn raw(server: &Server, frame: &Frame, target: &Path, checksum: bool) -> Duration {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+fn raw(server: &Process, frame: &Frame, target: &Path, checksum: bool) -> Duration {
     let mut file = fresh(target);
-    let body = format!(
+    let mut hash = crc32fast::Hasher::new();
+    let time = read_segment(&server.url(), segment_request(frame, checksum), frame.size_bytes(), |piece| {
+        if checksum {
+            hash.update(piece);
+        }
+        file.write_all(piece).unwrap();
+    });
+    black_box(hash.finalize());
+    time
+}
+
+fn segment_request(frame: &Frame, checksum: bool) -> String {
+    format!(
         r#"{{"name":"x","version":1,"id":"{:032x}","offset":0,"len":{},"crc":{checksum}}}"#,
         frame.segment_id().unwrap(),
         frame.size_bytes()
-    );
-    let endpoint = Endpoint::from_shared(server.url())
+    )
+}
+
+/// The time from the request until so many bytes are there.
+fn read_segment(url: &str, request: String, bytes: usize, mut piece: impl FnMut(&[u8])) -> Duration {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let endpoint = Endpoint::from_shared(url.to_owned())
         .unwrap()
         .initial_stream_window_size(16 << 20)
         .initial_connection_window_size(16 << 20)
@@ -127,38 +213,27 @@ fn raw(server: &Server, frame: &Frame, target: &Path, checksum: bool) -> Duratio
         let channel = endpoint.connect().await.unwrap();
         let mut client = FlightServiceClient::new(channel).max_decoding_message_size(usize::MAX);
         let start = Instant::now();
-        let action = Action { r#type: "segment".into(), body: body.into() };
+        let action = Action { r#type: "segment".into(), body: request.into() };
         let mut stream = client.do_action(action).await.unwrap().into_inner();
-        let (mut left, mut hash) = (frame.size_bytes(), crc32fast::Hasher::new());
-        while left > 0 {
-            let piece = stream.message().await.unwrap().unwrap().body;
-            if checksum {
-                hash.update(&piece);
-            }
-            file.write_all(&piece).unwrap();
-            left -= piece.len();
+        let mut done = 0;
+        while done < bytes {
+            let body = stream.message().await.unwrap().unwrap().body;
+            piece(&body);
+            done += body.len();
         }
-        black_box(hash.finalize());
         start.elapsed()
     })
 }
 
-fn pull(server: &Server, directory: &Path) -> Duration {
+fn pull(server: &Process, directory: &Path) -> Duration {
     let here = tempfile::tempdir_in(directory).unwrap();
     let store = Store::open_at(here.path().join("store")).unwrap();
     let remote = Remote::connect_with(server.url(), &RemoteOptions::new()).unwrap();
     timed(|| drop(remote.open(&store, "x").unwrap()))
 }
 
-/// Of this process: the server, and what the client needs.
-fn anonymous_memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
-}
-
 /// `DoGet` to pyarrow's client, of this server and of pyarrow's with the same table, in turn.
-fn with_pyarrow(server: &Server, frame: &Frame) {
+fn with_pyarrow(server: &Process, frame: &Frame) {
     const SCRIPT: &str = r#"
 import statistics, sys, threading, time
 import pyarrow as pa, pyarrow.flight as flight

@@ -34,6 +34,7 @@
 //!
 //! # Features
 //!
+//! * `metrics`: counts of a server for Prometheus (`ServerOptions::metrics`).
 //! * `command`: the program `coframe-flight`: `serve`, `pull`, `push`, and commands that look into a remote store.
 
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used))]
@@ -45,8 +46,13 @@ mod server;
 mod tokens;
 mod wire;
 
-pub use client::{PullOptions, ReadOptions, Remote, RemoteOptions};
+pub use client::{Origins, PullOptions, ReadOptions, Remote, RemoteHandle, RemoteOptions};
 pub use error::{Error, Result};
 pub use server::{Server, ServerOptions, ServerStats};
 pub use tokens::Tokens;
 pub use wire::Stat;
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

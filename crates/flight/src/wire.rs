@@ -17,6 +17,7 @@ pub(crate) const CHUNK: usize = 1 << 20;
 
 /// Actions.
 pub(crate) const SEGMENT: &str = "segment";
+pub(crate) const SOURCE: &str = "source";
 pub(crate) const STAT: &str = "stat";
 pub(crate) const WAIT: &str = "wait";
 pub(crate) const REMOVE: &str = "remove";
@@ -110,7 +111,9 @@ pub(crate) struct StatRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SegmentRequest {
     pub(crate) name: String,
-    pub(crate) version: u64,
+    /// Any version with the id if there is none, or a mirror that is being fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<u64>,
     #[serde(with = "hex")]
     pub(crate) id: Option<u128>,
     pub(crate) offset: u64,
@@ -125,6 +128,23 @@ pub(crate) struct SegmentRequest {
 
 fn yes() -> bool {
     true
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceRequest {
+    pub(crate) name: String,
+    pub(crate) version: u64,
+    #[serde(with = "hex")]
+    pub(crate) id: Option<u128>,
+    /// Where the caller's server can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SourceAnswer {
+    pub(crate) url: Option<String>,
 }
 
 /// The last result of a range.

@@ -1,6 +1,7 @@
 //! The client: frames of another machine.
 
 mod options;
+mod origins;
 mod pull;
 mod push;
 mod read;
@@ -23,6 +24,7 @@ use tonic::{
 };
 
 pub use options::{PullOptions, ReadOptions, RemoteOptions};
+pub use origins::{Origins, RemoteHandle};
 
 use crate::{
     error::{Error, Kind, Result, chain},
@@ -84,7 +86,22 @@ impl Remote {
     /// [`is_invalid_argument`](Error::is_invalid_argument) for another kind of URL. A wrong token fails with the first
     /// call.
     pub fn connect_with(url: impl AsRef<str>, options: &RemoteOptions) -> Result<Self> {
-        let url = http_url(url.as_ref())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("coframe-remote")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start the thread of the client", e))?;
+        Self::connect_on(Arc::new(runtime), url.as_ref(), options)
+    }
+
+    /// A server that the origin referred to.
+    fn peer(&self, url: &str) -> Result<Self> {
+        Self::connect_on(self.runtime.clone(), url, &self.options)
+    }
+
+    fn connect_on(runtime: Arc<Runtime>, url: &str, options: &RemoteOptions) -> Result<Self> {
+        let url = http_url(url)?;
         let authorization = options.token.as_ref().map(|token| {
             let header = MetadataValue::try_from(format!("Bearer {token}"));
             header.map_err(|_| Error::invalid("the token", "it is not printable ASCII"))
@@ -104,20 +121,13 @@ impl Remote {
         } else {
             endpoint
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("coframe-remote")
-            .enable_all()
-            .build()
-            .map_err(|e| Error::io("start the thread of the client", e))?;
         let connected = block_on(&runtime, endpoint.connect())?;
         let channel = connected.map_err(|e| {
             let text = format!("cannot connect to {url}: {}; check the address, and that the server runs", chain(&e));
             Error::new(Kind::Unreachable, text)
         })?;
         let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-        let (runtime, authorization) = (Arc::new(runtime), authorization.transpose()?);
-        Ok(Self { runtime, client, url, authorization, options: options.clone() })
+        Ok(Self { runtime, client, url, authorization: authorization.transpose()?, options: options.clone() })
     }
 
     /// The URL that it connected to.

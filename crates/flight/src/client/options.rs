@@ -14,6 +14,8 @@ pub struct RemoteOptions {
     pub(super) deadline: Duration,
     pub(super) retry: Duration,
     pub(super) checksums: bool,
+    pub(super) peers: Vec<String>,
+    pub(super) serves: Option<String>,
     authority: Option<Certificate>,
     identity: Option<Identity>,
 }
@@ -33,6 +35,8 @@ impl RemoteOptions {
             deadline: Duration::from_secs(20),
             retry: Duration::from_secs(30),
             checksums: true,
+            peers: Vec::new(),
+            serves: None,
             authority: None,
             identity: None,
         }
@@ -88,6 +92,31 @@ impl RemoteOptions {
     pub fn checksums(mut self, check: bool) -> Self {
         self.checksums = check;
         self
+    }
+
+    /// A machine that may have frames of the origin as mirrors: a pull goes there if the origin refers to it, with the
+    /// same token and certificates. A URL that the origin names and that is not among these is not used.
+    ///
+    /// When many machines want a frame, each fetches it from the one before it while that one is still fetching. What
+    /// arrives is compared with checksums of the origin. If the other machine fails, the pull goes on at the origin.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::connect`](crate::Remote::connect) for the form of the URL.
+    pub fn peer(mut self, url: impl AsRef<str>) -> Result<Self> {
+        self.peers.push(super::http_url(url.as_ref())?);
+        Ok(self)
+    }
+
+    /// The URL at which others reach a [`Server`](crate::Server) of this machine's store, for which they have it as a
+    /// [`peer`](Self::peer): the origin refers later pullers to it. Default: none, so they are not referred here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::connect`](crate::Remote::connect) for the form of the URL.
+    pub fn serves(mut self, url: impl AsRef<str>) -> Result<Self> {
+        self.serves = Some(super::http_url(url.as_ref())?);
+        Ok(self)
     }
 
     pub(super) fn tls(&self) -> ClientTlsConfig {

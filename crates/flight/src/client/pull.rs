@@ -8,15 +8,17 @@ use tonic::Status;
 use super::{PullOptions, Remote, answer};
 use crate::{
     error::{Error, Kind, Result},
-    wire::{self, SegmentEnd, SegmentRequest, Stat},
+    wire::{self, SegmentEnd, SegmentRequest, SourceAnswer, SourceRequest, Stat},
 };
 
 /// Bytes that one call asks for.
 const RANGE: u64 = 1 << 30;
+/// Bytes that are read at a time, to compare them.
+const PIECE: usize = 1 << 20;
 /// Pauses between attempts to go on.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
-/// A part of a range that arrived before its connection broke, and so without the checksum of the server.
+/// A part of a range that came without the checksum of the origin: before its connection broke, or from another machine.
 struct Unchecked {
     offset: u64,
     len: u64,
@@ -35,13 +37,15 @@ impl Remote {
     ///
     /// Of all processes of this machine that want the segment at the same time, one pulls it and the others wait. The
     /// mirror has the bytes and the id of the segment there, is validated in full before it gets its name, and a version of
-    /// the store here.
+    /// the store here. If the puller is killed, or its connection breaks and stays so, the next pull of the segment within
+    /// ten minutes goes on where it stopped.
     ///
     /// # Errors
     ///
     /// [`is_not_found`](Error::is_not_found), [`is_denied`](Error::is_denied); [`is_full`](Error::is_full), before the
     /// first byte, if the segment does not fit; [`is_unreachable`](Error::is_unreachable) if the connection broke and
-    /// stayed so; [`is_corrupt`](Error::is_corrupt). Nothing is visible then, and no file stays.
+    /// stayed so; [`is_corrupt`](Error::is_corrupt). Nothing is visible then, and no file stays except, hidden, what the
+    /// next pull goes on with.
     pub fn open(&self, store: &Store, name: impl AsRef<str>) -> Result<Frame> {
         self.pull_with(store, name, &PullOptions::new())
     }
@@ -57,24 +61,106 @@ impl Remote {
             Some(name) => name.clone(),
             None => stat.name.parse::<Name>()?,
         };
+        let _entered = tracing::info_span!("pull", %name, version = stat.version, url = self.url).entered();
         if let Some(frame) = local(store, &name, id)? {
             return Ok(frame);
         }
-        let _turn = store.mirror_turn(id, Duration::MAX)?;
+        let turn = store.mirror_turn(id, Duration::MAX)?;
         if let Some(frame) = local(store, &name, id)? {
             return Ok(frame);
         }
-        check_room(store, &label, stat.bytes)?;
-        let writer = store.mirror_with(&name, &MirrorOptions::new().length(stat.bytes).segment_id(id))?;
+        let writer = turn.resume(&name, &MirrorOptions::new().length(stat.bytes).origin(&self.url))?;
         let mut progress = Progress { stat: &stat, writer, unchecked: Vec::new() };
-        self.fetch(&mut progress)?;
-        self.check_rest(&progress)?;
-        tracing::info!(%name, bytes = stat.bytes, url = self.url, "pulled");
-        Ok(progress.writer.publish()?)
+        if let Err(error) = self.transfer(store, &mut progress) {
+            // What has arrived may be of use to the next pull.
+            if !error.is_unreachable() && !error.is_timeout() && !error.is_denied() {
+                progress.writer.discard();
+            }
+            return Err(error);
+        }
+        let frame = progress.writer.publish()?;
+        tracing::info!(bytes = stat.bytes, "pulled");
+        Ok(frame)
     }
 
     fn label(&self, stat: &Stat) -> String {
         format!("`{}@{}` of {}", stat.name, stat.version, self.url)
+    }
+
+    /// All bytes, from another machine if the origin refers to it, and compared with the origin's.
+    fn transfer(&self, store: &Store, progress: &mut Progress<'_>) -> Result<()> {
+        self.check_earlier(progress)?;
+        check_room(store, &self.label(progress.stat), progress.stat.bytes, progress.writer.written())?;
+        if let Some(peer) = self.source(progress.stat) {
+            if let Err(error) = peer.fetch_as_peer(progress) {
+                tracing::warn!(%error, "the pull goes on at the origin");
+            }
+            if let Err(error) = self.check_rest(progress) {
+                if !error.is_corrupt() {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "another machine sent other bytes; the pull starts again at the origin");
+                progress.writer.restart()?;
+            }
+            progress.unchecked.clear();
+        }
+        self.fetch(progress)?;
+        self.check_rest(progress)
+    }
+
+    /// Compares the bytes of an earlier pull, which was interrupted, with those there. Starts again if they differ.
+    fn check_earlier(&self, progress: &mut Progress<'_>) -> Result<()> {
+        let there = progress.writer.written();
+        let mut buffer = if there > 0 { vec![0; PIECE] } else { Vec::new() };
+        let mut offset = 0;
+        while offset < there {
+            let (len, mut crc) = (RANGE.min(there - offset), crc32fast::Hasher::new());
+            let mut done = 0;
+            while done < len {
+                let most = usize::try_from(len - done).map_or(PIECE, |left| left.min(PIECE));
+                let read = progress.writer.read_at(buffer.get_mut(..most).unwrap_or_default(), offset + done)?;
+                if read == 0 {
+                    break;
+                }
+                crc.update(buffer.get(..read).unwrap_or_default());
+                done += read as u64;
+            }
+            progress.unchecked.push(Unchecked { offset, len, crc: crc.finalize() });
+            offset += len;
+        }
+        match self.check_rest(progress) {
+            Err(error) if error.is_corrupt() => {
+                tracing::warn!(%error, "the pull starts again");
+                progress.writer.restart()?;
+            }
+            checked => checked?,
+        }
+        progress.unchecked.clear();
+        if there > 0 {
+            tracing::info!(bytes = progress.writer.written(), "a pull goes on where an earlier one stopped");
+        }
+        Ok(())
+    }
+
+    /// The machine to which the origin refers, if it is one of those that were configured and answers.
+    fn source(&self, stat: &Stat) -> Option<Self> {
+        if self.options.peers.is_empty() && self.options.serves.is_none() {
+            return None;
+        }
+        let Stat { name, version, id, .. } = stat.clone();
+        let request = SourceRequest { name, version, id, url: self.options.serves.clone() };
+        // An origin without this action serves the frame itself.
+        let answer: SourceAnswer = self.ask(wire::SOURCE, &request, "find a source").ok()?;
+        let url = answer.url.filter(|url| self.options.peers.contains(url))?;
+        self.peer(&url).inspect_err(|error| tracing::warn!(%error, "a source does not answer")).ok()
+    }
+
+    /// Asks for the bytes, as long as this machine, which is not the origin, sends them.
+    fn fetch_as_peer(&self, progress: &mut Progress<'_>) -> Result<()> {
+        while progress.writer.written() < progress.stat.bytes {
+            self.range(progress, None)?;
+        }
+        Ok(())
     }
 
     /// Asks for the bytes, and again from where a connection broke.
@@ -83,7 +169,7 @@ impl Remote {
         let mut pause = PAUSES.0;
         while progress.writer.written() < progress.stat.bytes {
             let before = progress.writer.written();
-            let Err(error) = self.range(progress) else { continue };
+            let Err(error) = self.range(progress, Some(progress.stat.version)) else { continue };
             let done = progress.writer.written();
             if !error.is_unreachable() && !error.is_timeout() {
                 return Err(error);
@@ -93,7 +179,9 @@ impl Remote {
             }
             if broken.get_or_insert_with(Instant::now).elapsed() >= self.options.retry {
                 let bytes = progress.stat.bytes;
-                let text = format!("{error}; {done} of {bytes} bytes had arrived; nothing was kept, so pull it again");
+                let text = format!(
+                    "{error}; {done} of {bytes} bytes had arrived; pull it again within ten minutes to go on from there"
+                );
                 return Err(Error::new(Kind::Unreachable, text));
             }
             tracing::warn!(%error, done, "a pull goes on");
@@ -103,11 +191,14 @@ impl Remote {
         Ok(())
     }
 
-    /// One range, as far as it comes.
-    fn range(&self, progress: &mut Progress<'_>) -> Result<()> {
+    /// One range, as far as it comes. Without a version, from a machine that is not the origin.
+    fn range(&self, progress: &mut Progress<'_>, version: Option<u64>) -> Result<()> {
         let offset = progress.writer.written();
         let len = RANGE.min(progress.stat.bytes - offset);
-        let request = self.segment_request(progress.stat, offset, len);
+        let is_origin = version.is_some();
+        let mut request = segment_request(progress.stat, offset, len);
+        (request.version, request.crc) = (version, is_origin && self.options.checksums);
+        let computes = self.options.checksums || !is_origin;
         let mut crc = crc32fast::Hasher::new();
         let what = format!("cannot pull {}", self.label(progress.stat));
         let mut failed = None;
@@ -121,7 +212,7 @@ impl Remote {
                 if result.body.is_empty() || result.body.len() as u64 > left {
                     return Err(Status::data_loss("the server sent other bytes than those of the range"));
                 }
-                if self.options.checksums {
+                if computes {
                     crc.update(&result.body);
                 }
                 if let Err(error) = progress.writer.write(&result.body) {
@@ -129,7 +220,7 @@ impl Remote {
                     return Ok(None);
                 }
             }
-            if !self.options.checksums {
+            if !request.crc {
                 return Ok(None);
             }
             match self.next(&mut stream).await? {
@@ -142,34 +233,44 @@ impl Remote {
         }
         let crc = crc.finalize();
         let arrived = progress.writer.written() - offset;
-        match ended {
-            Ok(Some(end)) => check_crc(&what, offset, arrived, crc, &end),
-            Ok(None) => Ok(()),
-            Err(error) => {
-                if self.options.checksums && arrived > 0 {
-                    progress.unchecked.push(Unchecked { offset, len: arrived, crc });
-                }
-                Err(error)
-            }
+        if let Ok(Some(end)) = &ended {
+            return check_crc(&what, offset, arrived, crc, end);
         }
+        if computes && arrived > 0 {
+            progress.unchecked.push(Unchecked { offset, len: arrived, crc });
+        }
+        ended.map(|_| ())
     }
 
-    /// Compares what arrived over broken connections with what the server has.
+    /// Compares what arrived without a checksum with what the origin, which this is, has.
     fn check_rest(&self, progress: &Progress<'_>) -> Result<()> {
         for Unchecked { offset, len, crc } in &progress.unchecked {
-            let request = SegmentRequest { data: false, ..self.segment_request(progress.stat, *offset, *len) };
+            let request = SegmentRequest { data: false, ..segment_request(progress.stat, *offset, *len) };
             let what = format!("compare bytes of {}", self.label(progress.stat));
-            let end: SegmentEnd = self.ask(wire::SEGMENT, &request, &what)?;
+            let end: SegmentEnd = self.persist(|| self.ask(wire::SEGMENT, &request, &what))?;
             check_crc(&what, *offset, *len, *crc, &end)?;
         }
         Ok(())
     }
 
-    fn segment_request(&self, stat: &Stat, offset: u64, len: u64) -> SegmentRequest {
-        let Stat { name, version, id, .. } = stat;
-        let crc = self.options.checksums;
-        SegmentRequest { name: name.clone(), version: *version, id: *id, offset, len, crc, data: true }
+    /// Calls again while the server cannot be reached, as long as `retry` allows.
+    fn persist<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+        let (start, mut pause) = (Instant::now(), PAUSES.0);
+        loop {
+            let done = call();
+            let is_gone = done.as_ref().is_err_and(|error| error.is_unreachable() || error.is_timeout());
+            if !is_gone || start.elapsed() >= self.options.retry {
+                return done;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSES.1);
+        }
     }
+}
+
+fn segment_request(stat: &Stat, offset: u64, len: u64) -> SegmentRequest {
+    let Stat { name, version, id, .. } = stat;
+    SegmentRequest { name: name.clone(), version: Some(*version), id: *id, offset, len, crc: true, data: true }
 }
 
 fn check_crc(what: &str, offset: u64, len: u64, found: u32, end: &SegmentEnd) -> Result<()> {
@@ -186,7 +287,7 @@ fn check_crc(what: &str, offset: u64, len: u64, found: u32, end: &SegmentEnd) ->
 }
 
 /// The version of the name here that has this segment.
-fn local(store: &Store, name: &Name, id: u128) -> Result<Option<Frame>> {
+pub(super) fn local(store: &Store, name: &Name, id: u128) -> Result<Option<Frame>> {
     let mut versions = store.versions(name)?;
     versions.reverse();
     // A version that is swept meanwhile is not here.
@@ -194,13 +295,15 @@ fn local(store: &Store, name: &Name, id: u128) -> Result<Option<Frame>> {
     Ok(frames.into_iter().find(|frame| frame.segment_id() == Some(id)))
 }
 
-fn check_room(store: &Store, label: &str, bytes: u64) -> Result<()> {
-    if store.usage()?.free >= bytes {
+/// Whether the bytes that are missing fit.
+fn check_room(store: &Store, label: &str, bytes: u64, there: u64) -> Result<()> {
+    let missing = bytes.saturating_sub(there);
+    if store.usage()?.free >= missing {
         return Ok(());
     }
     store.sweep()?;
     let free = store.usage()?.free;
-    if free >= bytes {
+    if free >= missing {
         return Ok(());
     }
     let path = store.path().display();

@@ -42,6 +42,22 @@ struct Common {
     /// Certificate of the authority that signed the server's (PEM); default: those of this machine
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
+
+    /// Certificate (PEM), for servers that ask for one
+    #[arg(long, global = true, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+
+    /// Key of the certificate (PEM)
+    #[arg(long, global = true, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+
+    /// Another machine with the frame, to which the server may refer a pull; repeatable
+    #[arg(long, global = true, value_name = "URL")]
+    peer: Vec<String>,
+
+    /// Where others reach a server of the store here, so that later pulls are referred to it
+    #[arg(long, global = true, value_name = "URL")]
+    serves: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -96,6 +112,15 @@ impl Common {
         }
         if let Some(path) = &self.ca {
             options = options.authority(serve::file(path)?);
+        }
+        if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
+            options = options.identity(serve::file(cert)?, serve::file(key)?);
+        }
+        for peer in &self.peer {
+            options = options.peer(peer)?;
+        }
+        if let Some(url) = &self.serves {
+            options = options.serves(url)?;
         }
         Remote::connect_with(url, &options)
     }

@@ -1,6 +1,7 @@
 //! `serve`: the store of this machine for others.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,7 +9,10 @@ use std::{
 
 use clap::Args;
 use coframe_flight::{Error, Result, Server, ServerOptions, Tokens};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{Common, look};
 
@@ -45,6 +49,12 @@ pub(crate) struct Serve {
     /// Seconds after which a client that takes nothing is cut off
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle: u64,
+    /// Stop when standard input ends, and so with the program that holds its other end
+    #[arg(long)]
+    until_input_ends: bool,
+    /// Address of the counts for Prometheus: GET /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// Connections at a time
     #[arg(long, default_value_t = 1024, value_name = "N")]
     max_connections: usize,
@@ -72,10 +82,13 @@ impl Serve {
         if let Some(path) = &self.client_ca {
             options = options.client_ca(file(path)?);
         }
+        if let Some(address) = self.metrics {
+            options = options.metrics(address);
+        }
         let server = Server::start(&store, &options)?;
         if common.json {
             // Before it waits, so that a program can read the port.
-            print!("{}", look::line(&serde_json::json!({ "url": server.url() })));
+            print!("{}", look::line(&serde_json::json!({ "url": server.url(), "metrics": server.metrics_address() })));
             let _ = std::io::Write::flush(&mut std::io::stdout());
         }
         eprintln!("coframe: serving {} at {}", store.path().display(), server.url());
@@ -87,7 +100,7 @@ impl Serve {
         Ok(String::new())
     }
 
-    /// Until SIGTERM or SIGINT.
+    /// Until SIGTERM or SIGINT, or the end of standard input.
     fn wait(&self, server: &Server) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::reading("the signals".as_ref(), e))?;
@@ -95,14 +108,31 @@ impl Serve {
             let listen = |kind| signal(kind).map_err(|e| Error::reading("the signals".as_ref(), e));
             let mut hangup = listen(SignalKind::hangup())?;
             let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+            let mut ended = self.end_of_input();
             loop {
                 tokio::select! {
+                    _ = &mut ended => return Ok(()),
                     _ = terminate.recv() => return Ok(()),
                     _ = interrupt.recv() => return Ok(()),
                     _ = hangup.recv() => self.reload(server),
                 }
             }
         })
+    }
+
+    /// Answers when standard input ends, if that stops the server; else never.
+    fn end_of_input(&self) -> oneshot::Receiver<Infallible> {
+        let (keeps, ended) = oneshot::channel();
+        if self.until_input_ends {
+            std::thread::spawn(move || {
+                // An error ends it as well.
+                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+                drop(keeps);
+            });
+        } else {
+            std::mem::forget(keeps);
+        }
+        ended
     }
 
     /// Keeps the old tokens if the file cannot be read.

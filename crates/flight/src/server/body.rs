@@ -4,12 +4,12 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Frame;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
 use super::{
@@ -23,13 +23,38 @@ const DATA_HEADER: u8 = 2 << 3 | 2;
 const DATA_BODY: u64 = 1000 << 3 | 2;
 const RESULT_BODY: u8 = 1 << 3 | 2;
 
-/// The messages of an answer, each in the pieces of its gRPC frame.
-pub(super) type Messages = Box<dyn Iterator<Item = Result<VecDeque<Bytes>, Status>> + Send>;
+/// The pieces of a gRPC frame.
+pub(super) type Pieces = VecDeque<Bytes>;
+
+/// The messages of an answer.
+pub(super) enum Messages {
+    /// Made as fast as the reader takes them.
+    Now(Box<dyn Iterator<Item = Result<Pieces, Status>> + Send>),
+    /// Sent by a task, which waits for something.
+    Later(mpsc::Receiver<Result<Pieces, Status>>),
+}
+
+impl Messages {
+    pub(super) fn now(messages: impl Iterator<Item = Result<Pieces, Status>> + Send + 'static) -> Self {
+        Self::Now(Box::new(messages))
+    }
+
+    pub(super) fn once(message: Pieces) -> Self {
+        Self::now(std::iter::once(Ok(message)))
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Pieces, Status>>> {
+        match self {
+            Self::Now(messages) => Poll::Ready(messages.next()),
+            Self::Later(receiver) => receiver.poll_recv(context),
+        }
+    }
+}
 
 /// The body of an answer. Makes the next message when the reader has taken the one before it.
 pub(super) struct Answer {
     messages: Messages,
-    pieces: VecDeque<Bytes>,
+    pieces: Pieces,
     is_over: bool,
     hold: Hold,
 }
@@ -51,10 +76,10 @@ impl Answer {
         response
     }
 
-    fn trailers(&mut self, status: &Status) -> Option<Result<Frame<Bytes>, Status>> {
+    fn trailers(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
         self.is_over = true;
         let mut trailers = http::HeaderMap::new();
-        Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+        status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
     }
 }
 
@@ -62,7 +87,7 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.hold.connections.note(&self.hold.progress);
         if self.is_over {
             return Poll::Ready(None);
@@ -77,10 +102,10 @@ impl http_body::Body for Answer {
                 let watched = Watched { piece, _progress: self.hold.progress.clone() };
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(watched)))));
             }
-            match self.messages.next() {
+            match ready!(self.messages.poll_next(context)) {
                 Some(Ok(pieces)) => self.pieces = pieces,
-                Some(Err(status)) => return Poll::Ready(self.trailers(&status)),
-                None => return Poll::Ready(self.trailers(&Status::ok(""))),
+                Some(Err(status)) => return Poll::Ready(Some(self.trailers(&status))),
+                None => return Poll::Ready(Some(self.trailers(&Status::ok("")))),
             }
         }
     }
@@ -108,7 +133,7 @@ fn put_varint(bytes: &mut BytesMut, mut value: u64) {
 }
 
 /// The gRPC frame of a message that starts with `start` and ends with `rest`.
-fn framed(start: &[u8], rest: impl IntoIterator<Item = Bytes>) -> Result<VecDeque<Bytes>, Status> {
+fn framed(start: &[u8], rest: impl IntoIterator<Item = Bytes>) -> Result<Pieces, Status> {
     let mut pieces = VecDeque::from([Bytes::new()]);
     pieces.extend(rest.into_iter().filter(|piece| !piece.is_empty()));
     let length = start.len() + pieces.iter().map(Bytes::len).sum::<usize>();
@@ -125,7 +150,7 @@ fn framed(start: &[u8], rest: impl IntoIterator<Item = Bytes>) -> Result<VecDequ
 }
 
 /// A `FlightData`.
-pub(super) fn flight_data(data: Data) -> Result<VecDeque<Bytes>, Status> {
+pub(super) fn flight_data(data: Data) -> Result<Pieces, Status> {
     let mut start = BytesMut::with_capacity(data.header.len() + 24);
     start.put_u8(DATA_HEADER);
     put_varint(&mut start, data.header.len() as u64);
@@ -139,7 +164,7 @@ pub(super) fn flight_data(data: Data) -> Result<VecDeque<Bytes>, Status> {
 }
 
 /// The `Result` of an action.
-pub(super) fn action_result(body: Bytes) -> Result<VecDeque<Bytes>, Status> {
+pub(super) fn action_result(body: Bytes) -> Result<Pieces, Status> {
     let mut start = BytesMut::with_capacity(11);
     start.put_u8(RESULT_BODY);
     put_varint(&mut start, body.len() as u64);

@@ -158,6 +158,7 @@ impl FlightService for Calls {
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
         let actions = [
             (wire::SEGMENT, "bytes of a segment, for mirrors"),
+            (wire::SOURCE, "where to fetch a segment, when many do"),
             (wire::STAT, "what a frame is: version, segment id, bytes, rows, columns, metadata"),
             (wire::WAIT, "waits for a newer version of a name"),
             (wire::REMOVE, "removes a name (needs write access)"),

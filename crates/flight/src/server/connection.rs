@@ -119,6 +119,11 @@ impl Connections {
         })
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn open(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

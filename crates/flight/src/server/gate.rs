@@ -23,6 +23,8 @@ use super::{
     body::{Answer, Hold, Messages, action_result, flight_data},
     calls::Calls,
     connection::Peer,
+    segment,
+    sources::MAX_URL,
     stats::count,
     whole::Whole,
 };
@@ -30,7 +32,7 @@ use crate::{
     error, messages,
     tokens::Access,
     wire::{
-        self, CHUNK, MAX_REQUEST, RemoveAnswer, RemoveRequest, SegmentEnd, SegmentRequest, Stat, StatRequest, Ticket,
+        self, MAX_REQUEST, RemoveAnswer, RemoveRequest, SourceAnswer, SourceRequest, Stat, StatRequest, Ticket,
         WaitAnswer, WaitRequest,
     },
 };
@@ -91,7 +93,7 @@ impl Gate {
     }
 
     /// A place among the streams of the server, or among its waiting calls.
-    fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
         of.clone()
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("the server has as many streams as it allows; try again later"))
@@ -107,7 +109,7 @@ impl Gate {
     async fn get(self, request: http::Request<Body>, peer: Option<Peer>) -> Result<http::Response<Body>, Status> {
         let ticket: FlightTicket = unary(request).await?;
         let ticket: Ticket = wire::parse("ticket", &ticket.ticket)?;
-        let permit = self.permit(&self.shared.streams)?;
+        let permit = Self::permit(&self.shared.streams)?;
         let span = tracing::info_span!("get", name = %error::text(&ticket.name), version = ticket.version);
         let shared = self.shared.clone();
         let stream = blocking(move || {
@@ -117,7 +119,7 @@ impl Gate {
         });
         let stream = stream.await?;
         count(&self.shared.counters.gets);
-        Ok(Answer::respond(Box::new(stream.map(|data| data.and_then(flight_data))), self.hold(permit, peer)))
+        Ok(Answer::respond(Messages::now(stream.map(|data| data.and_then(flight_data))), self.hold(permit, peer)))
     }
 
     async fn act(
@@ -128,13 +130,14 @@ impl Gate {
     ) -> Result<http::Response<Body>, Status> {
         let action: Action = unary(request).await?;
         let is_waiting = action.r#type == wire::WAIT;
-        let permit = self.permit(if is_waiting { &self.shared.waits } else { &self.shared.streams })?;
+        let permit = Self::permit(if is_waiting { &self.shared.waits } else { &self.shared.streams })?;
         if action.r#type == wire::SEGMENT {
-            let messages = self.segment(wire::parse("request", &action.body)?).await?;
+            let messages = segment::answer(&self.shared, wire::parse("request", &action.body)?).await?;
             return Ok(Answer::respond(messages, self.hold(permit, peer)));
         }
         let body = match action.r#type.as_str() {
             wire::STAT => self.stat(wire::parse("request", &action.body)?).await?,
+            wire::SOURCE => self.source(wire::parse("request", &action.body)?).await?,
             wire::WAIT => self.wait(wire::parse("request", &action.body)?).await?,
             wire::REMOVE => {
                 self.shared.check_write(access)?;
@@ -143,11 +146,11 @@ impl Gate {
             other => {
                 let found = error::text(other.escape_debug());
                 return Err(Status::unimplemented(format!(
-                    "the action `{found}`: expected segment, stat, wait or remove (docs/WIRE.md)"
+                    "the action `{found}`: expected segment, source, stat, wait or remove (docs/WIRE.md)"
                 )));
             }
         };
-        Ok(Answer::respond(Box::new(std::iter::once(action_result(body))), self.hold(permit, peer)))
+        Ok(Answer::respond(Messages::once(action_result(body)?), self.hold(permit, peer)))
     }
 
     async fn stat(&self, request: StatRequest) -> Result<Bytes, Status> {
@@ -156,46 +159,20 @@ impl Gate {
         wire::json(&stat.await?)
     }
 
-    /// The bytes of a range of a segment, and their checksum.
-    async fn segment(&self, request: SegmentRequest) -> Result<Messages, Status> {
-        let shared = self.shared.clone();
-        let SegmentRequest { name, version, id, offset, len, crc, data } = request;
-        let frame: Frame = blocking(move || shared.open(&name, Some(version), id)).await?;
-        let bytes = frame.segment_bytes();
-        let outside = || {
-            let text = format!("the range {offset}+{len} of a segment of {} bytes", bytes.len());
-            Status::out_of_range(text)
-        };
-        let start = usize::try_from(offset).ok().filter(|start| *start <= bytes.len()).ok_or_else(outside)?;
-        let len = usize::try_from(len).map_err(|_| outside())?.min(bytes.len() - start);
-        let range = bytes.slice(start..start + len);
-        if !data {
-            let checksum = blocking(move || Ok(crc32fast::hash(&range))).await?;
-            let end = wire::json(&SegmentEnd { crc32: format!("{checksum:08x}") })?;
-            return Ok(Box::new(std::iter::once(action_result(end))));
+    /// Where the caller fetches a segment.
+    async fn source(&self, request: SourceRequest) -> Result<Bytes, Status> {
+        if let Some(url) = request.url.as_ref().filter(|url| url.len() > MAX_URL) {
+            let text = format!("the URL has {} bytes, expected {MAX_URL} at most", url.len());
+            return Err(Status::invalid_argument(text));
         }
-        count(&self.shared.counters.ranges);
-        if offset == 0 {
-            count(&self.shared.counters.pulls);
+        let (shared, name, version) = (self.shared.clone(), request.name, request.version);
+        // Only segments that are here have pullers.
+        let frame = blocking(move || shared.open(&name, Some(version), request.id)).await?;
+        let url = frame.segment_id().and_then(|id| self.shared.sources.next(id, request.url));
+        if url.is_some() {
+            count(&self.shared.counters.referrals);
         }
-        let mut checksum = crc.then(crc32fast::Hasher::new);
-        let mut at = 0;
-        let mut is_over = false;
-        Ok(Box::new(std::iter::from_fn(move || {
-            if at < range.len() {
-                let chunk = range.slice(at..(at + CHUNK).min(range.len()));
-                at += chunk.len();
-                if let Some(checksum) = &mut checksum {
-                    checksum.update(&chunk);
-                }
-                return Some(action_result(chunk));
-            }
-            if std::mem::replace(&mut is_over, true) {
-                return None;
-            }
-            let end = SegmentEnd { crc32: format!("{:08x}", checksum.take()?.finalize()) };
-            Some(wire::json(&end).and_then(action_result))
-        })))
+        wire::json(&SourceAnswer { url })
     }
 
     async fn wait(&self, request: WaitRequest) -> Result<Bytes, Status> {

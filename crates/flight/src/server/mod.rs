@@ -4,8 +4,12 @@ mod body;
 mod calls;
 mod connection;
 mod gate;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod options;
 mod put;
+mod segment;
+mod sources;
 mod stats;
 mod whole;
 
@@ -34,6 +38,8 @@ use crate::{
 };
 use connection::Connections;
 use gate::Gate;
+use segment::Checksums;
+use sources::Sources;
 use stats::Counters;
 
 /// Size of the HTTP/2 windows. A stream takes at most one window in each round trip.
@@ -60,11 +66,22 @@ struct Shared {
     waits: Arc<Semaphore>,
     puts: Arc<Semaphore>,
     counters: Arc<Counters>,
+    checksums: Checksums,
+    sources: Sources,
     max_message: usize,
     idle: Duration,
 }
 
 impl Shared {
+    fn stats(&self) -> ServerStats {
+        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        ServerStats {
+            refused: of(&self.connections.refused),
+            stalled: of(&self.connections.stalled),
+            ..self.counters.read()
+        }
+    }
+
     fn tokens(&self) -> Option<Arc<Tokens>> {
         // The value is replaced in one assignment, which cannot panic half-way.
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -96,6 +113,8 @@ pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
     scheme: &'static str,
+    #[cfg(feature = "metrics")]
+    metrics: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     serving: Option<JoinHandle<Result<(), tonic::transport::Error>>>,
     runtime: Option<Runtime>,
@@ -129,12 +148,16 @@ impl Server {
             waits: Arc::new(Semaphore::new(MAX_WAITS)),
             puts: Arc::new(Semaphore::new(MAX_PUTS)),
             counters: Arc::default(),
+            checksums: Checksums::default(),
+            sources: Sources::default(),
             max_message: options.max_message,
             idle: options.idle,
         });
         let bound = runtime.block_on(TcpListener::bind(options.address));
         let listener = bound.map_err(|e| Error::io(format_args!("listen on {}", options.address), e))?;
         let address = listener.local_addr().map_err(|e| Error::io("find the address of the server", e))?;
+        #[cfg(feature = "metrics")]
+        let metrics = start_metrics(&runtime, options, &shared)?;
         let (stop, mut stopped) = watch::channel(false);
 
         let mut transport = Transport::builder()
@@ -167,7 +190,16 @@ impl Server {
         });
         tracing::info!(%address, "serving");
         let scheme = if options.has_tls() { "https" } else { "http" };
-        Ok(Self { shared, address, scheme, stop, serving: Some(serving), runtime: Some(runtime) })
+        Ok(Self {
+            #[cfg(feature = "metrics")]
+            metrics,
+            shared,
+            address,
+            scheme,
+            stop,
+            serving: Some(serving),
+            runtime: Some(runtime),
+        })
     }
 
     /// The address that it listens on.
@@ -183,16 +215,17 @@ impl Server {
         format!("{}://{}", self.scheme, self.address)
     }
 
+    /// The address of the metrics, if there is one.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
-        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let connections = &self.shared.connections;
-        ServerStats {
-            refused: of(&connections.refused),
-            stalled: of(&connections.stalled),
-            ..self.shared.counters.read()
-        }
+        self.shared.stats()
     }
 
     /// Replaces the tokens, for calls from now on. Streams that have started go on.
@@ -230,6 +263,17 @@ impl Server {
         runtime.shutdown_timeout(Duration::from_secs(1));
         ended
     }
+}
+
+/// Listens for readers of the metrics, if the options have an address for them.
+#[cfg(feature = "metrics")]
+fn start_metrics(runtime: &Runtime, options: &ServerOptions, shared: &Arc<Shared>) -> Result<Option<SocketAddr>> {
+    let Some(address) = options.metrics else { return Ok(None) };
+    let failed = |e| Error::io(format_args!("listen on {address} for the metrics"), e);
+    let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    runtime.spawn(metrics::answer(listener, shared.clone()));
+    Ok(Some(address))
 }
 
 impl Drop for Server {

@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub(super) max_streams: usize,
     pub(super) max_message: usize,
     pub(super) window: u32,
+    #[cfg(feature = "metrics")]
+    pub(super) metrics: Option<SocketAddr>,
     identity: Option<Identity>,
     client_ca: Option<Certificate>,
     insecure: bool,
@@ -56,6 +58,8 @@ impl ServerOptions {
             max_streams: 256,
             max_message: 256 << 20,
             window: WINDOW,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             identity: None,
             client_ca: None,
             insecure: false,
@@ -144,6 +148,15 @@ impl ServerOptions {
         self
     }
 
+    /// Where to answer `GET /metrics` over HTTP, in the text format of Prometheus: counts, without names. An address that
+    /// other machines can reach needs [`insecure`](Self::insecure), because it has neither TLS nor tokens. Default: nowhere.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
     pub(super) fn has_tls(&self) -> bool {
         self.identity.is_some()
     }
@@ -170,6 +183,11 @@ impl ServerOptions {
                 (true, _) => "tokens",
             };
             return Err(Error::invalid(what, format_args!("it needs {lacks}, or `insecure` spelled out")));
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback() && !self.insecure) {
+            let what = format!("the address {address} for the metrics, which other machines can reach,");
+            return Err(Error::invalid(what, "it needs `insecure` spelled out"));
         }
         Ok(())
     }

@@ -42,7 +42,9 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stream: Streaming<FlightDat
     let (sender, receiver) = mpsc::channel(1);
     let publishing = {
         let (shared, name) = (shared.clone(), name.clone());
+        let span = tracing::info_span!("put", %name);
         blocking(move || {
+            let _entered = span.entered();
             let what = format!("the stream for `{name}`");
             let of_store = |e: coframe::Error| error::status(&e);
             let mut batches = IpcReader::stream(Received::new(receiver), &what).map_err(of_store)?;

@@ -14,6 +14,10 @@ pub struct ServerStats {
     pub ranges: u64,
     /// Ranges that started at the first byte: pulls that started.
     pub pulls: u64,
+    /// Pullers that were referred to another machine.
+    pub referrals: u64,
+    /// Ranges that were sent from a mirror that was still being fetched.
+    pub relays: u64,
     /// Streams of `DoGet`.
     pub gets: u64,
     /// Frames that were published by `DoPut`.
@@ -32,6 +36,8 @@ pub(crate) struct Counters {
     pub(super) denied: AtomicU64,
     pub(super) ranges: AtomicU64,
     pub(super) pulls: AtomicU64,
+    pub(super) referrals: AtomicU64,
+    pub(super) relays: AtomicU64,
     pub(super) gets: AtomicU64,
     pub(super) puts: AtomicU64,
     pub(super) bytes: AtomicU64,
@@ -53,6 +59,8 @@ impl Counters {
             denied: of(&self.denied),
             ranges: of(&self.ranges),
             pulls: of(&self.pulls),
+            referrals: of(&self.referrals),
+            relays: of(&self.relays),
             gets: of(&self.gets),
             puts: of(&self.puts),
             bytes: of(&self.bytes),

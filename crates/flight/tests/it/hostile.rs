@@ -82,7 +82,7 @@ refused(lambda: client.get_flight_info(flight.FlightDescriptor.for_path("mixed",
 info = client.get_flight_info(flight.FlightDescriptor.for_command(b'{"name":"mixed","columns":["word"]}'))
 assert info.schema.names == ["word"]
 assert client.do_get(info.endpoints[0].ticket).read_all().num_rows == 25
-assert {action.type for action in client.list_actions()} == {"segment", "stat", "wait", "remove"}
+assert {action.type for action in client.list_actions()} == {"segment", "source", "stat", "wait", "remove"}
 "#;
     let Some(mut python) = python() else { return };
     let there = scratch();

@@ -1,11 +1,16 @@
 //! Frames between two stores, over real connections and with real processes.
 
+mod broadcast;
 #[cfg(feature = "command")]
 mod command;
 mod common;
 mod conformance;
 mod hostile;
 mod kills;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod nodes;
+mod origins;
 mod pulls;
 mod reads;
 #[path = "../../../../tests/it/scratch.rs"]

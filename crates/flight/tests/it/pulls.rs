@@ -30,7 +30,7 @@ fn a_pulled_frame_has_the_bytes_and_the_id_of_its_origin() {
     // It is here now: nothing is pulled again, and nothing else was left.
     assert_eq!(remote.open(&here.store, "mixed").unwrap().handle(), copy.handle());
     assert_eq!(server.stats().pulls, 1);
-    assert_eq!(here.files(), ["mixed.arrow", "mixed@1.arrow"]);
+    assert_eq!(here.files(), [".from-mixed@1.arrow", "mixed.arrow", "mixed@1.arrow"]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn thirty_two_processes_that_want_a_frame_pull_it_once() {
     let stats = server.stats();
     assert_eq!((stats.pulls, stats.ranges), (1, 1));
     assert_eq!(here.store.open("x").unwrap().segment_bytes(), origin.segment_bytes());
-    assert_eq!(here.files(), ["x.arrow", "x@1.arrow"]);
+    assert_eq!(here.files(), [".from-x@1.arrow", "x.arrow", "x@1.arrow"]);
 }
 
 #[test]
@@ -105,25 +105,83 @@ fn a_pull_goes_on_where_its_connections_broke() {
 }
 
 #[test]
-fn a_pull_from_a_server_that_is_gone_leaves_nothing() {
+fn a_pull_from_a_server_that_is_gone_is_resumed_by_the_next_one() {
     let (there, here) = (scratch(), scratch());
-    large(&there.store, "x", 8 << 20);
+    let origin = large(&there.store, "x", 8 << 20);
     let server = serve(&there.store);
-    let address = proxy(server.address(), Arc::new(|done, _| done < 1 << 20));
+    // After a megabyte every connection breaks.
+    let passed = AtomicU64::new(0);
+    let change = move |_, bytes: &mut [u8]| passed.fetch_add(bytes.len() as u64, Ordering::SeqCst) < 1 << 20;
+    let address = proxy(server.address(), Arc::new(change));
     let options = RemoteOptions::new().retry(Duration::from_millis(300));
     let remote = Remote::connect_with(format!("http://{address}"), &options).unwrap();
-    let stopper = std::thread::spawn(move || {
-        while server.stats().ranges == 0 {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        drop(server);
-    });
     let error = remote.open(&here.store, "x").unwrap_err();
-    stopper.join().unwrap();
+    drop(server);
     assert!(error.is_unreachable(), "{error}");
     let text = error.to_string();
     assert!(text.contains("`x@1` of http://127.0.0.1") && text.contains("bytes had arrived"), "{text}");
-    assert_eq!(here.files(), [""; 0]);
+    // Nothing is visible; a sweep leaves what had arrived, and the next pull goes on with it.
+    assert!(here.store.names().unwrap().is_empty());
+    here.store.sweep().unwrap();
+    let files = here.files();
+    let arrived = std::fs::metadata(here.path().join(&files[0])).unwrap().len();
+    assert!(files.len() == 1 && files[0].ends_with(".partial") && arrived > 0, "{files:?}");
+    let server = serve(&there.store);
+    let copy = Remote::connect(server.url()).unwrap().open(&here.store, "x").unwrap();
+    assert_eq!(copy.segment_bytes(), origin.segment_bytes());
+    let stats = server.stats();
+    assert!(stats.pulls == 0 && stats.bytes < origin.size_bytes() as u64 - arrived + 4096, "{stats:?}");
+    assert_eq!(here.files(), [".from-x@1.arrow", "x.arrow", "x@1.arrow"]);
+}
+
+#[test]
+fn bytes_of_an_earlier_pull_that_are_wrong_or_too_many_are_not_used() {
+    let (there, here) = (scratch(), scratch());
+    let origin = large(&there.store, "x", 1 << 20);
+    let server = serve(&there.store);
+    let remote = Remote::connect(server.url()).unwrap();
+    let start = || {
+        let turn = here.store.mirror_turn(origin.segment_id().unwrap(), Duration::ZERO).unwrap();
+        turn.resume("x", &coframe::MirrorOptions::new()).unwrap()
+    };
+    for wrong in [vec![7; 1000], vec![7; 3 << 20]] {
+        start().write(&wrong).unwrap();
+        assert_eq!(start().written(), wrong.len() as u64);
+        let copy = remote.open(&here.store, "x").unwrap();
+        assert_eq!(copy.segment_bytes(), origin.segment_bytes());
+        drop(copy);
+        here.store.remove("x").unwrap();
+        here.store.sweep().unwrap();
+    }
+    // An old file, and one that was published before its second name was removed, are swept.
+    let file = here.path().join(format!(".draft-{:032x}.partial", origin.segment_id().unwrap()));
+    start().write(&origin.segment_bytes()).unwrap();
+    let old = std::time::SystemTime::now() - Duration::from_mins(11);
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(old).unwrap();
+    here.store.sweep().unwrap();
+    assert!(!file.exists());
+    start().write(&origin.segment_bytes()).unwrap();
+    std::fs::hard_link(&file, here.path().parent().unwrap().join("published")).unwrap();
+    here.store.sweep().unwrap();
+    assert!(!file.exists());
+}
+
+#[test]
+fn the_bytes_of_a_puller_that_was_killed_while_it_published_are_used() {
+    let (there, here) = (scratch(), scratch());
+    let origin = large(&there.store, "x", 1 << 20);
+    let server = serve(&there.store);
+    let id = origin.segment_id().unwrap();
+    let turn = here.store.mirror_turn(id, Duration::ZERO).unwrap();
+    turn.resume("x", &coframe::MirrorOptions::new()).unwrap().write(&origin.segment_bytes()).unwrap();
+    // It had sealed the file.
+    let file = here.path().join(format!(".draft-{id:032x}.partial"));
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o1400)).unwrap();
+    let copy = Remote::connect(server.url()).unwrap().open(&here.store, "x").unwrap();
+    assert_eq!(copy.segment_bytes(), origin.segment_bytes());
+    let stats = server.stats();
+    assert!(stats.ranges == 0 && stats.bytes < 4096, "{stats:?}");
+    assert_eq!(here.files(), [".from-x@1.arrow", "x.arrow", "x@1.arrow"]);
 }
 
 #[test]
