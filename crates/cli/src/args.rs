@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::styling:
 
 use crate::{
     commands::{
-        adopt, completions, cp, describe, doctor, export, head, ls, mv, publish, rm, sample, show, sql, sweep, tail,
-        top, verify, wait, watch,
+        adopt, completions, cp, describe, doctor, export, head, ls, machines, mv, publish, rm, sample, show, sql,
+        sweep, tail, top, verify, wait, watch,
     },
     context::Context,
     failure::{Failure, Result},
@@ -25,11 +25,12 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not there (yet).
 Data goes to standard output, everything else to standard error.";
 
 /// The commands under headings, as `--help` lists them.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Files", &["publish", "export"]),
     ("Look", &["ls", "show", "head", "tail", "sample", "describe", "sql", "top"]),
     ("Names", &["cp", "mv", "rm", "sweep"]),
     ("Versions", &["wait", "watch"]),
+    ("Machines", &["serve", "pull", "push"]),
     ("Checks", &["verify", "doctor", "adopt"]),
     ("Shell", &["completions"]),
 ];
@@ -46,6 +47,11 @@ pub(crate) struct Args {
     /// Print JSON (docs/CLI.md lists the keys)
     #[arg(long, global = true)]
     json: bool,
+
+    // For the help: `machines::divert` finds it before the parser does.
+    /// Server to look into: ls, show, head, wait and doctor, by the program coframe-flight
+    #[arg(long, global = true, value_name = "URL")]
+    remote: Option<String>,
 
     #[command(subcommand)]
     command: Command,
@@ -70,6 +76,9 @@ enum Command {
     Adopt(adopt::Adopt),
     Wait(wait::Wait),
     Watch(watch::Watch),
+    Serve(machines::Serve),
+    Pull(machines::Pull),
+    Push(machines::Push),
     Verify(verify::Verify),
     Top(top::Top),
     Doctor(doctor::Doctor),
@@ -112,6 +121,9 @@ impl Args {
             Command::Adopt(command) => command.run(&context),
             Command::Wait(command) => command.run(&context),
             Command::Watch(command) => command.run(&context),
+            Command::Serve(command) => command.run(),
+            Command::Pull(command) => command.run(),
+            Command::Push(command) => command.run(),
             Command::Verify(command) => command.run(&context),
             Command::Top(command) => command.run(&context),
             Command::Doctor(command) => command.run(&context),

@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod names;
 mod output;
+mod programs;
 mod sink;
 mod source;
 mod stdout;
@@ -21,6 +22,9 @@ use std::process::ExitCode;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    if let Err(failure) = commands::machines::divert() {
+        return failure.report();
+    }
     let args = match args::Args::read() {
         Ok(args) => args,
         Err(failure) => return failure.report(),

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod head;
 pub(crate) mod ls;
+pub(crate) mod machines;
 pub(crate) mod mv;
 pub(crate) mod publish;
 pub(crate) mod rm;

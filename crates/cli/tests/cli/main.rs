@@ -6,6 +6,7 @@ mod escapes;
 mod failures;
 mod formats;
 mod help;
+mod machines;
 mod metadata;
 mod others;
 mod reading;

@@ -1,10 +1,8 @@
 //! DataFusion as the engine: a separate program, so that the command need not be compiled with it.
 
 use std::{
-    env, io,
     io::{Read, Write},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use coframe::{
@@ -12,7 +10,10 @@ use coframe::{
     arrow::{array::RecordBatch, datatypes::SchemaRef},
 };
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    programs,
+};
 
 /// Reads a query from standard input and writes its rows to standard output as an Arrow stream.
 const PROGRAM: &str = "coframe-datafusion";
@@ -42,17 +43,9 @@ pub(super) fn run(store: &Store, query: &str) -> Result<(SchemaRef, Vec<RecordBa
     rows?.ok_or_else(|| Failure::failed(format_args!("{PROGRAM} has no standard output")))
 }
 
-/// The program next to this one, else the one in PATH.
 fn start(store: &Store) -> Result<Child> {
-    let beside = env::current_exe().ok().map(|command| command.with_file_name(PROGRAM)).filter(|path| path.is_file());
-    let program = beside.unwrap_or_else(|| PathBuf::from(PROGRAM));
-    let mut command = Command::new(&program);
+    let mut command = programs::command(PROGRAM);
     command.arg(store.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::usage(format_args!(
-            "the engine datafusion is the program `{PROGRAM}`, which is not installed; install it from a checkout with \
-             `cargo install --path crates/datafusion/engine`, or leave out --engine"
-        )),
-        _ => Failure::failed(format_args!("could not start `{}`: {error}", program.display())),
-    })
+    let needed_by = "the engine datafusion";
+    command.spawn().map_err(|error| programs::not_started(PROGRAM, needed_by, "crates/datafusion/engine", &error))
 }
