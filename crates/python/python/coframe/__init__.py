@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NoSpaceError,
         NotFoundError,
         PoisonedError,
+        RemoteError,
         SupersededError,
         SystemCallError,
         UnsupportedError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from ._kept import Shared, close_shared, shared
     from ._meeting import Barrier, BoundedSemaphore, Condition, Event, Semaphore
     from ._queue import Queue
+    from ._remote import Remote, RemoteFrame, Server, connect, serve
     from ._share import SharedFrame, accepts_frames, partial, share
     from ._sharing import sharing
     from ._store import FrameInfo, Layout, Mode, Session, Store, Swept, Usage, User
@@ -58,12 +60,13 @@ if TYPE_CHECKING:
 _NAMES = {
     "_cells": ("Counter", "Flag", "Lock", "RLock"),
     "_dict": ("Dict", "DictSnapshot", "DictTransaction"),
-    "_errors": ("ArgumentTypeError", "BrokenError", "BusyError", "ClosedError", "ColumnNotFoundError", "ConflictError", "CorruptError", "Error", "InvalidError", "MissingPackageError", "NoSpaceError", "NotFoundError", "PoisonedError", "SupersededError", "SystemCallError", "UnsupportedError", "UntrustedError", "WouldCopyError"),
+    "_errors": ("ArgumentTypeError", "BrokenError", "BusyError", "ClosedError", "ColumnNotFoundError", "ConflictError", "CorruptError", "Error", "InvalidError", "MissingPackageError", "NoSpaceError", "NotFoundError", "PoisonedError", "RemoteError", "SupersededError", "SystemCallError", "UnsupportedError", "UntrustedError", "WouldCopyError"),
     "_explain": ("ColumnExplain", "Explain"),
     "_frame": ("Column", "Frame", "Schema"),
     "_kept": ("Shared", "close_shared", "shared"),
     "_meeting": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Semaphore"),
     "_queue": ("Queue",),
+    "_remote": ("Remote", "RemoteFrame", "Server", "connect", "serve"),
     "_share": ("SharedFrame", "accepts_frames", "partial", "share"),
     "_sharing": ("sharing",),
     "_store": ("FrameInfo", "Layout", "Mode", "Session", "Store", "Swept", "Usage", "User"),
@@ -203,8 +206,12 @@ __all__ = [
     "PoisonedError",
     "Queue",
     "RLock",
+    "Remote",
+    "RemoteError",
+    "RemoteFrame",
     "Schema",
     "Semaphore",
+    "Server",
     "Session",
     "Shared",
     "SharedFrame",
@@ -221,11 +228,13 @@ __all__ = [
     "__version__",
     "accepts_frames",
     "close_shared",
+    "connect",
     "list",
     "open",
     "partial",
     "publish",
     "remove",
+    "serve",
     "share",
     "shared",
     "sharing",

@@ -76,6 +76,10 @@ class SystemCallError(Error, OSError):
     """A call of the operating system failed."""
 
 
+class RemoteError(Error, ConnectionError):
+    """A call to another machine failed."""
+
+
 class MissingPackageError(Error, ImportError):
     """Another package is needed for this."""
 

@@ -1,0 +1,242 @@
+"""Frames of other machines: the program ``coframe-flight`` does the work.
+
+A server, and each pull, is a process of that program, so the extension needs no network library.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any
+
+from ._errors import ArgumentTypeError, ClosedError, InvalidError, MissingPackageError, NotFoundError, RemoteError
+from ._frame import Frame
+from ._store import Store, _check_number, _check_text, _time, store_of
+
+_PROGRAM = "coframe-flight"
+_INSTALL = "install it from a checkout with `cargo install --path crates/flight --features command`"
+_Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class RemoteFrame:
+    """The latest version of one name of a server."""
+
+    name: str
+    version: int
+    num_rows: int
+    num_columns: int
+    size_bytes: int
+    created: datetime | None
+    #: 32 hexadecimal digits, the same in every mirror; ``None`` for a file of another program, which cannot be pulled.
+    segment_id: str | None
+    #: What the publisher attached.
+    metadata: dict[str, str]
+
+
+class Remote:
+    """A store that another machine serves; made by :func:`connect`.
+
+    Can be pickled: in another process, or on another machine, it pulls into the store there.
+    """
+
+    def __init__(self, url: str, *, token_file: _Path | None, ca: _Path | None, store: Store) -> None:
+        self.url = url
+        self._store = store
+        self._options = _options(token_file=token_file, ca=ca)
+
+    def list(self) -> builtins.list[RemoteFrame]:
+        """The names of the server with their latest versions, in order."""
+        frames = self._ask("--remote", self.url, "ls")["frames"]
+        return [
+            RemoteFrame(
+                frame["name"],
+                frame["version"],
+                frame["rows"],
+                frame["columns"],
+                frame["bytes"],
+                _time(None if frame["created"] is None else frame["created"] / 1000),
+                frame["id"],
+                {key: value for key, value in frame["metadata"].items() if not key.startswith("coframe.")},
+            )
+            for frame in frames
+        ]
+
+    def open(self, name: str) -> Frame:
+        """The latest version of a name of the server, pulled if its segment is not in the store here.
+
+        Of all processes of a machine that want it at the same time, one pulls it.
+        """
+        return self.pull(name)
+
+    def pull(self, name: str, *, version: int | None = None, into: str | None = None) -> Frame:
+        """Copies a frame of the server into the store here, unless it is here, and opens it.
+
+        ``version``: the version there, the latest by default. ``into``: the name here, the same by default. The mirror
+        has the same bytes, which were validated in full.
+        """
+        _check_text("name", name)
+        options = []
+        if version is not None:
+            _check_number("version", version, "a version")
+            options += ["--version", str(version)]
+        if into is not None:
+            _check_text("into", into)
+            options += ["--as", into]
+        found = self._ask("pull", *options, "--", self.url, name)
+        return self._store.open(found["name"], version=found["version"])
+
+    def push(self, name: str, *, into: str | None = None) -> int:
+        """Publishes the latest version of a name of the store here on the server; returns its version there.
+
+        The server must have been started with ``write=True``.
+        """
+        _check_text("name", name)
+        options = []
+        if into is not None:
+            _check_text("into", into)
+            options += ["--as", into]
+        return int(self._ask("push", *options, "--", self.url, name)["version"])
+
+    def wait(self, name: str, newer_than: int = 0, timeout: float | None = None) -> int | None:
+        """Blocks until the latest version there is above ``newer_than``, and returns it; ``None`` on a timeout."""
+        _check_text("name", name)
+        _check_number("newer_than", newer_than, "a version")
+        options = ["--newer-than", str(newer_than)]
+        if timeout is not None:
+            if not (isinstance(timeout, (int, float)) and math.isfinite(timeout) and timeout >= 0):
+                raise InvalidError(f"timeout is {timeout!r}, expected seconds")
+            options += ["--timeout", repr(float(timeout))]
+        try:
+            return int(self._ask("--remote", self.url, "wait", *options, "--", name)["version"])
+        except NotFoundError:
+            return None
+
+    def _ask(self, *arguments: str) -> Any:
+        command = [_program(), "--json", "--store", self._store.path, *self._options, *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise _error(done.returncode, done.stderr)
+        return json.loads(done.stdout)
+
+    def __repr__(self) -> str:
+        return f"<coframe.Remote {self.url}>"
+
+
+class Server:
+    """A running server of a store; made by :func:`serve`. It stops when it is closed, and when this process ends."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self._process = process
+        #: What other machines pass to :func:`connect`.
+        self.url = url
+
+    def close(self) -> None:
+        """Stops the server. Streams may go on for ten seconds."""
+        # The server ends with its standard input, and so with this process, however that ends.
+        _stream(self._process.stdin).close()
+        self._process.wait()
+        _stream(self._process.stdout).close()
+
+    def reload_tokens(self) -> None:
+        """Makes the server read the file of its tokens again."""
+        if self._process.poll() is not None:
+            raise ClosedError("the server has ended")
+        self._process.send_signal(signal.SIGHUP)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise ArgumentTypeError("a server cannot be pickled; pass its url")
+
+    def __repr__(self) -> str:
+        return f"<coframe.Server {self.url}>"
+
+
+def serve(
+    store: Store | _Path | None = None,
+    *,
+    address: str = "127.0.0.1:0",
+    write: bool = False,
+    tokens: _Path | None = None,
+    cert: _Path | None = None,
+    key: _Path | None = None,
+    insecure: bool = False,
+) -> Server:
+    """Serves the frames of a store to other machines over Arrow Flight, until the server is closed.
+
+    ``address``: port 0 takes a free one. Every user of this machine can connect to 127.0.0.1; an address that other
+    machines can reach needs ``tokens``, ``cert`` and ``key``, or ``insecure=True``. ``write``: whether callers may
+    publish and remove frames.
+    """
+    options = _options(address=address, tokens=tokens, cert=cert, key=key)
+    options += ["--write"] * bool(write) + ["--insecure"] * bool(insecure)
+    command = [_program(), "--json", "--store", store_of(store).path, "serve", "--until-input-ends", *options]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    line = _stream(process.stdout).readline()
+    errors = _stream(process.stderr)
+    if not line:
+        message = errors.read()
+        _stream(process.stdin).close()
+        raise _error(process.wait(), message)
+    # What it prints later is not shown, but a server whose standard error is closed would end.
+    threading.Thread(target=_drain, args=(errors,), name="coframe-serve", daemon=True).start()
+    return Server(process, json.loads(line)["url"])
+
+
+def connect(
+    url: str, *, token_file: _Path | None = None, ca: _Path | None = None, store: Store | _Path | None = None
+) -> Remote:
+    """The store that a server on another machine serves: ``http://host:port``, or ``https://host:port`` with TLS.
+
+    ``token_file``: a file with the token, which only you can read. ``ca``: the certificate of the authority that signed
+    the server's, by default those of this machine. ``store``: where frames are pulled to. Connects with each call.
+    """
+    _check_text("url", url)
+    return Remote(url, token_file=token_file, ca=ca, store=store_of(store))
+
+
+def _program() -> str:
+    """The program of ``COFRAME_FLIGHT``, next to this Python, or in PATH."""
+    beside = os.path.join(os.path.dirname(sys.executable), _PROGRAM)
+    found = os.environ.get("COFRAME_FLIGHT") or shutil.which(beside) or shutil.which(_PROGRAM)
+    if found is None:
+        raise MissingPackageError(f"frames of other machines need the program {_PROGRAM}, which was not found; {_INSTALL}")
+    return found
+
+
+def _options(**paths: _Path | None) -> builtins.list[str]:
+    given = ((name, path) for name, path in paths.items() if path is not None)
+    return [f"--{name.replace('_', '-')}={os.fspath(path)}" for name, path in given]
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None, "made with a pipe"
+    return stream
+
+
+def _drain(stream: IO[str]) -> None:
+    with stream:
+        for _ in stream:
+            pass
+
+
+def _error(code: int, message: str) -> Exception:
+    text = message.strip().removeprefix("coframe: ") or f"{_PROGRAM} ended with {code}"
+    if code == 3:
+        return NotFoundError(text)
+    return InvalidError(text) if code == 2 else RemoteError(text)
