@@ -86,11 +86,17 @@ step "Arrow Flight, a separate workspace"
     cd crates/flight
     export CARGO_TARGET_DIR="$target/flight"
     cargo fmt --check
+    cargo clippy --quiet --all-features --all-targets --locked -- -D warnings
+    # Without the features, what they use is not left over.
+    cargo clippy --quiet --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --quiet --all-features --no-deps --locked
     cargo test --all-features --lib --bins --tests --locked
+    cargo test --quiet --all-features --doc --locked
+    cargo run --quiet --example two_nodes --locked >/dev/null
 )
 
 step "the Python package"
-crates/python/ci.sh
+COFRAME_FLIGHT="$target/flight/debug/coframe-flight" crates/python/ci.sh
 
 step "nothing left in /dev/shm"
 # Only entries that the suites create: names with their prefix, and temporary directories that contain a store.
