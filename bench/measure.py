@@ -1,0 +1,98 @@
+"""The clock that all sections share: peers take turns, so that all of them see the same machine."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+RUNS = 7
+RESULTS = Path(os.environ.get("BENCH_RESULTS", Path(__file__).parent / "results"))
+PACKAGES = ("coframe", "dask", "diskcache", "iceoryx2", "joblib", "lmdb", "loky", "numpy", "pandas", "polars", "pyarrow", "ray")
+
+
+def runs_for(seconds):
+    """Counted runs of a call whose warm-up took `seconds`. Slow rows get fewer; each row states its number."""
+    return RUNS if seconds < 2 else 3 if seconds < 8 else 1
+
+
+def interleaved(calls):
+    """{name: row} for {name: call}. Every call warms up once; then each gets a run in turn until all have theirs.
+
+    A call that returns a float has measured its seconds itself. A call that raises becomes a row with the reason.
+    """
+    times, wanted, rows = {}, {}, {}
+    for name, call in calls.items():
+        try:
+            wanted[name] = runs_for(seconds_of(call))
+            times[name] = []
+        except Exception as error:
+            rows[name] = {"left out": reason(error)}
+    for turn in range(RUNS):
+        for name, count in wanted.items():
+            if turn < count:
+                times[name].append(seconds_of(calls[name]))
+    return rows | {name: row_of(found) for name, found in times.items()}
+
+
+def seconds_of(call):
+    # What an earlier call left to the collector is not this one's.
+    gc.collect()
+    start = time.perf_counter()
+    given = call()
+    return given if isinstance(given, float) else time.perf_counter() - start
+
+
+def row_of(times):
+    return {"median": statistics.median(times), "min": min(times), "max": max(times), "runs": len(times)}
+
+
+def reason(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:160]
+
+
+def machine():
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory": f"{memory:.0f} GB",
+        "kernel": platform.release().split("-")[0],
+        "huge pages of shared memory": Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled").read_text().strip(),
+        "load before": round(os.getloadavg()[0], 1),
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "packages": {name: version_of(name) for name in PACKAGES},
+    }
+
+
+def version_of(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def save(section, key, rows, **about):
+    """Adds the group of rows `key` to the file of a section, in place of an older one."""
+    path = RESULTS / f"{section}.json"
+    found = json.loads(path.read_text()) if path.exists() else {"groups": {}}
+    found["groups"][key] = {"about": about, "machine": machine(), "rows": rows}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    for name, row in rows.items():
+        print(f"{key:<28} {name:<44} {shown(row)}", flush=True)
+
+
+def shown(row):
+    if "left out" in row:
+        return f"left out: {row['left out']}"
+    more = "".join(f", {name} {value:.3g}" for name, value in row.items() if name in ("share", "memory"))
+    return f"{row['median'] * 1e3:12.3f} ms ({row['min'] * 1e3:.3f} to {row['max'] * 1e3:.3f}, {row['runs']} runs{more})"

@@ -1,0 +1,60 @@
+"""Section 3: a table that is in shared memory is opened, by rows and by columns."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import coframe
+import data
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from measure import interleaved, save
+
+# A call takes microseconds, so each timed run makes this many.
+TIMES = 20
+
+
+def wide(columns):
+    return pl.DataFrame({f"c{n}": np.arange(1000.0) for n in range(columns)})
+
+
+def long(rows):
+    return data.floats(rows) if rows > 10_000_000 else data.mixed(rows)
+
+
+def run(shape, number):
+    import ray
+
+    df = wide(number) if shape == "columns" else long(number)
+    path = os.path.join(os.environ["BENCH_SCRATCH"], "open.arrow")
+    df.write_ipc(path, compression="uncompressed")
+    frame = coframe.publish(df, "open")
+    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False, object_store_memory=4 * 10**9)
+    reference = ray.put(df.to_arrow())
+    del df
+    calls = {
+        "coframe.open(name).to_polars()": lambda: coframe.open("open").to_polars(),
+        "coframe.open(name).to_arrow(views=True)": lambda: coframe.open("open").to_arrow(views=True),
+        "pyarrow open_file(memory_map)": lambda: pa.ipc.open_file(pa.memory_map(path)).read_all(),
+        "pyarrow memory_map, then Polars": lambda: pl.from_arrow(pa.ipc.open_file(pa.memory_map(path)).read_all(), rechunk=False),
+        "Polars read_ipc": lambda: pl.read_ipc(path),
+        "Ray get, Arrow": lambda: ray.get(reference),
+    }
+    rows = interleaved({name: times_of(call) for name, call in calls.items()})
+    save("open", f"{number} {shape}", rows, shape=shape, number=number, bytes=frame.nbytes)
+    ray.shutdown()
+    os.unlink(path)
+
+
+def times_of(call):
+    """The seconds of one call, of as many as fit in a run."""
+    def run_of_calls():
+        start, done = time.perf_counter(), 0
+        while done < TIMES and time.perf_counter() - start < 0.2:
+            call()
+            done += 1
+        return (time.perf_counter() - start) / done
+
+    return run_of_calls

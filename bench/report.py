@@ -1,0 +1,189 @@
+"""Writes docs/BENCHMARKS.md and docs/charts/*.svg from results/*.json. Nothing on the page comes from elsewhere.
+
+`report.py --check` fails if the committed page or a chart differs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import charts
+
+HERE = Path(__file__).parent
+PAGE, CHARTS = HERE.parent / "docs" / "BENCHMARKS.md", HERE.parent / "docs" / "charts"
+
+SECTIONS = {
+    "handover": (
+        "Hand a frame to workers",
+        "Each worker opens the table and sums a column; 8 tasks a round. *share* is what is done once with the table, *round* "
+        "the 8 tasks after that. *memory* is the PSS of all processes while every worker holds what it opened, less the same "
+        "with a table of 10 rows; pages that no process has mapped are not part of it. Rows without a share copy the table in "
+        "every round.",
+    ),
+    "publish": (
+        "Publish",
+        "The table is written into shared memory. `write(2)` writes as many bytes from one buffer and converts nothing. "
+        "`memcpy` overwrites memory that is already resident, which no new segment can be.",
+    ),
+    "open": (
+        "Open",
+        "The table is in shared memory and is opened as a whole, without reading its values.",
+    ),
+    "tasks": (
+        "Tasks without work",
+        "The time of one task, of many that are started together. coframe has no process pool for Python; `cargo bench "
+        "--bench pool` measures the one for Rust.",
+    ),
+    "cells": (
+        "Locks, values and maps",
+        "The time of one operation, called from Python. With 2 processes it is the elapsed time divided by the operations of "
+        "both. Maps have 1 000 integers.",
+    ),
+}
+
+WHY = {
+    "handover": [
+        "`inherited by fork` and `mp.RawArray` hand over nothing, because the workers have the table from their start. Their "
+        "rounds are the limit for everything else. They cannot get another table without new workers.",
+        "A pipe of `multiprocessing` answers sooner than the schedulers of Ray, Dask and joblib, so with those the scheduler "
+        "is most of a round, whatever is handed over.",
+        "`pa.memory_map` opens the same kind of file as coframe. It leaves names, removal, versions and killed writers to the "
+        "program.",
+    ],
+    "publish": [
+        "`Ray put` writes into its arena, whose pages are resident after the first use. A new segment has to get each page "
+        "from the kernel, as `write(2)` does.",
+        "On huge pages, `ftruncate` before `write(2)` lets the kernel choose a huge page for the first write. See "
+        "[LIMITATIONS](LIMITATIONS.md#speed).",
+    ],
+    "open": [
+        "pyarrow opens small files sooner: it takes no lock, resolves no name and checks no owner, and it does not convert to "
+        "Polars.",
+    ],
+    "tasks": ["Ray runs chunks as one task that returns a list, because it has no chunks."],
+    "cells": [
+        "`multiprocessing.Lock` is a C type over a semaphore, and a killed owner leaves it locked for ever. `coframe.Lock` "
+        "is written in Python over a robust mutex, and most of its time is Python's.",
+        "LMDB is called directly with bytes. A `coframe.Dict` uses LMDB too, encodes keys and values of any type, and takes a "
+        "gate that has a timeout.",
+        "The blackboard of iceoryx2 holds an integer, `Latest` bytes of any length.",
+    ],
+}
+
+
+def time_of(seconds):
+    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds / 1e-9)} ns"
+
+
+def number(value):
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"
+
+
+def order(section, key):
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", key.replace("huge", "z huge"))]
+
+
+def page():
+    lines = [
+        "# Benchmarks", "",
+        "`bench/run.sh` measures coframe and what you could use instead: the same data, in the same run, on the same machine. It "
+        "writes the results to `bench/results/`, and this page and its charts from them.", "",
+        "* Every call warms up once. Then all peers of a group take turns, 7 times. A call of over 2 s gets 3 turns, one of "
+        "over 8 s a single turn; *runs* has the number.",
+        "* Tables show the median and the least and greatest time. Blue bars are coframe's, thin lines go from min to max.",
+        "* Versions are pinned in `bench/requirements.txt`. Each peer is used as its documentation recommends, next to the plain "
+        "calls that people write.",
+        "* Rows in which a peer is faster are listed like all others; the text below the tables explains them.", "",
+    ]
+    images, machines = {}, {}
+    for section, (title, about) in SECTIONS.items():
+        path = HERE / "results" / f"{section}.json"
+        if not path.exists():
+            continue
+        groups = json.loads(path.read_text())["groups"]
+        lines += [f"## {title}", "", about, ""]
+        for key in sorted(groups, key=lambda key: order(section, key)):
+            lines += group_of(section, key, groups[key], images)
+            machines[json.dumps({k: v for k, v in groups[key]["machine"].items() if k != "load before"})] = groups[key]["machine"]
+        lines += [f"* {why}" for why in WHY[section]] + [""]
+    lines += machine_lines(list(machines.values())) + missing_lines()
+    return "\n".join(lines), images
+
+
+def group_of(section, key, group, images):
+    rows = {name: row for name, row in group["rows"].items() if "median" in row}
+    name = re.sub(r"[^a-z0-9]+", "-", f"{section} {key}".lower()).strip("-")
+    size = group["about"].get("bytes")
+    title = f"{key}" + (f" ({size / 1e6:,.0f} MB in memory)".replace(",", " ") if size and section != "publish" else "")
+    lines = [f"### {SECTIONS[section][0]}: {title}", ""]
+    if rows:
+        ordered = dict(sorted(rows.items(), key=lambda item: item[1]["median"]))
+        images[f"{name}.svg"] = charts.bars(f"{SECTIONS[section][0]}: {key}", {n: (r["median"], r["min"], r["max"]) for n, r in ordered.items()}, time_of)
+        lines += [f"![{SECTIONS[section][0]}: {key}](charts/{name}.svg)", ""]
+    return lines + table_of(section, group, rows)
+
+
+def table_of(section, group, rows):
+    best = min((row["median"] for row in rows.values()), default=0)
+    heads = ["", *(["share", "round"] if section == "handover" else ["median"]), "min", "max", "runs", "against the fastest"]
+    heads += ["memory"] if section == "handover" else ["GB/s"] if section == "publish" else []
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    for name, row in group["rows"].items():
+        title = f"**{name}**" if "coframe" in name else name
+        if "left out" in row:
+            text = row["left out"].replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| {title} | {'| ' * (len(heads) - 2)}{text} |")
+            continue
+        cells = [title]
+        if section == "handover":
+            cells.append(time_of(row["share"]) if "share" in row else "")
+        cells += [time_of(row["median"]), time_of(row["min"]), time_of(row["max"]), str(row["runs"]), f"{number(row['median'] / best)}x"]
+        if section == "handover":
+            cells.append(f"{row['memory'] / 1e6:.0f} MB" if "memory" in row else "not measured")
+        if section == "publish":
+            cells.append(number(group["about"]["bytes"] / row["median"] / 1e9))
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def machine_lines(machines):
+    lines = ["## Machine", ""]
+    first = machines[0] if machines else {}
+    lines += [f"* {name}: {value}" for name, value in first.items() if name not in ("packages", "load before", "date")]
+    dates = sorted({machine["date"] for machine in machines})
+    lines += [f"* date: {', '.join(dates)}"] if dates else []
+    lines += [f"* {name} {version}" for name, version in first.get("packages", {}).items()]
+    return [*lines, ""]
+
+
+def missing_lines():
+    return [
+        "## Not measured here", "",
+        "* Vineyard: its package brings a server, `vineyardd`, which `bench/run.sh` does not start.",
+        "* arrow-rs and coframe's pool for Rust: `cargo bench --bench open` and `cargo bench --bench pool` compare them.",
+        "* Pulls between machines, and DataFusion and Ballista: see [DATAFUSION.md](DATAFUSION.md).", "",
+    ]
+
+
+def main():
+    text, images = page()
+    if "--check" in sys.argv[1:]:
+        wrong = [PAGE.name] * (PAGE.read_text() != text)
+        wrong += [name for name, image in images.items() if not (CHARTS / name).exists() or (CHARTS / name).read_text() != image]
+        sys.exit(f"outdated, run bench/report.py: {', '.join(wrong)}" if wrong else 0)
+    CHARTS.mkdir(exist_ok=True)
+    for old in CHARTS.glob("*.svg"):
+        old.unlink()
+    for name, image in images.items():
+        (CHARTS / name).write_text(image)
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
