@@ -23,15 +23,20 @@ cd "$(dirname "$0")"
 filled() { [ "$(cat "$1/filled-from" 2>/dev/null)" = "$(hash_of "${@:2}")" ]; }
 hash_of() { cat "$@" | sha256sum; }
 
-if ! filled "$python" requirements.txt; then
+# Daft asks for an older pyarrow than the other readers, and works with this one; so it is installed without its
+# dependencies, which requirements.txt has.
+requirements=(requirements.txt requirements-no-deps.txt)
+if ! filled "$python" "${requirements[@]}"; then
     rm -rf "$python"
     if python3 -m venv "$python"; then
-        if "$python/bin/pip" install --quiet --requirement requirements.txt; then
-            hash_of requirements.txt >"$python/filled-from"
+        if "$python/bin/pip" install --quiet --requirement requirements.txt &&
+            "$python/bin/pip" install --quiet --no-deps --requirement requirements-no-deps.txt; then
+            hash_of "${requirements[@]}" >"$python/filled-from"
         else
             skip "some readers of interop/requirements.txt: pip cannot install them here"
             # One at a time, so that one missing package does not prevent the others.
             while read -r package; do "$python/bin/pip" install --quiet "$package" || true; done <requirements.txt
+            "$python/bin/pip" install --quiet --no-deps --requirement requirements-no-deps.txt || true
         fi
     fi
 fi

@@ -11,7 +11,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NODE = Path(os.environ.get("COFRAME_INTEROP_NODE", "no-such-directory"))
-READERS = ("pyarrow", "polars", "pandas", "duckdb", "nanoarrow", "node")
+READERS = (
+    "pyarrow", "polars", "pandas", "duckdb", "chdb", "datafusion", "daft", "arro3", "perspective", "nanoarrow", "node",
+)
 SECONDS = 300
 
 
