@@ -58,7 +58,7 @@ fn holds_more(data: &ArrayData) -> bool {
 }
 
 /// Bytes that a row takes in the first buffer of an array, where each row takes the same.
-fn width(data_type: &DataType) -> Option<usize> {
+pub(crate) fn width(data_type: &DataType) -> Option<usize> {
     match data_type {
         DataType::Utf8 | DataType::Binary | DataType::List(_) | DataType::Map(..) | DataType::ListView(_) => Some(4),
         DataType::LargeUtf8 | DataType::LargeBinary | DataType::LargeList(_) | DataType::LargeListView(_) => Some(8),

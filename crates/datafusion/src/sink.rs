@@ -87,7 +87,7 @@ enum Message {
     End,
 }
 
-/// Publishes what arrives until the end; drops it if there is none.
+/// Publishes the rows that arrive before [`Message::End`]; without that message, drops them.
 fn write(mut writer: FrameWriter, mut rows: mpsc::Receiver<Message>) -> coframe::Result<Option<(Frame, u64)>> {
     let mut count = 0;
     while let Some(message) = rows.blocking_recv() {

@@ -3,26 +3,37 @@
 use std::cmp::Ordering;
 
 use arrow::{
-    array::{Array, ArrayRef},
-    datatypes::{DataType, Schema},
+    array::{Array, ArrayData, ArrayRef},
+    buffer::Buffer,
+    datatypes::{DataType, Field, Schema},
 };
 use coframe::ColumnStatistics as Recorded;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, stats::Precision};
 
-use crate::parts::{Part, Parts};
+use crate::{
+    cut::width,
+    parts::{Part, Parts},
+};
+
+/// Batches of a frame whose arrays are measured. The other batches are expected to be similar.
+const MEASURED: usize = 8;
 
 /// Statistics of the first `rows` rows, for these columns; those of the others are unknown.
 pub(crate) fn statistics(parts: &Parts, rows: usize, columns: &[usize], schema: &Schema) -> Statistics {
     let mut statistics = Statistics::new_unknown(schema);
+    let mut total = 0;
     for column in columns {
         if let (Some(entry), Some(field)) =
             (statistics.column_statistics.get_mut(*column), schema.fields().get(*column))
         {
             *entry = of_column(parts, *column, field.data_type());
+            let bytes = scaled(bytes_of_column(parts, field), rows, parts.rows);
+            entry.byte_size = Precision::Inexact(bytes);
+            total += bytes;
         }
     }
-    let bytes = parts.frames.iter().map(|part| part.frame.size_bytes()).sum();
-    statistics.total_byte_size = Precision::Inexact(bytes);
+    // Of these columns only: joins are planned by it, and keep the side with fewer bytes in memory.
+    statistics.total_byte_size = Precision::Inexact(total);
     if rows < parts.rows {
         statistics = statistics.to_inexact();
     }
@@ -60,7 +71,7 @@ fn bound(
         for batch in &part.batches {
             let position = batch.position;
             if bounds.is_null(position) {
-                // A batch without any value has no bounds; one with a NaN has none either, and then they are not known.
+                // A batch of nulls has no bounds. A batch with a NaN has no bounds either, and then those of the column are unknown.
                 if nulls.is_valid(position) && usize::try_from(nulls.value(position)) == Ok(batch.rows.len()) {
                     continue;
                 }
@@ -74,4 +85,51 @@ fn bound(
         }
     }
     best.map(|best| if exact { Precision::Exact(best) } else { Precision::Inexact(best) })
+}
+
+/// Bytes that a column takes in memory. Reads no values: strings and lists are measured by the lengths of their buffers.
+fn bytes_of_column(parts: &Parts, field: &Field) -> usize {
+    match field.data_type().primitive_width() {
+        Some(width) => parts.rows * width,
+        None => parts.frames.iter().filter_map(|part| bytes_of_part(part, field.name())).sum(),
+    }
+}
+
+fn bytes_of_part(part: &Part, column: &str) -> Option<usize> {
+    let step = part.batches.len().div_ceil(MEASURED).max(1);
+    let (mut rows, mut bytes) = (0, 0);
+    for batch in part.batches.iter().step_by(step) {
+        for array in part.frame.slice(batch.rows.clone()).ok()?.column(column).ok()? {
+            rows += array.len();
+            bytes += weight(&array.to_data());
+        }
+    }
+    Some(scaled(bytes, part.frame.num_rows(), rows))
+}
+
+/// Bytes of the rows of an array, as their share of its buffers. Values of dictionaries are shared by many batches, and
+/// count nothing.
+fn weight(data: &ArrayData) -> usize {
+    let rows = data.len();
+    let children = match data.data_type() {
+        DataType::Boolean => return rows.div_ceil(8),
+        DataType::Dictionary(..) => 0,
+        _ => data.child_data().iter().map(weight).sum(),
+    };
+    // A slice has shorter buffers of fixed width, but their capacity is that of the whole batch.
+    let mut buffers: usize = data.buffers().iter().map(Buffer::capacity).sum();
+    if matches!(data.data_type(), DataType::Utf8View | DataType::BinaryView) {
+        // A join copies long strings into blocks of which each is twice as large as the one before, and accounts whole
+        // blocks. So does `MemTable`.
+        buffers += data.buffers().iter().skip(1).map(Buffer::len).sum::<usize>();
+    }
+    let held =
+        width(data.data_type()).zip(data.buffers().first()).map(|(width, first)| first.capacity() / width.max(1));
+    scaled(buffers + children, rows, held.unwrap_or(rows).max(rows)) + data.nulls().map_or(0, |_| rows.div_ceil(8))
+}
+
+/// `value * part / whole`; 0 of nothing.
+fn scaled(value: usize, part: usize, whole: usize) -> usize {
+    let product = value as u128 * part as u128;
+    product.checked_div(whole as u128).and_then(|share| usize::try_from(share).ok()).unwrap_or(0)
 }

@@ -27,7 +27,7 @@ use crate::{
     store::write_options,
 };
 
-/// The name of the format in `STORED AS`, and the extension that stands for it.
+/// The name of the format in `STORED AS`, and its file extension.
 const FORMAT: &str = "coframe";
 
 /// Publishes the rows of a query as the next version of a name, batch by batch: it never holds all rows in memory, and
@@ -101,7 +101,7 @@ impl FrameFormat {
         self
     }
 
-    /// The name that the target of a `COPY` stands for.
+    /// The name of the frame that a `COPY` writes.
     fn name(&self, target: &str) -> Result<Name> {
         let path = Path::new(target.strip_prefix("file://").unwrap_or(target));
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());

@@ -6,11 +6,12 @@ use coframe::PublishOptions;
 use coframe_datafusion::FrameTable;
 use datafusion::{
     datasource::MemTable,
+    physical_plan::displayable,
     prelude::{SessionConfig, SessionContext},
 };
 
 use crate::{
-    common::{run, scratch, text},
+    common::{plan, run, scratch, text},
     tpch::{queries, tables},
 };
 
@@ -42,4 +43,8 @@ async fn the_queries_of_tpch_give_the_results_of_mem_table() {
         }
     }
     assert!(rows > 300, "{rows} rows of results");
+    // `lineitem` has more bytes than `orders`, but fewer in the columns and rows of query 12.
+    let shown = displayable(plan(&contexts[1], queries()[11]).await.as_ref()).indent(false).to_string();
+    let (kept, _) = shown.split_once("orders@").expect("a scan of orders");
+    assert!(kept.contains("lineitem@"), "{shown}");
 }
