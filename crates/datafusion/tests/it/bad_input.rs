@@ -1,9 +1,13 @@
 //! Frames that cannot be read: errors that name them, and never a panic.
 
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::{
+    os::unix::fs::{FileExt, PermissionsExt},
+    time::Duration,
+};
 
 use coframe::PublishOptions;
 use coframe_datafusion::FrameTable;
+use futures::StreamExt;
 
 use crate::{
     common::{context, mixed, run, scratch, table},
@@ -87,4 +91,57 @@ async fn a_frame_outlives_its_name_and_its_store() {
     drop((scratch, frame));
     assert_eq!(planned.collect().await.unwrap()[0].num_rows(), 1);
     assert!(FrameTable::of_frames([]).is_err());
+}
+
+/// Whether this process has a map of a file.
+fn is_mapped(path: &std::path::Path) -> bool {
+    std::fs::read_to_string("/proc/self/maps").unwrap().contains(path.to_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_is_cancelled_in_the_middle_unmaps_its_frame() {
+    let scratch = scratch();
+    let options = PublishOptions::new().batch_rows(100).statistics(true);
+    drop(scratch.store.publish_with("t", &mixed(0..100_000), &options).unwrap());
+    // A map has the name of its file only after an open.
+    let frame = scratch.store.open("t").unwrap();
+    let path = frame.path();
+    let context = context(3, 64, table(&frame));
+    drop(frame);
+    for query in ["SELECT * FROM t", "SELECT text, max(words) FROM t GROUP BY text", "SELECT * FROM t ORDER BY words"] {
+        let mut rows = context.sql(query).await.unwrap().execute_stream().await.unwrap();
+        if query == "SELECT * FROM t" {
+            assert!(rows.next().await.unwrap().unwrap().num_rows() > 0);
+        } else {
+            // Some tasks run already when the query is dropped.
+            assert!(tokio::time::timeout(Duration::from_millis(2), rows.next()).await.is_err(), "{query} ended");
+        }
+        assert!(is_mapped(&path));
+    }
+    drop(context);
+    // Tasks of the queries end at their next batch.
+    for _ in 0..1000 {
+        if !is_mapped(&path) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!is_mapped(&path), "a map is left");
+    scratch.store.remove("t").unwrap();
+    assert_eq!(scratch.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_schema_that_changed_after_the_plan_changes_neither_the_query_nor_the_frame() {
+    let scratch = scratch();
+    let context = of_store(&scratch.store);
+    scratch.store.publish("t", &numbers(0..3)).unwrap();
+    let query = context.sql("SELECT x + 1 AS y FROM t").await.unwrap();
+    let insert = context.sql("INSERT INTO t SELECT x FROM t").await.unwrap();
+    let latest = scratch.store.publish("t", &mixed(0..7)).unwrap();
+    assert_eq!(query.collect().await.unwrap().iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 3);
+    let error = insert.collect().await.unwrap_err().to_string();
+    assert!(error.contains("`t`"), "{error}");
+    let found = scratch.store.open("t").unwrap();
+    assert_eq!((found.version(), found.num_columns()), (latest.version(), 7));
 }

@@ -145,6 +145,14 @@ async fn a_sorted_frame_is_not_sorted_again() {
             );
         }
     }
+    // Polars holds -0.0 and 0.0 to be equal, and a frame of its may have them in any order.
+    let floats = RecordBatch::try_from_iter([("x", Arc::new(Float64Array::from(vec![-0.0, 0.0, 1.0])) as ArrayRef)]);
+    let floats = scratch.store.publish_with("floats", &floats.unwrap(), &recorded().sorted("x", false)).unwrap();
+    assert_eq!(floats.sorted_columns().len(), 1);
+    let shown = displayable(plan(&context(1, 512, table(&floats)), "SELECT x FROM t ORDER BY x").await.as_ref())
+        .indent(false)
+        .to_string();
+    assert!(shown.contains("SortExec"), "{shown}");
     // Each of two frames is sorted; the table is not.
     let both = coframe_datafusion::FrameTable::of_frames([up.clone(), up]).unwrap();
     let shown = displayable(plan(&context(1, 512, both), "SELECT day FROM t ORDER BY day").await.as_ref())

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use coframe::PublishOptions;
-use coframe_datafusion::{FrameFormat, FrameTable};
+use coframe_datafusion::{FrameFormat, FrameTable, StoreCatalog};
 use datafusion::{
     arrow::datatypes::SchemaRef,
     catalog::streaming::StreamingTable,
@@ -152,14 +152,21 @@ async fn nothing_is_left_of_a_write_that_failed_or_was_cancelled() {
     context.deregister_table("t").unwrap_err();
     let plain = SessionContext::new();
     plain.register_table("t", Arc::new(table)).unwrap();
+    plain.state_ref().write().register_file_format(Arc::new(FrameFormat::new(store.clone())), false).unwrap();
+    plain.register_catalog("frames", Arc::new(StoreCatalog::new(store.clone())));
     let endless = with_rows(&plain, false);
     plain.register_table("endless", endless.into_view()).unwrap();
-    for cancelled in 0..3 {
+    for cancelled in [
+        "",
+        "INSERT INTO t SELECT x FROM endless",
+        "INSERT OVERWRITE t SELECT x FROM endless",
+        "COPY (SELECT x FROM endless) TO 'copied.coframe'",
+        "CREATE TABLE frames.public.made AS SELECT x FROM endless",
+    ] {
         let inserting = async {
             match cancelled {
-                0 => drop(coframe_datafusion::publish(with_rows(&context, false), store, "t", &options).await),
-                1 => drop(run(&plain, "INSERT INTO t SELECT x FROM endless").await),
-                _ => drop(run(&plain, "INSERT OVERWRITE t SELECT x FROM endless").await),
+                "" => drop(coframe_datafusion::publish(with_rows(&context, false), store, "t", &options).await),
+                statement => run(&plain, statement).await.map(drop).unwrap(),
             }
         };
         assert!(tokio::time::timeout(Duration::from_millis(300), inserting).await.is_err(), "{cancelled} ended");
