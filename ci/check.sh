@@ -66,7 +66,7 @@ step "DataFusion, a separate workspace"
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --lib --locked
-    cargo test --locked
+    cargo test -p coframe-datafusion -p coframe-datafusion-engine --locked
     if command -v cargo-deny >/dev/null; then
         cargo deny --offline check --config ../../deny.toml bans licenses sources
     fi
