@@ -1,12 +1,12 @@
 //! The 22 queries of TPC-H on frames, on `MemTable`, on Parquet and on Arrow files, in one run.
 //!
 //! ```text
-//! cargo run --release -p coframe-datafusion-bench -- [SCALE] [RUNS]
+//! cargo run --release -p coframe-datafusion-bench -- [SCALE] [RUNS] [setup|times|memory|QUERY]
 //! ```
 //!
 //! All four hold the same rows, in memory: the files are in /dev/shm. Every query runs once to warm up, and its results are
-//! compared; then in turn on each of the four, as often as RUNS says (5). Also measured: planning and opening a scan of 24
-//! columns, and which queries run in 64 MB.
+//! compared; then RUNS times (5) in turn on each of the four. Also measured: planning and opening a scan of 24
+//! columns, and which queries run in 64 MB. A third argument measures one of these only, or shows the plans of one query.
 
 mod memory;
 mod setup;
@@ -16,7 +16,7 @@ mod tpch;
 
 use std::{error::Error, time::Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use datafusion::prelude::SessionContext;
 
 use crate::sources::{SOURCES, Sources};
@@ -25,14 +25,42 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let scale: f64 = arguments.next().map_or(Ok(1.0), |scale| scale.parse())?;
     let runs: usize = arguments.next().map_or(Ok(5), |runs| runs.parse())?;
+    let only = arguments.next();
+    let measures = |what: &str| only.as_deref().is_none_or(|only| only == what);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        setup::measure().await?;
+        if measures("setup") {
+            setup::measure().await?;
+        }
+        if only.as_deref() == Some("setup") {
+            return Ok(());
+        }
         let sources = Sources::new(scale).await?;
         let contexts = sources.contexts(None).await?;
-        compare(&contexts, runs).await?;
-        memory::compare(&sources).await
+        if measures("times") {
+            compare(&contexts, runs).await?;
+        }
+        if measures("memory") {
+            memory::compare(&sources).await?;
+        }
+        match only.and_then(|only| only.parse::<usize>().ok()) {
+            Some(query) => explain(&contexts, query).await,
+            None => Ok(()),
+        }
     })
+}
+
+/// Prints the plan of a query on each source, with what its operators did.
+async fn explain(contexts: &[SessionContext], query: usize) -> Result<(), Box<dyn Error>> {
+    let query = query.checked_sub(1).and_then(|at| tpch::queries().get(at).copied()).ok_or("queries are 1 to 22")?;
+    for (context, source) in contexts.iter().zip(SOURCES) {
+        println!("\n{source}");
+        for batch in context.sql(&format!("EXPLAIN ANALYZE {query}")).await?.collect().await? {
+            let plans = batch.column(1).as_string_opt::<i32>().ok_or("a plan of text")?;
+            plans.iter().flatten().for_each(|plan| println!("{plan}"));
+        }
+    }
+    Ok(())
 }
 
 /// Runs all queries in turn on each source, and prints medians and ratios.

@@ -2,8 +2,8 @@
 
 use std::{error::Error, hint::black_box, sync::Arc, time::Instant};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use coframe::Store;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use coframe::{PublishOptions, Store};
 use coframe_datafusion::FrameTable;
 use datafusion::{datasource::TableProvider, prelude::SessionContext};
 
@@ -11,11 +11,17 @@ use datafusion::{datasource::TableProvider, prelude::SessionContext};
 pub(crate) async fn measure() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::Builder::new().prefix("coframe-bench-").tempdir_in("/dev/shm")?;
     let store = Store::open_at(directory.path().join("store"))?;
-    println!("set-up of a scan of 24 columns, median of 101");
+    println!("set-up of a scan of 24 columns, 8 of them of strings, median of 101");
     for rows in [1_000, 10_000_000] {
-        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-        let batch = RecordBatch::try_from_iter((0..24).map(|column| (format!("c{column}"), values.clone())))?;
-        store.publish("wide", &batch)?;
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        let words = (0..rows).map(|row| (row % 10 != 0).then(|| format!("a long word {row}")));
+        let words: ArrayRef = Arc::new(words.collect::<StringViewArray>());
+        // Every third column has strings, whose size is estimated when a scan is planned.
+        let columns =
+            (0..24).map(|at| (format!("c{at}"), if at % 3 == 0 { words.clone() } else { numbers.clone() }, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+        store.publish_with("wide", &batch, &PublishOptions::new().statistics(true))?;
+        drop((batch, numbers, words));
         let context = SessionContext::new();
         let mut times = Vec::new();
         for _ in 0..101 {
