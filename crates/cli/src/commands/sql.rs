@@ -1,6 +1,7 @@
 //! `coframe sql`: a query over the frames of the store.
 
 mod engine;
+mod plan;
 mod query;
 mod tables;
 
@@ -168,7 +169,10 @@ impl Sql {
             (true, _) => sink::csv(reader, self.delimiter.unwrap_or(b','), output::stdout(), "standard output"),
             (_, true) => sink::ndjson(reader, Json::new(output::stdout()), "standard output"),
             _ if context.json => sink::rows_json(reader, output::stdout()),
-            _ => self.table(&answer),
+            _ => match plan::of(&query, &answer) {
+                Some(plan) => output::print(&plan),
+                None => self.table(&answer),
+            },
         }
     }
 
@@ -200,7 +204,7 @@ impl Sql {
 
 /// Refuses a statement that would change tables: it would change nothing in the store, and look as if it had.
 fn only_asks(query: &str) -> Result {
-    let word: String = first_words(query).chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word = first_word(query);
     match word.to_ascii_lowercase().as_str() {
         "select" | "with" | "show" | "explain" | "values" | "from" => Ok(()),
         "" => Err(Failure::usage("the query is empty; write for example 'select * from NAME'")),
@@ -209,6 +213,10 @@ fn only_asks(query: &str) -> Result {
              publish a result with sql --publish NAME"
         ))),
     }
+}
+
+fn first_word(query: &str) -> String {
+    first_words(query).chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
 /// The query from its first word on, behind comments and parentheses.

@@ -1,8 +1,9 @@
 //! Which tables and columns a query of `coframe sql` reads.
 
 use coframe::arrow::{
-    array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray},
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     compute::concat_batches,
+    ipc::writer::StreamWriter,
 };
 use polars::prelude::df;
 
@@ -132,6 +133,31 @@ fn another_engine_gets_the_query_and_its_rows_are_printed_or_published() {
     assert_eq!(scratch.store().open("answer").unwrap().num_rows(), rows);
     let table = with_engine(&scratch, &script, &["sql", "--engine", "datafusion", "select 1", "-n", "1"]);
     assert!(String::from_utf8(table.stderr).unwrap().contains(&format!("1 of {rows} rows")));
+}
+
+#[test]
+fn a_plan_is_printed_as_its_lines_and_not_cut() {
+    let scratch = frames();
+    let scan = format!("DataSourceExec: projection=[{}]", ["a_long_name"; 30].join(", "));
+    let column = |texts: [&str; 2]| std::sync::Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
+    let plan = format!("FilterExec: v > 5\n  {scan}\n");
+    let columns = [("plan_type", column(["logical_plan", "physical_plan"])), ("plan", column(["TableScan: t", &plan]))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let stream = scratch.path("plan");
+    let mut writer = StreamWriter::try_new(std::fs::File::create(&stream).unwrap(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let script = format!("cat > /dev/null; cat '{}'", stream.display());
+    let shown = |query: &str, option: &str| {
+        let output = with_engine(&scratch, &script, &["sql", "--engine", "datafusion", query, option]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let lines = format!("logical_plan\n  TableScan: t\n\nphysical_plan\n  FilterExec: v > 5\n    {scan}\n");
+    assert_eq!(shown("EXPLAIN select v from t", "--rows=50"), lines);
+    // Data formats, and a query of a table with such columns, are rows.
+    assert!(shown("explain select v from t", "--csv").starts_with("plan_type,plan\n"));
+    assert!(shown("select * from plans", "--rows=50").contains('│'));
 }
 
 #[test]
