@@ -252,3 +252,21 @@ fn csv_is_cleaned_as_asked() {
         .fails(1, &["publish", &scratch.file("s.csv", "junk\na\n1\nx\n"), "--skip-rows", "1", "--infer-rows", "1"]);
     assert!(line.contains("line 4, column `a`: `x`"), "{line}");
 }
+
+#[test]
+fn statistics_are_recorded_if_they_are_asked_for() {
+    let scratch = scratch();
+    let file = scratch.file("t.csv", "a,b\n1,x\n3,\n2,y\n");
+    scratch.ok(&["publish", &file]);
+    assert!(scratch.store().open("t").unwrap().statistics().unwrap().is_none());
+    scratch.ok(&["publish", &file, "--statistics"]);
+    let frame = scratch.store().open("t").unwrap();
+    let statistics = frame.statistics().unwrap().unwrap();
+    assert_eq!(statistics.num_rows(), [3]);
+    let [numbers, texts] = statistics.columns() else { panic!("{statistics:?}") };
+    let bounds =
+        [numbers.min(), numbers.max()].map(|bound| bound.unwrap().to_data().buffers()[0].typed_data::<i64>()[0]);
+    assert_eq!((bounds, numbers.is_exact().value(0)), ([1, 3], true));
+    assert_eq!((numbers.null_counts().value(0), texts.null_counts().value(0)), (0, 1));
+    scratch.ok(&["verify", "t"]);
+}
