@@ -1,4 +1,4 @@
-//! Whether a process that left its mark in a cell still lives.
+//! Whether a process that left its mark in a cell is still alive.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use rustix::{
 
 use super::memory::{generation, process};
 
-/// A process, and when it started: the kernel reuses ids, but not both together.
+/// A process id with the start time of the process. The kernel reuses ids, but not this pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Incarnation {
     pub(super) pid: u32,
@@ -22,16 +22,16 @@ pub(super) struct Incarnation {
 }
 
 impl Incarnation {
-    /// That of this process.
+    /// Returns the incarnation of this process.
     pub(super) fn own() -> Self {
-        /// The start of the process of one generation; a forked child reads its own.
+        /// The start of the process of one generation. A forked child reads its own.
         static STARTED: AtomicU64 = AtomicU64::new(0);
         static OF: AtomicU64 = AtomicU64::new(u64::MAX);
         let pid = process();
         let now = u64::from(generation());
         // Pairs with the release below: a thread that sees the generation sees its start.
         if OF.load(Ordering::Acquire) != now {
-            // A start that could not be read is not kept: the next mark tries again.
+            // A start that could not be read is not kept: the next mark reads it again.
             let Start::At(start) = own_start(pid) else { return Self { pid, started: UNKNOWN } };
             STARTED.store(start, Ordering::Relaxed);
             // Pairs with the acquire above.
@@ -40,16 +40,16 @@ impl Incarnation {
         Self { pid, started: STARTED.load(Ordering::Relaxed) }
     }
 
-    /// Whether the process lives. One that cannot be looked at counts as alive: what a process holds is taken from it
-    /// only when it has certainly ended.
+    /// Returns whether the process is alive. A process that cannot be inspected counts as alive, because what it holds
+    /// is taken from it only when it has certainly ended.
     pub(super) fn is_alive(self) -> bool {
-        // Needs no descriptor, and settles most deaths.
+        // This needs no descriptor, and detects most deaths.
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
             return false;
         }
         let own = Self::own();
-        // Where /proc does not show this process, it does not show others under their ids either.
+        // If /proc does not show this process, it does not show others under their ids either.
         if own == self || own.started == UNKNOWN {
             return true;
         }
@@ -61,7 +61,7 @@ impl Incarnation {
     }
 }
 
-/// The start in the mark of a process that could not read its own.
+/// The start in the mark of a process that could not read its start.
 const UNKNOWN: u64 = 0;
 
 /// When a process started, in ticks since boot.
@@ -74,15 +74,15 @@ enum Start {
     Unknown,
 }
 
-/// That of this process, where `/proc` shows processes under the ids of this pid namespace.
+/// Reads the start of this process, if `/proc` shows processes under the ids of this pid namespace.
 fn own_start(pid: u32) -> Start {
     let link = fs::read_link("/proc/self");
     if link.is_ok_and(|link| link == Path::new(&pid.to_string())) { start("self") } else { Start::Unknown }
 }
 
-/// That of a process, by its id or `self`.
+/// Reads the start of a process, which is given by its id or as `self`.
 fn start(process: &str) -> Start {
-    // One read gives all of it, which is shorter.
+    // One read returns the whole file, which is shorter than this.
     let mut stat = [0; 1024];
     let len = File::open(format!("/proc/{process}/stat")).and_then(|mut file| file.read(&mut stat));
     len.ok().and_then(|len| stat.get(..len)).and_then(parse).unwrap_or(Start::Unknown)
@@ -93,7 +93,7 @@ fn parse(stat: &[u8]) -> Option<Start> {
     let after = stat.rsplit(|byte| *byte == b')').next()?;
     let mut words = std::str::from_utf8(after).ok()?.split_ascii_whitespace();
     let state = words.next()?;
-    // The first thread may have ended while others go on.
+    // The first thread may have ended while others run.
     let threads: u64 = words.nth(16)?.parse().ok()?;
     if matches!(state, "Z" | "X") && threads <= 1 {
         return Some(Start::Gone);

@@ -111,13 +111,13 @@ impl<T: Pod> Array<T> {
         open_or_create(store, name, len, shape, initialise).map(Self::from_region)
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         self.region.count()
     }
 
-    /// Whether its length is zero.
+    /// Returns whether the array has no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -184,7 +184,7 @@ impl<T: Pod> Array<T> {
         Ok(Some(guard))
     }
 
-    /// The address of the elements in this process, for foreign code (numpy, C).
+    /// Returns the address of the elements in this process, for foreign code (numpy, C).
     ///
     /// Code that reads or writes there must hold the lock or a claim, or all processes must agree on who accesses which
     /// element.
@@ -216,13 +216,14 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`is_busy`](Error::is_busy) if another holder has claimed some of them; [`is_invalid_argument`](Error::is_invalid_argument) when
-    /// the range is not inside the array; [`is_poisoned`](Error::is_poisoned) as [`lock`](Self::lock).
+    /// [`is_busy`](Error::is_busy) if another holder has claimed some of them;
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the range is not inside the array;
+    /// [`is_poisoned`](Error::is_poisoned) as [`lock`](Self::lock).
     pub fn claim(&self, elements: Range<usize>) -> Result<Claim<'_, T>> {
         claims::claim(&self.region, elements)
     }
 
-    /// Takes the part `part` of `parts` that differ by at most one element, as [`claim`](Self::claim).
+    /// Claims the part `part` of `parts` parts that differ by at most one element, as [`claim`](Self::claim) does.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -268,7 +269,7 @@ macro_rules! element {
     )*};
 }
 
-/// The low half, which is all that a 32-bit element has.
+/// Returns the low half, which contains a 32-bit element.
 fn low(bits: u64) -> u32 {
     u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0)
 }
@@ -282,7 +283,7 @@ element! {
     f64: f64::to_bits, f64::from_bits, |a: f64, b| a + b;
 }
 
-/// Numbers, each of which any process changes by itself, without a lock: `i32`, `u32`, `f32`, `i64`, `u64`, `f64`.
+/// Numbers that any process changes one by one, without a lock: `i32`, `u32`, `f32`, `i64`, `u64` or `f64`.
 ///
 /// A crash never leaves a number inconsistent. To change several numbers together, use an [`Array`].
 ///
@@ -330,13 +331,13 @@ impl<T: Element> AtomicArray<T> {
         open_or_create(store, name, len, Self::shape, |_| Ok(())).map(Self::from_region)
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         self.region.count()
     }
 
-    /// Whether its length is zero.
+    /// Returns whether the array has no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -355,7 +356,7 @@ impl<T: Element> AtomicArray<T> {
         }))
     }
 
-    /// Sets an element. `None` if the index is out of range.
+    /// Sets an element. Returns `None` if the index is out of range.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -369,7 +370,7 @@ impl<T: Element> AtomicArray<T> {
         self.change(index, |_| value).map(drop)
     }
 
-    /// Adds to an element, and returns its new value. Integers wrap around.
+    /// Adds to an element, and returns its new value, or `None` if the index is out of range. Integers wrap around.
     pub fn add(&self, index: usize, value: T) -> Option<T> {
         self.change(index, |old| old.plus(value))
     }
@@ -384,7 +385,7 @@ impl<T: Element> AtomicArray<T> {
         self.change(index, |old| if old > value { value } else { old })
     }
 
-    /// All elements, each as it was at some moment of the call.
+    /// Returns all elements, each as it was at some moment of the call.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -1,4 +1,4 @@
-//! Claims: parts of an array that one holder each has to itself.
+//! Claims: parts of an array, each with one exclusive holder.
 #![expect(unsafe_code, reason = "a claim gives access to shared memory")]
 
 use std::{
@@ -27,7 +27,7 @@ use crate::{
 /// The offset of an array's elements: after the table of claims.
 pub(super) const ELEMENTS: usize = DATA + CLAIMS * CLAIM;
 
-/// The first element of a claim and the one after its last, under the lock.
+/// Returns the first element of a claim, and the one after its last. Call it under the lock.
 fn range(region: &Region, place: usize) -> (u64, u64) {
     let word = |offset| region.memory().word64(place + offset).load(Ordering::Relaxed);
     (word(16), word(24))
@@ -43,8 +43,8 @@ fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// Drops the claims of dead processes, which may have left their elements inconsistent; returns a living one that
-/// overlaps. Under the lock.
+/// Removes the claims of dead processes, which may have left their elements inconsistent. Returns the process of a
+/// living claim that overlaps. Call it under the lock.
 pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
     let participants = Participants::claims(region.memory());
     let mut holder = None;
@@ -60,10 +60,10 @@ pub(super) fn living(region: &Region, elements: &Range<usize>) -> Option<u32> {
     holder
 }
 
-/// A part of an [`Array`](super::Array) that this holder alone may read and change, until it is dropped.
+/// A part of an [`Array`](super::Array) that only its holder may read and change, until the claim is dropped.
 ///
-/// In a forked child it does nothing when it is dropped; the claim stays its parent's. Dropped by a panic, it poisons
-/// the array, as a guard does.
+/// In a forked child, dropping it does nothing, because the claim is still its parent's. A claim that is dropped by a
+/// panic poisons the array, as a guard does.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -114,7 +114,7 @@ pub(super) fn claim<T: Pod>(region: &Region, elements: Range<usize>) -> Result<C
 }
 
 impl<T: Pod> Claim<'_, T> {
-    /// Which elements these are.
+    /// Returns the range of the claimed elements.
     #[must_use]
     pub fn elements(&self) -> Range<usize> {
         self.elements.clone()
@@ -145,7 +145,7 @@ impl<T: Pod> Drop for Claim<'_, T> {
         if self.generation != generation() {
             return;
         }
-        // An entry that cannot be cleared now is found dead with this process.
+        // An entry that cannot be cleared now is cleared as that of a dead process, after the end of this one.
         uninterrupted(|| {
             if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
                 poison_in_panic(self.region, self.in_panic);

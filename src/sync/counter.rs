@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{error::Result, store::Store};
 
-/// What a counter can count in.
+/// The integer types of a [`Counter`].
 pub trait Count: Copy + sealed::Count {}
 impl Count for i64 {}
 impl Count for u64 {}
@@ -38,7 +38,7 @@ mod sealed {
 
 /// A number that any process can add to. It takes no lock, so no crash leaves it inconsistent.
 ///
-/// Adding costs what it costs on an atomic in private memory. It wraps around.
+/// Adding takes as long as on an atomic in private memory. The number wraps around.
 ///
 /// ```
 /// use coframe::{Store, sync::Counter};
@@ -58,7 +58,7 @@ pub struct Counter<T = i64> {
 }
 
 impl<T: Count> Counter<T> {
-    /// Makes a counter at zero.
+    /// Creates a counter with the value zero.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -71,7 +71,7 @@ impl<T: Count> Counter<T> {
     ///
     /// # Errors
     ///
-    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) if the name exists.
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::create(store, name, CellLayout::word::<T>(CellKind::Counter), |_| Ok(()))?;
         region.map(Self::from_region).ok_or_else(|| name_taken(store, name))
@@ -90,8 +90,8 @@ impl<T: Count> Counter<T> {
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](crate::Error::is_not_found) without such a cell;
-    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when it is something else.
+    /// [`is_not_found`](crate::Error::is_not_found) if the cell does not exist;
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) if it is a cell of another kind or type.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Region::open(store, name, |_| CellLayout::word::<T>(CellKind::Counter)).map(Self::from_region)
     }
@@ -114,13 +114,13 @@ impl<T: Count> Counter<T> {
         Self { region, count: PhantomData }
     }
 
-    /// Adds, and returns what it is then.
+    /// Adds `n`, and returns the new number.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
     /// # let store = coframe::Store::open_at(dir.path().join("store"))?;
     /// # let total: coframe::sync::Counter = coframe::sync::Counter::open_or_create(&store, "total")?;
-    /// assert_eq!(total.add(5), 5); // what it is then
+    /// assert_eq!(total.add(5), 5); // the new number
     /// assert_eq!(total.get(), 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -130,20 +130,20 @@ impl<T: Count> Counter<T> {
         T::from_bits(self.region.memory().word64(BODY).fetch_add(n, Ordering::AcqRel).wrapping_add(n))
     }
 
-    /// What it is now.
+    /// Returns the number.
     #[must_use]
     pub fn get(&self) -> T {
         // Pairs with the releases of `add`, `set` and `compare_exchange`.
         T::from_bits(self.region.memory().word64(BODY).load(Ordering::Acquire))
     }
 
-    /// Sets it.
+    /// Sets the number.
     pub fn set(&self, n: T) {
         // Acquired by `get` and `compare_exchange`.
         self.region.memory().word64(BODY).store(n.to_bits(), Ordering::Release);
     }
 
-    /// Sets it to `new` if it is `expected`; otherwise returns what it is.
+    /// Sets the number to `new` if it is `expected`. Otherwise returns the number found, as an error.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -80,7 +80,7 @@ impl Event {
         Ok(Self { region })
     }
 
-    /// Sets it, and wakes every process that waits.
+    /// Sets the event, and wakes every process that waits for it.
     pub fn set(&self) {
         let word = self.region.memory().word32(BODY);
         // Acquired by `is_set`, and by `wait_until` in those that wait.
@@ -88,7 +88,7 @@ impl Event {
         wake_all(word);
     }
 
-    /// Clears it.
+    /// Clears the event.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -104,7 +104,7 @@ impl Event {
         self.region.memory().word32(BODY).store(0, Ordering::Release);
     }
 
-    /// Whether it is set.
+    /// Returns whether the event is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         // Pairs with the releases of `set` and `clear`.
@@ -136,7 +136,7 @@ impl Event {
         wake_all(word);
     }
 
-    /// The number of pulses so far. It wraps around.
+    /// Returns the number of pulses so far. It wraps around.
     #[must_use]
     pub fn pulses(&self) -> u32 {
         // Pairs with the release of `pulse`.
@@ -149,7 +149,7 @@ impl Event {
         self.blocked(PULSES, limit, "to pulse", || self.pulses() != since)
     }
 
-    /// Blocks until it is set.
+    /// Blocks until the event is set.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -165,13 +165,14 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`is_interrupted`](crate::Error::is_interrupted) when the caller ends the wait
+    /// [`is_interrupted`](crate::Error::is_interrupted) if the caller ends the wait
     /// ([`interruptible`](crate::interruptible)).
     pub fn wait(&self) -> Result<()> {
         self.wait_within(None).map(drop)
     }
 
-    /// Blocks until it is set or the time limit passes; returns whether it is set. Errors as [`wait`](Self::wait).
+    /// Blocks until the event is set or the time limit passes; returns whether it is set. Errors as
+    /// [`wait`](Self::wait).
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -37,7 +37,7 @@ impl Flag {
     ///
     /// # Errors
     ///
-    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when the name is taken.
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) if the name exists.
     pub fn create(store: &Store, name: &str) -> Result<Self> {
         let region = Region::create(store, name, CellLayout::word::<bool>(CellKind::Flag), |_| Ok(()))?;
         region.map(|region| Self { region }).ok_or_else(|| name_taken(store, name))
@@ -56,8 +56,8 @@ impl Flag {
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](crate::Error::is_not_found) when the name is free, and
-    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) when it is another kind of cell.
+    /// [`is_not_found`](crate::Error::is_not_found) if the name does not exist, and
+    /// [`is_invalid_argument`](crate::Error::is_invalid_argument) if it is a cell of another kind.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         Region::open(store, name, |_| CellLayout::word::<bool>(CellKind::Flag)).map(|region| Self { region })
     }
@@ -68,14 +68,14 @@ impl Flag {
         Region::open_or_create(store, name, |_| layout, layout, |_| Ok(())).map(|region| Self { region })
     }
 
-    /// Whether it is set.
+    /// Returns whether the flag is set.
     #[must_use]
     pub fn get(&self) -> bool {
         // Pairs with the releases of `set` and `swap`.
         self.region.memory().word32(BODY).load(Ordering::Acquire) != 0
     }
 
-    /// Sets or clears it.
+    /// Sets or clears the flag.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -90,7 +90,8 @@ impl Flag {
         self.region.memory().word32(BODY).store(on.into(), Ordering::Release);
     }
 
-    /// Sets or clears it, and returns what it was: of several that set it, one gets `false`.
+    /// Sets or clears the flag, and returns its previous value. If several processes set a flag, one of them gets
+    /// `false`.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -10,7 +10,7 @@ use super::{
     memory::{Memory, futex_wait, futex_wake},
 };
 
-/// How long one wait lasts at most, so that a waiter looks whether others are alive.
+/// How long one wait lasts at most. Then a waiter checks whether the other processes are alive.
 pub(super) const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// Wakes all waiters, in all processes.
@@ -18,7 +18,7 @@ pub(super) fn wake_all(word: &AtomicU32) {
     futex_wake(word);
 }
 
-/// Counts a change of a barrier or semaphore, and wakes all that wait for one.
+/// Counts a change of a barrier or semaphore, and wakes all processes that wait for one.
 pub(super) fn changed(memory: &Memory) {
     let word = memory.word32(CHANGES);
     // Acquired by `wait_until`, `Seat::is_over` and `take_seat`: a process that sees the number sees the change.
@@ -26,7 +26,7 @@ pub(super) fn changed(memory: &Memory) {
     wake_all(word);
 }
 
-/// A time limit that is running. It counts `CLOCK_MONOTONIC`.
+/// A running time limit, by `CLOCK_MONOTONIC`.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(Option<(Instant, Duration)>);
 
@@ -35,7 +35,7 @@ impl Deadline {
         Self(limit.map(|limit| (Instant::now(), limit)))
     }
 
-    /// What is left; `None` when the time is over.
+    /// Returns the time that is left; `None` if the limit has passed.
     pub(super) fn rest(&self) -> Option<Duration> {
         match self.0 {
             None => Some(Duration::MAX),
@@ -44,8 +44,8 @@ impl Deadline {
     }
 }
 
-/// Waits until `is_done` returns true. It is called again whenever the word changes and after each `LOOK_UP`. Returns
-/// false on a timeout.
+/// Waits until `is_done` returns true, and calls it whenever the word changes and after each `LOOK_UP`. Returns false
+/// on a timeout.
 pub(super) fn wait_until(word: &AtomicU32, limit: Option<Duration>, mut is_done: impl FnMut() -> bool) -> bool {
     let deadline = Deadline::new(limit);
     loop {

@@ -14,16 +14,16 @@ const FORMAT: u32 = 2;
 mod offset {
     pub(super) const MAGIC: usize = 0;
     pub(super) const FORMAT: usize = 8;
-    /// The process that is inside, or 0.
+    /// The process that holds the gate, or 0.
     pub(super) const OWNER: usize = 12;
-    /// The namespaces in which the mutex means something: two words.
+    /// The namespaces in which the mutex is valid: two words.
     pub(super) const HOME: usize = 16;
     pub(super) const MUTEX: usize = 64;
 }
 /// The length of a gate's file.
 pub(crate) const GATE_BYTES: usize = 128;
 
-/// An open gate. It guards nothing in memory, so a death or a panic inside leaves nothing to repair here.
+/// An open gate. It guards nothing in memory, so a death or a panic under it leaves nothing to repair.
 pub(crate) struct Gate {
     memory: Memory,
     home: Home,
@@ -61,7 +61,8 @@ impl Gate {
         Ok(Self { memory, home })
     }
 
-    /// Acquires the gate; blocks while another thread or process holds it. `None` if this thread holds it already.
+    /// Acquires the gate; blocks while another thread or process holds it. Returns `None` if this thread holds it
+    /// already.
     pub(crate) fn enter(&self, label: impl Fn() -> String) -> Result<Option<Inside<'_>>> {
         self.home.check(&self.memory, &label)?;
         let owner = self.memory.word32(offset::OWNER);

@@ -60,8 +60,8 @@ pub struct Guard<'a, T: Pod> {
     values: PhantomData<(*const (), &'a mut T)>,
 }
 
-/// Takes the lock. `None` when another thread holds it until the time limit; an error when its last owner died inside
-/// and `even_poisoned` is not set.
+/// Takes the lock. Returns `None` if another thread holds it until the time limit passes. If the last owner died while
+/// it held the lock, this is an error, unless `even_poisoned` is set.
 #[expect(
     clippy::inline_always,
     reason = "as a call it takes 30 ns instead of 17: its result goes over memory between atomics"
@@ -93,25 +93,26 @@ pub(super) fn lock<T: Pod>(
     Ok(Some(guard))
 }
 
-/// Takes the lock where the caller may end the wait. Apart, so that the way to a free lock stays short.
+/// Takes the lock, and lets the caller end the wait. A separate function keeps the path to a free lock short.
 #[cold]
 fn lock_asking(region: &Region, limit: Option<Duration>) -> Result<Acquired> {
     let owner = || region.memory().word32(OWNER).load(Ordering::Relaxed);
     let what = || match owner() {
         0 => region.label(),
-        pid => format!("{}, which {} has,", region.label(), error::process(&pid)),
+        pid => format!("{}, which {} holds,", region.label(), error::process(&pid)),
     };
     take_asking(region.memory().mutex(BODY), limit, || poison(region, owner()), what)
 }
 
-/// Takes a mutex as `RawMutex::lock` does, and asks the caller whether to go on; `what` names what is waited for.
+/// Takes a mutex as `RawMutex::lock` does, and lets the caller end the wait. `what` describes what the caller waits
+/// for.
 pub(super) fn take_asking(
     mutex: RawMutex<'_>,
     limit: Option<Duration>,
     on_death: impl Fn(),
     what: impl Fn() -> String,
 ) -> Result<Acquired> {
-    // Free as a rule: then no clock is read.
+    // The mutex is usually free: then no clock is read.
     let acquired = mutex.lock(Some(Duration::ZERO), &on_death)?;
     if acquired != Acquired::Busy {
         return Ok(acquired);
@@ -135,7 +136,7 @@ fn twice(region: &Region) -> Error {
     Error::invalid(what, "drop the first guard before")
 }
 
-/// Records that a process died which may have left values inconsistent.
+/// Records that a process died and may have left values inconsistent.
 pub(super) fn poison(region: &Region, dead: u32) {
     poison_memory(region.memory(), dead);
 }
@@ -147,27 +148,29 @@ pub(super) fn poison_in_panic(region: &Region, was_in_panic: bool) {
     }
 }
 
-/// The error of poisoned values.
+/// Returns the error of poisoned values.
 #[cold]
 pub(super) fn poisoned(region: &Region) -> Error {
     let cause = match region.memory().word32(POISON).load(Ordering::Relaxed) {
-        UNKNOWN => "a process died while it had it".to_owned(),
-        cause if cause & PANICKED != 0 => format!("a thread of process {} panicked while it had it", cause & !PANICKED),
-        dead => format!("process {dead} died while it had it"),
+        UNKNOWN => "a process died while it held the lock".to_owned(),
+        cause if cause & PANICKED != 0 => {
+            format!("a thread of process {} panicked while it held the lock", cause & !PANICKED)
+        }
+        dead => format!("process {dead} died while it held the lock"),
     };
     Kind::Poisoned { what: region.label(), cause }.into()
 }
 
-/// Whether an owner died or panicked inside, and no process has repaired the values since.
+/// Returns whether an owner died or panicked while it held the lock, and no process has repaired the values since.
 #[inline]
 pub(super) fn is_poisoned(region: &Region) -> bool {
     region.memory().word32(POISON).load(Ordering::Relaxed) != 0
 }
 
 impl<T: Pod> Guard<'_, T> {
-    /// The value of a cell that has one.
+    /// Returns the value of a cell that has one value.
     pub(super) fn one(&self) -> &T {
-        // SAFETY: as in `deref`; opening and making checked that the cell has room for one value at least.
+        // SAFETY: as in `deref`; creating and opening checked that the cell has room for at least one value.
         unsafe { self.region.memory().value(self.data) }
     }
 
@@ -176,13 +179,14 @@ impl<T: Pod> Guard<'_, T> {
         unsafe { self.region.memory().value(self.data) }
     }
 
-    /// Whether an earlier owner died or panicked while it had the lock, so that the values may be inconsistent.
+    /// Returns whether an earlier owner died or panicked while it held the lock, so that the values may be
+    /// inconsistent.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         is_poisoned(self.region)
     }
 
-    /// Declares the values consistent again.
+    /// Marks the values as consistent again.
     pub fn clear_poison(&mut self) {
         self.region.memory().word32(POISON).store(0, Ordering::Relaxed);
     }

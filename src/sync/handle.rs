@@ -1,8 +1,8 @@
-//! The text that names a cell.
+//! The handle of a cell.
 
 use crate::store::{Address, address_handle};
 
-/// Names a cell, and opens it in another process: one line of text, as a frame's [`Handle`](crate::Handle).
+/// One line of text that identifies a cell and opens it in another process, like a frame's [`Handle`](crate::Handle).
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -1,9 +1,9 @@
-//! The namespaces in which a cell's lock and marks mean something (FORMAT.md, rule K6).
+//! The namespaces in which a cell's lock and marks are valid (FORMAT.md, rule K6).
 //!
-//! A robust mutex knows its owner by a thread id, and a mark by a process id. In another pid namespace the same number is
-//! another thread, so a cell with a lock belongs to the processes of one. Every process that has it open holds a shared
-//! flock on its file, through its map; a process of another namespace that gets the exclusive one is alone, and may take
-//! the cell over.
+//! A robust mutex identifies its owner by a thread id, and a mark identifies a process by its id. In another pid
+//! namespace these ids belong to other threads, so a cell with a lock belongs to the processes of one namespace. Every
+//! process that has the cell open holds a shared flock on its file, through its map. A process of another namespace
+//! that gets the exclusive flock is the only one, and may take the cell over.
 
 use std::{
     fs::File,
@@ -25,16 +25,17 @@ use crate::{
     interrupt::Looks,
 };
 
-/// How long a process waits for another one that takes the cell over, which takes microseconds.
+/// How long a process waits while another one takes the cell over, which takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether this process is in the namespaces of a cell.
 #[derive(Debug)]
 pub(super) struct Home {
-    /// Where the two words of the header are.
+    /// The offset of the two words in the header.
     place: usize,
-    /// One more than the generation of the process that was found at home, or 0. A forked child may be elsewhere.
+    /// One more than the generation of the process that passed the check, or 0. A forked child may be in other
+    /// namespaces.
     known: AtomicU32,
 }
 
@@ -48,8 +49,9 @@ impl Home {
         Ok(home)
     }
 
-    /// Joins the processes that have the file open, where they are in the namespaces of this one. Where no process has it
-    /// open, and it belongs to other namespaces, takes it over: `recover` runs alone, and clears what they left.
+    /// Joins the processes that have the file open, if this process is in the namespaces of the cell. If it is in
+    /// others and no process has the file open, takes the cell over: `recover` then runs alone, and clears what earlier
+    /// processes left.
     pub(super) fn join(file: &File, memory: &Memory, place: usize, recover: impl Fn() -> Result<()>) -> Result<Self> {
         let home = Self { place, known: AtomicU32::new(0) };
         let own = Space::own()?;
@@ -65,12 +67,12 @@ impl Home {
                     unlock(file)?;
                 }
             } else if take(file, FlockOperation::NonBlockingLockExclusive)? {
-                // Only who has the exclusive lock changes the words.
+                // Only the holder of the exclusive lock changes the words.
                 if home.recorded(memory) != own {
                     recover()?;
                     home.record(memory, own);
                 }
-                // Gives the lock up for a moment: the loop looks again.
+                // Releases the lock for a moment; the loop checks again.
                 unlock(file)?;
                 continue;
             } else {
@@ -85,7 +87,7 @@ impl Home {
         }
     }
 
-    /// Refuses a process that is not in the namespaces of the cell. Costs a load and a comparison where it is.
+    /// Refuses a process that is not in the namespaces of the cell. For the others it costs a load and a comparison.
     #[inline]
     pub(super) fn check(&self, memory: &Memory, what: impl Fn() -> String) -> Result<()> {
         if self.known.load(Ordering::Relaxed) == generation().wrapping_add(1) {

@@ -23,11 +23,11 @@ use crate::{
 
 /// A plain value (`bytemuck::Pod`) that one writer replaces and any number of readers copy, without a lock.
 ///
-/// A reader never blocks and never sees a part of one value and a part of another, even when the writer dies half-way:
-/// the value has three slots, and a number selects the one that holds the latest complete value.
+/// A reader never blocks, and never sees a part of one value and a part of another, even if the writer dies during a
+/// write: the value has three slots, and a number selects the one that holds the latest complete value.
 ///
-/// A reader whose copies are overtaken by a writer that never pauses asks the writer to keep one value for 64 writes.
-/// The writer does not wait for it, and a copy that takes less time than 32 writes succeeds.
+/// If a writer that never pauses overtakes a reader's copies, the reader asks the writer to keep one value for 64
+/// writes. The writer does not wait for the reader. A copy that takes less time than 32 writes then succeeds.
 ///
 /// ```
 /// use coframe::{Store, sync::Latest};
@@ -75,7 +75,7 @@ fn shape<T: Pod>() -> CellLayout {
     CellLayout { kind: CellKind::Snapshot, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
-/// Stores a value word by word, atomically each, so that a late reader reads stale words instead of racing.
+/// Stores a value word by word, each word atomically, so that a late reader reads stale words instead of racing.
 fn store<T: Pod>(memory: &Memory, slot: usize, value: &T) {
     let bytes = bytemuck::bytes_of(value);
     let (whole, rest) = bytes.as_chunks::<8>();
@@ -110,7 +110,7 @@ impl<T: Pod> Latest<T> {
         Self { region, value: PhantomData }
     }
 
-    /// Makes a snapshot with a first value. Errors as [`Counter::create`](super::Counter::create).
+    /// Creates a cell with a first value. Errors as [`Counter::create`](super::Counter::create).
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -128,7 +128,7 @@ impl<T: Pod> Latest<T> {
         region.map(Self::from_region).ok_or_else(|| name_taken(store_, name))
     }
 
-    /// Opens a snapshot. Errors as [`Counter::open`](super::Counter::open).
+    /// Opens a cell. Errors as [`Counter::open`](super::Counter::open).
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -143,14 +143,14 @@ impl<T: Pod> Latest<T> {
         Region::open(store, name, |_| shape::<T>()).map(Self::from_region)
     }
 
-    /// The latest value. Never blocks; copies again if the writer has written meanwhile.
+    /// Returns the latest value. Never blocks; copies again if the writer has written meanwhile.
     #[must_use]
     pub fn read(&self) -> T {
         let memory = self.region.memory();
         slots::read(&words(memory), TERMS, |number| load(memory, slot::<T>(number)))
     }
 
-    /// Becomes the writer, for this thread.
+    /// Makes this thread the writer, until the returned [`LatestWriter`] is dropped.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -164,12 +164,12 @@ impl<T: Pod> Latest<T> {
     ///
     /// # Errors
     ///
-    /// [`is_busy`](crate::Error::is_busy) while another writer is alive. A dead one does not count.
+    /// [`is_busy`](crate::Error::is_busy) while another writer is alive. A dead writer does not count.
     pub fn writer(&self) -> Result<LatestWriter<'_, T>> {
         let busy = || Kind::Busy { what: self.region.label(), holder: "another writer".to_owned() };
         let held = match guard::lock(&self.region, DATA, Some(Duration::ZERO), true) {
             Ok(held) => held,
-            // This thread has it.
+            // This thread is the writer already.
             Err(error) if error.is_invalid_argument() => None,
             Err(error) => return Err(error),
         };
@@ -180,7 +180,7 @@ impl<T: Pod> Latest<T> {
 
 super::handles!(Latest<T: Pod>);
 
-/// The one writer of a [`Latest`], until it is dropped.
+/// The only writer of a [`Latest`], until it is dropped.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -19,7 +19,7 @@ pub(super) const CLAIMS: usize = 64;
 /// Bytes of a claim: a mark and a range.
 pub(super) const CLAIM: usize = 32;
 
-/// What a cell is. The numbers are part of the format.
+/// The kind of a cell. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CellKind {
     Counter,
@@ -54,7 +54,7 @@ impl CellKind {
         Self::ALL.iter().find(|(_, other, _)| *other == code).map_or("something that this build does not know", |e| e.2)
     }
 
-    /// Whether it has a lock (rule K2), and so belongs to the processes of one pid namespace.
+    /// Returns whether the kind has a lock (rule K2). Such a cell belongs to the processes of one pid namespace.
     pub(super) fn has_lock(self) -> bool {
         !matches!(self, Self::Counter | Self::Flag | Self::AtomicArray | Self::Event)
     }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 ///
 /// A map whose mutex a thread of this process holds is never unmapped: the C library and the kernel keep a list of the
 /// robust mutexes of each thread, which runs through this memory. A guard that safe code leaked leaves its mutex in
-/// there.
+/// that list.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// `None` only while it is dropped.
@@ -49,7 +49,7 @@ unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
-/// What locking a robust mutex came to.
+/// The outcome of locking a robust mutex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acquired {
     /// It was free.
@@ -77,7 +77,7 @@ impl Memory {
     }
 
     // `#[inline]` here and below: these are called from generic code in the user's crate, on paths of nanoseconds.
-    /// A pointer to `len` bytes at `offset`; `None` when they leave the map or `align` does not fit.
+    /// Returns a pointer to `len` bytes at `offset`; `None` if they are outside of the map or not aligned to `align`.
     #[inline]
     fn at(&self, offset: usize, len: usize, align: usize) -> Option<NonNull<u8>> {
         let end = offset.checked_add(len)?;
@@ -89,12 +89,12 @@ impl Memory {
         Some(unsafe { self.base.add(offset) })
     }
 
-    /// Where a place is, for foreign code. A place outside the map is its first byte.
+    /// Returns the address of a place, for foreign code. For a place outside of the map, that of the first byte.
     pub(super) fn pointer(&self, offset: usize) -> *mut u8 {
         self.at(offset, 0, 1).unwrap_or(self.base).as_ptr()
     }
 
-    /// An atomic of 32 bits. A place outside the map is that of the first word, which nothing but the magic uses.
+    /// Returns an atomic of 32 bits. For a place outside of the map, the first word, which only the magic uses.
     #[inline]
     pub(super) fn word32(&self, offset: usize) -> &AtomicU32 {
         let place = self.at(offset, 4, 4).unwrap_or(self.base);
@@ -103,7 +103,7 @@ impl Memory {
         unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
     }
 
-    /// An atomic of 64 bits, as `word32`.
+    /// Returns an atomic of 64 bits, as `word32` does.
     #[inline]
     pub(super) fn word64(&self, offset: usize) -> &AtomicU64 {
         let place = self.at(offset, 8, 8).unwrap_or(self.base);
@@ -111,7 +111,7 @@ impl Memory {
         unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
     }
 
-    /// Atomics of 64 bits, one after the other; none when they leave the map.
+    /// Returns consecutive atomics of 64 bits; none if they are outside of the map.
     #[inline]
     pub(super) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
         let place = count.checked_mul(8).and_then(|len| self.at(offset, len, 8));
@@ -120,7 +120,7 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(place.cast::<AtomicU64>().as_ptr(), count) }
     }
 
-    /// Values that the caller alone may touch for as long as the slice lives; empty when they leave the map.
+    /// Returns values that only the caller may access while the slice is alive; none if they are outside of the map.
     ///
     /// # Safety
     ///
@@ -137,11 +137,11 @@ impl Memory {
         unsafe { std::slice::from_raw_parts_mut(place.cast::<T>().as_ptr(), count) }
     }
 
-    /// One value, as `slice`.
+    /// Returns one value, as `slice` does.
     ///
     /// # Safety
     ///
-    /// That of `slice`; and the value is inside the map, aligned.
+    /// As for `slice`. The value is also inside of the map, and aligned.
     #[expect(clippy::mut_from_ref, reason = "as for `slice`")]
     pub(super) unsafe fn value<T: Pod>(&self, offset: usize) -> &mut T {
         debug_assert!(self.at(offset, size_of::<T>(), align_of::<T>()).is_some(), "a value outside of its cell");
@@ -151,7 +151,7 @@ impl Memory {
         unsafe { place.cast::<T>().as_mut() }
     }
 
-    /// The robust mutex at `offset`.
+    /// Returns the robust mutex at `offset`.
     #[inline]
     pub(super) fn mutex(&self, offset: usize) -> RawMutex<'_> {
         let place = self.at(offset, size_of::<libc::pthread_mutex_t>(), align_of::<libc::pthread_mutex_t>());
@@ -194,7 +194,7 @@ impl RawMutex<'_> {
     }
 
     /// Takes the mutex. `None` waits without a limit; a limit counts `CLOCK_MONOTONIC`. `on_death` runs before the
-    /// mutex counts as sound again, so that a death in between is not forgotten.
+    /// mutex counts as consistent again, so that a death in between is not forgotten.
     #[inline]
     pub(super) fn lock(self, limit: Option<Duration>, on_death: impl FnOnce()) -> Result<Acquired> {
         let raw = self.raw.as_ptr();
@@ -224,7 +224,7 @@ impl RawMutex<'_> {
         }
     }
 
-    /// Notes that this map must stay.
+    /// Records that a thread of this process holds the mutex, so that the map stays.
     #[inline]
     fn note_holder(self) {
         self.memory.holder.store(generation().wrapping_add(1), Ordering::Relaxed);
@@ -243,7 +243,7 @@ impl RawMutex<'_> {
         unsafe { clocklock(raw, libc::CLOCK_MONOTONIC, &raw const until) }
     }
 
-    /// Does the same where the C library can only count the system's clock: tries again and again.
+    /// Does the same if the C library supports only the system's clock: tries again and again.
     fn try_lock_until(self, limit: Duration) -> libc::c_int {
         const PAUSE: Duration = Duration::from_millis(1);
         let start = Instant::now();
@@ -257,10 +257,10 @@ impl RawMutex<'_> {
         }
     }
 
-    /// Gives the mutex back. Does nothing in a thread that does not hold it: the mutex checks.
+    /// Releases the mutex. Does nothing in a thread that does not hold it, because the mutex checks its owner.
     #[inline]
     pub(super) fn unlock(self) {
-        // Before the mutex is free, since another thread may take it through this map right after.
+        // Before the mutex is released, because another thread may then take it through this map.
         let holder = self.memory.holder.swap(0, Ordering::Relaxed);
         // SAFETY: any thread may call this on an error-checking mutex; it has an effect only in the owner.
         if unsafe { libc::pthread_mutex_unlock(self.raw.as_ptr()) } != 0 {
@@ -283,7 +283,7 @@ fn clocklock() -> Option<Clocklock> {
     })
 }
 
-/// What `CLOCK_MONOTONIC` reads.
+/// Reads `CLOCK_MONOTONIC`.
 fn monotonic() -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes to the local variable.
@@ -294,14 +294,14 @@ fn monotonic() -> Duration {
 /// The number of forks between the first process and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Counts the forks between this process and the first one. A guard compares it, so that it does nothing in a forked
-/// child. Costs a load, where `getpid` is a system call.
+/// Returns the number of forks between the first process and this one. A guard compares it, so that it does nothing in
+/// a forked child. This costs a load; `getpid` would be a system call.
 #[inline]
 pub(super) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Sees to it that forks are counted. Comes before the first guard: when a cell is made or opened.
+/// Registers the handler that counts forks. Call it before the first guard exists: when a cell is created or opened.
 pub(super) fn count_forks() {
     static REGISTERED: OnceLock<()> = OnceLock::new();
     extern "C" fn in_child() {
@@ -314,7 +314,7 @@ pub(super) fn count_forks() {
     });
 }
 
-/// This process's id, without a system call each time.
+/// Returns the id of this process, with a system call only at the first use.
 #[inline]
 pub(super) fn process() -> u32 {
     let known = PROCESS.load(Ordering::Relaxed);
@@ -326,10 +326,10 @@ pub(super) fn process() -> u32 {
     id
 }
 
-/// Forgotten by a forked child.
+/// The id of this process, or 0. A forked child resets it.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Returns when the word differs from `value`, on a wake-up and on a timeout. The caller checks the word again.
+/// Waits until the word differs from `value`, for a wake-up or a timeout. The caller checks the word again.
 pub(super) fn futex_wait(word: &AtomicU32, value: u32, limit: Duration) {
     let limit = libc::timespec {
         tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -342,6 +342,6 @@ pub(super) fn futex_wait(word: &AtomicU32, value: u32, limit: Duration) {
 
 /// Wakes all that wait for the word, in all processes.
 pub(super) fn futex_wake(word: &AtomicU32) {
-    // SAFETY: the kernel does not touch the word, only those who wait at its address.
+    // SAFETY: the kernel does not access the word, only the waiters at its address.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }

@@ -21,14 +21,16 @@
 //! | a `Value` that is read far more than written | [`Latest`] | readers keep reading the latest complete value |
 //! | `Manager().dict()` | `coframe::SharedMap` | the transaction is rolled back |
 //! | `Manager().list()` | `coframe::SharedMap` with numbers as keys | the transaction is rolled back |
-//! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::SharedMap`: `insert`, `first` and `remove` in a transaction | |
+//! | `Queue`, `JoinableQueue`, `Pipe` | a pool's arguments and results; `coframe::SharedMap`: `insert`,
+//! `first_key_value` and `remove` in a transaction | |
 //! | `Pool`, `Process` | `coframe::Pool` | the task is an error, or runs again |
-//! | `SharedMemory` with a table in it | a frame; `Store::import_shared_memory` and back | frames stay whole |
+//! | `SharedMemory` with a table in it | a frame; `Store::import_shared_memory` and back | frames stay complete |
 //! | `ShareableList` | [`Array`], a frame | |
 //!
-//! Which one? One number that many change: [`Counter`]. Many numbers, each on its own: [`AtomicArray`]. What must
-//! change together: [`Mutex`], or [`Array`] in claimed parts. One writes and many read all the time: [`Latest`].
-//! Keys, text, or more of it than is known beforehand: `coframe::SharedMap`. What does not change at all: a frame.
+//! To choose one: for a number that many processes change, use a [`Counter`]. For many numbers that change one by one,
+//! use an [`AtomicArray`]. For values that must change together, use a [`Mutex`], or an [`Array`] in claimed parts. For
+//! one writer and many readers, use [`Latest`]. For keys, strings, or an amount of data that is not known in advance,
+//! use `coframe::SharedMap`. For data that never changes, publish a frame.
 //!
 //! Types are plain data (`bytemuck::Pod`): numbers, arrays of them, and `repr(C)` structs without padding. The name of
 //! the type is compared without its modules, so two programs can share one. Guards do nothing in a forked child.
@@ -74,22 +76,22 @@ pub use latest::{Latest, LatestWriter};
 pub use mutex::{Mutex, MutexGuard};
 pub use semaphore::{Permit, Semaphore};
 
-/// Handles of a kind of cell: as text, and as what it serialises to.
+/// Implements the handles of a kind of cell, as text and by serde.
 macro_rules! handles {
     ($type:ident $(<$param:ident: $bound:ident>)?) => {
         impl $(<$param: $bound>)? $type $(<$param>)? {
-            /// The text that names this cell, and opens it in another process.
+            /// Returns the handle of the cell, which opens it in another process.
             #[must_use]
             pub fn handle(&self) -> super::CellHandle {
                 self.region.handle().clone()
             }
 
-            /// Opens the cell that a handle names.
+            /// Opens the cell of a handle.
             ///
             /// # Errors
             ///
-            /// Those of `open`, also when its session has ended, and [`is_superseded`](crate::Error::is_superseded)
-            /// when another cell was made under its name.
+            /// Those of `open`, also if the session of the cell has ended, and
+            /// [`is_superseded`](crate::Error::is_superseded) if another cell was created under its name.
             pub fn from_handle(handle: &super::CellHandle) -> crate::error::Result<Self> {
                 let cell = Self::open(&handle.0.open_store("cell")?, handle.name().as_str())?;
                 handle.0.check(&cell.region.handle().0, "cell").map(|()| cell)

@@ -63,7 +63,7 @@ pub(super) fn check_alignment<T>() -> Result<()> {
 }
 
 impl<T: Pod> Mutex<T> {
-    /// Creates a value. Errors as [`Counter::create`](super::Counter::create).
+    /// Creates a cell with a first value. Errors as [`Counter::create`](super::Counter::create).
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -79,7 +79,7 @@ impl<T: Pod> Mutex<T> {
         region.map(Self::from_region).ok_or_else(|| name_taken(store, name))
     }
 
-    /// Opens a value. Errors as [`Counter::open`](super::Counter::open), a value of another type among them.
+    /// Opens a cell. Errors as [`Counter::open`](super::Counter::open), also for a value of another type.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -94,7 +94,7 @@ impl<T: Pod> Mutex<T> {
         Region::open(store, name, |_| shape::<T>()).map(Self::from_region)
     }
 
-    /// Opens a value, or creates it if it does not exist.
+    /// Opens a cell, or creates it with `value` if it does not exist.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -129,8 +129,8 @@ impl<T: Pod> Mutex<T> {
     /// # Errors
     ///
     /// [`is_poisoned`](Error::is_poisoned) if an owner died while it held the lock and the value was not repaired
-    /// since: [`lock_poisoned`](Self::lock_poisoned) locks it all the same. [`is_invalid_argument`](Error::is_invalid_argument) if this
-    /// thread holds the lock already.
+    /// since; [`lock_poisoned`](Self::lock_poisoned) locks it anyway.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if this thread holds the lock already.
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
         self.acquire(None, false)
     }
@@ -189,7 +189,7 @@ impl<T: Pod> Mutex<T> {
         Ok(guard::lock(&self.region, data::<T>(), Some(limit), false)?.map(|guard| MutexGuard { guard }))
     }
 
-    /// A copy of the value, taken under the lock.
+    /// Returns a copy of the value, taken under the lock.
     pub fn get(&self) -> Result<T> {
         self.lock().map(|value| *value)
     }
@@ -199,7 +199,7 @@ impl<T: Pod> Mutex<T> {
         self.lock().map(|mut place| *place = value)
     }
 
-    /// Changes the value under the lock, and returns what the function does.
+    /// Changes the value under the lock, and returns the result of the function.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -216,7 +216,7 @@ impl<T: Pod> Mutex<T> {
         self.lock().map(|mut value| change(&mut value))
     }
 
-    /// The address of the value in this process, for foreign code (ctypes, C).
+    /// Returns the address of the value in this process, for foreign code (ctypes, C).
     ///
     /// Code that reads or writes there must hold the lock, or all processes must agree on who accesses it.
     ///
@@ -233,7 +233,7 @@ impl<T: Pod> Mutex<T> {
         self.region.memory().pointer(data::<T>()).cast()
     }
 
-    /// Whether an owner died while it held the lock and the value was not repaired since. Does not lock.
+    /// Returns whether an owner died while it held the lock and the value was not repaired since. Does not lock.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         guard::is_poisoned(&self.region)
@@ -258,7 +258,7 @@ pub struct MutexGuard<'a, T: Pod> {
 }
 
 impl<T: Pod> MutexGuard<'_, T> {
-    /// Whether an earlier owner died while it held the lock, so that the value may be inconsistent.
+    /// Returns whether an earlier owner died while it held the lock, so that the value may be inconsistent.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.guard.is_poisoned()

@@ -1,4 +1,4 @@
-//! Processes that take part in a cell: which ones wait at a barrier, have a permit, or hold a claim.
+//! Processes that take part in a cell: those that wait at a barrier, have a permit, or hold a claim.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,8 +8,8 @@ use super::{
     memory::Memory,
 };
 
-/// Entries of one process each: its id (4 bytes; 0: the entry is free), a word that the kind defines (4 bytes), its
-/// start (8 bytes). Read and written under the cell's lock.
+/// A table with an entry for each participant: the id of its process (4 bytes; 0 in a free entry), a word that the kind
+/// defines (4 bytes), and the start of the process (8 bytes). It is read and written under the cell's lock.
 pub(super) struct Participants<'a> {
     memory: &'a Memory,
     start: usize,
@@ -21,8 +21,8 @@ pub(super) struct Participants<'a> {
 const START: usize = DATA + 64;
 /// Bytes of an entry that is only a mark.
 const MARK: usize = 16;
-/// Entries for the participants of a barrier: one for each of this round, and one for each that has not looked yet how
-/// an earlier round ended.
+/// Entries for the participants of a barrier: one for each of this round, and one for each that has not yet read how an
+/// earlier round ended.
 pub(super) fn seats(parties: usize) -> usize {
     parties.saturating_mul(2)
 }
@@ -33,7 +33,7 @@ pub(super) fn bytes(len: usize) -> usize {
 }
 
 impl<'a> Participants<'a> {
-    /// The table of a kind of cell with this number of elements; `None` for kinds without a table.
+    /// Returns the table of a kind of cell with this number of elements; `None` for kinds without a table.
     pub(super) fn for_kind(memory: &'a Memory, kind: CellKind, count: usize) -> Option<Self> {
         let (start, entry, len) = match kind {
             CellKind::Array => (DATA, CLAIM, CLAIMS),
@@ -62,7 +62,7 @@ impl<'a> Participants<'a> {
         (pid != 0).then(|| Incarnation { pid, started: self.memory.word64(offset + 8).load(Ordering::Relaxed) })
     }
 
-    /// The word of an entry that its kind defines.
+    /// Returns the word of an entry, which its kind defines.
     pub(super) fn word(&self, index: usize) -> &AtomicU32 {
         self.memory.word32(self.offset(index) + 4)
     }
@@ -88,7 +88,7 @@ impl<'a> Participants<'a> {
         (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
     }
 
-    /// Makes all marks those of processes that are gone: no process has such a start.
+    /// Gives each mark a start that no process has, so that it counts as that of a dead process.
     pub(super) fn give_up(&self) {
         for (index, mark) in self.occupied() {
             self.set(index, Incarnation { started: u64::MAX, ..mark });

@@ -1,4 +1,4 @@
-//! A cell's file: made unseen, named in one step, checked when it is opened (FORMAT.md, section 9).
+//! A cell's file: written without a name, linked atomically, checked when it is opened (FORMAT.md, section 9).
 
 use std::{
     fs::File,
@@ -50,13 +50,13 @@ pub(super) struct CellLayout {
 }
 
 impl CellLayout {
-    /// That of a cell without a lock that is one word.
+    /// Returns the layout of a cell without a lock that is one word.
     pub(super) fn word<T>(kind: CellKind) -> Self {
         Self { kind, count: 1, size: size_of::<T>(), bytes: BODY + 64, type_name: std::any::type_name::<T>() }
     }
 }
 
-/// An open cell. Cheap to clone; the memory goes with the last one, whatever becomes of the name.
+/// An open cell. Cheap to clone. The memory is unmapped with the last clone, even if the name was removed before.
 #[derive(Clone, Debug)]
 pub(super) struct Region {
     shared: Arc<Shared>,
@@ -71,7 +71,7 @@ struct Shared {
     count: usize,
 }
 
-/// A type's name, as much of it as the header has room for.
+/// Returns a type's name, as much of it as the header has room for.
 fn type_name(full: &str) -> String {
     let mut name = short_type_name(full);
     name.truncate((0..=TYPE_BYTES).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0));
@@ -79,7 +79,7 @@ fn type_name(full: &str) -> String {
 }
 
 impl Region {
-    /// Creates a cell. `initialise` runs before other processes can open it. `None` if the name exists.
+    /// Creates a cell. `initialise` runs before other processes can open it. Returns `None` if the name exists.
     pub(super) fn create(
         store: &Store,
         name: &str,
@@ -103,7 +103,7 @@ impl Region {
         Ok(Some(Self { shared: Arc::new(Shared { memory, home, handle, count: shape.count }) }))
     }
 
-    /// Opens a cell and checks that it is what was expected. `shape` is asked with the number of elements.
+    /// Opens a cell and checks that it is the expected one. `shape` is called with the number of elements.
     pub(super) fn open(store: &Store, name: &str, shape: impl Fn(usize) -> CellLayout) -> Result<Self> {
         let name = name.parse::<Name>()?;
         let (file, len) = store.open_cell(&name)?;
@@ -134,7 +134,7 @@ impl Region {
                 Err(error) if error.is_not_found() => {}
                 other => return other,
             }
-            // Lost against another process that made it: then it can be opened.
+            // Another process created it first, so it can be opened.
             if let Some(region) = Self::create(store, name, wanted, &initialise)? {
                 return Ok(region);
             }
@@ -146,7 +146,7 @@ impl Region {
         &self.shared.memory
     }
 
-    /// Refuses the use of the lock and of marks in other namespaces than the cell's.
+    /// Refuses to use the lock and the marks in other namespaces than the cell's.
     #[inline]
     pub(super) fn check_home(&self) -> Result<()> {
         self.shared.home.as_ref().map_or(Ok(()), |home| home.check(&self.shared.memory, || self.label()))
@@ -161,13 +161,13 @@ impl Region {
         &self.shared.handle
     }
 
-    /// Names the cell in errors: "the cell `total`".
+    /// Returns the cell's name for errors: "the cell `total`".
     pub(super) fn label(&self) -> String {
         format!("the cell `{}`", self.shared.handle.name())
     }
 }
 
-/// The error of a name that is taken.
+/// Returns the error of a name that exists.
 pub(super) fn name_taken(store: &Store, name: &str) -> Error {
     let what = format!("the name `{name}` for a new cell in `{}`", store.path().display());
     Error::invalid(what, "a cell of that name exists: open it, or use `open_or_create`")
@@ -203,14 +203,14 @@ fn join(file: &File, memory: &Memory, shape: CellLayout, what: &impl Fn() -> Str
         Participants::for_kind(memory, shape.kind, shape.count).iter().for_each(Participants::give_up);
         Ok(())
     })?;
-    // A snapshot is read without a lock, from everywhere.
+    // A snapshot is read without a lock, in every namespace.
     if shape.kind != CellKind::Snapshot {
         home.check(memory, what)?;
     }
     Ok(Some(home))
 }
 
-/// Compares the header with what was expected; returns what the cell is.
+/// Compares the header with the expected layout; returns the layout of the cell.
 fn check_header(
     memory: &Memory,
     shape: &impl Fn(usize) -> CellLayout,

@@ -1,4 +1,4 @@
-//! What a lock leaves when its owner is gone: whether the values may be inconsistent, and why.
+//! What a dead owner of a lock leaves: whether the values may be inconsistent, and why.
 
 use std::sync::atomic::Ordering;
 
@@ -19,7 +19,7 @@ pub(super) fn poison_memory(memory: &Memory, dead: u32) {
     memory.word32(POISON).store(dead, Ordering::Relaxed);
 }
 
-/// Makes the lock anew after its last processes ended in namespaces that this one cannot see.
+/// Initialises the lock again, after its last processes ended in namespaces that this process cannot see.
 pub(super) fn recover(memory: &Memory) -> Result<()> {
     let owner = memory.word32(OWNER);
     // The first word of the C library's mutex is 0 while it is free.

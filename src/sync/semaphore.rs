@@ -20,14 +20,14 @@ use crate::{
     store::Store,
 };
 
-/// How many permits were added that no process holds.
+/// The number of added permits that no process holds.
 const ADDED: usize = DATA + 8;
 
 /// A number of permits, each held by one holder at a time.
 ///
-/// Permits of a process that died come back: a process that waits checks the holders twenty times a second. A holder that
-/// cannot be checked keeps its permit. Holders must be in one pid namespace; in another one, opening is an error
-/// ([`is_unsupported`](crate::Error::is_unsupported)).
+/// The permits of a process that died are returned: a process that waits checks the holders twenty times a second. A
+/// holder that cannot be checked keeps its permit. Holders must be in one pid namespace; in another one, opening is an
+/// error ([`is_unsupported`](crate::Error::is_unsupported)).
 ///
 /// ```
 /// use coframe::{Store, sync::Semaphore};
@@ -42,7 +42,7 @@ const ADDED: usize = DATA + 8;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Without permits it is a signal: each [`add_permit`](Self::add_permit) lets one `acquire` through, in any process.
+/// With 0 permits it is a signal: each [`add_permit`](Self::add_permit) lets one `acquire` through, in any process.
 ///
 /// ```
 /// # use coframe::{Store, sync::Semaphore};
@@ -99,7 +99,7 @@ impl Semaphore {
         Region::open(store, name, semaphore_shape).map(|region| Self { region })
     }
 
-    /// How many permits it was created with.
+    /// Returns the number of permits with which it was created.
     #[must_use]
     pub fn permits(&self) -> usize {
         self.region.count()
@@ -109,7 +109,7 @@ impl Semaphore {
         Participants::marks(self.region.memory(), self.permits())
     }
 
-    /// How many permits are free; those of dead processes count.
+    /// Returns the number of free permits, including those of dead processes.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -127,8 +127,8 @@ impl Semaphore {
         Ok((self.permits() - self.participants().occupied().count()).saturating_add(added))
     }
 
-    /// Returns a permit that was [forgotten](Permit::forget): one of this process, otherwise one of another process.
-    /// `false` if all permits are free.
+    /// Releases a permit that was [forgotten](Permit::forget): one of this process, otherwise one of another process.
+    /// Returns `false` if all permits are free.
     pub fn release(&self) -> Result<bool> {
         let held = guard::lock::<u8>(&self.region, DATA, None, true)?;
         let (participants, own) = (self.participants(), Incarnation::own());
@@ -143,7 +143,7 @@ impl Semaphore {
         Ok(taken.is_some())
     }
 
-    /// Adds a permit that belongs to no process: it can be taken once, and does not return when its taker dies.
+    /// Adds a permit that belongs to no process: it can be taken once, and is not returned when its taker dies.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -162,12 +162,12 @@ impl Semaphore {
         Ok(())
     }
 
-    /// Written under the lock.
+    /// Returns the number of added permits, which is written under the lock.
     fn added(&self) -> &AtomicU64 {
         self.region.memory().word64(ADDED)
     }
 
-    /// Takes the permits of dead processes back. Under the lock.
+    /// Frees the permits of dead processes. Call it under the lock.
     fn take_back(&self) {
         let participants = self.participants();
         for (index, mark) in participants.occupied() {
@@ -214,7 +214,7 @@ impl Semaphore {
         self.acquire_within(None)?.ok_or_else(|| busy().into())
     }
 
-    /// Takes a permit if one is free; `None` otherwise.
+    /// Takes a permit if one is free; returns `None` otherwise.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -228,7 +228,7 @@ impl Semaphore {
         self.try_acquire_for(Duration::ZERO)
     }
 
-    /// Takes a permit if one becomes free within the timeout; `None` otherwise.
+    /// Takes a permit if one becomes free within the timeout; returns `None` otherwise.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -247,7 +247,7 @@ impl Semaphore {
         let (mut outcome, mut looks) = (Ok(None), Looks::new());
         wait_until(self.region.memory().word32(CHANGES), limit, || {
             outcome = self.try_take();
-            // A caller that has its permit is not asked any more.
+            // A caller that has its permit is not interrupted any more.
             if matches!(outcome, Ok(None))
                 && let Err(error) = looks.check(|| format!("a permit of {}", self.region.label()))
             {
@@ -261,7 +261,7 @@ impl Semaphore {
 
 super::handles!(Semaphore);
 
-/// A permit of a [`Semaphore`], returned when it is dropped; in a forked child that does nothing.
+/// A permit of a [`Semaphore`], returned when it is dropped. In a forked child, dropping it does nothing.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -278,7 +278,7 @@ super::handles!(Semaphore);
 #[derive(Debug)]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
-    /// `None` for an added permit, which no process holds.
+    /// `None` for an added permit, which belongs to no process.
     entry: Option<Entry>,
     generation: u32,
 }
@@ -313,7 +313,7 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(entry) = self.entry.take().filter(|_| self.generation == generation()) else { return };
         let region = &self.semaphore.region;
-        // What cannot be given back now is found dead with this process.
+        // A permit that cannot be returned now is returned as that of a dead process, after the end of this one.
         if let Ok(Some(held)) = uninterrupted(|| guard::lock::<u8>(region, DATA, None, true)) {
             let participants = self.semaphore.participants();
             let is_own = participants.get(entry.index) == Some(entry.mark);

@@ -11,11 +11,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// An atomic number: one in shared memory, or a model checker's.
+/// An atomic number: in shared memory, or in a model checker.
 pub(super) trait Word {
     fn load(&self, order: Ordering) -> u64;
     fn store(&self, value: u64, order: Ordering);
-    /// Adds 1; returns the sum.
+    /// Adds 1, and returns the sum.
     fn increment(&self) -> u64;
     fn fence(order: Ordering);
 }
@@ -50,7 +50,7 @@ pub(super) struct Words<'a, W> {
     pub(super) since: &'a W,
 }
 
-/// When a reader asks, and how long the writer keeps a value for it.
+/// When a reader asks, and for how long the writer then keeps a value.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
     /// Copies that fail before a reader asks.
@@ -65,13 +65,13 @@ pub(super) const TERMS: Terms = Terms { tries: 3, kept_for: 64 };
 /// Bits of `latest` and `kept` that hold the number of a slot.
 const SLOT_BITS: u32 = 2;
 
-/// The number of a slot, at most 2 whatever the memory holds.
+/// Returns the number of a slot: at most 2, whatever the memory contains.
 #[inline]
 fn slot(word: u64) -> u64 {
     (word & ((1 << SLOT_BITS) - 1)).min(2)
 }
 
-/// Copies a whole value: the latest, or one that was the latest during the call. `copy` reads the words of a slot,
+/// Copies a complete value: the latest, or one that was the latest during the call. `copy` reads the words of a slot,
 /// relaxed.
 #[inline]
 pub(super) fn read<W: Word, T>(words: &Words<'_, W>, terms: Terms, copy: impl Fn(u64) -> T) -> T {
@@ -80,7 +80,7 @@ pub(super) fn read<W: Word, T>(words: &Words<'_, W>, terms: Terms, copy: impl Fn
     copy_unless_changed(words.latest, seen, &copy).unwrap_or_else(|| read_beside_writer(words, terms, &copy))
 }
 
-/// Reads where a write ended during the first copy.
+/// Reads if a write ended during the first copy.
 #[cold]
 fn read_beside_writer<W: Word, T>(words: &Words<'_, W>, terms: Terms, copy: &impl Fn(u64) -> T) -> T {
     let (mut tries, mut asked) = (1, None);
@@ -111,7 +111,7 @@ fn copy_unless_changed<W: Word, T>(word: &W, seen: u64, copy: &impl Fn(u64) -> T
     (word.load(Ordering::Relaxed) == seen).then_some(value)
 }
 
-/// The one writer, which is the only one that changes these numbers.
+/// The writer, the only one that changes these numbers.
 #[derive(Debug)]
 pub(super) struct Writer {
     latest: u64,

@@ -1,4 +1,4 @@
-//! Where process ids and start times mean the same (FORMAT.md, rule K6).
+//! The namespaces in which process ids and start times mean the same (FORMAT.md, rule K6).
 
 use std::{
     fs, io,
@@ -19,7 +19,7 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// That of this process, read once. An error is not remembered: the next call tries again.
+    /// Returns the namespaces of this process, read once. An error is not remembered: the next call tries again.
     pub(super) fn own() -> Result<Self> {
         static WORDS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
         /// One more than the generation that `WORDS` belong to. A forked child reads its own.
@@ -49,7 +49,7 @@ fn pids() -> Result<u64> {
     fs::metadata(path).map(|found| found.ino()).map_err(|e| error(path, e))
 }
 
-/// Identifies the clock of start times. A file that this kernel does not have counts as nothing.
+/// Identifies the clock of start times. A file that does not exist on this kernel counts as empty.
 fn ticks() -> Result<u64> {
     let is_absent = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
     let boot = "/proc/sys/kernel/random/boot_id";

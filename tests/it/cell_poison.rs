@@ -24,7 +24,7 @@ fn a_panic_under_a_lock_or_a_claim_poisons() {
     });
     assert!(value.is_poisoned());
     let error = value.get().unwrap_err();
-    let cause = format!("a thread of process {} panicked while it had it", std::process::id());
+    let cause = format!("a thread of process {} panicked while it held the lock", std::process::id());
     assert!(error.is_poisoned() && error.to_string().contains(&cause), "{error}");
     let mut held = value.lock_poisoned().unwrap();
     assert!(held.is_poisoned());

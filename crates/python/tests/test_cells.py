@@ -33,7 +33,7 @@ def test_the_next_owner_of_a_lock_learns_that_the_last_one_died() -> None:
     process = FRESH.Process(target=tasks.die_inside, args=(lock,))
     process.start()
     process.join(60)
-    with pytest.raises(coframe.PoisonedError, match=f"process {process.pid} died while it had it"):
+    with pytest.raises(coframe.PoisonedError, match=f"process {process.pid} died while it held the lock"):
         lock.acquire()
     lock.recover()
     lock.release()

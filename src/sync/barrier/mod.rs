@@ -25,10 +25,10 @@ use crate::{
 
 /// A point that a number of participants reach together.
 ///
-/// A participant that dies while it waits breaks the barrier, as does one whose time limit passes: every participant gets
-/// an error ([`is_barrier_broken`](Error::is_barrier_broken)) until [`reset`](Self::reset). One that dies before it arrives cannot be
-/// known: pass a time limit. Each participant learns how its own round ended, whatever happens to the barrier before it
-/// runs again.
+/// A participant that dies while it waits breaks the barrier, as does one whose time limit passes: every participant
+/// gets an error ([`is_barrier_broken`](Error::is_barrier_broken)) until [`reset`](Self::reset). The barrier cannot
+/// detect a participant that dies before it arrives; pass a time limit. Each participant learns how its own round
+/// ended, whatever happens to the barrier before it runs again.
 ///
 /// Participants must be in one pid namespace; in another one, opening is an error
 /// ([`is_unsupported`](Error::is_unsupported)).
@@ -88,24 +88,24 @@ impl Barrier {
         Region::open(store, name, shape).map(|region| Self { region })
     }
 
-    /// How many participants it waits for.
+    /// Returns the number of participants that it waits for.
     #[must_use]
     pub fn parties(&self) -> usize {
         self.region.count()
     }
 
-    /// How many participants wait now. Those that died count until a participant notices.
+    /// Returns the number of participants that wait now. Dead ones count until a participant notices.
     pub fn waiting(&self) -> Result<usize> {
         self.rounds().locked(|| self.rounds().waiting_seats().count())
     }
 
-    /// Whether it is broken.
+    /// Returns whether the barrier is broken.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.rounds().how_broken().is_some()
     }
 
-    /// Blocks until all participants have arrived. True for the one that arrived last.
+    /// Blocks until all participants have arrived. Returns true for the one that arrived last.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -138,8 +138,8 @@ impl Barrier {
         self.arrive(Some(limit)).map(|place| place + 1 == self.parties())
     }
 
-    /// Blocks as [`wait`](Self::wait), or with a time limit as [`wait_timeout`](Self::wait_timeout). Returns the order of
-    /// arrival, from 0 to one less than the number of participants: each place once in a round.
+    /// Blocks as [`wait`](Self::wait), or with a time limit as [`wait_timeout`](Self::wait_timeout). Returns the order
+    /// of arrival, from 0 to one less than the number of participants. Each number occurs once in a round.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -157,11 +157,11 @@ impl Barrier {
         self.meet(limit, None::<fn() -> Result<()>>)
     }
 
-    /// Arrives as [`arrive`](Self::arrive) does. If this participant is the last, it runs the action before the others go
-    /// on.
+    /// Arrives as [`arrive`](Self::arrive) does. If this participant is the last, it runs the action before the others
+    /// continue.
     ///
-    /// The barrier is not locked meanwhile, and the others' time limits go on. An action that fails or panics breaks the
-    /// barrier, and its error is returned. So does the end of the process that runs it.
+    /// Meanwhile the barrier is not locked, and the time limits of the others continue. An action that fails or panics
+    /// breaks the barrier, and its error is returned. The barrier also breaks if the process that runs the action ends.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -222,8 +222,8 @@ impl Barrier {
         }
     }
 
-    /// Takes a seat; `None` for the last participant without an action, which opened the barrier. Waits while the action
-    /// of a complete round runs.
+    /// Takes a seat. Returns `None` for the last participant without an action, which opened the barrier. Waits while
+    /// the action of a complete round runs.
     fn enter(&self, limit: Option<Duration>, has_action: bool) -> Result<Option<Seat<'_>>> {
         let (mark, rounds, deadline) = (Incarnation::own(), self.rounds(), Deadline::new(limit));
         loop {
@@ -234,7 +234,7 @@ impl Barrier {
             };
             let (mut looks, mut interrupted) = (Looks::new(), None);
             let has_ended = wait_until(rounds.round(), deadline.rest().or(Some(Duration::ZERO)), || {
-                interrupted = rounds.end_if_someone_died(round).err();
+                interrupted = rounds.end_if_any_died(round).err();
                 if interrupted.is_none() {
                     interrupted = looks.check(|| format!("the others at {}", self.region.label())).err();
                 }

@@ -1,4 +1,4 @@
-//! The seat of a participant, from its arrival until it has seen how its round ended.
+//! The seat of a participant, from its arrival until it has read how its round ended.
 
 use std::{
     sync::atomic::Ordering,
@@ -18,15 +18,15 @@ const MOMENT: Duration = Duration::from_micros(20);
 
 /// What a participant finds when it arrives.
 pub(super) enum Arrival<'a> {
-    /// It was the last, and the others go on.
+    /// This participant was the last, and the others continue.
     Opened,
-    /// It waits, or runs the action if it is the last.
+    /// This participant waits, or runs the action if it is the last.
     Seated(Seat<'a>),
-    /// All have arrived, and the last one runs its action: the next round has not begun.
+    /// All have arrived, and the last one runs its action: the next round has not started.
     Full { round: u32 },
 }
 
-/// Arrives. Under the lock.
+/// Takes a seat. Call it under the lock.
 pub(super) fn arrive(rounds: Rounds<'_>, mark: Incarnation, has_action: bool) -> Result<Arrival<'_>> {
     if let Some(end) = rounds.how_broken() {
         return Err(rounds.broken(end));
@@ -36,7 +36,7 @@ pub(super) fn arrive(rounds: Rounds<'_>, mark: Incarnation, has_action: bool) ->
         return Ok(Arrival::Full { round: rounds.round().load(Ordering::Acquire) });
     }
     let is_last = place + 1 == rounds.parties();
-    if is_last && rounds.someone_died() {
+    if is_last && rounds.any_died() {
         rounds.break_it(End::Died);
         return Err(rounds.broken(End::Died));
     }
@@ -46,8 +46,8 @@ pub(super) fn arrive(rounds: Rounds<'_>, mark: Incarnation, has_action: bool) ->
     }
     // Pairs with the release of `changed`, although the lock orders it as well.
     let (participants, round) = (rounds.participants(), rounds.round().load(Ordering::Acquire));
-    // Where every seat is taken, one of an earlier round is given up: its participant has not run for longer than
-    // as many others have.
+    // If no seat is free, the participant takes that of the oldest round that ended: at least as many participants as
+    // there are seats have arrived since its participant last ran.
     let oldest = || {
         let ended = participants.occupied().filter(|(index, _)| ending(participants.word(*index)).is_some());
         ended.max_by_key(|(index, _)| age(participants.word(*index), round)).map(|(index, _)| index)
@@ -58,7 +58,7 @@ pub(super) fn arrive(rounds: Rounds<'_>, mark: Incarnation, has_action: bool) ->
     Ok(Arrival::Seated(Seat { rounds, index, mark, round, place, has_left: false }))
 }
 
-/// A participant that waits. However it leaves, by a panic in the caller's own code too, no seat of it stays in the round.
+/// A participant that waits. If the caller's code panics, dropping it frees the seat.
 pub(super) struct Seat<'a> {
     rounds: Rounds<'a>,
     index: usize,
@@ -71,11 +71,11 @@ pub(super) struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// Blocks until the round is over, or the time limit passes or the caller ends the wait: both end the round, if no
-    /// other participant has.
+    /// Blocks until the round ends, the time limit passes, or the caller ends the wait. In the last two cases it ends
+    /// the round, unless another participant has.
     pub(super) fn wait(&self, limit: Option<Duration>) -> Option<Error> {
         let rounds = self.rounds;
-        // The others may arrive in a moment: that is shorter than to sleep and be woken.
+        // The others may arrive in a moment, which is shorter than to sleep and be woken.
         let start = Instant::now();
         while !rounds.is_over(self.round) && start.elapsed() < MOMENT {
             thread::yield_now();
@@ -85,7 +85,7 @@ impl Seat<'_> {
             if rounds.is_over(self.round) {
                 return true;
             }
-            interrupted = rounds.end_if_someone_died(self.round).err();
+            interrupted = rounds.end_if_any_died(self.round).err();
             if interrupted.is_none() {
                 interrupted = looks.check(|| format!("the others at {}", rounds.region.label())).err();
             }
@@ -100,15 +100,15 @@ impl Seat<'_> {
         interrupted
     }
 
-    /// Ends the round, if it is not over.
+    /// Ends the round, unless it has ended.
     fn end(&self, end: End) {
-        // A lock that cannot be had leaves the seat to `leave`.
+        // If the lock cannot be taken, `leave` frees the seat.
         let rounds = self.rounds;
         let _ = uninterrupted(|| rounds.locked(|| (!rounds.is_over(self.round)).then(|| rounds.break_it(end))));
     }
 
-    /// Gives the seat up, and ends the round in this way if it has not ended. Returns how it ended, or `None` where another
-    /// participant needed the seat.
+    /// Frees the seat, and ends the round in this way if it has not ended. Returns how the round ended, or `None` if
+    /// another participant needed the seat.
     pub(super) fn leave(&mut self, unless_over: End) -> Result<Option<End>> {
         self.has_left = true;
         let (rounds, participants) = (self.rounds, self.rounds.participants());
@@ -122,7 +122,7 @@ impl Seat<'_> {
                 }
                 if ending(word).is_none() {
                     match unless_over {
-                        End::Opened if rounds.someone_died() => rounds.break_it(End::Died),
+                        End::Opened if rounds.any_died() => rounds.break_it(End::Died),
                         End::Opened => rounds.end_round(End::Opened),
                         end => rounds.break_it(end),
                     }
@@ -134,7 +134,7 @@ impl Seat<'_> {
         })
     }
 
-    /// The round, as far as a seat records it.
+    /// Returns the number of the round, as far as a seat records it.
     fn recorded_round(&self) -> u32 {
         self.round & (u32::MAX >> End::BITS)
     }
