@@ -1,4 +1,4 @@
-//! Keys and values as bytes.
+//! Encodes keys and values as bytes.
 
 use std::marker::PhantomData;
 
@@ -20,13 +20,13 @@ struct Meta {
     value: String,
 }
 
-/// Turns keys and values of a dict into bytes and back. `label` names the dict in errors.
+/// Turns keys and values of a dict into bytes and back. `label` is the dict's name in errors.
 pub(super) struct Codec<K, V> {
     types: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, V> {
-    /// The description of a new dict.
+    /// Returns the description of a new dict.
     pub(super) fn meta() -> Result<Vec<u8>> {
         let meta = Meta { format: FORMAT, key: type_name::<K>(), value: type_name::<V>() };
         postcard::to_stdvec(&meta).map_err(|e| Error::invalid("the types of a dict", e))
@@ -50,7 +50,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
         Ok(())
     }
 
-    /// Bytes that order as the keys do.
+    /// Returns bytes that sort as the keys do.
     pub(super) fn key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>> {
         let unfit = |why: &dyn std::fmt::Display| Error::invalid(format_args!("a key of `{}`", type_name::<K>()), why);
         let bytes = memcomparable::to_vec(&key).map_err(|e| unfit(&e))?;
@@ -64,8 +64,8 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
         }
     }
 
-    /// The bytes of a key that is to be stored. They must be one of `K`: a borrowed form may serialise otherwise, as a
-    /// slice does where `K` is an array.
+    /// Returns the bytes of a key that will be stored. They must decode as `K`: a borrowed form may serialise
+    /// differently, as a slice does if `K` is an array.
     pub(super) fn stored_key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>> {
         let bytes = Self::key(key)?;
         let what = || format!("a key of `{}`", type_name::<K>());
@@ -75,7 +75,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
         Ok(bytes)
     }
 
-    /// The bytes of a value that is to be stored, which can be read back.
+    /// Returns the bytes of a value that will be stored, after checking that they can be read back.
     pub(super) fn value(value: &V) -> Result<Vec<u8>> {
         let what = || format!("a value of `{}`", type_name::<V>());
         let bytes = postcard::to_stdvec(value).map_err(|error| {

@@ -23,14 +23,15 @@ use crate::{
 
 /// The environments of this process by device and inode of their dict's data: LMDB must not open a file twice.
 ///
-/// Locked wherever an environment is opened or closed, because heed locks a mutex there for which a forked child
-/// could wait for ever. Locked after the store's lock and never before it: nothing under it waits for another process's
-/// names, or calls the code of an [`interruptible`](crate::interruptible) caller, who may hold what other threads need.
+/// It is locked while an environment is opened or closed, because heed then locks a mutex for which a forked child
+/// could wait for ever. It is locked after the store's lock and never before it. Nothing under it waits for another
+/// process's names, or calls the code of an [`interruptible`](crate::interruptible) caller, which may hold what other
+/// threads need.
 static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
-/// The process that uses `OPEN`; a forked child finds its parent's.
+/// The process that uses `OPEN`. A forked child finds its parent's id.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// Environments whose leases were dropped, with the process that dropped them: a drop never waits for `OPEN`. The
-/// thread that has `OPEN` closes them when it is done.
+/// thread that holds `OPEN` closes them when it is done.
 static DROPPED: Mutex<Dropped> = Mutex::new(Vec::new());
 
 type Dropped = Vec<(Pid, Arc<Environment>)>;
@@ -39,7 +40,7 @@ type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
 
 /// How long another thread may be opening or closing an environment.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// From a lock to the note who has it.
+/// How long a holder of the lock may take to record itself.
 const MOMENT: Duration = Duration::from_millis(200);
 /// How often a writer checks for the slots of dead readers, which keep old pages from being reused.
 const STALE_CHECK: Duration = Duration::from_millis(50);
@@ -49,19 +50,20 @@ pub(super) struct Environment {
     store: Store,
     files: MapFiles,
     inode: (u64, u64),
-    /// `None` when opening it anew after a fork failed.
+    /// `None` if opening it again after a fork failed.
     opened: RwLock<Option<Lmdb>>,
-    /// The process that `opened` is for: no other one locks it for reading. A forked child finds its parent's.
+    /// The process for which `opened` is valid: no other one locks it for reading. A forked child finds its parent's
+    /// id.
     process: AtomicI32,
     /// The process whose thread was the last that opened it.
     opener: AtomicI32,
     /// The gate at which writers wait. A forked child continues to use its parent's map of it.
     gate: Gate,
-    /// When the slots of dead readers were last looked for.
+    /// When the slots of dead readers were last checked.
     checked: Mutex<Instant>,
 }
 
-/// A share in an environment. With the last one the environment is closed.
+/// A share in an environment, which is closed with the last one.
 pub(super) struct Lease {
     environment: Option<Arc<Environment>>,
     process: Pid,
@@ -96,7 +98,7 @@ impl Lease {
     }
 
     pub(super) fn environment(&self) -> Result<&Environment> {
-        // Empty in `drop` alone.
+        // Empty only in `drop`.
         self.environment.as_deref().ok_or_else(|| Error::invalid("this dict", "expected one that is open"))
     }
 }
@@ -105,7 +107,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(environment) = self.environment.take() else { return };
         if getpid() != self.process {
-            // A forked child: the registry's lock may belong to a thread that is not here.
+            // In a forked child, the registry's lock may belong to a thread that does not exist there.
             std::mem::forget(environment);
             return;
         }
@@ -120,8 +122,8 @@ impl Drop for Lease {
     }
 }
 
-/// The list of dropped environments. `None` where its lock belongs to a thread of the parent, which a forked child has
-/// not: it is held for a push or a swap.
+/// Returns the list of dropped environments, whose lock is held for a push or a swap. `None` in a forked child if the
+/// lock belongs to a thread of the parent, which does not exist there.
 fn dropped() -> Option<MutexGuard<'static, Dropped>> {
     let start = Instant::now();
     loop {
@@ -134,7 +136,7 @@ fn dropped() -> Option<MutexGuard<'static, Dropped>> {
     }
 }
 
-/// Closes dropped environments, unless another thread has the registry: that one closes them when it is done.
+/// Closes dropped environments, unless another thread holds the registry: that thread closes them when it is done.
 fn close_dropped() {
     while dropped().is_some_and(|dropped| !dropped.is_empty()) {
         let open = match OPEN.try_lock() {
@@ -156,7 +158,7 @@ fn close_those(mut open: MutexGuard<'static, Environments>) {
             std::mem::forget(environment);
             continue;
         }
-        // This reference and the registry's: no other thread can get one while the registry is locked.
+        // This reference and the registry's are the last: no other thread can get one while the registry is locked.
         if Arc::strong_count(&environment) == 2 {
             open.remove(&environment.inode);
         }
@@ -166,12 +168,12 @@ fn close_those(mut open: MutexGuard<'static, Environments>) {
     drop(open);
 }
 
-/// The registry, locked. Unlocked, it closes what was dropped meanwhile.
+/// The locked registry. Unlocking it closes what was dropped meanwhile.
 pub(super) struct Registry(Option<MutexGuard<'static, Environments>>);
 
 impl Registry {
     fn environments(&mut self) -> Result<&mut Environments> {
-        // Empty in `drop` alone.
+        // Empty only in `drop`.
         self.0.as_deref_mut().ok_or_else(|| Error::invalid("the registry of dicts", "expected one that is locked"))
     }
 }
@@ -181,31 +183,32 @@ impl Drop for Registry {
         if let Some(open) = self.0.take() {
             close_those(open);
         }
-        // A thread that dropped one since then found the registry locked.
+        // A thread that dropped an environment since then found the registry locked.
         close_dropped();
     }
 }
 
-/// An error in a forked child where a thread of the parent had the registry: before the store's lock is waited for.
+/// Returns an error in a forked child if a thread of the parent held the registry. It is checked before the child waits
+/// for the store's lock.
 fn check_fork(name: &Name) -> Result<()> {
     if PROCESS.load(Ordering::Relaxed) == me() { Ok(()) } else { registry(name).map(drop) }
 }
 
-/// A dict's gate, which is made where it is missing: by another program, or by a version that made none. Under the
-/// store lock.
+/// Opens a dict's gate, and creates it if it is missing because another program or an earlier version created the dict.
+/// Call it under the store lock.
 pub(super) fn gate(store: &Store, files: &MapFiles) -> Result<Gate> {
     let (file, len) = store.dict_gate(files, GATE_BYTES, Gate::initialise)?;
     Gate::open(&file, len, || label(store, files))
 }
 
-/// Locks the registry; always under the store's lock, or without it for a moment. In a forked child its lock may have
-/// an owner that does not exist there: then this is an error. `name` names the dict in errors.
+/// Locks the registry. Call it under the store's lock, or without that for a moment. In a forked child its lock may
+/// have an owner that does not exist there; this is an error. `name` is the dict's name in errors.
 pub(super) fn registry(name: &Name) -> Result<Registry> {
     let start = Instant::now();
     loop {
         let open = match OPEN.try_lock() {
             Ok(open) => open,
-            // A panic while it was locked: the map is whole, since each change of it is one call.
+            // A panic while it was locked: the map is consistent, because each change of it is one call.
             Err(TryLockError::Poisoned(open)) => open.into_inner(),
             // No thread of this process ever opened it.
             Err(TryLockError::WouldBlock) if PROCESS.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT => {
@@ -241,7 +244,7 @@ impl Environment {
         self.files.id
     }
 
-    /// Names the dict in errors.
+    /// Returns the dict's name for errors.
     pub(super) fn label(&self) -> String {
         label(&self.store, &self.files)
     }
@@ -250,7 +253,7 @@ impl Environment {
         super::lmdb::error(&self.store, &self.files, action, error)
     }
 
-    /// The open environment, of this very process.
+    /// Returns the open environment of this very process.
     fn access(&self) -> Result<RwLockReadGuard<'_, Option<Lmdb>>> {
         if !self.is_opened() {
             self.wait_until_opened()?;
@@ -289,9 +292,9 @@ impl Environment {
         Ok(())
     }
 
-    /// After a fork: closes the copy of the parent's environment, and opens one.
+    /// Closes the copy of the parent's environment after a fork, and opens a new one.
     ///
-    /// Closing it here does nothing to the parent: LMDB touches slots of the calling process alone.
+    /// Closing it here does not affect the parent, because LMDB changes only slots of the calling process.
     fn open_anew(&self, mut opened: RwLockWriteGuard<'_, Option<Lmdb>>) -> Result<()> {
         if self.is_opened() {
             return Ok(());
@@ -320,7 +323,7 @@ impl Environment {
         f(&txn, lmdb)
     }
 
-    /// A read transaction that keeps the environment open.
+    /// Starts a read transaction that keeps the environment open.
     pub(super) fn read_txn(&self) -> Result<(RoTxn<'static, WithoutTls>, super::lmdb::Entries)> {
         let opened = self.access()?;
         let lmdb = opened.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
@@ -328,7 +331,7 @@ impl Environment {
     }
 
     fn clear_stale_readers(&self, lmdb: &Lmdb) -> Result<()> {
-        // Another thread that looks now is enough.
+        // One thread that checks now is enough.
         let Ok(mut checked) = self.checked.try_lock() else { return Ok(()) };
         if checked.elapsed() > STALE_CHECK {
             lmdb.clear_stale_readers().map_err(|e| self.error("check for dead readers of", e))?;
@@ -351,7 +354,7 @@ impl Environment {
             return Err(Error::invalid(what, "change it through the transaction").into());
         };
         self.clear_stale_readers(lmdb)?;
-        // Waits for those alone who use LMDB without the gate.
+        // This waits only for programs that use LMDB without the gate.
         let txn = lmdb.write_txn().map_err(|e| self.error("start to change", e))?;
         let (txn, result) = f(txn, lmdb);
         if getpid() != process {
@@ -362,7 +365,7 @@ impl Environment {
         }
         let result = result?;
         txn.commit().map_err(|e| self.error("write to", e))?;
-        // After LMDB's own lock, so that the next one in need not wait for that.
+        // After LMDB's own lock, so that the next writer need not wait for that.
         drop(inside);
         Ok(result)
     }

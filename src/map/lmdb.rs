@@ -12,15 +12,15 @@ use crate::{
     store::{MapFiles, Store},
 };
 
-/// Reserved addresses, not memory: how far a dict can grow.
+/// The reserved addresses, not memory: the size up to which a dict can grow.
 const MAP_SIZE: usize = 1 << 40;
-/// Transactions that can read at once, in all processes.
+/// The number of transactions that can read at the same time, in all processes.
 const READERS: u32 = 1022;
 /// The length of a lock file with that many slots: 192 bytes of header and first slot, and 64 for each further one.
 pub(super) const LOCK_BYTES: u64 = 64 * 1024;
 /// LMDB's limit.
 pub(super) const MAX_KEY: usize = 511;
-/// Two pages of metadata, which LMDB's file never has less than.
+/// Two pages of metadata, the least that LMDB's file has.
 const LEAST_BYTES: u64 = 8192;
 
 const ENTRIES: &str = "entries";
@@ -80,7 +80,7 @@ impl Lmdb {
         Ok(Self { env, entries, meta })
     }
 
-    /// What `make` was given.
+    /// Returns the description that was passed to `make`.
     pub(super) fn meta<'t>(&self, txn: &'t RoTxn<'_, WithoutTls>) -> heed::Result<Option<&'t [u8]>> {
         self.meta.get(txn, META_KEY)
     }
@@ -101,7 +101,7 @@ impl Lmdb {
         self.env.clear_stale_readers()
     }
 
-    /// Tries again without the slots of dead readers where all are taken.
+    /// Runs `read`, and tries again without the slots of dead readers if all slots are taken.
     fn with_free_slot<R>(&self, read: impl Fn() -> heed::Result<R>) -> heed::Result<R> {
         match read() {
             Err(heed::Error::Mdb(MdbError::ReadersFull)) => {
@@ -143,7 +143,7 @@ pub(super) fn label(store: &Store, files: &MapFiles) -> String {
     format!("the dict `{}` in `{}`", files.name, store.path().display())
 }
 
-/// The crate's error for one of heed's.
+/// Converts one of heed's errors.
 pub(super) fn error(store: &Store, files: &MapFiles, action: &'static str, error: heed::Error) -> Error {
     let label = label(store, files);
     match error {

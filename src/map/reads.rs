@@ -17,12 +17,12 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Entries that an iterator reads at once.
+/// Entries that an iterator reads in one step.
 const AHEAD: usize = 64;
 
 type Interval = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// What an iterator makes of the bytes of an entry.
+/// Turns the bytes of an entry into an item of an iterator.
 type Decode<K, V, T> = fn(&Reads<'_, K, V>, (&[u8], &[u8])) -> Result<T>;
 
 /// One state of a map, in a read or a write transaction.
@@ -52,12 +52,12 @@ where
         move |e| environment.error("read", e)
     }
 
-    /// The bytes of a key's value.
+    /// Returns the bytes of a key's value.
     pub(super) fn bytes(&self, key: &[u8]) -> Result<Option<&'a [u8]>> {
         self.entries.get(self.txn, key).map_err(self.failed())
     }
 
-    /// The value of a key that is bytes already.
+    /// Returns the value of a key that is already encoded.
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<V>> {
         let label = || self.environment.label();
         self.bytes(key)?.map(|bytes| Codec::<K, V>::value_of(label, bytes)).transpose()
@@ -92,7 +92,7 @@ where
         Codec::<K, V>::key_of(|| self.environment.label(), key)
     }
 
-    /// The next entries of an interval, which then starts after them. `None` at its end.
+    /// Returns the next entries of an interval, which then starts after them. `None` at its end.
     fn take<T>(&self, interval: &mut Interval, decode: Decode<K, V, T>) -> Result<VecDeque<Result<T>>> {
         let (from, to) = (as_slice(&interval.0), as_slice(&interval.1));
         let mut found = VecDeque::new();
@@ -113,7 +113,7 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
 }
 
-/// The bounds of a range as bytes.
+/// Returns the bounds of a range as bytes.
 pub(super) fn interval<K, V, Q>(range: &impl RangeBounds<Q>) -> Result<Interval>
 where
     K: Serialize + DeserializeOwned + Borrow<Q>,
@@ -130,9 +130,9 @@ where
     Ok((bytes(range.start_bound())?, bytes(range.end_bound())?))
 }
 
-/// Entries of one state of a map, in the order of keys. Holds at most some tens of them in memory.
+/// Entries of one state of a map, in the order of keys. It holds at most some tens of them in memory.
 ///
-/// An entry that cannot be read is an error in its place; an error of the map ends it.
+/// If an entry cannot be read, its item is an error. An error of the map ends the iterator.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -153,7 +153,7 @@ pub struct Iter<'a, K, V, T = (K, V)> {
     is_done: bool,
 }
 
-/// Keys of one state of a map, in their order. As [`Iter`], without the values.
+/// The keys of one state of a map, in their order. Like [`Iter`], without the values.
 pub type Keys<'a, K, V> = Iter<'a, K, V, K>;
 
 /// The state that is read: a borrowed one, or one that the iterator owns.
@@ -168,7 +168,7 @@ impl<'a, K, V, T> Iter<'a, K, V, T> {
     }
 }
 
-/// Decodes whole entries.
+/// Decodes complete entries.
 #[expect(
     clippy::redundant_closure_for_method_calls,
     reason = "the method is for one lifetime, and `Decode` for every one"
@@ -225,7 +225,7 @@ where
     }
 }
 
-/// The reading half of a type that has `reads(&self) -> Result<Reads<'_, K, V>>`.
+/// Implements the reading methods of a type that has `reads(&self) -> Result<Reads<'_, K, V>>`.
 macro_rules! reading {
     ($type:ty) => {
         impl<K, V> $type
@@ -233,7 +233,7 @@ macro_rules! reading {
             K: serde::Serialize + serde::de::DeserializeOwned,
             V: serde::Serialize + serde::de::DeserializeOwned,
         {
-            /// The value of a key.
+            /// Returns the value of a key.
             pub fn get<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<Option<V>>
             where
                 K: std::borrow::Borrow<Q>,
@@ -241,7 +241,7 @@ macro_rules! reading {
                 self.reads()?.get(key)
             }
 
-            /// Whether the key exists. Does not decode its value.
+            /// Returns whether the key exists. Does not decode its value.
             pub fn contains_key<Q: serde::Serialize + ?Sized>(&self, key: &Q) -> crate::error::Result<bool>
             where
                 K: std::borrow::Borrow<Q>,
@@ -250,17 +250,17 @@ macro_rules! reading {
                 Ok(self.reads()?.bytes(&key)?.is_some())
             }
 
-            /// The number of entries, in constant time.
+            /// Returns the number of entries, in constant time.
             pub fn len(&self) -> crate::error::Result<usize> {
                 self.reads()?.len()
             }
 
-            /// Whether the map is empty.
+            /// Returns whether the map is empty.
             pub fn is_empty(&self) -> crate::error::Result<bool> {
                 self.len().map(|len| len == 0)
             }
 
-            /// The entry with the smallest key.
+            /// Returns the entry with the smallest key.
             ///
             /// ```
             /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -275,12 +275,12 @@ macro_rules! reading {
                 self.reads()?.first()
             }
 
-            /// The entry with the largest key.
+            /// Returns the entry with the largest key.
             pub fn last_key_value(&self) -> crate::error::Result<Option<(K, V)>> {
                 self.reads()?.last()
             }
 
-            /// All entries, in the order of keys.
+            /// Returns all entries, in the order of keys.
             #[expect(
                 clippy::iter_not_returning_iterator,
                 reason = "a state of the map is opened first, which can fail"
@@ -290,13 +290,13 @@ macro_rules! reading {
                 Ok(super::Iter::entries(super::reads::StateRef::Borrowed(self.reads()?), all))
             }
 
-            /// All keys, in their order. Values are not read.
+            /// Returns all keys, in their order. Values are not read.
             pub fn keys(&self) -> crate::error::Result<super::Keys<'_, K, V>> {
                 let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
                 Ok(super::Iter::keys(super::reads::StateRef::Borrowed(self.reads()?), all))
             }
 
-            /// The keys in a range, in their order. Values are not read.
+            /// Returns the keys in a range, in their order. Values are not read.
             pub fn keys_in<Q: serde::Serialize + ?Sized>(
                 &self,
                 range: impl std::ops::RangeBounds<Q>,
@@ -308,7 +308,7 @@ macro_rules! reading {
                 Ok(super::Iter::keys(super::reads::StateRef::Borrowed(self.reads()?), interval))
             }
 
-            /// The entries whose keys are in a range, in the order of keys.
+            /// Returns the entries whose keys are in a range, in the order of keys.
             ///
             /// ```
             /// # let dir = tempfile::tempdir_in("/dev/shm")?;

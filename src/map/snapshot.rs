@@ -13,8 +13,8 @@ use crate::error::Result;
 
 /// A map as it was at one moment. Writers do not wait for it and do not change it.
 ///
-/// While it lives, the pages of its state are not used again, so a map that is written to grows. When its process
-/// dies, they are free again. It can be sent to another thread; in a forked child it cannot be read.
+/// While it lives, the pages of its state are not reused, so a map that is written to grows. If its process dies, the
+/// pages are freed. It can be sent to another thread; in a forked child it cannot be read.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;

@@ -15,7 +15,7 @@ pub(super) type ReadTxn<'t> = RoTxn<'t, WithoutTls>;
 
 /// One state of a map, independent of the types of its keys and values.
 pub(super) struct State {
-    /// Empty in `drop` alone.
+    /// Empty only in `drop`.
     txn: Option<ReadTxn<'static>>,
     entries: Entries,
     process: Pid,
@@ -29,7 +29,7 @@ impl State {
         Ok(Self { txn: Some(txn), entries, process: getpid(), lease })
     }
 
-    /// What a reader needs. An error in a forked child, which must not read through its parent's transaction.
+    /// Returns what a reader needs. An error in a forked child, which must not read through its parent's transaction.
     pub(super) fn parts(&self) -> Result<(&Environment, Entries, &ReadTxn<'static>)> {
         let environment = self.lease.environment()?;
         let txn = self.txn.as_ref().filter(|_| self.process == getpid()).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Several changes of a map as one.
+//! Several changes of a map that take effect together.
 
 use std::{borrow::Borrow, marker::PhantomData, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::error::Result;
 
 /// A write transaction: other readers see all of its changes, or none.
 ///
-/// See [`SharedMap::transaction`](super::SharedMap::transaction). It reads its own changes.
+/// See [`SharedMap::transaction`](super::SharedMap::transaction). Reads in it see its own changes.
 ///
 /// ```
 /// # let dir = tempfile::tempdir_in("/dev/shm")?;
@@ -46,7 +46,7 @@ where
         Self { lease, entries, txn, types: PhantomData }
     }
 
-    /// The transaction itself, to be ended.
+    /// Returns the inner transaction, to commit or abort it.
     pub(super) fn into_inner(self) -> RwTxn<'a> {
         self.txn
     }
@@ -60,7 +60,7 @@ where
         result.map_err(|e| environment.error(action, e))
     }
 
-    /// Sets the value of a key; returns the one that it replaces.
+    /// Sets the value of a key; returns the value that it replaces.
     pub fn insert<Q: Serialize + ?Sized>(&mut self, key: &Q, value: &V) -> Result<Option<V>>
     where
         K: Borrow<Q>,
@@ -70,7 +70,7 @@ where
         Ok(before)
     }
 
-    /// Sets the value of a key without reading the one that it replaces.
+    /// Sets the value of a key without reading the value that it replaces.
     pub fn put<Q: Serialize + ?Sized>(&mut self, key: &Q, value: &V) -> Result<()>
     where
         K: Borrow<Q>,
@@ -126,7 +126,8 @@ where
         self.done("clear", cleared)
     }
 
-    /// Sets or removes the value of a key if it is what is expected (`None`: not there). Values are compared as bytes.
+    /// Sets or removes the value of a key if it is what is expected (`None`: it does not exist). Values are compared as
+    /// bytes.
     ///
     /// ```
     /// # let dir = tempfile::tempdir_in("/dev/shm")?;

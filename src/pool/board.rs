@@ -1,6 +1,6 @@
-//! Memory that one worker and its pool share: which task is running, and results on their way.
+//! Memory that one worker and its pool share: which task is running, and results that were not sent yet.
 //!
-//! The worker writes, the pool reads. A worker that is killed leaves the board as it was, so that the pool knows which
+//! The worker writes, and the pool reads. A worker that is killed leaves the board as it was, so the pool knows which
 //! task was running and which results were finished but not sent.
 //!
 //! | word | written by | content |
@@ -38,7 +38,7 @@ const WORD: usize = 8;
 pub(super) struct Board {
     _map: MmapRaw,
     base: NonNull<u8>,
-    /// Held while this process touches the mailbox.
+    /// Held while this process accesses the mailbox.
     mailbox: Mutex<()>,
 }
 
@@ -57,20 +57,20 @@ pub(super) struct Begun {
 }
 
 impl Board {
-    /// Makes the memory, with a descriptor to send to the worker.
+    /// Creates the memory, with a descriptor to send to the worker.
     pub(super) fn make() -> Result<(Self, OwnedFd)> {
         let os = |action, e: rustix::io::Errno| Error::os(action, "memfd:coframe-board", e);
         let fd = rustix::fs::memfd_create("coframe-board", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .map_err(|e| os("make", e))?;
         let len = u64::try_from(WORDS + MAILBOX).unwrap_or(u64::MAX);
         rustix::fs::ftruncate(&fd, len).map_err(|e| os("size", e))?;
-        // Neither side can cut it under the other: no SIGBUS.
+        // Neither side can truncate it, so the other gets no SIGBUS.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(|e| os("seal", e))?;
         Ok((Self::open(&fd)?, fd))
     }
 
-    /// Maps the memory behind a descriptor that `make` made.
+    /// Maps the memory of a descriptor that `make` created.
     pub(super) fn open(fd: &impl AsFd) -> Result<Self> {
         let file =
             File::from(fd.as_fd().try_clone_to_owned().map_err(|e| Error::os("share", "memfd:coframe-board", e))?);
@@ -104,7 +104,8 @@ impl Board {
         unsafe { self.base.add(WORDS) }
     }
 
-    /// The worker starts its next task. Returns false if the pool is about to kill it; the task must then not run.
+    /// Records that the worker starts its next task. Returns false if the pool is about to kill it; the task must then
+    /// not run.
     pub(super) fn begin(&self, number: u64, at: u64) -> bool {
         self.word(1).store(at, Ordering::Relaxed);
         // With `condemn` a store and then a load on each side, in one order: one of the two sees the other.
@@ -112,8 +113,8 @@ impl Board {
         self.word(4).load(Ordering::SeqCst) == 0
     }
 
-    /// The pool wants to kill the worker for its task `number`. Returns false if that task has ended; the worker then
-    /// continues.
+    /// Records that the pool will kill the worker for its task `number`. Returns false if that task has ended; the
+    /// worker then continues.
     pub(super) fn condemn(&self, number: u64) -> bool {
         self.word(4).store(1, Ordering::SeqCst);
         let is_running = self.running().is_some_and(|begun| begun.number == number);
@@ -123,18 +124,18 @@ impl Board {
         is_running
     }
 
-    /// Whether the worker is condemned.
+    /// Returns whether the pool is about to kill the worker.
     pub(super) fn is_condemned(&self) -> bool {
         self.word(4).load(Ordering::SeqCst) != 0
     }
 
-    /// The worker's task has ended.
+    /// Records that the worker's task has ended.
     pub(super) fn end(&self, number: u64) {
         // Acquired by `running`: a pool that sees the end also sees the result in the mailbox.
         self.word(2).store(number + 1, Ordering::Release);
     }
 
-    /// The task that runs now, or ran when the worker died.
+    /// Returns the task that runs now, or ran when the worker died.
     pub(super) fn running(&self) -> Option<Begun> {
         let ended = self.word(2).load(Ordering::SeqCst);
         let begun = self.word(0).load(Ordering::SeqCst);
@@ -142,7 +143,7 @@ impl Board {
         (begun > ended).then(|| Begun { number: begun - 1, at })
     }
 
-    /// Adds bytes to the worker's mailbox; false when they do not fit.
+    /// Adds bytes to the worker's mailbox. Returns false if they do not fit.
     pub(super) fn gather(&self, bytes: &[u8]) -> bool {
         let _mailbox = self.lock_mailbox();
         let len = self.gathered();
@@ -159,13 +160,13 @@ impl Board {
         true
     }
 
-    /// Bytes in the mailbox.
+    /// Returns the number of bytes in the mailbox.
     fn gathered(&self) -> usize {
         // Pairs with the releases of `gather` and `clear`.
         usize::try_from(self.word(3).load(Ordering::Acquire)).unwrap_or(MAILBOX).min(MAILBOX)
     }
 
-    /// What a worker that is dead had in its mailbox.
+    /// Returns what a dead worker left in its mailbox.
     pub(super) fn into_leftover(self) -> Vec<u8> {
         let len = self.gathered();
         let mut bytes = vec![0; len];

@@ -20,7 +20,7 @@ use crate::{
     store::Store,
 };
 
-/// Settings of a new pool; returned by [`Pool::builder`].
+/// The settings of a new pool; returned by [`Pool::builder`].
 ///
 /// ```standalone_crate
 /// use coframe::Pool;
@@ -44,7 +44,7 @@ use crate::{
 pub struct Builder {
     workers: Option<usize>,
     inner_threads: Option<usize>,
-    /// A function and its encoded argument; or the reason why encoding failed, which `build` returns.
+    /// The function and its encoded argument, or the reason why encoding failed, which `build` returns.
     initializer: Option<Result<Initializer, Arc<Error>>>,
     max_tasks_per_worker: Option<u64>,
     task_timeout: Option<Duration>,
@@ -75,8 +75,8 @@ impl Builder {
         }
     }
 
-    /// Number of worker processes. Default: the number of CPUs that this process may use, within the quota of its
-    /// cgroup.
+    /// Sets the number of worker processes. Default: the number of CPUs that this process may use, within the quota of
+    /// its cgroup.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -89,9 +89,10 @@ impl Builder {
         self
     }
 
-    /// How many threads Polars and rayon may start in each worker. Default: CPUs / workers, at least 1.
+    /// Sets how many threads Polars and rayon may start in each worker. Default: CPUs / workers, at least 1.
     ///
-    /// Set as `POLARS_MAX_THREADS` and `RAYON_NUM_THREADS` before they start; [`env`](Self::env) overrides it.
+    /// They are set as `POLARS_MAX_THREADS` and `RAYON_NUM_THREADS` before a worker starts; [`env`](Self::env)
+    /// overrides them.
     pub fn inner_threads(mut self, n: usize) -> Self {
         self.inner_threads = Some(n.max(1));
         self
@@ -99,8 +100,8 @@ impl Builder {
 
     /// Calls `f(argument)` once in each worker before its first task, including workers that replace others.
     ///
-    /// A panic in it ends the pool with that error, as does the death of a worker in it while the pool is built, or of ten
-    /// in a row later.
+    /// If it panics, the pool ends with that error. The pool also ends if a worker dies in it while the pool is built,
+    /// or if ten workers in a row die in it later.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -120,14 +121,14 @@ impl Builder {
         self
     }
 
-    /// How long the [`initializer`](Self::initializer) may run in a worker. Then [`build`](Self::build) fails, or, later,
-    /// the worker is killed and replaced, up to ten times in a row. Default: no limit.
+    /// Sets how long the [`initializer`](Self::initializer) may run in a worker. After that, [`build`](Self::build)
+    /// fails, or, later, the worker is killed and replaced, up to ten times in a row. Default: no limit.
     pub fn initializer_timeout(mut self, limit: Duration) -> Self {
         self.initializer_timeout = Some(limit);
         self
     }
 
-    /// A worker is replaced after this many tasks. Default: never.
+    /// Replaces a worker after this many tasks. Default: never.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -140,7 +141,7 @@ impl Builder {
         self
     }
 
-    /// How long a task may run before its worker is killed and replaced, and the task fails. Default: no limit.
+    /// Sets how long a task may run before its worker is killed and replaced, and the task fails. Default: no limit.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -153,7 +154,7 @@ impl Builder {
         self
     }
 
-    /// How often a task is run again after its worker died. Default: 0, because the task may have had effects.
+    /// Sets how often a task runs again after its worker died. Default: 0, because the task may have had effects.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -166,15 +167,15 @@ impl Builder {
         self
     }
 
-    /// How many tasks are sent to a worker in one message. Default: one at first, and then as many as take about a
+    /// Sets how many tasks are sent to a worker in one message. Default: one at first, and then as many as take about a
     /// millisecond.
     pub fn chunk_size(mut self, n: usize) -> Self {
         self.chunk_size = Some(n.max(1));
         self
     }
 
-    /// How many tasks of one call may be in progress: taken from its items, but not yet returned. Default: 4096 and at
-    /// least 64 for each worker.
+    /// Sets how many tasks of one call may be in progress: taken from its items, but not yet returned. Default: 4096,
+    /// and at least 64 for each worker.
     pub fn in_flight(mut self, n: usize) -> Self {
         self.terms.in_flight = Some(n.max(1));
         self
@@ -193,7 +194,8 @@ impl Builder {
         self
     }
 
-    /// Bytes of private writable memory that each worker may have (`RLIMIT_DATA`). Mapped frames do not count.
+    /// Limits the private writable memory of each worker to this number of bytes (`RLIMIT_DATA`). Mapped frames do not
+    /// count.
     ///
     /// A task that needs more loses its worker, because Rust aborts if memory is refused. Default: no limit.
     ///
@@ -208,7 +210,7 @@ impl Builder {
         self
     }
 
-    /// What happens to the other tasks of a call when one fails. Default: [`OnFailure::Cancel`].
+    /// Sets what happens to the other tasks of a call when one fails. Default: [`OnFailure::Cancel`].
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -221,7 +223,8 @@ impl Builder {
         self
     }
 
-    /// Reports the progress of a call whenever results have arrived, in the thread that waits for them.
+    /// Sets a function that is called with the progress of a call whenever results have arrived, in the thread that
+    /// waits for them.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -234,20 +237,20 @@ impl Builder {
         self
     }
 
-    /// Shows a bar on standard error for each call, if that is a terminal. Meant for one call at a time.
+    /// Shows a bar on standard error for each call, if standard error is a terminal. Meant for one call at a time.
     #[cfg(feature = "indicatif")]
     pub fn progress_bar(self) -> Self {
         self.on_progress(super::progress_bar::show())
     }
 
-    /// The store in which the pool has its session, for results that are frames. Default: the user's default store.
+    /// Sets the store of the pool's session, which holds results that are frames. Default: the user's default store.
     pub fn store(mut self, store: &Store) -> Self {
         self.store = Some(store.clone());
         self
     }
 
-    /// Under `cargo test` and nextest, whose binaries lack a `main`: the full name of a test that calls
-    /// [`init`](super::init), and nothing else.
+    /// Names the test in which workers start under `cargo test` and nextest, whose binaries lack a `main`: the full
+    /// name of a test that calls [`init`](super::init) and does nothing else.
     ///
     /// ```no_run
     /// use coframe::Pool;
@@ -277,8 +280,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a worker cannot start, with what it lacks (most often the call of [`init`](super::init)); inside a
-    /// worker, always; when the store cannot be opened; when [`interruptible`](crate::interruptible) ends the wait.
+    /// If a worker cannot start, with what it lacks (most often the call of [`init`](super::init)); inside a worker,
+    /// always; if the store cannot be opened; if [`interruptible`](crate::interruptible) ends the wait.
     pub fn build(self) -> Result<Pool> {
         if role::parent().is_some() {
             return Err(Error::invalid(

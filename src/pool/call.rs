@@ -1,4 +1,4 @@
-//! One call of a function on many items, as the pool keeps it: what waits, what is finished.
+//! One call of a function on many items, as the pool keeps it: which tasks wait, and which are finished.
 
 use std::{
     collections::VecDeque,
@@ -24,23 +24,23 @@ use crate::{
     segment::Mapping,
 };
 
-/// Bytes of arguments that go to a worker in one message, unless one alone has more.
+/// The bytes of arguments that are sent to a worker in one message, unless one argument has more.
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// A task that waits for a worker, or runs in one.
 pub(super) struct Queued {
     pub(super) index: usize,
     pub(super) argument: Vec<u8>,
-    /// Frames of the argument, which stay openable for as long as the task is not finished.
+    /// The frames of the argument, which can be opened until the task is finished.
     held: Vec<Held>,
-    /// How often its worker may still die.
+    /// How many of its workers may still die.
     pub(super) retries: u32,
-    /// Consecutive workers that died before they started it.
+    /// The number of consecutive workers that died before they started it.
     pub(super) deaths: u32,
 }
 
 impl Queued {
-    /// Owners of the results of other tasks that are in the argument.
+    /// Returns the owners of the results of other tasks that are in the argument.
     pub(super) fn owners(&self) -> impl Iterator<Item = &Arc<Owner>> {
         self.held.iter().filter_map(|held| match held {
             Held::Sent(Sent::Other(other)) => other.downcast_ref(),
@@ -53,7 +53,7 @@ impl Queued {
 pub(super) struct Finished {
     pub(super) index: usize,
     pub(super) result: std::result::Result<Value, TaskFailure>,
-    /// The encoded argument of a task that failed, to be named in its error.
+    /// The encoded argument of a task that failed, for its error.
     pub(super) argument: Option<Vec<u8>>,
 }
 
@@ -63,17 +63,17 @@ pub(super) struct Value {
     pub(super) bytes: Vec<u8>,
     /// Keeps frames in it from being swept until it is read.
     pub(super) held: Vec<Arc<Mapping>>,
-    /// Owners of frames in it. What the caller does not take goes with the value.
+    /// The owners of the frames in it. Frames that the caller does not take are dropped with the value.
     pub(super) owners: Owners,
 }
 
 /// One call. Callers and the supervisor share it.
 pub(super) struct Call {
     pub(super) function: Function,
-    /// What all tasks get in addition to their own arguments.
+    /// The argument that all tasks get in addition to their own.
     pub(super) common: Option<Common>,
     describe: fn(&[u8]) -> Option<String>,
-    /// Whether the call is in the pool's queue. Changed under the lock of the orders alone.
+    /// Whether the call is in the pool's queue. It changes only under the lock of the orders.
     pub(super) in_queue: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -87,9 +87,9 @@ struct State {
     abandoned: bool,
     /// Moving average of task durations, in nanoseconds; `None` before the first task has ended.
     mean: Option<u64>,
-    /// Why nothing will come any more: the pool's workers are gone.
+    /// Why no more results will arrive: the pool's workers are gone.
     ended: Option<String>,
-    /// Who awaits the call's one task.
+    /// The waker of the executor that awaits the call's only task.
     waker: Option<Waker>,
 }
 
@@ -122,7 +122,7 @@ impl Call {
         self.state().waiting.extend(tasks.drain(..));
     }
 
-    /// Puts a task back that has not run, before all others.
+    /// Puts back a task that has not run, before all others.
     pub(super) fn requeue(&self, task: Queued) {
         let mut state = self.state();
         if !state.abandoned {
@@ -130,13 +130,14 @@ impl Call {
         }
     }
 
-    /// Takes the next tasks: how many is asked with those that wait and the mean time of one.
+    /// Takes the next tasks. `count` is called with the number of waiting tasks and the mean time of one, and returns
+    /// how many to take.
     pub(super) fn take(&self, count: impl FnOnce(usize, Option<u64>) -> usize, into: &mut Vec<Queued>) {
         let mut state = self.state();
         let mut count = count(state.waiting.len(), state.mean);
         let mut room = CHUNK_BYTES;
         while let (Some(_), Some(task)) = (count.checked_sub(1), state.waiting.front()) {
-            // The first goes however large it is.
+            // The first one is taken, whatever its size.
             if !into.is_empty() && task.argument.len() > room {
                 break;
             }
@@ -150,7 +151,7 @@ impl Call {
         self.state().mean
     }
 
-    /// Whether results wait to be taken.
+    /// Returns whether results wait to be taken.
     pub(super) fn has_finished(&self) -> bool {
         !self.state().finished.is_empty()
     }
@@ -159,7 +160,7 @@ impl Call {
         !self.state().waiting.is_empty()
     }
 
-    /// Takes the ends of tasks, with the nanoseconds that each took where it is known.
+    /// Takes finished tasks, with the nanoseconds that each took, if they are known.
     pub(super) fn finish(&self, ends: impl IntoIterator<Item = (Finished, Option<u64>)>) {
         let mut unwanted = Vec::new();
         let mut state = self.state();
@@ -182,7 +183,7 @@ impl Call {
         self.notify(waker);
     }
 
-    /// Wakes all who wait. Not under the lock: a waker is the code of an executor.
+    /// Wakes all that wait. Do not call it under the lock: a waker is the code of an executor.
     fn notify(&self, waker: Option<Waker>) {
         self.changed.notify_all();
         if let Some(waker) = waker {
@@ -190,12 +191,12 @@ impl Call {
         }
     }
 
-    /// Whether its caller wants no more results.
+    /// Returns whether its caller wants no more results.
     pub(super) fn is_abandoned(&self) -> bool {
         self.state().abandoned
     }
 
-    /// Forgets the tasks that wait, and the results of those that run.
+    /// Drops the tasks that wait, and the results of those that run.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.abandoned = true;
@@ -219,11 +220,11 @@ impl Call {
         self.notify(waker);
     }
 
-    /// Waits for the ends of tasks and takes them all. Empty when the time is over, or the pool ended.
+    /// Waits for finished tasks and takes them all. Takes none if the time limit passes or the pool ended.
     ///
     /// # Errors
     ///
-    /// When the caller of [`interruptible`](crate::interruptible) ends the wait: nothing was taken.
+    /// If the caller of [`interruptible`](crate::interruptible) ends the wait; then nothing was taken.
     pub(super) fn wait(&self, into: &mut VecDeque<Finished>, limit: Option<Duration>) -> Result<()> {
         let start = Instant::now();
         let mut state = self.state();
@@ -249,8 +250,8 @@ impl Call {
         }
     }
 
-    /// Takes the ends of tasks. Returns false if none has ended yet: `waker` is then called when one has, or when the
-    /// pool ends.
+    /// Takes finished tasks. Returns false if no task has finished yet: `waker` is then called when one has, or when
+    /// the pool ends.
     pub(super) fn poll(&self, into: &mut VecDeque<Finished>, waker: &Waker) -> bool {
         let mut state = self.state();
         if state.finished.is_empty() && state.ended.is_none() {
@@ -263,12 +264,12 @@ impl Call {
         true
     }
 
-    /// Why nothing will come any more.
+    /// Returns why no more results will arrive.
     pub(super) fn why_ended(&self) -> Option<String> {
         self.state().ended.clone()
     }
 
-    /// The error of a task.
+    /// Returns the error of a task.
     pub(super) fn error(&self, index: usize, argument: Option<&[u8]>, failure: TaskFailure) -> Error {
         let argument = argument.and_then(self.describe);
         Kind::Task { index, argument, failure }.into()

@@ -1,4 +1,4 @@
-//! Arguments and results as bytes.
+//! Encodes arguments and results as bytes.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::wire::LIMIT;
 use crate::{error::refusal, frame::take_opening_error};
 
-/// Postcard's error, which lacks the text of what `Frame` reported while it was opened.
+/// Returns postcard's error, or what `Frame` reported while it was opened, which that error lacks.
 fn opening_error(error: &postcard::Error) -> String {
     take_opening_error().unwrap_or_else(|| error.to_string())
 }
@@ -30,7 +30,7 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), S
     })
 }
 
-/// Takes no more bytes than a message may have.
+/// Accepts no more bytes than a message may have.
 struct Limited<'a> {
     out: &'a mut Vec<u8>,
     end: usize,
@@ -60,15 +60,15 @@ impl postcard::ser_flavors::Flavor for &mut Limited<'_> {
 
 /// Reads a value in the wire's encoding.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    // What an earlier reading left is not this one's.
+    // An error that an earlier call left does not belong to this one.
     take_opening_error();
     postcard::from_bytes(bytes).map_err(|e| opening_error(&e))
 }
 
-/// The Debug text of an encoded argument, if it is short.
+/// Returns the Debug text of an encoded argument, if it is short.
 pub(super) fn describe<A: DeserializeOwned + Debug>(argument: &[u8]) -> Option<String> {
     const SHORT: usize = 120;
-    // What is long encoded is long in print; and a long text is not made only to be thrown away.
+    // A long encoding has a long Debug text, which is not created only to be dropped.
     if argument.len() > 4 * SHORT {
         return None;
     }

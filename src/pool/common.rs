@@ -1,4 +1,4 @@
-//! The argument that all tasks of one call have in common: sent to a worker once, and decoded there once.
+//! The argument that all tasks of one call share: sent to a worker once, and decoded there once.
 
 use std::{
     any::Any,
@@ -16,12 +16,12 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// The common argument in the pool's process.
+/// The shared argument in the pool's process.
 pub(super) struct Common {
-    /// Not 0, and no other one's in this process.
+    /// Not 0, and unique in this process.
     pub(super) id: u64,
     pub(super) bytes: Vec<u8>,
-    /// Frames of the argument, which stay openable until the call is over.
+    /// The frames of the argument, which can be opened until the call is over.
     _held: Vec<Held>,
 }
 
@@ -34,7 +34,7 @@ impl Common {
     }
 }
 
-/// The common argument in a worker.
+/// The shared argument in a worker.
 struct Received {
     bytes: Vec<u8>,
     /// Decoded by the first task that needs it.
@@ -42,29 +42,29 @@ struct Received {
 }
 
 thread_local! {
-    /// The common arguments of calls that are not over, by their ids.
+    /// The shared arguments of calls that are not over, by their ids.
     static RECEIVED: RefCell<BTreeMap<u64, Received>> = const { RefCell::new(BTreeMap::new()) };
-    /// The one of the task that runs.
+    /// The id of the shared argument of the task that runs.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Keeps a common argument for the tasks to come.
+/// Keeps a shared argument for later tasks.
 pub(super) fn receive(id: u64, bytes: Vec<u8>) {
     RECEIVED.with_borrow_mut(|received| received.insert(id, Received { bytes, value: None }));
 }
 
-/// Drops the common argument of a call that is over.
+/// Drops the shared argument of a call that is over.
 pub(super) fn forget(id: u64) {
-    // Dropped outside the cell: its drop is the user's code.
+    // Dropped outside of the cell, because its drop is the user's code.
     drop(RECEIVED.with_borrow_mut(|received| received.remove(&id)));
 }
 
-/// Names the common argument of the tasks that follow.
+/// Sets the shared argument of the tasks that follow.
 pub(super) fn set_current(id: u64) {
     CURRENT.set(id);
 }
 
-/// The common argument of the task that runs, decoded at its first use in this worker.
+/// Returns the shared argument of the task that runs, decoded at its first use in this worker.
 pub(super) fn current<S: DeserializeOwned + 'static>() -> Result<Rc<S>, String> {
     let id = CURRENT.get();
     let decoded = RECEIVED.with_borrow(|received| received.get(&id).and_then(|received| received.value.clone()));
@@ -78,7 +78,8 @@ pub(super) fn current<S: DeserializeOwned + 'static>() -> Result<Rc<S>, String> 
 fn decode<S: DeserializeOwned + 'static>(id: u64) -> Result<Rc<dyn Any>, String> {
     let bytes = RECEIVED.with_borrow(|received| received.get(&id).map(|received| received.bytes.clone()));
     let bytes = bytes.ok_or("the shared argument of its call did not arrive")?;
-    // Outside the cell: this runs the user's code, which may panic. Then, and after an error, the next task tries again.
+    // Outside of the cell, because this runs the user's code, which may panic. After a panic or an error the next task
+    // tries again.
     let value = read::<S>(&bytes).map_err(|detail| format!("the shared argument of its call: {detail}"))?;
     let value: Rc<dyn Any> = Rc::new(value);
     RECEIVED.with_borrow_mut(|received| {

@@ -1,4 +1,4 @@
-//! Functions by their place in the executable, and calling them there.
+//! Functions as offsets in the executable, and how they are called there.
 #![expect(unsafe_code, reason = "an address that another process sent becomes a function again")]
 
 use std::{
@@ -19,27 +19,27 @@ use crate::{
     frame::{Sent, collect_sent},
 };
 
-/// Which binary this is: pool and worker must be the same one, or addresses mean something else.
+/// Identifies the binary. Pool and worker must run the same one, or addresses mean something else.
 pub(super) fn identity() -> Result<String> {
     let exe = fs::metadata("/proc/self/exe").map_err(|e| Error::os("look up", "/proc/self/exe", e))?;
     let (dev, ino, size) = (exe.dev(), exe.ino(), exe.size());
     Ok(format!("{} {dev:x}:{ino} {size} {}.{}", env!("CARGO_PKG_VERSION"), exe.mtime(), exe.mtime_nsec()))
 }
 
-/// What running a task came to.
+/// The outcome of a task.
 pub(super) enum Outcome {
     /// The result was appended; these are the frames in it.
     Done(Vec<Sent>),
     /// The function returned an error: its message and those of its sources.
     Failed(Vec<String>),
-    /// The result, or the argument on the other side, does not pass.
+    /// The result cannot be encoded, or the argument cannot be decoded.
     NotSent { what: &'static str, detail: String },
 }
 
-/// What the code of a call knows about types: takes a target, an encoded argument, and where the result goes.
+/// Code that knows the types of a call: takes a target, an encoded argument, and the buffer for the result.
 type Run = fn(usize, &[u8], &mut Vec<u8>) -> Outcome;
 
-/// A function of this executable, with the code that knows its types. Places are offsets in the file, so they mean the
+/// A function of this executable, with the code that knows its types. Both are offsets in the file, so they mean the
 /// same in every process that runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Function {
@@ -92,7 +92,7 @@ impl Function {
         Ok(Self { run: code_offset(address!(run))?, target: code_offset(target)? })
     }
 
-    /// Calls the function here. Fails when an address is outside of this executable's code.
+    /// Calls the function here. Fails if an address is outside of this executable's code.
     pub(super) fn call(self, argument: &[u8], result: &mut Vec<u8>) -> Result<Outcome> {
         let run = std::ptr::with_exposed_provenance::<()>(address_of(self.run)?);
         // SAFETY: `run` was the address of a `Run` in a process of the same executable (the handshake compared their
@@ -103,11 +103,11 @@ impl Function {
     }
 }
 
-/// Turns an address back into the function that it is.
+/// Turns an address back into its function.
 ///
 /// # Safety
 ///
-/// It must be that of a function of type `F`, and `F` a function pointer.
+/// The address must be that of a function of type `F`, and `F` a function pointer.
 unsafe fn pointer<F: Copy>(address: usize) -> F {
     const { assert!(size_of::<F>() == size_of::<usize>(), "a function pointer is an address") };
     let pointer = std::ptr::with_exposed_provenance::<()>(address);
@@ -188,7 +188,7 @@ fn finish<R: Serialize>(value: &R, result: &mut Vec<u8>) -> Outcome {
         Ok(()) => {
             for sent in &sent {
                 if let Sent::Given(_, left) = sent {
-                    // The value is about to be dropped here; from now on its name is the caller's to remove.
+                    // The value is dropped after this; from now on its name is the caller's to remove.
                     left.store(true, Ordering::Relaxed);
                 }
             }
@@ -208,7 +208,7 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
     chain
 }
 
-/// Executable code of this process's binary: addresses, and the offset of the first in the file.
+/// Executable code of this process's binary: addresses, and the offset of the first one in the file.
 struct Code {
     start: usize,
     end: usize,
@@ -222,7 +222,7 @@ fn code() -> Result<&'static [Code]> {
     }
     let maps = fs::read_to_string("/proc/self/maps").map_err(|e| Error::os("read", "/proc/self/maps", e))?;
     let lines: Vec<Line> = maps.lines().filter_map(line).collect();
-    // The file that this very code is from.
+    // The file of this code.
     let here = address!(read::<u8> as fn(&[u8]) -> Result<u8, String>);
     let file = lines.iter().find(|line| (line.code.start..line.code.end).contains(&here)).map(|line| line.file.clone());
     let ours = |line: Line| (Some(&line.file) == file.as_ref()).then_some(line.code);

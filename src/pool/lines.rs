@@ -1,4 +1,4 @@
-//! What workers print, passed on in whole lines.
+//! The output of workers, which is passed on in complete lines.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use super::printer::{Output, Printer};
 /// A line longer than this is passed on in parts.
 const LONGEST: usize = 1 << 20;
 
-/// One output of one worker.
+/// One output (standard output or error) of one worker.
 pub(super) struct Lines {
     pipe: Option<File>,
     to: Output,
@@ -27,7 +27,7 @@ impl Lines {
         Ok(Self { pipe: Some(pipe.into()), to, printer, rest: Vec::new(), discard })
     }
 
-    /// The descriptor to poll, until the end of the output; none while as much waits to be printed as may.
+    /// Returns the descriptor to poll, until the end of the output; none while the printer has no room.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().filter(|_| self.printer.has_room()).map(AsFd::as_fd)
     }
@@ -59,7 +59,7 @@ impl Lines {
         self.write(whole);
     }
 
-    /// What came so far is not passed on.
+    /// Drops what has arrived so far.
     pub(super) fn discard_so_far(&mut self) {
         if self.discard {
             self.pass_on();
@@ -68,7 +68,7 @@ impl Lines {
         }
     }
 
-    /// Passes on everything that is left of a worker that has ended, its last line completed.
+    /// Passes on everything that is left of a worker that has ended, and completes its last line.
     pub(super) fn finish(&mut self) {
         self.pass_on();
         if !self.rest.is_empty() {

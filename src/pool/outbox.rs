@@ -1,4 +1,4 @@
-//! Where a worker's reports wait until they are sent.
+//! Keeps a worker's reports until they are sent.
 
 use std::{
     io::Write,
@@ -9,7 +9,7 @@ use std::{
 use super::board::Board;
 use crate::error::{Error, Result};
 
-/// Where reports wait until they are sent: here, and on the board in case this process is killed.
+/// Reports that wait until they are sent: here, and on the board in case this process is killed.
 pub(super) struct Outbox {
     pub(super) board: Board,
     sending: Mutex<Sending>,
@@ -35,7 +35,7 @@ impl Outbox {
         if !self.board.gather(message) {
             self.flush_locked(&mut sending)?;
             if !self.board.gather(message) {
-                // Too large for the mailbox: straight into the socket.
+                // It is too large for the mailbox: straight into the socket.
                 return sending.socket.write_all(message).map_err(|e| lost(&e));
             }
         }
@@ -47,7 +47,7 @@ impl Outbox {
         self.flush_locked(&mut self.sending())
     }
 
-    /// Sends what waits, unless another thread is sending.
+    /// Sends waiting reports, unless another thread is sending.
     pub(super) fn flush_if_free(&self) -> Result<()> {
         match self.sending.try_lock() {
             Ok(mut sending) => self.flush_locked(&mut sending),
@@ -62,7 +62,7 @@ impl Outbox {
         }
         let Sending { socket, pending } = sending;
         socket.write_all(pending).map_err(|e| lost(&e))?;
-        // A death between these two lines sends a report twice; the pool knows them by their numbers.
+        // A death between these two lines sends a report twice; the pool recognises it by its number.
         self.board.clear();
         pending.clear();
         Ok(())

@@ -1,4 +1,5 @@
-//! Writes what workers print, in a separate thread: a terminal or a pipe that takes nothing must not stop the pool.
+//! Writes the output of workers in a separate thread, so that a terminal or a pipe that accepts nothing does not stop
+//! the pool.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::shared::Shared;
 
-/// Bytes that may wait. Then the pipes of workers are not read: a worker that prints more waits, as at any pipe.
+/// The number of bytes that may wait. Above it the pipes of workers are not read: a worker that prints more blocks, as
+/// at any pipe.
 const MOST: usize = 1 << 20;
 /// How long a pool that is terminated waits for its last output.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -34,7 +36,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Output, Vec<u8>)>,
-    /// Bytes that wait or are being written.
+    /// The number of bytes that wait or are being written.
     bytes: usize,
     has_thread: bool,
     is_closed: bool,
@@ -45,12 +47,12 @@ impl Printer {
         Self(Arc::new(Queue { shared, state: Mutex::default(), changed: Condvar::new() }))
     }
 
-    /// Whether more can wait. The supervisor is woken once it can again.
+    /// Returns whether more output can wait. The supervisor is woken once it can again.
     pub(super) fn has_room(&self) -> bool {
         self.0.state().bytes < MOST
     }
 
-    /// Has bytes written after those that wait.
+    /// Queues bytes to be written after those that wait.
     pub(super) fn print(&self, to: Output, bytes: Vec<u8>) {
         let mut state = self.0.state();
         if !state.has_thread {
@@ -68,7 +70,7 @@ impl Printer {
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything is written, if the pool is terminated for no longer than a second; ends the thread.
+    /// Waits until everything is written, or for at most a second if the pool is terminated. Then ends the thread.
     pub(super) fn finish(&self) {
         let start = Instant::now();
         let mut state = self.0.state();
@@ -108,7 +110,8 @@ impl Queue {
     }
 }
 
-/// Past the lock and the buffer of `std::io::Stdout`: a caller may hold that lock while it waits for results.
+/// Bypasses the lock and the buffer of `std::io::Stdout`, because a caller may hold that lock while it waits for
+/// results.
 fn write(to: Output, mut rest: &[u8]) {
     let to = match to {
         Output::Stdout => rustix::stdio::stdout(),

@@ -1,4 +1,4 @@
-//! One worker as its pool sees it: starting it, talking to it, and what is left when it has died.
+//! One worker as its pool sees it: starting it, exchanging messages with it, and what is left when it has died.
 
 use std::{
     collections::VecDeque,
@@ -43,7 +43,7 @@ pub(super) struct Start {
     pub(super) test: Option<String>,
 }
 
-/// Where a worker is in its life.
+/// The phase of a worker's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// It has not sent its hello yet.
@@ -51,7 +51,7 @@ pub(super) enum Phase {
     /// It runs its initializer.
     Preparing(Instant),
     Ready,
-    /// It gets no more tasks, and is to end by itself soon after this.
+    /// It gets no more tasks, and must end by itself soon after this.
     Leaving(Instant),
 }
 
@@ -71,40 +71,40 @@ pub(super) enum Event {
 /// A worker process.
 pub(super) struct Process {
     pid: u32,
-    /// Kills and waits go through it: an id may be given to another process once other code has waited for this one,
-    /// as the kernel does where SIGCHLD is ignored.
+    /// Kills and waits go through it. The id may belong to another process once other code has waited for this one, as
+    /// the kernel does if SIGCHLD is ignored.
     pidfd: OwnedFd,
     socket: UnixStream,
     out: Unsent,
     inbox: Inbox,
-    /// Given up when the worker is reaped.
+    /// `None` once the worker was reaped.
     board: Option<Board>,
     pub(super) outputs: [Lines; 2],
     pub(super) phase: Phase,
     setup: Setup,
-    /// Common arguments that it has, by their ids, with their calls.
+    /// The shared arguments that it has, by their ids, with their calls.
     commons: Vec<(u64, Weak<Call>)>,
-    /// Tasks that it has, in order; the first has the number `done`.
+    /// Its tasks, in order; the first one has the number `done`.
     pub(super) running: VecDeque<Running>,
     done: u64,
-    /// Tasks that it was ever given.
+    /// The number of tasks that it was ever given.
     pub(super) given: u64,
-    /// It reads and writes no more.
+    /// It reads and writes nothing more.
     hung_up: bool,
     /// The process has ended; `reap` comes next.
     pub(super) ended: bool,
-    /// Why the pool killed it, and the number of the task that this was about.
+    /// Why the pool killed it, and the number of the task for which it did.
     pub(super) killed: Option<(TaskFailure, u64)>,
 }
 
 impl Process {
-    /// Starts a worker with a number that no other one of its pool has or had.
+    /// Starts a worker with a number that no other worker of its pool has or had.
     pub(super) fn start(start: &Start, number: u64, printer: &Printer) -> Result<Self> {
         let os = |action, e: std::io::Error| Error::os(action, "/proc/self/exe", e);
         let (socket, theirs) = UnixStream::pair().map_err(|e| os("make a socket for", e))?;
         let (board, descriptor) = Board::make()?;
         let marker = format!("{MARKER}{}", std::process::id());
-        // Not `current_exe`: a rebuild puts another binary in its place.
+        // Not `current_exe`: after a rebuild that is another binary.
         let mut command = Command::new("/proc/self/exe");
         if let Some(name) = std::env::args_os().next() {
             std::os::unix::process::CommandExt::arg0(&mut command, name);
@@ -117,7 +117,7 @@ impl Process {
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|e| os("start a worker from", e))?;
         let pidfd = open_child(&mut child)?;
-        // From here on the child must not be left behind.
+        // From here on the child must be reaped.
         let reap = || {
             kill(&pidfd);
             wait(&pidfd);
@@ -163,27 +163,27 @@ impl Process {
         self.pid
     }
 
-    /// Its number in the life of its pool.
+    /// Returns its number in the life of its pool.
     pub(super) fn number(&self) -> u64 {
         self.setup.worker
     }
 
-    /// Readable when the process has ended.
+    /// Returns the pidfd, which is readable when the process has ended.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// The socket, until the worker has hung up.
+    /// Returns the socket, until the worker has closed it.
     pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
         (!self.hung_up).then(|| self.socket.as_fd())
     }
 
-    /// Whether something waits until the socket takes more.
+    /// Returns whether messages wait until the socket accepts more.
     pub(super) fn is_behind(&self) -> bool {
         !self.out.is_empty()
     }
 
-    /// Gives it a chunk of tasks of one call.
+    /// Gives the worker a chunk of tasks of one call.
     pub(super) fn give(&mut self, call: &Arc<Call>, tasks: &mut Vec<Queued>) {
         if let Some(common) = &call.common
             && !self.commons.iter().any(|(id, _)| *id == common.id)
@@ -208,7 +208,7 @@ impl Process {
         self.send();
     }
 
-    /// Has the worker drop the common arguments of calls that are over.
+    /// Makes the worker drop the shared arguments of calls that are over.
     pub(super) fn forget_commons(&mut self) {
         let is_over = |call: &Weak<Call>| call.upgrade().is_none_or(|call| call.is_abandoned());
         let over: Vec<u64> = self.commons.extract_if(.., |(_, call)| is_over(call)).map(|(id, _)| id).collect();
@@ -220,14 +220,14 @@ impl Process {
         }
     }
 
-    /// The pool holds the frames of all results so far.
+    /// Reports to the worker that the pool holds the frames of all results so far.
     pub(super) fn release(&mut self) {
         let done = self.done;
         self.out.put(Message::Release, |out| out.extend_from_slice(&done.to_le_bytes()));
         self.send();
     }
 
-    /// Writes what the socket takes. An error means that the process is ending, which its pidfd reports.
+    /// Writes what the socket accepts. An error means that the process is ending, which its pidfd reports.
     pub(super) fn send(&mut self) {
         let _ = self.out.write(&mut self.socket);
     }
@@ -239,7 +239,7 @@ impl Process {
                 Ok(1..) => self.messages(events)?,
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
                 Ok(0) | Err(_) => {
-                    // It is ending; one that only closed its socket is of no use any more.
+                    // It is ending, or it only closed its socket and cannot be used any more.
                     self.hung_up = true;
                     if !matches!(self.phase, Phase::Leaving(_)) {
                         kill(&self.pidfd);
@@ -294,20 +294,20 @@ impl Process {
         Ok(())
     }
 
-    /// For how long its task has been running.
+    /// Returns how long its task has been running, and the task's number.
     pub(super) fn busy_for(&self) -> Option<(Duration, u64)> {
         let begun = self.board.as_ref()?.running().filter(|begun| begun.number >= self.done)?;
         Some((Duration::from_nanos(watch::now().saturating_sub(begun.at)), begun.number))
     }
 
-    /// The call whose task runs now.
+    /// Returns the call whose task runs now.
     pub(super) fn current(&self) -> Option<(&Running, u64)> {
         let number = self.board.as_ref()?.running()?.number;
         let ahead = usize::try_from(number.checked_sub(self.done)?).ok()?;
         Some((self.running.get(ahead)?, number))
     }
 
-    /// Kills it; `failure` is what its task `number` comes to.
+    /// Kills the worker; `failure` becomes the result of its task `number`.
     pub(super) fn kill(&mut self, failure: TaskFailure, number: u64) {
         if self.killed.is_none() && self.board.as_ref().is_some_and(|board| board.condemn(number)) {
             self.killed = Some((failure, number));
@@ -321,26 +321,26 @@ impl Process {
         kill(&self.pidfd);
     }
 
-    /// Asks it to end.
+    /// Asks the worker to end.
     pub(super) fn dismiss(&mut self) {
         self.phase = Phase::Leaving(Instant::now());
         self.out.put(Message::Leave, |_| {});
         self.send();
     }
 
-    /// Ends it now.
+    /// Ends the worker now.
     pub(super) fn kill_and_reap(self) -> Exited {
         kill(&self.pidfd);
         self.reap()
     }
 
-    /// After the process has ended: the results of its finished tasks, the task that it was running, and those that it
-    /// had not started.
+    /// Returns, after the process has ended, the results of its finished tasks, the task that it was running, and those
+    /// that it had not started.
     pub(super) fn reap(mut self) -> Exited {
         let how = wait(&self.pidfd);
         let mut finished = Vec::new();
         let _ = self.receive(&mut finished);
-        // What came in part is on the board in whole.
+        // Messages that arrived in part are complete on the board.
         self.inbox.forget_rest();
         let board = self.board.take();
         let begun = board.as_ref().and_then(Board::running).map(|begun| begun.number);
@@ -372,7 +372,7 @@ impl Drop for Process {
 pub(super) struct Exited {
     pub(super) finished: Vec<Event>,
     pub(super) interrupted: Option<Running>,
-    /// What the interrupted task comes to.
+    /// The failure of the interrupted task.
     pub(super) failure: TaskFailure,
     pub(super) unstarted: VecDeque<Running>,
     pub(super) phase: Phase,
@@ -380,12 +380,12 @@ pub(super) struct Exited {
     pub(super) how: String,
 }
 
-/// Opens a process that was just started, which is then waited for through the descriptor alone.
+/// Opens a process that was just started. From then on only this descriptor is used to wait for it.
 fn open_child(child: &mut Child) -> Result<OwnedFd> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let opened = pid.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     let here = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // Where SIGCHLD is ignored, one that has ended already is gone, and its id may be another process's.
+    // If SIGCHLD is ignored, a child that has ended is gone, and its id may belong to another process.
     let ours = opened.and_then(|pidfd| waitid(WaitId::PidFd(pidfd.as_fd()), here).map(|_| pidfd));
     ours.map_err(|e| {
         if !matches!(e, Errno::SRCH | Errno::CHILD) {
@@ -401,7 +401,7 @@ fn kill(pidfd: &OwnedFd) {
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-/// Waits until a process has ended, and returns how.
+/// Waits until a process has ended, and returns how it ended.
 fn wait(pidfd: &OwnedFd) -> String {
     while poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
     let status = loop {

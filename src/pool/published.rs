@@ -24,9 +24,10 @@ use crate::{
 /// A table that a task returns as a frame.
 ///
 /// The worker publishes it into the pool's session (one copy, into shared memory), its handle goes through the pipe,
-/// and the caller gets a frame on the same bytes. It is freed when the caller drops it; frames, batches and columns
-/// made from it keep their memory. As an argument of another task it travels as its handle, and lives until that
-/// task is finished. A task can return what it received: argument and result then share the frame, which is freed when
+/// and the caller gets a frame on the same bytes. The frame is freed when the caller drops it; frames, batches and
+/// columns made from it keep their memory. As an argument of another task it is sent as its handle, and lives until
+/// that task is finished. A task can return a frame that it received: argument and result then share the frame, which
+/// is freed when the caller has dropped both.
 /// the caller has dropped both.
 ///
 /// ```no_run
@@ -80,7 +81,7 @@ impl Drop for Owner {
         if getpid() != self.process || self.left.load(Ordering::Relaxed) {
             return;
         }
-        // What cannot be removed goes with the session.
+        // What cannot be removed is removed with the session.
         let _ = self.session.remove(&self.name);
         if let Some(owned) = &self.recorded {
             owned.names().remove(&self.name);
@@ -88,7 +89,7 @@ impl Drop for Owner {
     }
 }
 
-/// Names of the results that the pool's process owns. A dead worker's other frames are without an owner.
+/// The names of the results that the pool's process owns. A dead worker's other frames are orphans.
 #[derive(Default)]
 pub(super) struct Owned(Mutex<BTreeSet<String>>);
 
@@ -98,10 +99,10 @@ impl Owned {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes what a worker that is dead published and did not give away.
+    /// Removes the frames that a dead worker published and did not send.
     pub(super) fn remove_orphans(&self, session: &Store, worker: u64) {
         let prefix = prefix(worker);
-        // What cannot be listed or removed goes with the session.
+        // What cannot be listed or removed is removed with the session.
         for name in session.names().unwrap_or_default() {
             if name.as_str().starts_with(&prefix) && !self.names().contains(name.as_str()) {
                 let _ = session.remove(name.as_str());
@@ -110,18 +111,18 @@ impl Owned {
     }
 }
 
-/// Prefix of the names of frames that a worker publishes.
+/// Returns the prefix of the names of frames that a worker publishes.
 fn prefix(worker: u64) -> String {
     format!("result-{worker}-")
 }
 
-/// The owners of the frames in one result, by the ids of their segments. Dropped, those that are not shared remove their
-/// frames.
+/// The owners of the frames in one result, by the ids of their segments. When it is dropped, frames without another
+/// owner are removed.
 #[derive(Default)]
 pub(super) struct Owners(BTreeMap<u128, Arc<Owner>>);
 
 impl Owners {
-    /// Takes over the frames that a worker gave away, and shares those of the task's argument.
+    /// Takes over the frames that a worker sent, and shares those of the task's argument.
     pub(super) fn new<'a>(
         given: impl Iterator<Item = Handle>,
         argument: impl Iterator<Item = &'a Arc<Owner>>,
@@ -135,14 +136,14 @@ impl Owners {
         Self(owners)
     }
 
-    /// Calls with the frames of a result read for these owners.
+    /// Calls `call`, which reads a result, and gives its frames to these owners.
     pub(super) fn reading<T>(self, call: impl FnOnce() -> T) -> T {
-        /// Restores what was set before, also after a panic of the reader's own code.
+        /// Restores the previous value, also after a panic of the reader's own code.
         struct Restore(Option<Owners>);
 
         impl Drop for Restore {
             fn drop(&mut self) {
-                // Dropped outside the cell: owners remove frames.
+                // Dropped outside of the cell, because owners remove frames.
                 drop(OWNERS.replace(self.0.take()));
             }
         }
@@ -162,8 +163,8 @@ impl Published {
     ///
     /// # Errors
     ///
-    /// [`is_invalid_argument`](Error::is_invalid_argument) outside a worker, where [`Pool::session`](super::Pool::session) publishes;
-    /// [`is_no_space`](Error::is_no_space) when the store is full.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) outside of a worker, where
+    /// [`Pool::session`](super::Pool::session) publishes; [`is_no_space`](Error::is_no_space) if the store is full.
     pub fn new<Via>(table: impl Table<Via>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (session, number) = role::session()
@@ -174,7 +175,7 @@ impl Published {
         Ok(Self { frame, owner: Some(owner) })
     }
 
-    /// The frame.
+    /// Returns the frame.
     #[must_use]
     pub fn frame(&self) -> &Frame {
         &self.frame
@@ -192,7 +193,7 @@ impl Serialize for Published {
         note(|| match &self.owner {
             Some(owner) if role::session().is_some() => Sent::Given(self.frame.handle(), owner.left.clone()),
             Some(owner) => Sent::Other(Box::new(owner.clone())),
-            // An argument of this task, or one that was read outside of a pool: it has another owner.
+            // An argument of this task, or a frame that was read outside of a pool, has another owner.
             None => Sent::Frame(self.frame.clone()),
         });
         serializer.collect_str(&self.frame.handle())

@@ -1,4 +1,4 @@
-//! What becomes of a task: in the worker, over the wire, and for the caller.
+//! The outcome of a task: in the worker, on the wire, and for the caller.
 
 use super::{
     call::{Finished, Queued, Value},
@@ -15,11 +15,11 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Handles {
     pub(super) frames: Vec<String>,
-    /// Of those that the caller is to own.
+    /// The handles of those that the caller will own.
     pub(super) given: Vec<String>,
 }
 
-/// What becomes of a task, as it goes over the wire.
+/// The outcome of a task, as it is sent over the wire.
 pub(super) enum Report {
     Value(Vec<u8>),
     Failed(Vec<String>),
@@ -80,7 +80,7 @@ fn texts(body: &mut Body<'_>) -> Result<Vec<String>> {
     (0..body.u32()?).map(|_| body.text()).collect()
 }
 
-/// What a report other than a value means for its task.
+/// Returns the failure of a task whose report is not a value.
 pub(super) fn failure(report: Report) -> TaskFailure {
     match report {
         // A report of the initializer, which is not a task.
@@ -91,7 +91,7 @@ pub(super) fn failure(report: Report) -> TaskFailure {
     }
 }
 
-/// What a report means for its task. Frames in it are mapped before the worker lets them go.
+/// Returns a finished task. Frames in its report are mapped before the worker releases them.
 pub(super) fn finished(shared: &Shared, task: Queued, report: Report, handles: &Handles) -> Finished {
     match report {
         Report::Value(bytes) => {

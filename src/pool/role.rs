@@ -1,4 +1,4 @@
-//! Whether this process is a worker, whose it is, and where it publishes.
+//! Whether this process is a worker, of which pool, and where it publishes.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,10 @@ use rustix::process::Pid;
 
 use crate::store::Store;
 
-/// First part of the argument that makes a process a worker; the process id of the pool follows.
+/// The first part of the argument that makes a process a worker; the process id of the pool follows.
 pub(super) const MARKER: &str = "coframe-worker:";
 
-/// The pool that started this process as a worker.
+/// Returns the process of the pool that started this process as a worker.
 pub(super) fn parent() -> Option<Pid> {
     let marked = |argument: String| argument.strip_prefix(MARKER)?.parse().ok();
     let arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
@@ -19,7 +19,7 @@ pub(super) fn parent() -> Option<Pid> {
 /// The session that this worker publishes results into, and the number of this worker in its pool.
 static SESSION: OnceLock<(Store, u64)> = OnceLock::new();
 
-/// The session of the pool that this process works for, and the number that this process has there.
+/// Returns the session of the pool of this worker, and the number of this worker in it.
 pub(super) fn session() -> Option<&'static (Store, u64)> {
     SESSION.get()
 }

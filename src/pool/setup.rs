@@ -20,7 +20,8 @@ pub(super) type Initializer = (Function, Vec<u8>);
 pub(super) struct Setup {
     pub(super) store: PathBuf,
     pub(super) session: String,
-    /// The number of the worker in the life of its pool, where frames that it publishes get their names from.
+    /// The number of the worker in the life of its pool. It is part of the names of the frames that the worker
+    /// publishes.
     pub(super) worker: u64,
     /// Bytes of private writable memory.
     pub(super) memory_limit: Option<u64>,

@@ -1,4 +1,4 @@
-//! What callers and the supervisor share: calls with tasks that wait, and orders.
+//! What callers and the supervisor share: calls with waiting tasks, and orders.
 
 use std::{
     collections::VecDeque,
@@ -33,22 +33,22 @@ pub(super) struct Shared {
     is_woken: AtomicBool,
     /// The pool's session, in which workers publish results.
     session: Store,
-    /// Results that are frames of this process.
+    /// The results that are frames of this process.
     owned: Arc<Owned>,
-    /// The process that the supervisor runs in.
+    /// The process in which the supervisor runs.
     process: Pid,
 }
 
 /// What callers want from the supervisor, and what it reports about itself.
 #[derive(Default)]
 struct Orders {
-    /// Calls with tasks that wait, in turn.
+    /// Calls with waiting tasks, in turn.
     calls: VecDeque<Arc<Call>>,
     /// Calls whose running task is to be killed.
     cancelled: Vec<Arc<Call>>,
     /// Callers that may still add tasks.
     open: usize,
-    /// No more calls; the workers end when all is done.
+    /// No more calls are accepted; the workers end when all is done.
     closed: bool,
     terminated: bool,
     workers: Vec<u32>,
@@ -78,11 +78,11 @@ impl Shared {
     }
 
     pub(super) fn wake(&self) {
-        // One system call for all orders that the supervisor reads at once.
+        // One system call for all orders that the supervisor reads together.
         if self.is_woken.swap(true, Ordering::SeqCst) {
             return;
         }
-        // The counter is full only when it was not read for long; then the supervisor is awake anyway.
+        // The counter is full only if it was not read for long; then the supervisor is awake anyway.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
@@ -94,7 +94,8 @@ impl Shared {
         &self.owned
     }
 
-    /// Whether this process built the pool. In a forked child its locks may belong to threads that do not exist there.
+    /// Returns whether this process built the pool. In a forked child its locks may belong to threads that do not exist
+    /// there.
     pub(super) fn is_here(&self) -> bool {
         getpid() == self.process
     }
@@ -128,7 +129,7 @@ impl Shared {
         self.wake();
     }
 
-    /// Adds tasks to a call, and lets the supervisor know.
+    /// Adds tasks to a call, and wakes the supervisor.
     pub(super) fn submit(&self, call: &Arc<Call>, tasks: &mut Vec<Queued>) -> Result<()> {
         if tasks.is_empty() {
             return Ok(());
@@ -174,21 +175,22 @@ impl Shared {
         self.orders().terminated
     }
 
-    /// Whether the pool was closed, and whether it was terminated; moves the cancelled calls out.
+    /// Returns whether the pool was closed, and whether it was terminated; moves the cancelled calls out.
     pub(super) fn state(&self, cancelled: &mut Vec<Arc<Call>>) -> (bool, bool) {
         let mut orders = self.orders();
         cancelled.append(&mut orders.cancelled);
         (orders.closed, orders.terminated)
     }
 
-    /// Whether there are tasks to do, or callers that may bring some.
+    /// Returns whether there are tasks to do, or callers that may add some.
     pub(super) fn has_calls(&self) -> bool {
         let orders = self.orders();
         // A call that was abandoned may still be in the queue, without a waiting caller.
         orders.open > 0 || orders.calls.iter().any(|call| call.has_waiting())
     }
 
-    /// Takes a chunk of the call whose turn it is; `size` is asked with the tasks that wait and their mean time.
+    /// Takes a chunk of the call whose turn it is. `size` is called with the number of waiting tasks and their mean
+    /// time.
     pub(super) fn next_call(
         &self,
         size: impl FnOnce(usize, Option<u64>) -> usize,
@@ -203,7 +205,7 @@ impl Shared {
         Some(call)
     }
 
-    /// Gives a call its turn again.
+    /// Puts a call back into the queue.
     pub(super) fn enqueue(&self, call: &Arc<Call>) {
         self.orders().enqueue(call);
     }
@@ -214,7 +216,7 @@ impl Shared {
 
     pub(super) fn clear_wake(&self) {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        // Before the orders are read: an order that comes later wakes again.
+        // Before the orders are read, because an order that comes later wakes again.
         self.is_woken.store(false, Ordering::SeqCst);
     }
 
@@ -243,7 +245,7 @@ impl Shared {
         self.orders().workers.clone()
     }
 
-    /// Waits until all workers are ready, or one cannot be.
+    /// Waits until all workers are ready, or one cannot start.
     pub(super) fn started(&self) -> Result<()> {
         self.wait_for("the workers of a pool to start", |orders| orders.started.take())?
     }
@@ -274,14 +276,14 @@ impl Shared {
 }
 
 impl Orders {
-    /// Adds a call to the queue, unless it is in it. Takes as long for many calls as for few.
+    /// Adds a call to the queue, unless it is in it. Its time does not depend on the number of calls.
     fn enqueue(&mut self, call: &Arc<Call>) {
         if !call.in_queue.swap(true, Ordering::Relaxed) {
             self.calls.push_back(call.clone());
         }
     }
 
-    /// Takes the first call off the queue.
+    /// Takes the first call from the queue.
     fn next(&mut self) -> Option<Arc<Call>> {
         let call = self.calls.pop_front()?;
         call.in_queue.store(false, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A call while its caller takes results: feeding items in, bringing results into order.
+//! A call while its caller takes results: taking items from the iterator, and putting results into order.
 
 use std::{
     collections::VecDeque,
@@ -52,7 +52,7 @@ pub struct Progress {
     pub total: Option<usize>,
 }
 
-/// What holds for every call of a pool.
+/// The settings of every call of a pool.
 #[derive(Clone, Default)]
 pub(super) struct Terms {
     pub(super) retries: u32,
@@ -61,16 +61,16 @@ pub(super) struct Terms {
     pub(super) progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
-/// A call with items that are still to come. Dropped, it takes back what no worker has.
+/// A call with items that are still to come. When it is dropped, tasks that no worker has are removed.
 pub(super) struct Stream<'p, I> {
     shared: &'p Shared,
     pub(super) call: Arc<Call>,
     items: Fuse<I>,
-    /// Tasks that may be under way.
+    /// The number of tasks that may be in progress.
     limit: usize,
     /// Index of the next item.
     next: usize,
-    /// Tasks under way: handed over, and their results not handed on.
+    /// Tasks in progress: submitted, and their results not returned.
     under_way: usize,
     arrived: VecDeque<Finished>,
     terms: Terms,
@@ -103,11 +103,11 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         })
     }
 
-    /// Hands items over until enough are under way.
+    /// Submits items until enough tasks are in progress.
     fn feed(&mut self) -> Result<()> {
         const GROUP: usize = 256;
         const PATIENCE: Duration = Duration::from_millis(1);
-        /// Then results come first, if there are any.
+        /// After this, results come first, if any have arrived.
         const SLOW: Duration = Duration::from_millis(10);
         if self.under_way > self.limit / 2 {
             return Ok(());
@@ -125,7 +125,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
             }
             self.next += 1;
             self.under_way += 1;
-            // The first goes at once, and no item waits long for a slow iterator.
+            // The first item is submitted at once, and no item waits long for a slow iterator.
             if self.next == 1 || group.len() == GROUP || since.elapsed() > PATIENCE {
                 self.shared.submit(&self.call, &mut group)?;
                 since = Instant::now();
@@ -137,7 +137,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         self.shared.submit(&self.call, &mut group)
     }
 
-    /// The next task that has ended, in no order. `None` at the end.
+    /// Returns the next task that has ended, in any order. `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Finished>> {
         self.shared.check_process("a wait for results of a pool")?;
         loop {
@@ -169,17 +169,17 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         }
     }
 
-    /// The value of a task of this call, or its error.
+    /// Returns the value of a task of this call, or its error.
     fn value<R: DeserializeOwned>(&self, finished: Finished) -> Result<R> {
         value(&self.call, finished)
     }
 
-    /// One result was handed on.
+    /// Records that one result was returned.
     pub(super) fn handed_on(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// All results, in the order of items.
+    /// Returns all results, in the order of items.
     pub(super) fn collect<R: DeserializeOwned>(mut self) -> Result<Vec<R>> {
         let mut results: Vec<Option<R>> = Vec::new();
         let mut error: Option<(usize, Error)> = None;
@@ -220,7 +220,7 @@ impl<I> Drop for Stream<'_, I> {
     }
 }
 
-/// The value of a task, or its error.
+/// Returns the value of a task, or its error.
 pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Result<R> {
     let Finished { index, result, argument } = finished;
     let failure = match result {
@@ -236,11 +236,12 @@ pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Res
 
 /// Results in the order of items, as they arrive; returned by [`Pool::map_iter`](super::Pool::map_iter).
 ///
-/// An error of a task is in its place. One that ends the call, of a pool that has ended, is the last item; after one of
-/// an interrupted wait ([`is_interrupted`](Error::is_interrupted)) the next call waits on.
+/// The error of a task takes the place of its result. An error that ends the call, such as that of a pool that has
+/// ended, is the last item. After the error of an interrupted wait ([`is_interrupted`](Error::is_interrupted)), the
+/// next call continues to wait.
 ///
-/// Memory is bounded: no more than [`in_flight`](super::Builder::in_flight) tasks are under way, those included whose
-/// results wait for an earlier one. Dropped, it takes back what no worker has been given yet.
+/// Memory is bounded: at most [`in_flight`](super::Builder::in_flight) tasks are in progress, including those whose
+/// results wait for an earlier one. When it is dropped, tasks that no worker has are removed.
 ///
 /// ```no_run
 /// # fn main() -> coframe::Result<()> {
@@ -255,7 +256,7 @@ pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Res
 /// ```
 pub struct MapIter<'p, I, R> {
     stream: Stream<'p, I>,
-    /// Results from the next one on, where they have arrived.
+    /// Results from the next one on, if they have arrived.
     window: VecDeque<Option<Finished>>,
     /// Index of the next result.
     next: usize,

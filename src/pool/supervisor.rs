@@ -35,13 +35,13 @@ use crate::error::{Error, Kind, Result, TaskFailure};
 const HELLO: Duration = Duration::from_secs(10);
 /// What a chunk of tasks should take, in nanoseconds.
 const CHUNK: u64 = 1_000_000;
-/// A worker gets more before its tasks are done when they will take less than this, in nanoseconds.
+/// A worker gets more tasks before its tasks are done, if they will take less than this, in nanoseconds.
 const AHEAD: u64 = 500_000;
 const LARGEST_CHUNK: usize = 4096;
 /// The pool gives up after this many consecutive deaths of workers without a finished task.
 const VAIN_STARTS: u32 = 10;
-/// Number of workers that may die one after the other before they start the same first task; then the task is taken to
-/// be the reason (for example an argument that does not fit into memory).
+/// The number of workers that may die one after the other before they start the same first task. Then the task is
+/// assumed to be the reason (for example an argument that does not fit into memory).
 const DEATHS_BEFORE: u32 = 5;
 /// How long a worker may take to end by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ pub(super) struct Supervisor {
     next: u64,
     cancelled: Vec<Arc<Call>>,
     printer: Printer,
-    /// Workers in a row that died before they finished anything, or could not be started.
+    /// Consecutive workers that died before they finished anything, or could not be started.
     vain: u32,
     /// When a worker could not be started, or died before it did anything: the next one starts `PAUSE` later.
     paused: Option<Instant>,
@@ -101,11 +101,11 @@ impl Supervisor {
             }
         };
         self.end(&why);
-        // Last: no caller waits for a result while a terminal takes no output.
+        // Last, so that no caller waits for a result while a terminal accepts no output.
         self.printer.finish();
     }
 
-    /// Serves until the pool is closed and idle, or terminated. Returns which.
+    /// Runs until the pool is closed and idle, or terminated. Returns which.
     fn serve(&mut self) -> Result<&'static str> {
         loop {
             let (closed, terminated) = self.shared.state(&mut self.cancelled);
@@ -137,7 +137,7 @@ impl Supervisor {
         self.workers.iter().all(|worker| worker.running.is_empty()) && !self.shared.has_calls()
     }
 
-    /// Lets workers go that have run as many tasks as one may.
+    /// Dismisses workers that have run as many tasks as a worker may.
     fn retire(&mut self) {
         let Some(most) = self.rules.max_tasks_per_worker else { return };
         let is_spent =
@@ -158,7 +158,7 @@ impl Supervisor {
                     self.workers.push(worker);
                 }
                 Err(error) => {
-                    // Descriptors or processes may be wanting for a moment.
+                    // Descriptors or processes may be missing for a moment.
                     self.vain += 1;
                     if !self.started || self.vain >= VAIN_STARTS {
                         return Err(error);
@@ -194,7 +194,7 @@ impl Supervisor {
                 worker.kill(TaskFailure::Cancelled("its caller cancelled it".to_owned()), number);
             }
         }
-        // A task that a worker has but did not start is checked again after the next report.
+        // A task that was sent to a worker but did not start is checked again after the next report.
         let workers = &self.workers;
         let is_here = |call: &Arc<Call>| workers.iter().any(|w| w.running.iter().any(|r| Arc::ptr_eq(&r.call, call)));
         self.cancelled.retain(is_here);
@@ -205,7 +205,7 @@ impl Supervisor {
         for index in 0..self.workers.len() {
             let is_silent = |worker: &Process| matches!(worker.phase, Phase::Started(since) if since.elapsed() > HELLO);
             if self.workers.get(index).is_some_and(is_silent) {
-                // It may have reported while this thread was held up.
+                // It may have reported while this thread was delayed.
                 self.handle(index, PollSource::Socket)?;
             }
             let Some(worker) = self.workers.get_mut(index) else { break };
@@ -237,7 +237,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Gives tasks to workers that want some.
+    /// Gives tasks to workers that can take some.
     fn dispatch(&mut self) {
         let mut tasks = Vec::new();
         for worker in &mut self.workers {
@@ -251,7 +251,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits until something happens; returns the workers that it happens to.
+    /// Waits for events; returns the workers to which they belong.
     fn wait(&self) -> Result<Vec<(usize, PollSource)>> {
         let mut sources = vec![(0, PollSource::Wake)];
         let mut descriptors = vec![PollFd::from_borrowed_fd(self.shared.wake_descriptor(), PollFlags::IN)];
@@ -283,7 +283,7 @@ impl Supervisor {
         Ok(descriptors.iter().zip(sources).filter(is_ready).map(|(_, source)| source).collect())
     }
 
-    /// When a time-out may be due.
+    /// Returns when a timeout may be due.
     fn next_check(&self) -> Option<Duration> {
         let left = |limit: Duration, since: Instant| {
             Some(limit.saturating_sub(since.elapsed()).saturating_add(Duration::from_millis(1)))
@@ -332,7 +332,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Handles the messages of workers. True if they contained frames, which the pool now holds.
+    /// Handles the messages of workers. Returns true if they contained frames, which the pool now holds.
     fn take(&mut self, events: Vec<Event>) -> Result<bool> {
         let mut held_any = false;
         let mut ends: Vec<(Finished, Option<u64>)> = Vec::new();
@@ -370,11 +370,11 @@ impl Supervisor {
     fn reap_dead(&mut self) -> Result<()> {
         while let Some(index) = self.workers.iter().position(|worker| worker.ended) {
             let process = self.workers.swap_remove(index);
-            // Off the list before it is waited for and its id may be given away again.
+            // Removed from the list before it is waited for, because its id may then be reused.
             self.publish_ids();
             let (pid, number) = (process.pid(), process.number());
             let settled = self.settle(pid, process.reap());
-            // After all its reports were taken: what it gave away has an owner now.
+            // After all its reports were taken: the frames that it sent have an owner now.
             self.shared.owned().remove_orphans(self.shared.session(), number);
             settled?;
         }
@@ -410,7 +410,7 @@ impl Supervisor {
         if matches!(phase, Phase::Leaving(_)) || progress {
             return Ok(());
         }
-        // Whatever kills idle workers must not make this thread start them without end.
+        // Whatever kills idle workers must not make this thread start new ones for ever.
         self.paused = Some(Instant::now());
         self.vain += 1;
         let is_new = matches!(phase, Phase::Started(_));
@@ -449,7 +449,7 @@ impl Supervisor {
 
 const NO_INIT: &str = "call coframe::pool::init() in the first line of main (in tests: see Builder::worker_test)";
 
-/// How many tasks more a worker may get, if it should get some now.
+/// Returns how many more tasks a worker may get, if it should get some now.
 fn wants(worker: &Process, rules: &Rules) -> Option<usize> {
     if worker.phase != Phase::Ready || worker.killed.is_some() {
         return None;
@@ -465,11 +465,11 @@ fn wants(worker: &Process, rules: &Rules) -> Option<usize> {
     (ahead < AHEAD).then_some(room)
 }
 
-/// How many tasks a chunk has, where that is not fixed.
+/// Returns the number of tasks in a chunk, if it is not fixed.
 fn chunk(rules: &Rules, waiting: usize, mean: Option<u64>) -> usize {
     let automatic = || {
         let by_time = mean.map_or(1, |mean| usize::try_from(CHUNK / mean).unwrap_or(1).clamp(1, LARGEST_CHUNK));
-        // The last tasks are shared out, so that all workers have some.
+        // The last tasks are distributed, so that all workers have some.
         by_time.min(waiting.div_ceil(2 * rules.workers))
     };
     rules.chunk_size.unwrap_or_else(automatic)

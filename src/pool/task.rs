@@ -37,7 +37,7 @@ use crate::error::{Error, Result};
 pub struct Task<R> {
     shared: Arc<Shared>,
     call: Arc<Call>,
-    /// Its result was taken, by an executor that polls it again.
+    /// Its result was taken; an executor that polls it again gets an error.
     is_over: bool,
     result: PhantomData<fn() -> R>,
 }
@@ -60,15 +60,16 @@ impl<R: DeserializeOwned> Task<R> {
     ///
     /// # Errors
     ///
-    /// That of the task; of a pool that has ended; [`is_interrupted`](Error::is_interrupted) when
+    /// The error of the task, or of a pool that has ended; [`is_interrupted`](Error::is_interrupted) if
     /// [`interruptible`](crate::interruptible) ends the wait, which loses the result
-    /// ([`wait_timeout`](Self::wait_timeout) keeps the task); [`is_invalid_argument`](Error::is_invalid_argument) in a forked child.
+    /// ([`wait_timeout`](Self::wait_timeout) keeps the task); [`is_invalid_argument`](Error::is_invalid_argument) in a
+    /// forked child.
     pub fn wait(self) -> Result<R> {
         self.take(None)?.unwrap_or_else(|task| Err(task.no_result()))
     }
 
-    /// Blocks until the result arrives, the time is over, or [`interruptible`](crate::interruptible) ends the wait: then
-    /// the task is given back.
+    /// Blocks until the result arrives, the time limit passes, or [`interruptible`](crate::interruptible) ends the
+    /// wait. In the last two cases it returns the task.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {
@@ -107,8 +108,8 @@ impl<R: DeserializeOwned> Task<R> {
         Error::invalid("a task of a pool that has ended", self.call.why_ended().unwrap_or_default())
     }
 
-    /// Cancels the task. A waiting task never runs. A running task is ended with its worker, which is replaced. One
-    /// that was sent to a worker but has not started may start before it is ended. In a forked child it does nothing.
+    /// Cancels the task. A waiting task never runs. A running task is ended with its worker, which is replaced. A task
+    /// that was sent to a worker but has not started may start before it is ended. In a forked child this does nothing.
     pub fn cancel(self) {
         self.shared.cancel(&self.call);
     }

@@ -15,12 +15,12 @@ use crate::{
     store::Store,
 };
 
-/// How long a finished result may wait for a task that runs on and on.
+/// How long a finished result may wait for a task that is still running.
 const WHILE_RUNNING: Duration = Duration::from_millis(20);
-/// How often it looks whether a task runs.
+/// How often it checks whether a task runs.
 const WHILE_IDLE: Duration = Duration::from_millis(400);
 
-/// Nanoseconds of `CLOCK_MONOTONIC`, which is the same in all processes.
+/// Returns the nanoseconds of `CLOCK_MONOTONIC`, which is the same in all processes.
 pub(super) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
@@ -31,7 +31,7 @@ pub(super) fn now() -> u64 {
 pub(super) fn open_parent(parent: Pid) -> Result<OwnedFd> {
     let pidfd = pidfd_open(parent, PidfdFlags::empty())
         .map_err(|e| Error::os("watch the process of the pool,", format!("/proc/{parent}"), e))?;
-    // Checked after opening: an id that was given away again is not the parent's any more.
+    // Checked after opening, because an id that was reused does not belong to the parent any more.
     if getppid() != Some(parent) {
         return Err(Error::invalid(
             format_args!("the argument that names process {parent} as the pool"),
@@ -56,7 +56,7 @@ pub(super) fn start(pool: OwnedFd, outbox: Arc<Outbox>, store: PathBuf, session:
     thread.map(drop).map_err(|e| Error::os("start a thread in", "/proc/self", e))
 }
 
-/// Waits for a while; true when the pool's process has ended.
+/// Waits for a while; returns true if the pool's process has ended.
 fn is_over(pool: &OwnedFd, outbox: &Outbox) -> bool {
     let wait = if outbox.board.running().is_some() { WHILE_RUNNING } else { WHILE_IDLE };
     let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };

@@ -7,10 +7,10 @@ use std::io::{self, Read, Write};
 
 use crate::error::{Error, Result};
 
-/// No argument or result may be larger: what is large belongs in a frame, which costs its handle.
+/// No argument or result may be larger. Publish large data as a frame and send its handle.
 pub(super) const LIMIT: usize = 256 << 20;
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     /// To the worker: session, limits, initializer.
@@ -23,9 +23,9 @@ pub(super) enum Message {
     Forget,
     /// To the worker: the pool holds the frames of all results before this number.
     Release,
-    /// To the worker: there is nothing more to do.
+    /// To the worker: no more tasks will come.
     Leave,
-    /// To the pool: who the worker is.
+    /// To the pool: the identity of the worker.
     Hello,
     /// To the pool: the initializer is done.
     Ready,
@@ -76,7 +76,7 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A body while it is read.
+/// A body that is being read.
 pub(super) struct Body<'a>(pub(super) &'a [u8]);
 
 impl<'a> Body<'a> {
@@ -108,7 +108,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// A message that this executable did not write.
+/// Returns the error of a message that this executable did not write.
 pub(super) fn garbled() -> Error {
     Error::invalid("a message between a pool and its worker", "it is garbled: something else wrote to their socket")
 }
@@ -121,14 +121,14 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Reads once; returns how many bytes came, 0 at the end.
+    /// Reads once; returns how many bytes arrived, 0 at the end.
     pub(super) fn read(&mut self, from: &mut impl Read) -> io::Result<usize> {
         const STEP: usize = 128 * 1024;
         self.bytes.drain(..self.start);
         self.start = 0;
         let len = self.bytes.len();
         if len == 0 {
-            // What one large message needed is not kept for ever.
+            // The memory of one large message is not kept for ever.
             self.bytes.shrink_to(2 * STEP);
         }
         self.bytes.resize(len + STEP, 0);
@@ -142,18 +142,18 @@ impl Inbox {
         read
     }
 
-    /// Takes bytes that came another way.
+    /// Adds bytes that arrived in another way.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Forgets a message of which only a part came.
+    /// Drops a message that arrived only in part.
     pub(super) fn forget_rest(&mut self) {
         self.bytes.clear();
         self.start = 0;
     }
 
-    /// The next whole message.
+    /// Returns the next complete message.
     pub(super) fn next(&mut self) -> Result<Option<(Message, Body<'_>)>> {
         let rest = self.bytes.get(self.start..).unwrap_or_default();
         let Some((len, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
@@ -165,7 +165,7 @@ impl Inbox {
     }
 }
 
-/// Messages that the socket has not taken yet.
+/// Messages that the socket has not accepted yet.
 #[derive(Default)]
 pub(super) struct Unsent {
     bytes: Vec<u8>,
@@ -177,12 +177,12 @@ impl Unsent {
         self.bytes.is_empty()
     }
 
-    /// Appends a message, as [`put`].
+    /// Appends a message, as [`put`] does.
     pub(super) fn put(&mut self, message: Message, write: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.bytes, message, write);
     }
 
-    /// Writes what the socket takes now.
+    /// Writes what the socket accepts now.
     pub(super) fn write(&mut self, socket: &mut impl Write) -> io::Result<()> {
         let result = loop {
             let rest = self.bytes.get(self.start..).unwrap_or_default();

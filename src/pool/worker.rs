@@ -36,21 +36,21 @@ use crate::{
     store::Store,
 };
 
-/// Results wait this long for others before they are sent, in nanoseconds.
+/// How long results wait for others before they are sent, in nanoseconds.
 const GATHER: u64 = 100_000;
 /// How long the watcher has to clean up after a pool whose process died.
 const AFTER_THE_POOL: Duration = Duration::from_secs(2);
-/// What a worker exits with when it cannot serve.
+/// The exit code of a worker that cannot serve.
 const CANNOT_SERVE: i32 = 70;
 
 /// Turns this process into a worker if a pool started it as one; call it in the first line of `main`.
 ///
 /// Returns at once in every other process. In a worker it never returns: it runs tasks until its pool ends, and then
-/// ends the process. What precedes it in `main` runs in every worker too.
+/// ends the process. Code before it in `main` runs in every worker too.
 ///
-/// Without it a pool cannot be built: [`Builder::build`](super::Builder::build) fails after the first worker has run
-/// through `main` instead, or was silent for ten seconds. A pool that is built inside such a process is an error
-/// and not the next generation of processes.
+/// Without it a pool cannot be built: [`Builder::build`](super::Builder::build) fails, because the first worker ran
+/// through `main` instead, or sent nothing for ten seconds. Building a pool inside such a process is an error, so it
+/// starts no further processes.
 ///
 /// ```
 /// coframe::pool::init(); // first line of main
@@ -60,7 +60,7 @@ pub fn init() {
     let code = match serve(parent) {
         Ok(()) => 0,
         Err(error) => {
-            // The pool passes this on; a worker cannot report it elsewhere.
+            // The pool prints this; a worker cannot report it elsewhere.
             let _ = writeln!(std::io::stderr(), "coframe worker {}: {error:?}", std::process::id());
             // Most likely the pool has died; then the watcher is about to end this process.
             if role::session().is_some() {
@@ -73,7 +73,7 @@ pub fn init() {
 }
 
 thread_local! {
-    /// Message and place of the last panic in this thread.
+    /// The message and location of the last panic in this thread.
     static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
     static RUNS_TASKS: RefCell<bool> = const { RefCell::new(false) };
 }
@@ -82,7 +82,8 @@ fn serve(parent: Pid) -> Result<()> {
     let pidfd = watch::open_parent(parent)?;
     let mut socket = take_socket()?;
     let board = Board::open(&receive_descriptor(&socket)?)?;
-    // Ctrl-C goes to every process of the terminal. The pool decides what it means; when it dies, so does this.
+    // Ctrl-C signals every process of the terminal. The pool decides what it means; when the pool dies, this process
+    // does too.
     let ignored = Arc::default();
     signal_hook::flag::register(signal_hook::consts::SIGINT, ignored)
         .map_err(|e| Error::os("set a handler for SIGINT in", "/proc/self", e))?;
@@ -147,7 +148,7 @@ fn serve(parent: Pid) -> Result<()> {
     }
 }
 
-/// Standard input is the socket; a task that reads from it must find nothing there.
+/// Standard input is the socket. A task that reads from it must find it empty.
 fn take_socket() -> Result<UnixStream> {
     let os = |e: rustix::io::Errno| Error::os("take the socket of a worker from", "/proc/self/fd/0", e);
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(os)?;
@@ -156,7 +157,7 @@ fn take_socket() -> Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// The descriptor of the board comes with the first byte.
+/// Receives the descriptor of the board, which comes with the first byte.
 fn receive_descriptor(socket: &UnixStream) -> Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -170,7 +171,7 @@ fn receive_descriptor(socket: &UnixStream) -> Result<OwnedFd> {
     descriptors.flatten().next().ok_or_else(garbled)
 }
 
-/// Panics of tasks go into their errors, not to the terminal; those of other threads are printed as ever.
+/// Records panics of tasks for their errors instead of printing them. Panics of other threads are printed as usual.
 fn record_panics() {
     RUNS_TASKS.set(true);
     let others = std::panic::take_hook();
@@ -185,11 +186,11 @@ fn record_panics() {
 }
 
 /// Ends a child that a task forked and that returned from the task, or panicked in it. It has copies of the worker's
-/// socket and none of its threads: the report is the worker's to send.
+/// socket and none of its threads; only the worker may send the report.
 fn end_forked_child() -> ! {
     let text = "coframe: a forked child returned from the task that forked it; leave the child with _exit or exec";
     let _ = writeln!(std::io::stderr(), "{text}");
-    // Not `exit`: the exit handlers are the worker's.
+    // Not `exit`: the exit handlers belong to the worker.
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort()
 }
@@ -222,7 +223,7 @@ impl Worker {
         self.next += 1;
         let begun = watch::now();
         if !self.outbox.board.begin(number, begun) {
-            // The pool is killing this process for an earlier task, or finds that it is too late for that.
+            // The pool is killing this process for an earlier task, or will find that it is too late for that.
             while self.outbox.board.is_condemned() {
                 std::thread::sleep(Duration::from_micros(100));
             }
@@ -255,14 +256,14 @@ impl Worker {
         if now {
             self.sent_at = ended;
         }
-        // Last: a task whose report is not safe has not ended.
+        // Last, because a task has ended only when its report is safe.
         self.outbox.board.end(number);
         Ok(())
     }
 
     /// Calls a function and catches its panics.
     fn call(function: Function, argument: &[u8]) -> Result<(Report, Vec<Sent>)> {
-        // What a task caught itself is not the next one's.
+        // A panic that a task caught itself does not belong to the next task.
         PANIC.take();
         let mut result = Vec::new();
         let outcome = catch_unwind(AssertUnwindSafe(|| function.call(argument, &mut result)));
@@ -272,7 +273,7 @@ impl Worker {
             Ok(Ok(Outcome::NotSent { what, detail })) => Report::NotSent { what, detail },
             Ok(Err(error)) => return Err(error),
             Err(payload) => {
-                // A panic of another thread that was passed on has its text in the payload alone.
+                // A panic of another thread that was passed on has its message only in the payload.
                 let text = payload.downcast_ref::<&str>().map(ToString::to_string);
                 let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
                 let recorded = PANIC.take();
@@ -285,7 +286,7 @@ impl Worker {
         Ok((report, Vec::new()))
     }
 
-    /// The pool holds the frames of all results before this number.
+    /// Releases frames: the pool holds those of all results before this number.
     fn release(&mut self, before: u64) {
         while self.held.front().is_some_and(|(number, _)| *number < before) {
             self.held.pop_front();

@@ -167,13 +167,13 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// The name that `shm_open` and Python's `SharedMemory` take.
+    /// Returns the name that `shm_open` and Python's `SharedMemory` take.
     #[must_use]
     pub fn os_id(&self) -> &str {
         &self.os_id
     }
 
-    /// Size of the segment in bytes: that of the Arrow IPC file.
+    /// Returns the size of the segment in bytes: that of the Arrow IPC file.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.bytes
@@ -198,7 +198,7 @@ impl Drop for SharedMemory {
     }
 }
 
-/// The frame as the bytes of an Arrow IPC file.
+/// Encodes the frame as the bytes of an Arrow IPC file.
 fn encode(frame: &Frame, layout: StringLayout, sink: &mut dyn FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
     let options = EncoderOptions { layout, ..EncoderOptions::default() };
     let mut encoder = Encoder::begin(frame.schema(), &options, sink)?;
@@ -212,7 +212,7 @@ fn path_of(os_id: &str) -> PathBuf {
     Path::new(SHARED_MEMORY).join(os_id)
 }
 
-/// The name without the leading slash that `shm_open(3)` takes.
+/// Returns the name without the leading slash that `shm_open(3)` takes.
 fn checked(os_id: &str) -> Result<&str> {
     let name = os_id.strip_prefix('/').unwrap_or(os_id);
     if name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']) {

@@ -1,9 +1,9 @@
 //! Frames from and into segments of the crate `shared_memory`, which the caller holds (feature `shared_memory`).
 //!
-//! That crate creates a named segment that every process of this user can write to, at any time. It lacks versions,
-//! locks, seals and a way to see who uses a segment, and it removes a segment when its owner drops it. So a table in
-//! a [`Shmem`] is never used in place: it is copied into private memory, validated there in full, and published. Use a
-//! [`Store`] where both sides can.
+//! That crate creates a named segment that every process of this user can write to at any time. It lacks versions,
+//! locks, seals and a way to see which processes use a segment, and it removes a segment when its owner drops it. A
+//! table in a [`Shmem`] is therefore never used in place: it is copied into private memory, validated there in full,
+//! and published. Use a [`Store`] if both sides can.
 
 use std::{
     fs::{File, OpenOptions},
@@ -24,14 +24,14 @@ use crate::{
 impl Store {
     /// Publishes the Arrow IPC file or stream in a segment of the crate `shared_memory`.
     ///
-    /// As [`Store::import_shared_memory`]: copies each batch into this process, validates it in full there and writes it to
-    /// the store, so other processes can go on writing to the segment. The segment can be longer than its content, by
-    /// zeros, as it is when it was created by size.
+    /// As [`Store::import_shared_memory`], this copies each batch into this process, validates it in full there and
+    /// writes it to the store, so other processes may continue to write to the segment. The segment can be longer than
+    /// its content if it ends with zeros, as a segment that was created by size does.
     ///
     /// # Errors
     ///
     /// [`is_not_found`](Error::is_not_found) if the segment was removed since it was opened; otherwise as
-    /// [`Store::import`]. The store is as it was.
+    /// [`Store::import`]. The store is unchanged.
     ///
     /// ```
     /// use shared_memory::ShmemConf;
@@ -76,10 +76,10 @@ impl Frame {
         Ok(segment)
     }
 
-    /// Copies this frame, or part of one, into a segment of the crate `shared_memory` that exists, as an Arrow IPC file,
-    /// and returns the bytes of the file. The rest of the segment becomes zeros.
+    /// Copies this frame, or part of one, into an existing segment of the crate `shared_memory`, as an Arrow IPC file.
+    /// Returns the length of the file in bytes. The rest of the segment becomes zeros.
     ///
-    /// A process that reads the segment meanwhile sees a part of the file: the crate does not lock.
+    /// A process that reads the segment meanwhile sees a part of the file, because the crate does not lock.
     ///
     /// # Errors
     ///
