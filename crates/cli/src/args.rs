@@ -35,7 +35,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Shell", &["completions"]),
 ];
 
-/// Look into a store of shared dataframes, fill it, query it, clean it.
+/// Publish, list, query and remove shared dataframes
 #[derive(Parser)]
 #[command(name = "coframe", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 110)]
 pub(crate) struct Args {
@@ -86,7 +86,7 @@ enum Command {
 }
 
 impl Args {
-    /// Reads the command line. Help and the version are printed here and end the process.
+    /// Reads the command line. Prints help and the version here, and then ends the process.
     pub(crate) fn read() -> Result<Self> {
         let template = format!(
             "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}{}\n{{options}}{{after-help}}",
@@ -137,7 +137,7 @@ fn heading(text: &str) -> String {
     format!("{style}{text}:{style:#}")
 }
 
-/// The commands with what they do, under their headings.
+/// Returns the commands with their descriptions, under their headings.
 fn groups(command: &clap::Command) -> String {
     let about = |name: &&str| {
         let command = command.find_subcommand(name)?;
@@ -152,7 +152,7 @@ fn groups(command: &clap::Command) -> String {
     GROUPS.iter().map(group).collect()
 }
 
-/// An error of the parser on one line: what is wrong, what may be meant, and the usage.
+/// Returns an error of the parser on one line: what is wrong, what may be meant, and the usage.
 fn one_line(error: &str) -> String {
     let error = error.strip_prefix("error: ").unwrap_or(error);
     let (wrong, rest) = error.split_once("\nUsage: ").map_or((error, None), |(wrong, rest)| (wrong, Some(rest)));

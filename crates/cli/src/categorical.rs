@@ -1,4 +1,4 @@
-//! Text columns that become categories: keys on the rows, and each text once.
+//! Text columns that become categories: a key for each row, and each string once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,11 +14,11 @@ use coframe::arrow::{
 
 use crate::failure::{Failure, Result};
 
-/// Rows that are looked at before a column is taken for categories.
+/// Rows that are inspected before a column becomes categories.
 pub(crate) const LOOK: usize = 65_536;
 /// Fewer rows are not enough to decide.
 const FEWEST: usize = 100;
-/// A column with at most one text for this many rows is categories.
+/// A column becomes categories if it has at most one distinct string for this many rows.
 const REPEATS: usize = 10;
 
 /// Which columns become categories.
@@ -28,26 +28,27 @@ pub(crate) struct Categories {
     #[arg(long, value_name = "COL")]
     pub(crate) categorical: Vec<String>,
 
-    /// Publish text columns as categories where the first 65 536 rows (or 64 MB) repeat each text ten times or more
+    /// Publish each text column as categories if its strings occur ten times or more on average in the first 65 536
+    /// rows (or 64 MB)
     #[arg(long)]
     pub(crate) auto_categorical: bool,
 }
 
-/// The choice, made for one schema, and what was seen of the categories.
+/// The chosen columns of one schema, and the categories so far.
 pub(crate) struct Categorical {
     pub(crate) schema: SchemaRef,
-    /// Which columns get their keys from the pool.
+    /// The columns whose keys come from the common dictionary.
     pooled: Vec<bool>,
     pool: Interner,
 }
 
 impl Categorical {
-    /// Chooses by name, and by the first rows where that was asked for. Columns that are categories already share one
-    /// dictionary with the chosen ones, unless `keep` leaves them as they are.
+    /// Chooses columns by name, and by the first rows if that was requested. Columns that are categories already share
+    /// one dictionary with the chosen ones, unless `keep` leaves them unchanged.
     pub(crate) fn choose(schema: &SchemaRef, options: &Categories, first: &[RecordBatch], keep: bool) -> Result<Self> {
         for name in &options.categorical {
             let Ok(field) = schema.field_with_name(name) else {
-                return Err(Failure::usage(format_args!("--categorical `{name}`: there is no such column")));
+                return Err(Failure::usage(format_args!("--categorical `{name}`: column not found")));
             };
             if !is_text(field.data_type()) && !matches!(field.data_type(), DataType::Dictionary(..)) {
                 let found = field.data_type();
@@ -75,13 +76,13 @@ impl Categorical {
         if !self.pooled.contains(&true) {
             return Ok(batch.clone());
         }
-        let failed = |error| Failure::failed(format_args!("a column cannot be made categories: {error}"));
+        let failed = |error| Failure::failed(format_args!("a column cannot become categories: {error}"));
         let mut columns = batch.columns().to_vec();
         let mut keys = Vec::new();
         for (column, _) in columns.iter().zip(&self.pooled).filter(|(_, pooled)| **pooled) {
             keys.push(self.pool.keys(column).map_err(failed)?);
         }
-        // The dictionary of all columns is the same, and has what this batch brought.
+        // All columns share one dictionary, which contains what this batch added.
         let values = self.pool.values();
         let pooled = columns.iter_mut().zip(&self.pooled).filter(|(_, pooled)| **pooled);
         for ((column, _), keys) in pooled.zip(keys) {
@@ -93,8 +94,8 @@ impl Categorical {
     }
 }
 
-/// The categories of all columns, in order of arrival, as Polars has them: a fresh process that opens the frame numbers
-/// them the same, and shares the keys of every column.
+/// The categories of all columns, in order of arrival, as Polars numbers them: a new process that opens the frame gives
+/// them the same numbers, and shares the keys of every column.
 #[derive(Default)]
 struct Interner {
     keys: HashMap<Box<str>, u32>,
@@ -104,14 +105,14 @@ struct Interner {
 }
 
 impl Interner {
-    /// The keys of a column of texts or categories; new ones are added.
+    /// Returns the keys of a column of strings or categories; adds new categories.
     fn keys(&mut self, column: &ArrayRef) -> std::result::Result<UInt32Array, ArrowError> {
         let own = cast(column, &dictionary())?;
         let own = own.as_dictionary::<UInt32Type>();
         let texts = own.values().as_string::<i32>();
         let table = texts.iter().map(|text| text.map(|text| self.key(text)).transpose());
         let table = table.collect::<std::result::Result<Vec<Option<u32>>, _>>()?;
-        // Where the dictionary has a null, so have the rows of it.
+        // If the value in the dictionary is null, the rows with its key are null.
         Ok(own.keys().iter().map(|key| table.get(key? as usize).copied().flatten()).collect())
     }
 
@@ -119,7 +120,7 @@ impl Interner {
         if let Some(key) = self.keys.get(text) {
             return Ok(*key);
         }
-        // Arrow counts the bytes of texts in 31 bits.
+        // Arrow counts the bytes of strings in 31 bits.
         if self.texts.values_slice().len() + text.len() > i32::MAX as usize {
             return Err(ArrowError::OffsetOverflowError(text.len()));
         }
@@ -147,14 +148,15 @@ fn categories(field: &Field) -> Field {
     field.clone().with_data_type(dictionary())
 }
 
-/// Whether categories are neither an enum's nor of a separate `Categories` object (docs/FORMAT.md, section 5).
+/// Returns whether categories belong neither to an enum nor to a separate `Categories` object (docs/FORMAT.md, section
+/// 5).
 fn is_global(field: &Field) -> bool {
     let metadata = field.metadata();
     !metadata.contains_key("_PL_ENUM_VALUES2")
         && metadata.get("_PL_CATEGORICAL2").is_none_or(|categories| categories == "0;0;u32;")
 }
 
-/// Whether the rows of a text column repeat few texts.
+/// Returns whether the rows of a text column repeat few strings.
 fn repeats(batches: &[RecordBatch], position: usize) -> bool {
     let mut texts: HashSet<String> = HashSet::new();
     let mut rows = 0;

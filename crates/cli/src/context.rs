@@ -1,4 +1,4 @@
-//! What all commands share: which store, and whether they speak JSON.
+//! What all commands share: the store, and whether they print JSON.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(store: Option<PathBuf>, json: bool) -> Self {
-        // Not by the parser of arguments, whose usage lines would list it as an argument that was given.
+        // Not read by the parser of arguments, whose usage lines would list it as an argument that was given.
         let store = store.filter(|path| !path.as_os_str().is_empty());
         Self { path: store.unwrap_or_else(Store::default_path), json }
     }
 
-    /// The store, which must exist: a command that only reads creates no directory.
+    /// Opens the store, which must exist: a command that only reads creates no directory.
     pub(crate) fn store(&self) -> Result<Store> {
         if self.path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             let path = self.path.display();
@@ -30,7 +30,7 @@ impl Context {
         Ok(Store::open_existing(&self.path)?)
     }
 
-    /// The store, created if it is missing.
+    /// Opens the store, and creates it if it is missing.
     pub(crate) fn store_or_new(&self) -> Result<Store> {
         Ok(Store::open_at(&self.path)?)
     }

@@ -6,21 +6,21 @@ use coframe::arrow::error::ArrowError;
 
 use crate::{stdout, text::Text};
 
-/// What every command returns.
+/// The result of every command.
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Exit code 1.
     Failed(String),
     /// Exit code 1, for a failure that the command has already reported.
     Reported,
-    /// Exit code 2: the arguments do not make sense together.
+    /// Exit code 2: the arguments contradict each other.
     Usage(String),
-    /// Exit code 3: what was asked for is not there, or not yet.
+    /// Exit code 3: the frame, version or store was not found, or not in time.
     Missing(String),
-    /// The reader of standard output has left. No error.
+    /// The reader of standard output closed it. This is not an error.
     ClosedPipe,
 }
 
@@ -37,7 +37,7 @@ impl Failure {
         Self::Missing(message.to_string())
     }
 
-    /// An error of a writer, with what it was writing.
+    /// Returns the failure of a writer, with its target.
     pub(crate) fn writing(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         if stdout::pipe_is_closed() {
             return Self::ClosedPipe;
@@ -48,14 +48,14 @@ impl Failure {
         Self::failed(format_args!("could not write {what}: {}", chain(error)))
     }
 
-    /// A panic in a library that read or wrote something it did not expect.
+    /// Returns the failure of a panic in a library that reads or writes files.
     pub(crate) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let text = panic_text(panic);
         let place = PANIC.lock().ok().and_then(|mut place| place.take()).unwrap_or_default();
         Self::failed(format_args!("internal error{place}, please report it with the command: {text}"))
     }
 
-    /// Prints the line, if there is one, and gives the exit code.
+    /// Prints the line, if it has one, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
             Self::ClosedPipe => return ExitCode::SUCCESS,
@@ -64,24 +64,24 @@ impl Failure {
             Self::Usage(message) => (message, 2),
             Self::Missing(message) => (message, 3),
         };
-        // One line, whatever a source put into its message.
+        // On one line, whatever the source's message contains.
         let line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
         eprintln!("{}", Text::new(format_args!("coframe: {line}")));
         ExitCode::from(code)
     }
 }
 
-/// Where the last panic was.
+/// The location of the last panic.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Notes the place of a panic, and prints nothing: the error is reported where the panic is caught.
+/// Records the location of a panic, and prints nothing: the error is reported where the panic is caught.
 pub(crate) fn note_panic(panic: &PanicHookInfo<'_>) {
     if let (Ok(mut place), Some(location)) = (PANIC.lock(), panic.location()) {
         *place = Some(format!(" at {}:{}", location.file(), location.line()));
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message")
@@ -98,7 +98,7 @@ fn from_coframe(error: &coframe::Error) -> Failure {
     if error.is_not_found() || error.is_superseded() { Failure::Missing(message) } else { Failure::Failed(message) }
 }
 
-/// The error of the library inside an error of a reader or writer, whose text already includes the next step.
+/// Finds the library's error inside an error of a reader or writer; its text already includes the next step.
 fn of_coframe(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     let arrow = error.downcast_ref::<ArrowError>()?;
     let ArrowError::ExternalError(inner) = arrow else { return None };
@@ -106,7 +106,7 @@ fn of_coframe(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
 }
 
 impl From<io::Error> for Failure {
-    /// For standard output only: errors of files are given their paths where they happen.
+    /// For standard output only: errors of files get their paths where they occur.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,
@@ -121,7 +121,7 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-/// A message with its sources, joined by colons.
+/// Returns a message with its sources, joined by colons.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! The `coframe` command: look into a store of shared dataframes, fill it, query it, clean it.
+//! The `coframe` command: publish, list, query and remove shared dataframes.
 //!
 //! `main` maps results to exit codes; each command is a file in `commands`.
 

@@ -6,7 +6,7 @@ use coframe::{Frame, Name, Store};
 
 use crate::failure::{Failure, Result};
 
-/// How many columns an error lists.
+/// The number of columns that an error lists.
 const COLUMNS: usize = 30;
 
 /// A frame that the user named: its latest version, or one version of it.
@@ -50,7 +50,7 @@ impl Target {
     }
 }
 
-/// The columns of a frame that the user named, in that order; all where none is named.
+/// Selects the columns that the user named, in that order; all columns if the user named none.
 pub(crate) fn select(frame: Frame, columns: &[String]) -> Result<Frame> {
     if columns.is_empty() {
         return Ok(frame);
@@ -67,14 +67,15 @@ pub(crate) fn select(frame: Frame, columns: &[String]) -> Result<Frame> {
     Err(Failure::missing(format_args!("`{}` has no column `{unknown}`; it has `{listed}`{more}", frame.name())))
 }
 
-/// The names of a store that match a name or a pattern with `*`, `?` or `[...]`; an empty result is not an error here.
+/// Returns the names of a store that match a name or a pattern with `*`, `?` or `[...]`. An empty result is not an
+/// error here.
 pub(crate) fn matching(names: &[Name], pattern: &str) -> Result<Vec<Name>> {
     let pattern = glob::Pattern::new(pattern)
         .map_err(|error| Failure::usage(format_args!("`{pattern}` is neither a name nor a pattern: {error}")))?;
     Ok(names.iter().filter(|name| pattern.matches(name.as_str())).cloned().collect())
 }
 
-/// Whether a text means more than itself.
+/// Returns whether a text is a pattern.
 pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }

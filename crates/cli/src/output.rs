@@ -1,4 +1,4 @@
-//! What commands print: sizes and ages for people, JSON for programs.
+//! The output of commands: sizes and ages for people, JSON for programs.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use crate::{
     text::{Json, Text, escaped},
 };
 
-/// Columns when neither the terminal nor the user gives a width.
+/// The width if neither the terminal nor the user gives one.
 const DEFAULT_WIDTH: usize = 100;
 
 /// The longest time that a command waits: 136 years.
@@ -45,14 +45,14 @@ pub(crate) fn note(line: impl fmt::Display) {
     eprintln!("{}", Text::new(line));
 }
 
-/// How many columns of text fit: `$COLUMNS`, else the terminal's width.
+/// Returns the width of the output: `$COLUMNS`, else the terminal's width.
 pub(crate) fn width() -> usize {
     let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
     named.or_else(asked).filter(|columns| *columns > 0).unwrap_or(DEFAULT_WIDTH)
 }
 
-/// Lines in columns without borders; those columns named in `right` hold numbers.
+/// Arranges rows in columns without borders. Columns in `right` contain numbers.
 pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> Text {
     let rows = rows.iter().map(|row| row.iter().map(|cell| escaped(cell)));
     let mut table = Table::new();
@@ -68,7 +68,7 @@ pub(crate) fn columns(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) 
     Text::lines([Text::new(head).styled(Style::Bold)].into_iter().chain(rest.map(Text::from_lines)))
 }
 
-/// A size in bytes, kilobytes (1000 bytes), megabytes and so on.
+/// Formats a size in bytes, kilobytes (1000 bytes), megabytes and so on.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = bytes as f64;
@@ -80,7 +80,7 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// The age of something, in one unit; `-` if it is unknown.
+/// Formats an age in one unit; `-` if it is unknown.
 pub(crate) fn age(created: Option<SystemTime>) -> String {
     let Some(created) = created else { return "-".to_owned() };
     let seconds = SystemTime::now().duration_since(created).unwrap_or_default().as_secs();
@@ -92,13 +92,13 @@ pub(crate) fn age(created: Option<SystemTime>) -> String {
     }
 }
 
-/// Milliseconds since 1970, as JSON has them.
+/// Returns the milliseconds since 1970, as JSON has them.
 pub(crate) fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A number with a space every three digits.
+/// Formats a number with a space every three digits.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
@@ -111,7 +111,7 @@ pub(crate) fn thousands(number: usize) -> String {
     text
 }
 
-/// `1 frame`, `2 frames`.
+/// Formats a count: `1 frame`, `2 frames`.
 pub(crate) fn plural(count: usize, what: &str) -> String {
     let end = match what {
         _ if count == 1 => "",
@@ -133,7 +133,7 @@ pub(crate) fn duration(text: &str) -> std::result::Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let value: f64 = number.parse().map_err(|_| wrong())?;
-    // Longer than any process runs, and a deadline that clocks can count.
+    // Longer than any process runs, and still a deadline that clocks can represent.
     Duration::try_from_secs_f64(value * seconds).map(|duration| duration.min(FOR_EVER)).map_err(|_| wrong())
 }
 

@@ -1,4 +1,4 @@
-//! Standard output: whether its reader has left, and its colours.
+//! Standard output: whether its reader has closed it, and its colours.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,7 +7,8 @@ use std::{
 
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Standard output, which remembers that its reader has left: writers in between wrap that error in their own.
+/// Standard output, which records that its reader has closed it, because writers in between wrap that error in their
+/// own.
 pub(crate) struct Output(io::StdoutLock<'static>);
 
 pub(crate) fn stdout() -> io::BufWriter<Output> {
@@ -37,7 +38,7 @@ impl Write for Output {
     }
 }
 
-/// Standard output for writers that may be sent to another thread.
+/// Returns standard output for writers that may be sent to another thread.
 pub(crate) fn shared_stdout() -> io::BufWriter<SharedOutput> {
     io::BufWriter::with_capacity(1 << 16, SharedOutput(io::stdout()))
 }
@@ -54,7 +55,7 @@ impl Write for SharedOutput {
     }
 }
 
-/// Whether standard output is a terminal that may show colours.
+/// Returns whether standard output is a terminal that may show colours.
 pub(crate) fn has_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -16,26 +16,26 @@ use crate::{
     types,
 };
 
-/// No cell is wider than this.
+/// The maximum width of a cell.
 const WIDEST: usize = 40;
 /// The width of a column without its text: a border and a space on both sides.
 const FRAME: usize = 3;
 
-/// A table, and how many of the columns are in it.
+/// A table, and the number of columns in it.
 pub(crate) struct Rendered {
     pub(crate) text: Text,
     pub(crate) shown: usize,
 }
 
-/// Renders all rows, and as many columns from the left as fit; at least one.
+/// Renders all rows, and as many columns from the left as fit, but at least one.
 pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], width: usize) -> Result<Rendered> {
     let batches: Vec<RecordBatch> = batches.iter().map(plain_for_display).collect::<Result<_>>()?;
     let mut columns = Vec::new();
-    // The border on the right.
+    // The right border.
     let mut used = 1;
     for (position, field) in schema.fields().iter().enumerate() {
         let column = Column::new(field, position, &batches);
-        // A column with an ellipsis stands for those that do not fit.
+        // A column with an ellipsis represents those that do not fit.
         let rest = if position + 1 < schema.fields().len() { 1 + FRAME } else { 0 };
         if position > 0 && used + column.width + FRAME + rest > width {
             break;
@@ -79,7 +79,8 @@ impl Column {
     }
 }
 
-/// The values of an array as texts. One that has no text (a year beyond the calendar, an unknown zone) hides no other.
+/// Returns the values of an array as strings. A value without one (a year beyond the calendar, an unknown zone) hides
+/// no other.
 fn texts(array: &ArrayRef) -> Vec<String> {
     let options = FormatOptions::new().with_null("null").with_display_error(false);
     let formatter = ArrayFormatter::try_new(array, &options).ok();
@@ -87,7 +88,7 @@ fn texts(array: &ArrayRef) -> Vec<String> {
     (0..array.len()).map(|row| text(row).unwrap_or_else(|| stored(array, row))).collect()
 }
 
-/// A value that has no text, as the number that is stored for it.
+/// Returns the stored number of a value that has no text.
 fn stored(array: &ArrayRef, row: usize) -> String {
     let unit = match array.data_type() {
         DataType::Timestamp(unit, _) => types::unit_name(*unit),
@@ -109,7 +110,7 @@ fn columns_of(text: &str) -> usize {
     text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
-/// A text on one line, of a bounded width, without characters that would move the cursor.
+/// Returns a text on one line, of a bounded width, without characters that would move the cursor.
 pub(crate) fn cut(text: &str, widest: usize) -> String {
     let mut shown = String::new();
     let mut width = 0;
@@ -118,7 +119,7 @@ pub(crate) fn cut(text: &str, widest: usize) -> String {
         let piece = escaped(&c);
         width += columns_of(&piece);
         if width > widest {
-            // The last one gives its place.
+            // The last character makes room for the ellipsis.
             shown.pop();
             shown.push('…');
             return shown;

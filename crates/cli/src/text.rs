@@ -1,7 +1,7 @@
 //! Text for people, in which nothing that comes from data can control the terminal.
 //!
-//! Names, metadata, types, values, paths and messages may hold escape sequences, line breaks and marks that reverse the
-//! direction of writing. [`Text`] is all that `output` prints, and can be made only through the escape.
+//! Names, metadata, types, values, paths and messages may contain escape sequences, line breaks and marks that reverse
+//! the direction of writing. `output` prints only [`Text`], which can be created only through the escape.
 
 use std::{
     borrow::Cow,
@@ -11,17 +11,17 @@ use std::{
 
 use crate::stdout::{Style, has_colour};
 
-/// Lines without characters that control a terminal, other than the styles of this program.
+/// Lines without characters that control a terminal, except the styles of this program.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Text(String);
 
 impl Text {
-    /// One line.
+    /// Creates one line.
     pub(crate) fn new(data: impl fmt::Display) -> Self {
         Self(escaped(&data.to_string()).into_owned())
     }
 
-    /// Several lines, where line breaks are meant: no data may be in it that was not escaped.
+    /// Creates several lines. Line breaks in `text` stay line breaks, so data in it must be escaped already.
     pub(crate) fn from_lines(text: &str) -> Self {
         Self::lines(text.lines().map(Self::new))
     }
@@ -30,12 +30,12 @@ impl Text {
         Self(lines.into_iter().map(|line| line.0).collect::<Vec<_>>().join("\n"))
     }
 
-    /// The text in a style, if standard output shows colours.
+    /// Returns the text in a style, if standard output shows colours.
     pub(crate) fn styled(self, style: Style) -> Self {
         if has_colour() { Self(format!("\x1b[{}m{}\x1b[0m", style as u8, self.0)) } else { self }
     }
 
-    /// Both texts on one line.
+    /// Returns both texts on one line.
     pub(crate) fn then(self, next: Self) -> Self {
         Self(self.0 + &next.0)
     }
@@ -47,13 +47,13 @@ impl fmt::Display for Text {
     }
 }
 
-/// Whether a terminal may take a character for a command, a line break or a change of direction.
+/// Returns whether a terminal may interpret a character as a command, a line break or a change of direction.
 fn controls(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The data with such characters as Rust writes them: `\n`, `\u{1b}`.
+/// Returns the data with such characters as Rust writes them: `\n`, `\u{1b}`.
 pub(crate) fn escaped(data: &str) -> Cow<'_, str> {
     if !data.contains(controls) {
         return Cow::Borrowed(data);
@@ -62,12 +62,12 @@ pub(crate) fn escaped(data: &str) -> Cow<'_, str> {
     Cow::Owned(data.chars().map(piece).collect())
 }
 
-/// JSON on its way out, in which DEL and the control characters from U+0080 are escaped as those below U+0020 are.
+/// A writer of JSON in which DEL and the control characters from U+0080 are escaped as those below U+0020 are.
 ///
-/// In JSON they are only inside strings.
+/// In JSON they occur only inside of strings.
 pub(crate) struct Json<W> {
     out: W,
-    /// Whether the last byte is the first of a character of two bytes that may be one of them.
+    /// Whether the last byte starts a character of two bytes that may be one of them.
     started: bool,
 }
 
@@ -79,7 +79,7 @@ impl<W: Write> Json<W> {
         Self { out, started: false }
     }
 
-    /// Writes what follows the lead byte.
+    /// Writes the byte after the lead byte.
     fn end(&mut self, byte: u8) -> io::Result<()> {
         self.started = false;
         match byte {

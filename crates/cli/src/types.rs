@@ -1,8 +1,8 @@
-//! Short names of types, and what follows from them.
+//! Short names of types, and what depends on a type.
 
 use coframe::arrow::datatypes::{DataType, Field, TimeUnit};
 
-/// The name of a field's type in tables: Polars' word where it has one.
+/// Returns the name of a field's type in tables: Polars' name if it has one.
 pub(crate) fn short(field: &Field) -> String {
     match wide_integer(field) {
         Some(true) => "i128".to_owned(),
@@ -50,7 +50,7 @@ pub(crate) fn unit_name(unit: TimeUnit) -> &'static str {
     }
 }
 
-/// Whether a field holds Polars' 128-bit integers, and whether they are signed (docs/FORMAT.md, section 5).
+/// Returns whether a field holds Polars' 128-bit integers, and whether they are signed (docs/FORMAT.md, section 5).
 pub(crate) fn wide_integer(field: &Field) -> Option<bool> {
     let extension = field.metadata().get("ARROW:extension:name")?;
     let wide = matches!(field.data_type(), DataType::FixedSizeBinary(16));
@@ -61,12 +61,12 @@ pub(crate) fn wide_integer(field: &Field) -> Option<bool> {
     }
 }
 
-/// Whether a name is that of two columns, so that it names neither.
-pub(crate) fn is_there_twice(frame: &coframe::Frame, name: &str) -> bool {
+/// Returns whether two columns have this name.
+pub(crate) fn is_duplicate(frame: &coframe::Frame, name: &str) -> bool {
     frame.schema().fields().iter().filter(|field| field.name() == name).count() > 1
 }
 
-/// Whether a value fits one field of CSV.
+/// Returns whether a value fits into one field of CSV.
 pub(crate) fn is_flat(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => is_flat(values),

@@ -1,4 +1,4 @@
-//! `coframe adopt`: a store that came from elsewhere is trusted from now on.
+//! `coframe adopt`: trusts a store that came from elsewhere.
 
 use serde::Serialize;
 

@@ -31,7 +31,7 @@ impl Completions {
         if context.json {
             return output::print_json(&Script { shell: self.shell.to_string(), script });
         }
-        // Not through the escape: the script is this program's, and its tabs count.
+        // Not escaped: the script contains only this program's text, and needs its tabs.
         let mut out = output::stdout();
         writeln!(out, "{}", script.trim_end())?;
         Ok(out.flush()?)

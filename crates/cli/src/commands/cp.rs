@@ -1,4 +1,4 @@
-//! `coframe cp`: a frame is published under another name.
+//! `coframe cp`: publishes a frame under another name.
 
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ impl Cp {
 }
 
 fn copy(store: &Store, frame: &Frame, to: &str, options: PublishOptions) -> Result<Frame> {
-    // By way of Polars where it has these very types: what it knows of a column (sorted, checked) goes along then.
+    // Through Polars if it has the same types, because what Polars knows of a column (sorted flags) is then kept.
     if let Ok(df) = frame.to_polars()
         && TableReader::new(&df).is_ok_and(|reader| &reader.schema() == frame.schema())
     {

@@ -1,4 +1,4 @@
-//! `coframe describe`: each column in a line.
+//! `coframe describe`: one line for each column.
 
 mod quantiles;
 mod statistics;
@@ -55,10 +55,10 @@ impl Describe {
     }
 }
 
-/// One column, whatever Polars makes of it: the others are described all the same.
+/// Describes one column. If Polars cannot read it, the others are described anyway.
 fn describe(frame: &Frame, position: usize, field: &Field) -> Result<Statistics> {
     let measure = || -> Result<Statistics> {
-        if types::is_there_twice(frame, field.name()) {
+        if types::is_duplicate(frame, field.name()) {
             return Err(Failure::failed("two columns have this name"));
         }
         Statistics::new(&frame.select([field.name()])?.to_polars()?, types::short(field))
@@ -84,7 +84,7 @@ fn text(described: &Described) -> Text {
 fn row(column: &Statistics) -> Vec<String> {
     // A time to the second, without its zone, which the type shows.
     let widest = if column.r#type.starts_with("datetime") { 19 } else { usize::MAX };
-    // Texts are cut. Numbers are not: they would be other numbers.
+    // Strings are cut. Numbers are not, because they would be other numbers.
     let text = matches!(column.r#type.as_str(), "str" | "cat" | "enum");
     let short = |value: &serde_json::Value| {
         let value: String = shown(value).chars().take(widest).collect();

@@ -1,4 +1,4 @@
-//! `coframe doctor`: what is wrong with a store, and what repairs it.
+//! `coframe doctor`: checks a store and prints the repair of each finding.
 
 mod checks;
 

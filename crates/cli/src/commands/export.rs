@@ -1,4 +1,4 @@
-//! `coframe export`: a frame becomes a file.
+//! `coframe export`: writes a frame to a file.
 
 use std::{
     io::Write,
@@ -22,7 +22,7 @@ use crate::{
 /// Write a frame to a file: Parquet, CSV, NDJSON or Arrow IPC, by extension
 ///
 /// The file is written atomically: other programs see all of it or nothing.
-/// CSV and NDJSON in a file that ends in .gz are packed with gzip.
+/// CSV and NDJSON in a file that ends in .gz are compressed with gzip.
 #[derive(clap::Args)]
 pub(crate) struct Export {
     /// NAME or NAME@VERSION
@@ -89,7 +89,7 @@ impl Export {
     }
 
     fn to_stdout(&self, frame: &Frame, format: Format) -> Result {
-        // Parquet's writer wants to be sent to a thread, which a locked standard output cannot be.
+        // Parquet's writer may be sent to a thread, which a locked standard output cannot be.
         let out = output::shared_stdout();
         match format {
             Format::Ndjson => self.write(frame, format, Json::new(out), "standard output"),
@@ -105,7 +105,7 @@ impl Export {
         sink::csv(frame.reader(), delimiter, out, what)
     }
 
-    /// The extension of the file; the one before `.gz` if it has both.
+    /// Returns the extension of the file; the one before `.gz` if it has both.
     fn extension(&self) -> Option<String> {
         let name = if self.is_packed() { Path::new(self.file.file_stem()?) } else { &self.file };
         Some(name.extension()?.to_string_lossy().to_ascii_lowercase())
@@ -129,7 +129,7 @@ impl Export {
         })?;
         if self.is_packed() && !format.is_text() {
             return Err(Failure::usage(format_args!(
-                "`{path}`: only CSV and NDJSON are packed with gzip; leave .gz out of the name (Parquet is compressed: \
+                "`{path}`: only CSV and NDJSON are compressed with gzip; leave .gz out of the name (Parquet is compressed: \
                  --compression)"
             )));
         }

@@ -39,32 +39,32 @@ pub(crate) struct Listing {
     pub(crate) dicts: Option<Vec<Other>>,
 }
 
-/// A cell or a dict.
+/// A cell or a dict, with the size of its file.
 #[derive(Serialize)]
 pub(crate) struct Other {
     name: String,
     bytes: u64,
 }
 
-/// Cells or dicts, with the sizes of the files that have their name and this extension.
+/// Returns cells or dicts, with the sizes of the files that have their name and this extension.
 fn others(store: &Store, names: Vec<Name>, extension: &str) -> Vec<Other> {
     let entries: Vec<_> = fs::read_dir(store.path()).into_iter().flatten().flatten().collect();
     let bytes = |name: &Name| {
         let file = format!("{name}.{extension}");
-        // The name of a dict is a link to the file of its data.
+        // The name of a dict is a link to its data file.
         let linked = fs::read_link(store.path().join(&file)).ok();
         let linked = linked.and_then(|path| path.file_name().map(OsStr::to_owned));
         let is_its = |entry: &&fs::DirEntry| {
             let found = entry.file_name();
             found == OsStr::new(&file) || linked.as_ref() == Some(&found)
         };
-        // Their files have holes: what counts is what is in memory or on the disk.
+        // Their files have holes: only the pages in memory or on the disk count.
         entries.iter().filter(is_its).map(|entry| bytes_used(&entry.path())).sum()
     };
     names.iter().map(|name| Other { name: name.to_string(), bytes: bytes(name) }).collect()
 }
 
-/// Bytes that a file, or the files of a directory, take.
+/// Returns the bytes that a file, or the files of a directory, take.
 fn bytes_used(path: &Path) -> u64 {
     let inside = fs::read_dir(path).into_iter().flatten().flatten();
     let inside: u64 = inside.map(|entry| bytes_used(&entry.path())).sum();
@@ -95,7 +95,7 @@ pub(crate) struct FrameLine {
     pub(crate) created: Option<u64>,
     pub(crate) users: usize,
     pub(crate) superseded: Vec<Superseded>,
-    /// Why it cannot be opened; everything but the name is zero then.
+    /// Why it cannot be opened; all fields except the name are then zero.
     pub(crate) error: Option<String>,
     #[serde(skip)]
     pub(crate) time: Option<SystemTime>,
@@ -131,7 +131,7 @@ impl Ls {
     }
 }
 
-/// All frames of a store, damaged ones included.
+/// Returns all frames of a store, including damaged ones.
 pub(crate) fn collect(store: &Store, users: &BTreeMap<Name, Vec<FrameUser>>) -> Result<Listing> {
     let none = Vec::new();
     let infos = store.list()?;
@@ -178,14 +178,14 @@ fn line(info: &FrameInfo, users: &[FrameUser]) -> FrameLine {
     }
 }
 
-/// Processes; one may map several versions.
+/// Counts processes; one may map several versions.
 fn distinct(users: &[FrameUser]) -> usize {
     let mut pids: Vec<u32> = users.iter().map(|user| user.pid).collect();
     pids.dedup();
     pids.len()
 }
 
-/// A frame that cannot be opened; `None` for one that went, or came, in between.
+/// Returns a frame that cannot be opened; `None` if it was removed or published meanwhile.
 fn damaged(store: &Store, name: &Name) -> Option<FrameLine> {
     let error = store.open(name.as_str()).err().filter(|error| !error.is_not_found())?;
     Some(FrameLine {
@@ -234,7 +234,7 @@ fn row(frame: &FrameLine) -> Vec<String> {
     ]
 }
 
-/// Cells and dicts as a part of a sentence; empty without any.
+/// Returns the totals of cells and dicts as a part of a sentence; empty without any.
 pub(crate) fn others_total(cells: usize, dicts: usize, bytes: u64) -> String {
     let counts = [(cells, "cell"), (dicts, "dict")];
     let counted = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| output::plural(*count, what));
@@ -244,7 +244,7 @@ pub(crate) fn others_total(cells: usize, dicts: usize, bytes: u64) -> String {
     }
 }
 
-/// One line about the whole store.
+/// Returns one line about the whole store.
 pub(crate) fn totals(store: &StoreLine) -> String {
     format!(
         "{}, {} in {}{}; {} of {} free in {}",

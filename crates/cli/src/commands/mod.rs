@@ -1,4 +1,4 @@
-//! One file for each command, named as it is. `rows` and `versions` have what several commands share.
+//! One file for each command, with its name. `rows` and `versions` contain what several commands share.
 
 pub(crate) mod adopt;
 pub(crate) mod completions;

@@ -1,4 +1,4 @@
-//! `coframe mv`: a frame gets another name.
+//! `coframe mv`: renames a frame.
 
 use std::time::Instant;
 

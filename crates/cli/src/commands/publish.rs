@@ -1,4 +1,4 @@
-//! `coframe publish`: files become a frame.
+//! `coframe publish`: publishes files as a frame.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::{
     source::{ReadOptions, Source},
 };
 
-/// Bytes of a record batch at about: two of them are in memory while small ones are gathered.
+/// The approximate size of a record batch in bytes. Two of them are in memory while small batches are coalesced.
 const BATCH: usize = 64 << 20;
 /// Rows of a record batch.
 const ROWS: std::ops::RangeInclusive<usize> = 1024..=1 << 20;
@@ -62,7 +62,7 @@ pub(crate) struct Publish {
     #[arg(long)]
     statistics: bool,
 
-    /// Attach a text to the version; may be repeated
+    /// Attach an entry of metadata to the version; may be repeated
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
 
@@ -91,7 +91,7 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// A version that exists now.
+/// A version that was published, for the output.
 #[derive(Serialize)]
 pub(crate) struct PublishReport {
     name: String,
@@ -161,7 +161,7 @@ impl Publish {
         let layout = self.layout.unwrap_or(if arrow { StringLayout::Keep } else { StringLayout::View });
         let keep = arrow || matches!(layout, StringLayout::Keep);
         let mut categories = self.categories.clone();
-        // Columns that were left out need no categories.
+        // Columns that are left out need no categories.
         let named = self.read.text.categories().filter(|name| schema.field_with_name(name).is_ok());
         categories.categorical.extend(named.cloned());
         let mut categorical = Categorical::choose(&schema, &categories, &first, keep)?;
@@ -185,7 +185,7 @@ impl Publish {
     }
 }
 
-/// The first batches, until they have this many rows, or are as large as a batch of the frame.
+/// Returns the first batches, until they have this many rows, or are as large as a batch of the frame.
 fn first(batches: &mut impl Iterator<Item = Result<RecordBatch>>, rows: usize) -> Result<Vec<RecordBatch>> {
     let mut first: Vec<RecordBatch> = Vec::new();
     let (mut found, mut bytes) = (0, 0);
@@ -198,7 +198,7 @@ fn first(batches: &mut impl Iterator<Item = Result<RecordBatch>>, rows: usize) -
     Ok(first)
 }
 
-/// Rows that make a record batch of a good size, judged by the first ones.
+/// Returns the number of rows for a record batch of the right size, estimated from the first ones.
 fn batch_rows(first: &[RecordBatch]) -> usize {
     let rows: usize = first.iter().map(RecordBatch::num_rows).sum();
     let bytes: usize = first.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
@@ -210,7 +210,7 @@ fn bytes_of(column: &ArrayRef) -> usize {
     column.to_data().get_slice_memory_size().unwrap_or(0)
 }
 
-/// A bar on the terminal; none if the output is not a terminal.
+/// Returns a progress bar on the terminal; a hidden one if the output is not a terminal.
 fn bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
     let bar = ProgressBar::with_draw_target(bytes, target);
@@ -218,7 +218,7 @@ fn bar(bytes: Option<u64>, quiet: bool) -> ProgressBar {
         Some(_) => "{wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  eta {eta}",
         None => "{spinner} {bytes}  {bytes_per_sec}  {elapsed}",
     };
-    // The templates are fixed; a wrong one would only leave the default style.
+    // The templates are fixed. A wrong one would only leave the default style.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

@@ -1,4 +1,4 @@
-//! `coframe rm`: frames, cells and dicts are removed.
+//! `coframe rm`: removes frames, cells and dicts.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ impl Rm {
     pub(crate) fn run(self, context: &Context) -> Result {
         let store = context.store()?;
         let all = self.all(&store)?;
-        // All arguments first: one that is wrong leaves every frame where it is.
+        // All arguments are resolved first, so that a wrong one removes nothing.
         let meant = self.names.iter().map(|text| resolve(&all, text)).collect::<Result<Vec<_>>>()?;
         let mut removed = Removed { removed: Vec::new(), missing: Vec::new() };
         let mut seen = BTreeSet::new();
@@ -95,7 +95,7 @@ impl Rm {
         })
     }
 
-    /// Removes a name; false if it does not exist.
+    /// Removes a name. Returns false if it does not exist.
     fn remove(&self, store: &Store, all: &[Name], name: &Name) -> Result<bool> {
         if self.dry_run {
             return Ok(all.contains(name));
@@ -108,7 +108,7 @@ impl Rm {
     }
 }
 
-/// The names that an argument means.
+/// Returns the names that an argument matches.
 fn resolve(all: &[Name], text: &str) -> Result<Vec<Name>> {
     if names::is_pattern(text) {
         return names::matching(all, text);

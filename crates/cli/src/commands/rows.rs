@@ -1,4 +1,4 @@
-//! Rows of a frame and how to print them, for `coframe head`, `tail`, `sample` and `sql`.
+//! Rows of a frame and how they are printed, for `coframe head`, `tail`, `sample` and `sql`.
 
 use coframe::{
     Frame,
@@ -42,7 +42,7 @@ pub(crate) struct RowOptions {
     ndjson: bool,
 }
 
-/// What rows are printed as.
+/// The format in which rows are printed.
 #[derive(Clone, Copy)]
 pub(crate) enum RowFormat {
     Table,
@@ -68,7 +68,8 @@ impl RowOptions {
     }
 }
 
-/// Prints rows. Only CSV has them as they are: in the other forms characters that control a terminal are escaped.
+/// Prints rows. CSV has their characters unchanged; in the other formats, characters that control a terminal are
+/// escaped.
 pub(crate) fn print(schema: &SchemaRef, batches: &[RecordBatch], form: RowFormat) -> Result {
     let reader = || RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema.clone());
     match form {

@@ -1,4 +1,4 @@
-//! `coframe sample`: rows of a frame at random.
+//! `coframe sample`: random rows of a frame.
 
 use std::{collections::BTreeSet, hash::BuildHasher};
 
@@ -40,7 +40,7 @@ impl Sample {
     }
 }
 
-/// Rows at random, each set of them equally likely (Floyd's method).
+/// Chooses rows at random; every set of them is equally likely (Floyd's method).
 fn choose(of: u64, count: u64, seed: u64) -> BTreeSet<u64> {
     let mut state = seed;
     let mut chosen = BTreeSet::new();
@@ -54,7 +54,7 @@ fn choose(of: u64, count: u64, seed: u64) -> BTreeSet<u64> {
     chosen
 }
 
-/// The next number of `SplitMix64`.
+/// Returns the next number of `SplitMix64`.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;

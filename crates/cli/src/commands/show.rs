@@ -1,4 +1,4 @@
-//! `coframe show`: everything about one frame but its rows.
+//! `coframe show`: everything about one frame except its rows.
 
 mod pandas;
 
@@ -38,7 +38,7 @@ struct Shown<'a> {
 struct Column {
     name: String,
     arrow: String,
-    /// `None` where Polars has nothing like it.
+    /// `None` if Polars has no such type.
     polars: Option<String>,
     nullable: bool,
     shared: usize,
@@ -64,7 +64,7 @@ impl Reader {
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result {
         let store = context.store()?;
-        // Before it is opened here, so that this process is not among them.
+        // Before the frame is opened here, so that this process is not listed.
         let users = store.users(self.name.name.as_str())?;
         let frame = self.name.open(&store)?;
         let shown = shown(&store, &frame, users.iter().map(Reader::new).collect());
@@ -93,22 +93,22 @@ fn shown<'a>(store: &Store, frame: &'a Frame, users: Vec<Reader>) -> Shown<'a> {
     }
 }
 
-/// What opening shares of each column; one that Polars cannot take does not hide the others.
+/// Returns what opening shares of each column. A column that Polars cannot read does not hide the others.
 fn columns(frame: &Frame) -> Vec<Column> {
     let explain = |names: &[&String]| -> coframe::Result<CopyReport> { frame.select(names)?.copy_report() };
     let fields = frame.schema().fields();
     let refusal = |field: &coframe::arrow::datatypes::FieldRef| match explain(&[field.name()]) {
-        _ if types::is_there_twice(frame, field.name()) => Some("two columns have this name".to_owned()),
+        _ if types::is_duplicate(frame, field.name()) => Some("two columns have this name".to_owned()),
         explained => explained.err().map(|error| error.to_string()),
     };
     let refusals: Vec<Option<String>> = fields.iter().map(refusal).collect();
-    // Together, since columns of categories share one numbering.
+    // Together, because columns of categories share one numbering.
     let taken = fields.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
     let together = explain(&taken.map(|(field, _)| field.name()).collect::<Vec<_>>());
     let mut explained = together.map(|explain| explain.columns).unwrap_or_default().into_iter();
     let column = |(field, refusal): (&coframe::arrow::datatypes::FieldRef, Option<String>)| {
         let one = || frame.select([field.name()]).ok()?.slice(..0).ok()?.to_polars().ok();
-        let dtype = if types::is_there_twice(frame, field.name()) { None } else { one() };
+        let dtype = if types::is_duplicate(frame, field.name()) { None } else { one() };
         let explained = if refusal.is_none() { explained.next() } else { None };
         let (shared, copied, reason) =
             explained.map_or((0, 0, refusal), |column| (column.shared, column.copied, column.reason));
@@ -135,7 +135,7 @@ fn text(shown: &Shown<'_>, frame: &Frame) -> Text {
         Text::new(format_args!("path      {}", shown.path)),
         Text::new(format_args!("handle    {}", shown.handle)),
     ];
-    // The package's own entries are not for people: one is a pickle.
+    // The package's own entries are not meant for people: one is a pickle.
     let metadata = shown.metadata.iter().filter(|(key, _)| !key.starts_with("coframe."));
     lines.extend(metadata.map(|(key, value)| Text::new(format_args!("metadata  {key}={value}"))));
     lines.extend(pandas::describe(frame).map(|text| Text::new(format_args!("pandas    {text}"))));

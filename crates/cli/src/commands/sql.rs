@@ -1,4 +1,4 @@
-//! `coframe sql`: a query over the frames of the store.
+//! `coframe sql`: queries the frames of the store.
 
 mod engine;
 mod plan;
@@ -35,8 +35,8 @@ Examples:
 
 /// Query the frames of the store by name, with Polars SQL or DataFusion
 ///
-/// A frame is a table of its name; quote names that SQL does not take, and versions: "trades-1", "flights@12". Only
-/// the frames that the query names are opened, without a copy.
+/// Each frame is a table with the frame's name. Quote versions, and names that SQL does not accept unquoted:
+/// "trades-1", "flights@12". Only the frames that the query names are opened, without a copy.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Sql {
@@ -76,7 +76,7 @@ pub(crate) struct Sql {
     #[arg(long, requires = "parquet")]
     force: bool,
 
-    /// Rows of the table that is printed; other results are whole
+    /// Rows of the printed table; other results are complete
     #[arg(short = 'n', long, default_value_t = 50)]
     rows: usize,
 }
@@ -114,7 +114,7 @@ impl Answer {
         })
     }
 
-    /// The first rows.
+    /// Returns the first rows.
     fn head(&self, rows: usize) -> Self {
         match self {
             Self::Polars(df) => Self::Polars(df.head(Some(rows))),
@@ -202,7 +202,7 @@ impl Sql {
     }
 }
 
-/// Refuses a statement that would change tables: it would change nothing in the store, and look as if it had.
+/// Refuses a statement that would change tables: it would not change the store, but appear to.
 fn only_asks(query: &str) -> Result {
     let word = first_word(query);
     match word.to_ascii_lowercase().as_str() {
@@ -219,7 +219,7 @@ fn first_word(query: &str) -> String {
     first_words(query).chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
-/// The query from its first word on, behind comments and parentheses.
+/// Returns the query from its first word on, after comments and parentheses.
 fn first_words(query: &str) -> &str {
     let query = query.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
     let comment = query.strip_prefix("--").map(|rest| rest.split_once('\n').map_or("", |(_, rest)| rest));

@@ -1,4 +1,4 @@
-//! `coframe sweep`: what dead processes left is removed.
+//! `coframe sweep`: removes what dead processes left.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! `coframe verify`: every buffer of every batch, checked as if another program had written it.
+//! `coframe verify`: checks every buffer of every batch, as if another program had written it.
 
 use coframe::{Error, Frame, Store};
 use serde::Serialize;
@@ -11,10 +11,10 @@ use crate::{
     text::Text,
 };
 
-/// Check every value of a frame, or of all; exit with 1 and the rule that is violated
+/// Check every value of a frame, or of all frames; exit with 1 and the violated rule
 ///
-/// docs/FORMAT.md has the rules. Reads the whole frame. A value that changed and is still valid is not found: values
-/// are not covered by the checksum.
+/// docs/FORMAT.md has the rules. Reads the whole frame. A value that was changed to another valid one is not found,
+/// because the checksum does not cover values.
 #[derive(clap::Args)]
 pub(crate) struct Verify {
     /// NAME or NAME@VERSION

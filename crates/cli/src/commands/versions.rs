@@ -1,4 +1,4 @@
-//! The versions of a name as they come, for `coframe wait` and `watch`.
+//! The versions of a name as they are published, for `coframe wait` and `watch`.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -13,7 +13,7 @@ use crate::{context::Context, failure::Result};
 /// How often to check whether the store was removed and created again.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The versions of a name, also when the store is removed and created again: its versions start at 1 then.
+/// The versions of a name, also after the store is removed and created again, where versions start at 1.
 pub(super) struct Versions<'a> {
     context: &'a Context,
     pub(super) store: Store,
@@ -46,7 +46,7 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// What distinguishes a store from another one at the same path: the file that counts its versions.
+/// Distinguishes a store from another one at the same path, by the file that counts its versions.
 fn made(store: &Path) -> Option<(u64, u64)> {
     let counter = store.join("store").metadata().ok()?;
     Some((counter.dev(), counter.ino()))

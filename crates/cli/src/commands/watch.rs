@@ -37,7 +37,7 @@ impl Watch {
         let mut lines = 0;
         while self.count.is_none_or(|count| lines < count) {
             let Some(version) = versions.next(self.name.as_str(), output::FOR_EVER)? else { continue };
-            // One that is superseded already has a newer one, which comes next.
+            // A version that is superseded already is followed by a newer one.
             if self.print(&versions.store, version, context.json)? {
                 lines += 1;
             }
@@ -45,7 +45,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Prints one version; false when it is gone.
+    /// Prints one version. Returns false if it was removed.
     fn print(&self, store: &Store, version: u64, json: bool) -> Result<bool> {
         let name = self.name.as_str();
         let frame = match store.open_version(name, version) {
@@ -66,7 +66,7 @@ impl Watch {
     }
 }
 
-/// The time of day of a publish, in UTC.
+/// Returns the time of day of a publish, in UTC.
 fn clock(created: Option<SystemTime>) -> String {
     let Some(created) = created else { return "--:--:--Z".to_owned() };
     let seconds = output::milliseconds(created) / 1000 % 86_400;

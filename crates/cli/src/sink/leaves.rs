@@ -1,4 +1,4 @@
-//! The arrays of values inside a column, and what text writers would get wrong about some.
+//! The arrays of values inside a column, and the values that text writers would write wrongly.
 
 use coframe::arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch},
@@ -14,7 +14,7 @@ use crate::{
     output,
 };
 
-/// Whether an array of values inside a column, of its rows alone, is such.
+/// Returns whether an array of values inside a column matches, with the rows of the column only.
 fn any_leaf(array: &ArrayRef, is_such: &dyn Fn(&ArrayRef) -> bool) -> bool {
     let any = |items: &ArrayRef| any_leaf(items, is_such);
     match array.data_type() {
@@ -27,7 +27,7 @@ fn any_leaf(array: &ArrayRef, is_such: &dyn Fn(&ArrayRef) -> bool) -> bool {
     }
 }
 
-/// Names of columns with NaN or infinity, which JSON lacks; gathered while batches are written.
+/// Names of columns with NaN or infinity, which JSON lacks. They are collected while batches are written.
 #[derive(Default)]
 pub(super) struct NotFinite(Vec<String>);
 
@@ -40,7 +40,7 @@ impl NotFinite {
         }
     }
 
-    /// Reports them on standard error: the data does not show that they became null.
+    /// Reports them on standard error, because the data does not show that they became null.
     pub(super) fn report(&self) {
         if !self.0.is_empty() {
             let names = self.0.join("`, `");
@@ -74,7 +74,7 @@ pub(super) fn check_times(name: &str, column: &ArrayRef) -> Result {
 }
 
 fn has_far_time(array: &ArrayRef) -> bool {
-    // Years that chrono, which writes the texts, can count.
+    // Years that chrono, which formats the text, supports.
     let days = |date: chrono::NaiveDate| date.signed_duration_since(chrono::NaiveDate::default()).num_days();
     let (first, last) = (days(chrono::NaiveDate::MIN), days(chrono::NaiveDate::MAX));
     let seconds = |each: i64| (first * DAY).saturating_mul(each)..=(last * DAY).saturating_mul(each);

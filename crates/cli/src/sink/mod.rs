@@ -1,4 +1,4 @@
-//! Record batches as files and text: Parquet, CSV, NDJSON, Arrow IPC.
+//! Writes record batches as files and text: Parquet, CSV, NDJSON, Arrow IPC.
 
 mod leaves;
 mod parquet;
@@ -32,7 +32,7 @@ use crate::{
     types,
 };
 
-/// Rows that text is made of at a time.
+/// The number of rows that are converted to text in one step.
 const TEXT_ROWS: usize = 8192;
 
 /// Writes all batches in a format. `what` names the target in errors.
@@ -83,7 +83,7 @@ pub(crate) fn csv(batches: impl RecordBatchReader, delimiter: u8, mut out: impl 
     out.flush().map_err(|error| Failure::writing(what, &error))
 }
 
-/// Refuses a table without columns, whose rows a format would not keep.
+/// Refuses a table without columns, whose number of rows a format would lose.
 fn has_columns(schema: &SchemaRef, format: &str) -> Result {
     if schema.fields().is_empty() {
         return Err(Failure::failed(format_args!("{format} keeps no rows without columns; write Arrow IPC or NDJSON")));
@@ -91,8 +91,8 @@ fn has_columns(schema: &SchemaRef, format: &str) -> Result {
     Ok(())
 }
 
-/// Refuses a column of a type that a writer does not know, by its name, before anything is written. `write` tries a
-/// row, and returns whether it could.
+/// Refuses a column whose type a writer does not support, by its name, before anything is written. `write` tries a row,
+/// and returns whether it succeeded.
 fn check(schema: &SchemaRef, format: &str, write: impl Fn(&RecordBatch) -> bool) -> Result {
     for field in schema.fields() {
         let (name, data_type) = (field.name(), field.data_type());
@@ -156,7 +156,7 @@ pub(crate) fn rows_json(batches: impl RecordBatchReader, mut out: impl Write) ->
     Ok(out.flush()?)
 }
 
-/// Slices of a batch, so that what is made of each stays small.
+/// Cuts a batch into slices, so that the text of each is small.
 fn parts(batch: &RecordBatch, rows: usize) -> impl Iterator<Item = RecordBatch> {
     let starts = (0..batch.num_rows()).step_by(rows);
     starts.map(move |start| batch.slice(start, rows.min(batch.num_rows() - start)))

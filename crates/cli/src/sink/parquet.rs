@@ -1,4 +1,4 @@
-//! Parquet: row groups that readers can hold in memory one at a time.
+//! Writes Parquet, in row groups that readers can hold in memory one at a time.
 
 use std::{io::Write, sync::Arc};
 
@@ -64,8 +64,8 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     Ok(())
 }
 
-/// The field in types that the writer knows: it panics on dictionaries whose values are views, and Parquet lacks a
-/// unit of seconds, without which times would become numbers.
+/// Returns the field in types that the writer supports: it panics on dictionaries whose values are views, and Parquet
+/// lacks a unit of seconds, so times in seconds would become numbers.
 fn writable(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
         DataType::Dictionary(key, values) => match values.as_ref() {
@@ -74,7 +74,7 @@ fn writable(field: &FieldRef) -> FieldRef {
             _ => return field.clone(),
         },
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
-        // Without the type of a whole day it would be a number.
+        // With the type of a whole day it would be a number.
         DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
         DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
         DataType::List(item) => DataType::List(writable(item)),
@@ -92,7 +92,7 @@ fn conform(batch: &RecordBatch, schema: &Arc<Schema>) -> Result<RecordBatch> {
         if column.data_type() == field.data_type() {
             return Ok(column.clone());
         }
-        // What does not fit must not become null.
+        // A value that does not fit must not become null.
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(column, field.data_type(), &options).map_err(|error| {
             let (name, data_type) = (field.name(), field.data_type());

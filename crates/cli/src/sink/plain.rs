@@ -1,4 +1,4 @@
-//! Columns in the types that text writers know.
+//! Converts columns to types that text writers support.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     types,
 };
 
-/// The schema that `plain` brings batches to.
+/// Returns the schema of the batches that `plain` returns.
 pub(crate) fn plain_schema(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(|field| plain_field(field)).collect::<Vec<_>>()))
 }
@@ -28,7 +28,7 @@ fn plain_field(field: &Field) -> Field {
     let inner = |item: &FieldRef| Arc::new(plain_field(item));
     let data_type = match field.data_type() {
         _ if types::wide_integer(field).is_some() => DataType::Utf8,
-        // Categories are texts.
+        // Categories are strings.
         DataType::Dictionary(_, values) if types::is_flat(values) => values.as_ref().clone(),
         DataType::List(item) => DataType::List(inner(item)),
         DataType::LargeList(item) => DataType::LargeList(inner(item)),
@@ -37,12 +37,13 @@ fn plain_field(field: &Field) -> Field {
         other => other.clone(),
     };
     let is_text = types::wide_integer(field).is_some();
-    // As strings they no longer match their mark.
+    // As strings they no longer match their extension type.
     let metadata = if is_text { HashMap::new() } else { field.metadata().clone() };
     field.clone().with_data_type(data_type).with_metadata(metadata)
 }
 
-/// The batch with 128-bit integers as digits, and categories as their texts. Refuses times that text cannot write.
+/// Returns the batch with 128-bit integers as digits, and categories as strings. Refuses times that text cannot
+/// express.
 pub(crate) fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
     for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
         check_times(field.name(), column)?;
@@ -50,7 +51,7 @@ pub(crate) fn plain(batch: &RecordBatch) -> Result<RecordBatch> {
     plain_for_display(batch)
 }
 
-/// As [`plain`], with times that text cannot write.
+/// Works as [`plain`], but allows times that text cannot express.
 pub(crate) fn plain_for_display(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = plain_schema(&batch.schema());
     let old = batch.schema();
@@ -102,7 +103,7 @@ fn plain_array(array: &ArrayRef, from: &Field, to: &DataType) -> std::result::Re
     })
 }
 
-/// 128-bit integers as texts.
+/// Returns 128-bit integers as strings.
 fn digits(array: &ArrayRef, signed: bool) -> ArrayRef {
     let digits = array.as_fixed_size_binary().iter().map(|value| {
         let value: [u8; 16] = value?.try_into().ok()?;

@@ -20,17 +20,17 @@ pub(crate) struct FileTarget {
 }
 
 impl FileTarget {
-    /// Creates the file. Refuses an existing path unless `force`, and any that is not a regular file.
+    /// Creates the file. Refuses an existing path unless `force` is set, and any path that is not a regular file.
     pub(crate) fn create(path: &Path, force: bool) -> Result<Self> {
         let path = &named_target(path, force)?;
         let directory = directory(path);
-        let failed = |error: io::Error| could_not("make a file in", directory, &error);
+        let failed = |error: io::Error| could_not("create a file in", directory, &error);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let (file, named) = match rustix::fs::open(directory, flags, mode) {
             Ok(file) => (File::from(file), None),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
-                // As the umask has it, and not for the owner alone, which is what `tempfile` would take.
+                // With the mode of the umask, and not for the owner alone, which is `tempfile`'s default.
                 let permissions = Permissions::from_mode(0o666);
                 let named =
                     tempfile::Builder::new().prefix(".coframe-").permissions(permissions).tempfile_in(directory);
@@ -47,7 +47,7 @@ impl FileTarget {
         &mut self.out
     }
 
-    /// Gives the file its name once its bytes are on the disk, and returns its size in bytes.
+    /// Gives the file its name once its bytes are on the disk. Returns its size in bytes.
     pub(crate) fn finish(self, force: bool) -> Result<u64> {
         let Self { path, out, named } = self;
         let failed = |error: io::Error| could_not("write", &path, &error);
@@ -65,18 +65,18 @@ impl FileTarget {
             Err(rustix::io::Errno::EXIST) => return Err(exists(&path)),
             Err(error) => return Err(failed(error.into())),
         }
-        // The name is taken: a second name first, since only rename(2) replaces atomically.
+        // The name exists: the file first gets a second name, because only rename(2) replaces atomically.
         let second = directory(&path).join(format!(".coframe-{}", std::process::id()));
         linkat(CWD, &open, CWD, &second, AtFlags::SYMLINK_FOLLOW).map_err(|error| failed(error.into()))?;
         std::fs::rename(&second, &path).map(|()| bytes).map_err(|error| {
-            // What cannot be renamed must not stay under its second name.
+            // A file that cannot be renamed must not keep its second name.
             let _ = std::fs::remove_file(&second);
             failed(error)
         })
     }
 }
 
-/// The path to write to: the target of a symbolic link, because a rename would replace the link.
+/// Returns the path to write to: the target of a symbolic link, because a rename would replace the link.
 fn named_target(path: &Path, force: bool) -> Result<PathBuf> {
     let Ok(found) = path.symlink_metadata() else { return Ok(path.to_owned()) };
     if found.is_dir() {

@@ -1,6 +1,6 @@
-//! Values of NDJSON that its decoder would cut, round, or take for another type.
+//! Finds values of NDJSON that its decoder would cut, round, or read as another type.
 //!
-//! Numbers are judged as they are written: a parsed one has lost what its type did not hold.
+//! Numbers are checked as they are written, because parsing loses what the type cannot hold.
 
 use std::{borrow::Cow, fmt, mem};
 
@@ -11,13 +11,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Significant digits that a float always holds, and the exponents of ten with which it does.
+/// The number of significant digits that a float always holds, and the exponents of ten with which it does.
 const DIGITS: usize = 15;
 const EXPONENTS: std::ops::RangeInclusive<i64> = -300..=300;
-/// Digits of a number that are compared; a float never needs more.
+/// The number of digits that are compared; a float never needs more.
 const LONGEST: usize = 800;
 
-/// Calls a function with each member of the one object that a text is.
+/// Calls a function with each member of a text that is one object.
 pub(super) fn members<'a>(text: &'a [u8], member: impl FnMut(Cow<'a, str>, &'a RawValue)) -> serde_json::Result<()> {
     let mut parser = serde_json::Deserializer::from_slice(text);
     parser.deserialize_map(Members(member))?;
@@ -26,7 +26,7 @@ pub(super) fn members<'a>(text: &'a [u8], member: impl FnMut(Cow<'a, str>, &'a R
 
 struct Members<F>(F);
 
-/// A key, borrowed where nothing in it is escaped.
+/// A key, borrowed unless it contains escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -45,7 +45,7 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for Members<F> {
     }
 }
 
-/// A value, or one inside of it, that is not what the type holds. `as_text`: any value may become text.
+/// Returns a value, or one inside of it, that the type cannot hold exactly. `as_text`: any value may become text.
 pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool) -> Option<&'a str> {
     let text = value.get();
     let fits = match (data_type, text.as_bytes().first()?) {
@@ -57,11 +57,11 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
             let mut found = None;
             let (mut seen, mut next) = (vec![false; fields.len()], 0);
             let member = |key: Cow<'a, str>, value: &'a RawValue| {
-                // Most objects have their keys in one order.
+                // Most objects have their keys in the same order.
                 let expected = fields.get(next).filter(|field| *field.name() == key).map(|field| (next, field));
                 let Some((position, field)) = expected.or_else(|| fields.find(&key)) else { return };
                 next = position + 1;
-                // Of a repeated key the decoder keeps one value.
+                // The decoder keeps only one value of a repeated key.
                 let again = mem::replace(&mut seen[position], true).then(|| value.get());
                 found = found.or(again).or_else(|| lossy(value, field.data_type(), as_text));
             };
@@ -79,7 +79,7 @@ pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool
     (!fits).then_some(text)
 }
 
-/// Whether a float holds the number: written with as many digits, it has the same ones.
+/// Returns whether a float holds the number: written with as many digits, it has the same digits.
 pub(super) fn is_exact(text: &str) -> bool {
     if text.len() <= DIGITS && !text.bytes().any(|byte| byte == b'e' || byte == b'E') {
         return true;
@@ -96,7 +96,7 @@ pub(super) fn is_exact(text: &str) -> bool {
     significant(&written).is_some_and(|found| found == (digits, exponent))
 }
 
-/// The digits of a number without zeros around them, and the exponent of ten of the first one.
+/// Returns the digits of a number without zeros at either end, and the exponent of ten of the first digit.
 fn significant(text: &str) -> Option<(String, i64)> {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {

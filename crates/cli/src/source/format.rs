@@ -32,7 +32,7 @@ impl Format {
     }
 }
 
-/// The format of a file: as requested, else by its first bytes, else by the extension of its name.
+/// Returns the format of a file: as requested, else by its first bytes, else by the extension of its name.
 pub(super) fn detect(input: &mut Input, asked: Option<Format>) -> Result<Format> {
     if let Some(format) = asked {
         return Ok(format);
@@ -44,7 +44,8 @@ pub(super) fn detect(input: &mut Input, asked: Option<Format>) -> Result<Format>
     if start.starts_with(b"ARROW1") || start.starts_with(&[0xFF; 4]) {
         return Ok(Format::Arrow);
     }
-    // Feather version 1, which the reader of Arrow files refuses by name. The zeros distinguish it from a CSV header.
+    // Feather version 1, which the reader of Arrow files refuses by that name. The zeros distinguish it from a CSV
+    // header.
     if start.starts_with(b"FEA1\0\0\0\0") {
         return Ok(Format::Arrow);
     }
@@ -54,9 +55,9 @@ pub(super) fn detect(input: &mut Input, asked: Option<Format>) -> Result<Format>
     }
     match input.extension().and_then(|extension| Format::from_extension(&extension)) {
         Some(format @ (Format::Csv | Format::Ndjson)) => Ok(format),
-        Some(_) if start.starts_with(&GZIP) => {
-            Err(Failure::failed(format_args!("{label} is packed with gzip, which is for text alone; unpack it first")))
-        }
+        Some(_) if start.starts_with(&GZIP) => Err(Failure::failed(format_args!(
+            "{label} is compressed with gzip, which is read only for text formats; unpack it first"
+        ))),
         Some(_) => Err(Failure::failed(format_args!(
             "{label} starts like neither a Parquet nor an Arrow IPC file; get an undamaged copy, or name its --format"
         ))),

@@ -1,10 +1,10 @@
-//! Gzip of several members, which may be padded with zeros at its end, as tapes and block devices pad it.
+//! Gzip of several members, which may end with zeros, as tapes and block devices pad it.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// How packed bytes start.
+/// The first bytes of gzip.
 pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
 
 /// Unpacks one member after the other.
@@ -35,7 +35,7 @@ impl<R: BufRead> Read for Unpacked<R> {
     }
 }
 
-/// The next member; `None` at the end, which zeros may come before.
+/// Returns the next member; `None` at the end, after any zeros.
 fn next<R: BufRead>(mut packed: R) -> io::Result<Option<GzDecoder<R>>> {
     let start = packed.fill_buf()?;
     if start.first() == GZIP.first() {

@@ -16,11 +16,11 @@ use crate::failure::{Failure, Result};
 const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 const BUFFER: usize = 1 << 18;
 
-/// How many bytes of the files were read. Drawn only on a terminal.
+/// Counts the bytes that were read from the files. Drawn only on a terminal.
 pub(crate) type Progress = ProgressBar;
 
 pub(super) struct Input {
-    /// Names it in errors.
+    /// Its name in errors.
     pub(super) label: String,
     path: Option<PathBuf>,
     /// Whether it is a pipe that was copied to a temporary file, which cannot be opened again by its path.
@@ -30,16 +30,17 @@ pub(super) struct Input {
 
 enum From {
     File(File),
-    /// A file that was closed until it is read, so that any number of files needs one descriptor.
+    /// A file that is closed until it is read, so that any number of files needs one descriptor.
     Closed(Identity),
-    /// What can be read only once (standard input, a named pipe, `<(...)`), and what was read of it ahead.
+    /// An input that can be read only once (standard input, a named pipe, `<(...)`), and what was read of it in
+    /// advance.
     Pipe {
         ahead: Vec<u8>,
         rest: Box<dyn Read + Send>,
     },
 }
 
-/// What shows that a file was changed or replaced between two openings.
+/// Identifies a file, to notice that it was changed or replaced between two openings.
 #[derive(PartialEq)]
 struct Identity {
     file: (u64, u64),
@@ -74,7 +75,7 @@ impl Input {
         if metadata.is_file() {
             return Ok(Self { label, path: Some(path.to_owned()), is_spooled: false, from: From::File(file) });
         }
-        // The name of a pipe names neither its format nor the frame, unless it has an extension.
+        // The name of a pipe determines neither its format nor the frame's name, unless it has an extension.
         let path = path.extension().map(|_| path.to_owned());
         Ok(Self { label, path, is_spooled: false, from: From::Pipe { ahead: Vec::new(), rest: Box::new(file) } })
     }
@@ -94,7 +95,7 @@ impl Input {
         Ok(())
     }
 
-    /// Opens the file again where it was closed.
+    /// Opens the file again if it was closed.
     fn reopen(&mut self) -> Result {
         let (From::Closed(before), Some(path)) = (&self.from, &self.path) else { return Ok(()) };
         let opened = File::open(path).and_then(|file| Ok((Identity::new(&file.metadata()?), file)));
@@ -117,7 +118,7 @@ impl Input {
         }
     }
 
-    /// The extension of the file's name; the one before `.gz` if it has both.
+    /// Returns the extension of the file's name; the one before `.gz` if it has both.
     pub(super) fn extension(&self) -> Option<String> {
         let path = self.path.as_deref()?;
         let inner = path.extension().filter(|last| last.eq_ignore_ascii_case("gz")).and_then(|_| path.file_stem());
@@ -125,7 +126,7 @@ impl Input {
         Some(extension.to_string_lossy().into_owned())
     }
 
-    /// The file's name without its extensions.
+    /// Returns the file's name without its extensions.
     pub(super) fn stem(&self) -> Option<String> {
         let name = self.path.as_deref()?.file_name()?.to_string_lossy().into_owned();
         let packed = name
@@ -136,12 +137,12 @@ impl Input {
         Some(name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned())
     }
 
-    /// The first bytes, which are read again later.
+    /// Returns the first bytes, which are read again later.
     pub(super) fn peek(&mut self, bytes: usize) -> Result<Vec<u8>> {
         self.reopen()?;
         let read = match &mut self.from {
             From::File(file) => {
-                // Before and after, since readers that were made of it before share its position.
+                // Before and after, because readers that were created from it earlier share its position.
                 let mut start = Vec::new();
                 let mut read = |file: &mut File| {
                     file.rewind()?;
@@ -159,7 +160,7 @@ impl Input {
         read.map_err(|error| self.error("read", error))
     }
 
-    /// A file that can be sought in: a pipe is copied to an unnamed temporary file first.
+    /// Returns a file that can be sought in. A pipe is first copied to an unnamed temporary file.
     pub(super) fn file(&mut self) -> Result<File> {
         self.reopen()?;
         if let From::Pipe { ahead, rest } = &mut self.from {
@@ -179,7 +180,7 @@ impl Input {
         }
     }
 
-    /// Calls a function with the text from its start; afterwards the input is as before.
+    /// Calls a function with the text from its start. Afterwards the input is as before.
     pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut (dyn BufRead + Send)) -> T) -> Result<T> {
         let gzip = self.peek(2)? == GZIP;
         let found = match &mut self.from {
@@ -196,14 +197,14 @@ impl Input {
         found.map_err(|error| damaged(&self.label, &error))
     }
 
-    /// The text from its start, unpacked.
+    /// Returns the text from its start, unpacked.
     pub(super) fn text(mut self, progress: &Progress) -> Result<Box<dyn BufRead + Send>> {
         let gzip = self.peek(2)? == GZIP;
         let label = self.label.clone();
         buffered(self.bytes(progress)?, gzip).map_err(|error| damaged(&label, &error))
     }
 
-    /// All bytes from the first; counted.
+    /// Returns all bytes from the first; they are counted.
     pub(super) fn bytes(mut self, progress: &Progress) -> Result<Box<dyn Read + Send>> {
         self.reopen()?;
         Ok(match self.from {
@@ -216,12 +217,12 @@ impl Input {
     }
 }
 
-/// A file of which a part could not be read or unpacked.
+/// Returns the error of a file of which a part could not be read or unpacked.
 pub(super) fn damaged(label: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::failed(format_args!("could not read {label}: {error}; get an undamaged copy of it"))
 }
 
-/// The unpacked bytes, without a leading byte order mark.
+/// Returns the unpacked bytes, without a leading byte order mark.
 fn buffered<'a>(reader: impl Read + Send + 'a, gzip: bool) -> io::Result<Box<dyn BufRead + Send + 'a>> {
     if gzip {
         return unmarked(BufReader::with_capacity(BUFFER, Unpacked::new(reader)));
@@ -238,7 +239,7 @@ fn unmarked<'a>(mut text: impl BufRead + Send + 'a) -> io::Result<Box<dyn BufRea
     Ok(Box::new(Cursor::new(start).chain(text)))
 }
 
-/// Reads what was read ahead, then the pipe, and keeps what comes from it.
+/// Reads what was read in advance, then the pipe, and keeps the bytes of the pipe.
 struct Tee<'a> {
     ahead: &'a mut Vec<u8>,
     at: usize,

@@ -1,7 +1,7 @@
 //! INT96 timestamps of Parquet: a day and the nanoseconds of that day, which can be more than 64 bits of nanoseconds hold.
 //!
-//! They are read as microseconds, which reach from the year 1 to 9999 and beyond, or as nanoseconds where a value has more
-//! than six digits of a second. Every value is checked first, because the reader wraps what does not fit.
+//! They are read as microseconds, which cover the years 1 to 9999 and more, or as nanoseconds if a value has more than
+//! six digits of a second. Every value is checked first, because the reader wraps values that do not fit.
 
 use std::{collections::HashMap, fs::File};
 
@@ -18,7 +18,7 @@ use parquet::{
 
 use super::leaves::{leaf_types, map_leaf_fields, map_leaves};
 
-/// Marks a field that was INT96, with what its values need; removed by `settle`.
+/// Marks a field that was INT96, with the unit that its values need; removed by `settle`.
 const MARK: &str = "coframe:int96";
 /// A value has nanoseconds.
 const FINE: &str = "fine";
@@ -27,16 +27,16 @@ const FAR: &str = "far";
 
 const EPOCH: i128 = 2_440_588;
 const DAY: i128 = 86_400_000_000_000;
-/// Records that are checked at a time.
+/// The number of records that are checked in one step.
 const RECORDS: usize = 8192;
 
-/// Leaf columns of a file that hold INT96.
+/// Returns the leaf columns of a file that hold INT96.
 pub(super) fn leaves(metadata: &ParquetMetaData) -> Vec<usize> {
     let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
     columns.filter(|(_, column)| column.physical_type() == Type::INT96).map(|(leaf, _)| leaf).collect()
 }
 
-/// The schema with each INT96 as marked microseconds; else why a column cannot be read.
+/// Returns the schema with each INT96 as marked microseconds, or why a column cannot be read.
 pub(super) fn mark(schema: &Schema, file: File) -> Result<Schema, String> {
     let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
     let mut marks = HashMap::new();
@@ -55,7 +55,7 @@ pub(super) fn mark(schema: &Schema, file: File) -> Result<Schema, String> {
     Ok(Schema::new_with_metadata(map_leaves(schema.fields(), &mut leaf), schema.metadata().clone()))
 }
 
-/// What the values of a leaf column need beyond microseconds.
+/// Returns what the values of a leaf column need in addition to microseconds.
 fn needs(reader: &SerializedFileReader<File>, leaf: usize) -> Result<String, String> {
     let (mut fine, mut far) = (false, false);
     for group in 0..reader.num_row_groups() {
@@ -94,14 +94,14 @@ fn needs(reader: &SerializedFileReader<File>, leaf: usize) -> Result<String, Str
     })
 }
 
-/// Nanoseconds since 1970, whole.
+/// Returns the nanoseconds since 1970.
 fn nanoseconds(value: &Int96) -> i128 {
     let [low, high, day] = [0, 1, 2].map(|word| value.data().get(word).copied().unwrap_or(0));
     let of_day = (u64::from(high) << 32 | u64::from(low)).cast_signed();
     (i128::from(day.cast_signed()) - EPOCH) * DAY + i128::from(of_day)
 }
 
-/// Joins the marks of a second file to those of the files before, whose field has the same type.
+/// Joins the marks of another file to those of the files before, whose field has the same type.
 pub(super) fn merge(known: &Field, found: &Field) -> Field {
     let mut marks = Vec::new();
     map_leaf_fields(found, &mut |field| {
@@ -113,7 +113,7 @@ pub(super) fn merge(known: &Field, found: &Field) -> Field {
         let (before, now) = (field.metadata().get(MARK).cloned(), marks.next().flatten());
         let joined = match (before, now) {
             (Some(before), Some(now)) => Some(format!("{before} {now}")),
-            // A column of microseconds in the other file: no nanoseconds can be with it.
+            // The column has microseconds in the other file, so nanoseconds cannot hold both.
             (Some(mark), None) | (None, Some(mark)) if mark.contains(FINE) => Some(format!("{FINE} {FAR}")),
             _ => None,
         };
@@ -124,7 +124,7 @@ pub(super) fn merge(known: &Field, found: &Field) -> Field {
     })
 }
 
-/// The field in the unit that its values need, without marks; `None` where no unit holds all of them.
+/// Returns the field in the unit that its values need, without marks; `None` if no unit holds all of them.
 pub(super) fn settle(field: &Field) -> Option<Field> {
     let mut fits = true;
     let settled = map_leaf_fields(field, &mut |field| {
@@ -138,7 +138,7 @@ pub(super) fn settle(field: &Field) -> Option<Field> {
     fits.then_some(settled)
 }
 
-/// The schema of a file in the units of the frame, for the leaf columns that are INT96.
+/// Returns the schema of a file in the units of the frame, for the leaf columns that are INT96.
 pub(super) fn hint(schema: &Schema, leaves: &[usize], frame: &Schema) -> Schema {
     let types = leaf_types(frame);
     let mut next = 0;

@@ -1,10 +1,10 @@
-//! The leaves of nested fields: what Parquet has as columns.
+//! The leaves of nested fields: the columns of Parquet.
 
 use std::sync::Arc;
 
 use coframe::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 
-/// The types of the leaves, in the order of Parquet's leaf columns.
+/// Returns the types of the leaves, in the order of Parquet's leaf columns.
 pub(super) fn leaf_types(schema: &Schema) -> Vec<DataType> {
     let mut types = Vec::new();
     map_leaves(schema.fields(), &mut |field| {
@@ -14,12 +14,12 @@ pub(super) fn leaf_types(schema: &Schema) -> Vec<DataType> {
     types
 }
 
-/// The fields with their leaves replaced, in the order of Parquet's leaf columns.
+/// Returns the fields with their leaves replaced, in the order of Parquet's leaf columns.
 pub(super) fn map_leaves(fields: &Fields, leaf: &mut dyn FnMut(&Field) -> Field) -> Fields {
     fields.iter().map(|field| Arc::new(map_leaf_fields(field, leaf))).collect()
 }
 
-/// The field with its leaves replaced.
+/// Returns the field with its leaves replaced.
 pub(super) fn map_leaf_fields(field: &Field, leaf: &mut dyn FnMut(&Field) -> Field) -> Field {
     use DataType as D;
     let mut item = |item: &FieldRef| Arc::new(map_leaf_fields(item, leaf));

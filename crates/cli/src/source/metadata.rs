@@ -1,4 +1,5 @@
-//! Metadata of schemas: pandas' index, `geo` of `GeoParquet`, and whatever else writers of Parquet and Arrow files record.
+//! Metadata of schemas: pandas' index, `geo` of `GeoParquet`, and other entries that writers of Parquet and Arrow files
+//! record.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,9 +11,9 @@ const PANDAS: &str = "pandas";
 /// Metadata of several files, while they are compared.
 #[derive(Default)]
 pub(super) struct Common {
-    /// Of the first file, without what another one has differently; `None` before the first.
+    /// The metadata of the first file, without the entries in which another file differs; `None` before the first file.
     entries: Option<HashMap<String, String>>,
-    /// Keys that not all files have with the same value.
+    /// The keys that not all files have with the same value.
     differing: BTreeSet<String>,
 }
 
@@ -35,7 +36,7 @@ impl Common {
         }
     }
 
-    /// What all files have, and a note about what they have differently.
+    /// Returns what all files have, and a note about the entries in which they differ.
     pub(super) fn finish(self) -> (HashMap<String, String>, Option<String>) {
         let keys = self.differing.into_iter().collect::<Vec<_>>().join("`, `");
         let note = format!("the files differ in their metadata `{keys}`, which the frame does not get");
@@ -43,8 +44,8 @@ impl Common {
     }
 }
 
-/// What pandas describes of a file, without what is of that file alone: its range of row numbers, the version of its
-/// writer, and how many categories its columns have.
+/// Returns what pandas describes of a file, without what belongs to that file alone: its range of row numbers, the
+/// version of its writer, and how many categories its columns have.
 fn comparable(described: &str) -> Option<Value> {
     let mut value: Value = serde_json::from_str(&without_range(described)).ok()?;
     let object = value.as_object_mut()?;
@@ -58,7 +59,7 @@ fn comparable(described: &str) -> Option<Value> {
     Some(value)
 }
 
-/// A range numbers the rows of one file. Without it pandas numbers the rows of all files from 0.
+/// Removes the range, which numbers the rows of one file. Without it pandas numbers the rows of all files from 0.
 fn without_range(described: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(described) else { return described.to_owned() };
     let Some(levels) = value.get_mut("index_columns").and_then(Value::as_array_mut) else {
@@ -93,7 +94,7 @@ mod tests {
         assert!(note.unwrap().contains("`b`, `c`, `d`"));
         let one = map(&[("a", "1")]);
         assert_eq!(common(std::slice::from_ref(&one)), (one.clone(), None));
-        // What two files have differently stays out when a third has it as the first.
+        // An entry in which two files differ stays out if a third one has it as the first.
         assert_eq!(common(&[one.clone(), map(&[("a", "2")]), one]).0, map(&[]));
     }
 

@@ -27,10 +27,10 @@ pub(crate) use options::{ReadOptions, delimiter};
 use crate::failure::{Failure, Result};
 use input::Input;
 
-/// What may help where a value does not have the type of the rows that were looked at.
+/// What may help if a value does not have the type of the inspected rows.
 const MORE: &str = "more rows for the types (--infer-rows 0), or ";
 
-/// A value as an error shows it: its first 80 characters.
+/// Returns the first 80 characters of a value, for errors.
 fn brief(value: &str) -> String {
     let end = value.char_indices().nth(80).map_or(value.len(), |(end, _)| end);
     if end < value.len() { format!("{}...", &value[..end]) } else { value.to_owned() }
@@ -39,12 +39,12 @@ fn brief(value: &str) -> String {
 /// Batches of one file.
 type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
 
-/// Files that make one table, opened and of one schema.
+/// Files that form one table, opened and of one schema.
 pub(crate) struct Source {
     parts: Vec<(Input, Format)>,
-    /// Of the columns that were chosen.
+    /// The schema of the chosen columns.
     pub(crate) schema: SchemaRef,
-    /// Of all columns of the files.
+    /// The schema of all columns of the files.
     all: SchemaRef,
     chosen: Vec<usize>,
     options: ReadOptions,
@@ -78,17 +78,17 @@ impl Source {
         Ok(Self { parts, schema, all, chosen, options, notes })
     }
 
-    /// Whether every file is Arrow IPC, whose layout its writer chose.
+    /// Returns whether every file is Arrow IPC, whose layout its writer chose.
     pub(crate) fn is_arrow(&self) -> bool {
         self.parts.iter().all(|(_, format)| *format == Format::Arrow)
     }
 
-    /// Bytes of all files; `None` when one is a pipe.
+    /// Returns the bytes of all files; `None` if one is a pipe.
     pub(crate) fn bytes(&self) -> Option<u64> {
         self.parts.iter().map(|(input, _)| input.len()).sum()
     }
 
-    /// A name for the frame, from a single file's.
+    /// Returns a name for the frame, if one file has one.
     pub(crate) fn name(&self) -> Option<String> {
         match &self.parts[..] {
             [(input, _)] => input.stem(),
@@ -96,7 +96,7 @@ impl Source {
         }
     }
 
-    /// Reads everything, file after file. The first error ends it.
+    /// Reads everything, file after file. The first error ends the iterator.
     pub(crate) fn batches(self, progress: &Progress) -> impl Iterator<Item = Result<RecordBatch>> {
         let Self { parts, all, chosen, options, .. } = self;
         parts.into_iter().flat_map(move |(input, format)| {
@@ -113,13 +113,13 @@ impl Source {
     }
 }
 
-/// Positions of the columns that the user chose.
+/// Returns the positions of the columns that the user chose.
 fn choose(all: &SchemaRef, options: &ReadOptions) -> Result<Vec<usize>> {
     let position = |option: &str, name: &String| {
         all.index_of(name).map_err(|_| {
             let names: Vec<&str> = all.fields().iter().take(30).map(|field| field.name().as_str()).collect();
             let names = names.join("`, `");
-            Failure::usage(format_args!("{option} `{name}`: there is no such column; the files have `{names}`"))
+            Failure::usage(format_args!("{option} `{name}`: column not found; the files have `{names}`"))
         })
     };
     if !options.columns.is_empty() {
@@ -133,10 +133,10 @@ fn choose(all: &SchemaRef, options: &ReadOptions) -> Result<Vec<usize>> {
     Ok(chosen)
 }
 
-/// Paths, with patterns replaced by what they match, in order.
+/// Returns the paths, with patterns replaced by their matches, in order.
 fn expand(files: &[String]) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    // Hidden files are often halves of others that are being written.
+    // Hidden files are often incomplete files that are being written.
     let as_a_shell_does = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     for file in files {
         if !crate::names::is_pattern(file) || PathBuf::from(file).exists() {

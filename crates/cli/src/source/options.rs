@@ -1,4 +1,4 @@
-//! How files are read: what the user chose on the command line.
+//! How files are read: the options of the command line.
 
 use std::str::FromStr;
 
@@ -75,7 +75,7 @@ pub(crate) struct TextOptions {
     pub(crate) decimal_comma: bool,
 }
 
-/// Reads one ASCII character; `\t` and `tab` mean a tab.
+/// Reads one ASCII character; `\t` and `tab` are a tab.
 pub(crate) fn delimiter(text: &str) -> std::result::Result<u8, String> {
     match text.as_bytes() {
         [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | b'"') => Ok(*byte),
@@ -84,7 +84,7 @@ pub(crate) fn delimiter(text: &str) -> std::result::Result<u8, String> {
     }
 }
 
-/// A type that the user named for a column of text.
+/// The type that the user named for a text column.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ColumnType {
     Plain(DataType),
@@ -145,7 +145,7 @@ fn decimal(text: &str) -> std::result::Result<DataType, String> {
 }
 
 impl ReadOptions {
-    /// Refuses options that would change nothing, since no file is of the format that they are for.
+    /// Refuses options that would have no effect, because no file is of their format.
     pub(super) fn check(&self, formats: &[Format]) -> Result {
         let given = &self.text;
         let text = ("CSV or NDJSON", formats.iter().any(|format| format.is_text()));
@@ -167,22 +167,22 @@ impl ReadOptions {
 }
 
 impl TextOptions {
-    /// How many rows to inspect for the types; `None` for all of them.
+    /// Returns how many rows to inspect for the types; `None` for all of them.
     pub(super) fn limit(&self) -> Option<usize> {
         Some(self.infer_rows.unwrap_or(10_000)).filter(|rows| *rows > 0)
     }
 
-    /// Columns that a file is read from as text: those named, and those that get a type from their texts.
+    /// Returns the columns that are read as text: those that were named, and those that get a type from their strings.
     pub(super) fn read_as_text(&self) -> Vec<String> {
         self.string.iter().chain(self.types.iter().map(|(name, _)| name)).cloned().collect()
     }
 
-    /// Text columns whose type makes them categories.
+    /// Returns the text columns that become categories by their type.
     pub(crate) fn categories(&self) -> impl Iterator<Item = &String> {
         self.types.iter().filter(|(_, kind)| *kind == ColumnType::Categories).map(|(name, _)| name)
     }
 
-    /// The type that the user named for a column.
+    /// Returns the type that the user named for a column.
     pub(super) fn type_of(&self, column: &str) -> Option<DataType> {
         let named = self.types.iter().rev().find(|(name, _)| name == column).map(|(_, kind)| match kind {
             ColumnType::Plain(data_type) => data_type.clone(),
@@ -191,7 +191,7 @@ impl TextOptions {
         named.or_else(|| self.string.iter().any(|name| name == column).then_some(DataType::Utf8))
     }
 
-    /// Columns for which the user named a type, with the option that did.
+    /// Returns the columns for which the user named a type, with the option.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let text = self.string.iter().map(|name| ("--string", name));
         text.chain(self.types.iter().map(|(name, _)| ("--type", name)))

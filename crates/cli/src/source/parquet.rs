@@ -22,19 +22,19 @@ use super::{
 };
 use crate::failure::{Failure, Result, chain, panic_text};
 
-/// Rows of a batch at most, and bytes at about.
+/// The maximum number of rows of a batch, and its approximate size in bytes.
 const ROWS: usize = 65_536;
 const BYTES: usize = 16 << 20;
 
-/// Rows from which the size of the others is estimated: a file records the encoded size only, and a string that occurs
-/// often is encoded once.
+/// The number of rows from which the size of the others is estimated. A file records only the encoded size, and a
+/// string that occurs often is encoded once.
 const PROBE: usize = 64;
 
 type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 fn builder(input: &mut Input) -> Result<Builder> {
     let (file, label) = (input.file()?, &input.label);
-    // The reader panics on types that it does not know, such as Polars' integers of 128 bits.
+    // The reader panics on types that it does not support, such as Polars' integers of 128 bits.
     match catch_unwind(|| Builder::try_new(file)) {
         Ok(opened) => opened.map_err(|error| damaged(label, None, &chain(&error))),
         Err(panic) => {
@@ -78,13 +78,13 @@ pub(super) fn batches<'a>(mut input: Input, schema: &SchemaRef, progress: &'a Pr
 struct Rows<'a> {
     file: File,
     metadata: ArrowReaderMetadata,
-    /// Row groups that are still to come.
+    /// The row groups that were not read yet.
     groups: Range<usize>,
-    /// Of the row group in work.
+    /// The batches of the current row group.
     reader: Option<ParquetRecordBatchReader>,
     label: String,
     done: u64,
-    /// Bytes of the file for each row, for the progress.
+    /// The bytes of the file for each row, for the progress bar.
     share: f64,
     progress: &'a Progress,
 }
@@ -94,7 +94,7 @@ impl Iterator for Rows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = catch_unwind(AssertUnwindSafe(|| self.batch()));
-        // The reader panics on some damage too.
+        // The reader also panics on some damaged files.
         let next = next.unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).to_owned()));
         let batch = next.map_err(|why| damaged(&self.label, Some(self.done), &why)).transpose()?;
         if let Ok(batch) = &batch {
@@ -132,7 +132,7 @@ impl Rows<'_> {
         builder.build().map_err(|error| chain(&error))
     }
 
-    /// How many rows of a group make a batch of a good size.
+    /// Returns the number of rows of a group for a batch of the right size.
     fn batch_rows(&self, group: usize) -> std::result::Result<usize, String> {
         let described = self.metadata.metadata().row_group(group);
         let rows = usize::try_from(described.num_rows()).unwrap_or(0);

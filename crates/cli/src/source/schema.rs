@@ -12,12 +12,12 @@ use crate::failure::{Failure, Result};
 
 /// Schemas of files, while they are compared.
 pub(super) struct Merge {
-    /// The first file, and the fields so far.
+    /// The label of the first file, and the fields so far.
     fields: Option<(String, Vec<Field>)>,
     inferred: bool,
-    /// Whether all files so far are CSV, whose values of any types can be texts together.
+    /// Whether all files so far are CSV, whose values can be text together, whatever their types are.
     is_csv: bool,
-    /// A file that contains its types.
+    /// The label of a file that records its types.
     typed: Option<String>,
     metadata: Common,
 }
@@ -27,7 +27,7 @@ impl Merge {
         Self { fields: None, inferred: false, is_csv: true, typed: None, metadata: Common::default() }
     }
 
-    /// Adds a file. Types inferred from text are widened to hold both; others must be the same.
+    /// Adds a file. Types inferred from text are widened to hold both; other types must be equal.
     pub(super) fn add(&mut self, label: &str, schema: Schema, format: Format) -> Result {
         self.metadata.add(schema.metadata());
         let inferred = format.is_text();
@@ -92,7 +92,7 @@ impl Merge {
         Ok(())
     }
 
-    /// The schema for all, with some columns made text. A note is added for metadata that they do not share.
+    /// Returns the common schema, with some columns as text. Adds a note for metadata in which the files differ.
     pub(super) fn finish(self, options: &TextOptions, notes: &mut Vec<String>) -> Result<SchemaRef> {
         if let (Some(typed), Some((option, column))) = (&self.typed, options.named().next()) {
             let next = "it is for CSV and NDJSON alone; cast the column with `coframe sql` once it is published";
@@ -101,8 +101,7 @@ impl Merge {
         let (first, mut fields) = self.fields.unwrap_or_default();
         for (option, name) in options.named() {
             let field = fields.iter_mut().find(|field| field.name() == name);
-            let field =
-                field.ok_or_else(|| Failure::usage(format_args!("{option} `{name}`: there is no such column")))?;
+            let field = field.ok_or_else(|| Failure::usage(format_args!("{option} `{name}`: column not found")))?;
             if let Some(data_type) = options.type_of(name) {
                 field.set_data_type(data_type);
             }
@@ -123,7 +122,7 @@ impl Merge {
             let place = if self.inferred { " in the first line" } else { "" };
             return Err(Failure::failed(format_args!("{first} has two columns named `{name}`; rename one{place}")));
         }
-        // A column of text in which no value was seen is text.
+        // A text column in which no value was inspected is text.
         for field in fields.iter_mut().filter(|field| self.inferred && field.data_type().is_null()) {
             field.set_data_type(DataType::Utf8);
         }
@@ -133,7 +132,7 @@ impl Merge {
     }
 }
 
-/// What to do with files of different columns.
+/// Returns what to do with files of different columns.
 fn one_each(first: &str, other: &str) -> String {
     let command = |label: &str| format!("coframe publish {}", label.trim_matches('`'));
     format!(
@@ -143,20 +142,20 @@ fn one_each(first: &str, other: &str) -> String {
     )
 }
 
-/// A field without what only its file is interested in.
+/// Returns a field without the metadata that belongs to its file.
 fn plain(field: &Field) -> Field {
     let metadata = field.metadata().iter().filter(|(key, _)| !key.starts_with("PARQUET:"));
     let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
     field.clone().with_metadata(metadata)
 }
 
-/// How the metadata of a field interprets its values: the same bytes under another mark are other values.
+/// Returns how the metadata of a field interprets its values: the same bytes under another entry are other values.
 fn meaning(field: &Field) -> [Option<&String>; 4] {
     let marks = ["_PL_ENUM_VALUES2", "_PL_CATEGORICAL2", "ARROW:extension:name", "ARROW:extension:metadata"];
     marks.map(|mark| field.metadata().get(mark))
 }
 
-/// A type for values of both without a loss; reading them finds those that do not fit.
+/// Returns a type that holds values of both exactly; values that do not fit are found when they are read.
 fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     match (a, b) {
@@ -186,7 +185,7 @@ fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
     }
 }
 
-/// The batch under the common schema: types are the same, names of nested items and metadata may differ.
+/// Returns the batch under the common schema: types are the same, names of nested items and metadata may differ.
 pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)

@@ -1,5 +1,5 @@
-//! Strings of CSV and NDJSON as values: the type that a string has, and columns of strings in their types. A string is read
-//! exactly or refused.
+//! Types of strings in CSV and NDJSON: the type that a string has, and columns of strings converted to their types. A
+//! string is read exactly or refused.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -19,7 +19,7 @@ use coframe::arrow::{
 use super::exact::is_exact;
 use crate::failure::Failure;
 
-/// The types that values of a column were seen to have, as bits.
+/// The types of the inspected values of a column, as bits.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Seen(u16);
 
@@ -31,7 +31,7 @@ const FLOAT: u16 = 8;
 const DATE: u16 = 16;
 const MICROS: u16 = 32;
 const NANOS: u16 = 64;
-/// A date or time that nanoseconds cannot count to.
+/// A date or time that nanoseconds cannot represent.
 const FAR: u16 = 128;
 const ZONED: u16 = 256;
 const TEXT: u16 = 512;
@@ -39,13 +39,13 @@ const TEXT: u16 = 512;
 impl Seen {
     /// Adds a value. `comma`: whether a comma is before the fraction of a number.
     pub(super) fn add(&mut self, text: &str, comma: bool) {
-        // Nothing makes text a number again.
+        // Further values cannot make text a number again.
         if self.0 & TEXT == 0 {
             self.0 |= kind(text, comma);
         }
     }
 
-    /// A type that holds all values without a loss. Times are microseconds at least, since finer ones may follow.
+    /// Returns a type that holds all values exactly. Times are at least microseconds, because finer ones may follow.
     pub(super) fn data_type(self) -> DataType {
         match self.0 {
             0 => DataType::Null,
@@ -68,7 +68,7 @@ fn kind(text: &str, comma: bool) -> u16 {
         if is_exact(text) { INTEGER } else { LONG }
     } else if float(text, Numbers { comma, rounded: false }).is_some() {
         // A float that is written as an integer was too large for one.
-        // (-0 is one, which integers do not have.)
+        // (-0 is one, because integers have no negative zero.)
         if text != "-0" && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { TEXT } else { FLOAT }
     } else if date(text).is_some() {
         DATE | far(text)
@@ -96,7 +96,7 @@ fn integer(text: &str) -> Option<i64> {
     if is_plain(text) { text.parse().ok() } else { None }
 }
 
-/// Whether an integer can be a number: a plus, zeros in front and -0 would not come back.
+/// Returns whether an integer can be a number: a plus sign, leading zeros and -0 would be lost.
 fn is_plain(text: &str) -> bool {
     !text.starts_with('+') && !has_leading_zero(text) && text != "-0"
 }
@@ -104,14 +104,14 @@ fn is_plain(text: &str) -> bool {
 /// How numbers are read.
 #[derive(Clone, Copy)]
 pub(super) struct Numbers {
-    /// Whether a comma, and not a point, is before the fraction.
+    /// Whether the fraction follows a comma instead of a point.
     pub(super) comma: bool,
-    /// Whether floats may be rounded, since the user named the type.
+    /// Whether floats may be rounded, because the user named the type.
     pub(super) rounded: bool,
 }
 
 impl Numbers {
-    /// The number with a point before its fraction; `None` for what is written with the other character.
+    /// Returns the number with a point before its fraction; `None` if it is written with the other character.
     fn pointed(self, text: &str) -> Option<Cow<'_, str>> {
         match self.comma {
             false => Some(Cow::Borrowed(text)),
@@ -142,7 +142,7 @@ fn float32(text: &str, numbers: Numbers) -> Option<f32> {
     (narrow.is_finite() || !wide.is_finite()).then_some(narrow)
 }
 
-/// A decimal number without its point, with `scale` digits after it; `None` where digits would be lost.
+/// Returns a decimal number without its point, with `scale` digits after it; `None` if digits would be lost.
 fn decimal(text: &str, precision: u8, scale: i8, numbers: Numbers) -> Option<i128> {
     let text = &*numbers.pointed(text)?;
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -168,7 +168,7 @@ fn boolean(text: &str) -> Option<bool> {
     (is_true || text.eq_ignore_ascii_case("false")).then_some(is_true)
 }
 
-/// Whether the first characters match the shape, in which `0` is a digit and `T` may be a space.
+/// Returns whether the first characters match the shape, in which `0` is a digit and `T` may be a space.
 fn has_shape(text: &str, shape: &[u8]) -> bool {
     let fits = |(found, expected): (u8, &u8)| match expected {
         b'0' => found.is_ascii_digit(),
@@ -182,7 +182,7 @@ fn date(text: &str) -> Option<i32> {
     (text.len() == 10 && has_shape(text, b"0000-00-00")).then(|| Date32Type::parse(text))?
 }
 
-/// The digits of a second that a time needs (6 or 9), and whether it has a zone; `None` for anything but a time.
+/// Returns the digits of a second that a time needs (6 or 9), and whether it has a zone; `None` if it is not a time.
 fn time_shape(text: &str) -> Option<(u8, bool)> {
     // A leap second would become the next minute.
     if !has_shape(text, b"0000-00-00T00:00:00") || &text[17..19] == "60" {
@@ -205,7 +205,7 @@ fn time_shape(text: &str) -> Option<(u8, bool)> {
     fits.then_some((if digits > 6 { 9 } else { 6 }, !zone.is_empty()))
 }
 
-/// Microseconds since 1970 of a date, or of a time without a zone.
+/// Returns the microseconds since 1970 of a date, or of a time without a zone.
 fn micros(text: &str) -> Option<i64> {
     if let Some(days) = date(text) {
         return i64::from(days).checked_mul(86_400_000_000);
@@ -224,12 +224,12 @@ fn zoned(text: &str) -> Option<i64> {
     (time_shape(text)? == (6, true)).then(|| utc(text))?.map(|time| time.timestamp_micros())
 }
 
-/// The instant, in UTC where no zone is named.
+/// Returns the instant, in UTC if no zone is given.
 fn utc(text: &str) -> Option<chrono::DateTime<chrono::Utc>> {
     string_to_datetime(&chrono::Utc, text).ok()
 }
 
-/// The column in a type; else the first row that does not fit.
+/// Converts the column to a type, or returns the first row that does not fit.
 pub(super) fn column(texts: &StringArray, data_type: &DataType, numbers: Numbers) -> Result<ArrayRef, usize> {
     Ok(match data_type {
         DataType::Boolean => Arc::new(all(texts, boolean)?.into_iter().collect::<BooleanArray>()),
@@ -269,7 +269,7 @@ where
     Ok(Arc::new(all(texts, parse)?.into_iter().collect::<PrimitiveArray<T>>()))
 }
 
-/// Units of this many microseconds since 1970; `None` for a time between two of them.
+/// Returns the number of units of this many microseconds since 1970; `None` for a time between two of them.
 fn whole(text: &str, unit: i64) -> Option<i64> {
     micros(text).filter(|micros| micros % unit == 0).map(|micros| micros / unit)
 }
@@ -286,7 +286,7 @@ fn all<T>(texts: &StringArray, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<
     texts.iter().enumerate().map(value).collect()
 }
 
-/// A value that is not of the type that the user named.
+/// Returns the error of a value that is not of the type that the user named.
 pub(super) fn not_of_type(label: &str, line: usize, column: &str, value: &str, data_type: &DataType) -> Failure {
     Failure::failed(format_args!(
         "{label}, line {line}, column `{column}`: `{value}` cannot be {data_type}; correct it, or name another type \

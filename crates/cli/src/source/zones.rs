@@ -1,7 +1,8 @@
 //! Time zones of Parquet columns that were written in another unit than they had.
 //!
-//! Parquet records only whether a timestamp is in UTC. Its zone is in the schema of Arrow that the writer attached, and the
-//! reader takes it from there only if the unit is the same. Parquet has no seconds, and writers can be told to round.
+//! Parquet records only whether a timestamp is in UTC. Its zone is in the Arrow schema that the writer attached, and
+//! the reader takes it from there only if the unit is the same. Parquet has no seconds, and writers can be configured
+//! to round.
 
 use std::panic::catch_unwind;
 
@@ -13,7 +14,7 @@ use parquet::{arrow::ARROW_SCHEMA_META_KEY, file::metadata::ParquetMetaData};
 
 use super::leaves::{leaf_types, map_leaves};
 
-/// The schema with the zones that the writer's columns had.
+/// Returns the schema with the zones that the writer's columns had.
 pub(super) fn with_zones(schema: &Schema, metadata: &ParquetMetaData) -> Schema {
     let read = leaf_types(schema);
     let Some(written) = written(metadata).map(|written| leaf_types(&written)) else { return schema.clone() };
@@ -30,12 +31,12 @@ pub(super) fn with_zones(schema: &Schema, metadata: &ParquetMetaData) -> Schema 
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
-/// The schema that the writer attached.
+/// Returns the schema that the writer attached.
 fn written(metadata: &ParquetMetaData) -> Option<Schema> {
     let attached = metadata.file_metadata().key_value_metadata()?;
     let text = attached.iter().find(|entry| entry.key == ARROW_SCHEMA_META_KEY)?.value.as_ref()?;
     let bytes = base64(text)?;
-    // Some damage makes it panic. The reader of the file reports what it needs.
+    // It panics on some damaged files. The reader of the file reports what it needs.
     catch_unwind(|| try_schema_from_ipc_buffer(&bytes).ok()).ok()?
 }
 

@@ -222,7 +222,7 @@ fn text_files_are_packed_where_their_name_ends_in_gz() {
     for (file, more) in [("t.parquet.gz", &[][..]), ("t.gz", &["--format", "arrow"])] {
         let path = scratch.path(file);
         let line = scratch.fails(2, &[&["export", "t", path.to_str().unwrap()], more].concat());
-        assert!(line.contains("only CSV and NDJSON are packed with gzip"), "{line}");
+        assert!(line.contains("only CSV and NDJSON are compressed with gzip"), "{line}");
         assert!(!path.exists());
     }
 }
@@ -257,7 +257,7 @@ fn text_columns_become_categories_by_name_or_where_they_repeat() {
     let count = "select count(*) n from auto where carrier = 'UA' and tailnum = 'N14228'";
     assert_eq!(scratch.json(&["sql", count])["rows"][0]["n"], 111);
     let line = scratch.fails(2, &["publish", path, "--categorical", "nix"]);
-    assert_eq!(line, "--categorical `nix`: there is no such column");
+    assert_eq!(line, "--categorical `nix`: column not found");
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn columns_are_chosen_in_every_format() {
         assert_eq!(scratch.ok(&["head", "x", "--csv"]), "a,c\n1,3\n", "{format}");
         for option in ["--columns", "--exclude"] {
             let line = scratch.fails(2, &["publish", file, "--name", "x", option, "z"]);
-            assert_eq!(line, format!("{option} `z`: there is no such column; the files have `a`, `b`, `c`"));
+            assert_eq!(line, format!("{option} `z`: column not found; the files have `a`, `b`, `c`"));
         }
         scratch.fails(2, &["publish", file, "--name", "x", "--exclude", "a,b,c"]);
     }
@@ -228,7 +228,7 @@ fn columns_of_text_get_the_types_that_are_named() {
                 "{line}"
             );
         }
-        assert!(scratch.fails(2, &["publish", file, "--name", "t", "--type", "z=i8"]).contains("no such column"));
+        assert!(scratch.fails(2, &["publish", file, "--name", "t", "--type", "z=i8"]).contains("column not found"));
     }
     let line =
         scratch.fails(1, &["publish", &scratch.file("n.ndjson", "\n{\"b\":1}\n\n{\"b\":300}\n"), "--type", "b=u8"]);

@@ -205,7 +205,7 @@ fn the_next_step_of_an_error_is_one_that_helps() {
     assert!(line.contains("`{\"b\":1}` cannot be Utf8") && line.contains("make it a string in the file"), "{line}");
     let file = scratch.file("t.parquet.gz", [0x1F, 0x8B, 8, 0, 0, 0, 0, 0]);
     let line = scratch.fails(1, &["publish", &file]);
-    assert!(line.ends_with("is packed with gzip, which is for text alone; unpack it first"), "{line}");
+    assert!(line.ends_with("is compressed with gzip, which is read only for text formats; unpack it first"), "{line}");
     let long = "\u{1b}[31m".repeat(50_000);
     let file = scratch.file("t.csv", format!("a\n1\n{long}\n"));
     let line = scratch.fails(1, &["publish", &file, "--infer-rows", "1"]);

@@ -8,10 +8,10 @@ use super::values::{json_of, json_of_float};
 /// Integers up to this one are exact as floats.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The first quartile, the median and the third quartile of the values that are not null.
+/// Returns the first quartile, the median and the third quartile of the values that are not null.
 ///
-/// A quartile that falls between two values is interpolated linearly. Where a float could not distinguish them, and for
-/// decimals and times, it is the nearer of the two.
+/// A quartile that falls between two values is interpolated linearly. If a float could not distinguish the values, and
+/// for decimals and times, it is the nearer value.
 pub(super) fn quartiles(series: &Series) -> PolarsResult<[Value; 3]> {
     let sorted = series.drop_nulls().sort(SortOptions::default())?;
     if sorted.is_empty() {

@@ -18,10 +18,10 @@ const TOP: IdxSize = 5;
 pub(super) struct Statistics {
     pub(super) name: String,
     pub(super) r#type: String,
-    /// Values that are not null.
+    /// The number of values that are not null.
     pub(super) count: usize,
     pub(super) nulls: usize,
-    /// Different values, null not among them; `None` for types that cannot be compared.
+    /// The number of distinct values, without null; `None` for types that cannot be compared.
     pub(super) distinct: Option<usize>,
     pub(super) min: Value,
     pub(super) q25: Value,
@@ -29,11 +29,11 @@ pub(super) struct Statistics {
     pub(super) q75: Value,
     pub(super) max: Value,
     pub(super) mean: Value,
-    /// Numbers and times.
+    /// For numbers and times.
     histogram: Option<Histogram>,
-    /// Texts and categories, the most frequent first.
+    /// For strings and categories, the most frequent first.
     top: Option<Vec<Frequent>>,
-    /// Why only counts are available; else `None`.
+    /// Why only counts are available, or `None`.
     error: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl Statistics {
         if matches!(dtype, DataType::String | DataType::Categorical(..) | DataType::Enum(..)) {
             statistics.top = Some(Frequent::new(df)?);
         }
-        // There is nothing to measure, and Polars panics over some types.
+        // An empty column has no statistics, and Polars panics on some types.
         if statistics.count == 0 {
             return Ok(statistics);
         }
@@ -82,7 +82,7 @@ impl Statistics {
         Ok(statistics)
     }
 
-    /// The statistics of a column that Polars cannot read.
+    /// Returns the statistics of a column that Polars cannot read.
     pub(super) fn unreadable(name: String, short: String, count: usize, nulls: usize, error: String) -> Self {
         Self { error: Some(error), ..Self::counted(name, short, count, nulls) }
     }
@@ -94,7 +94,7 @@ impl Statistics {
         Self { name, r#type, count, nulls, distinct, min, q25, median, q75, max, mean, histogram, top, error }
     }
 
-    /// Bars for a histogram, or the most frequent texts with their shares.
+    /// Returns bars for a histogram, or the most frequent strings with their shares.
     pub(super) fn picture(&self) -> String {
         const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         if let Some(error) = &self.error {
@@ -102,7 +102,7 @@ impl Statistics {
         }
         if let Some(histogram) = &self.histogram {
             let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1);
-            // A bin with anything in it shows something.
+            // A bin that is not empty gets at least the smallest bar.
             let bar = |count: &usize| BARS[(count * 8).div_ceil(most).min(8)];
             return histogram.counts.iter().map(bar).collect();
         }
@@ -122,7 +122,7 @@ fn mean(series: &Series) -> PolarsResult<Value> {
 }
 
 impl Histogram {
-    /// `None` when all values are infinite, NaN or null.
+    /// Returns `None` if all values are infinite, NaN or null.
     fn new(series: &Series) -> Option<Self> {
         // The physical values of times are the numbers to show; those of decimals lack their point.
         let decimal = series.dtype().is_decimal();
@@ -135,7 +135,7 @@ impl Histogram {
             return None;
         }
         let mut counts = vec![0; BINS];
-        // Halves, so that the difference of two huge numbers is still a number.
+        // Halves, so that the difference of two huge numbers does not overflow.
         let width = (to / 2.0 - from / 2.0) / BINS as f64;
         for value in finite() {
             let bin = ((value / 2.0 - from / 2.0) / width.max(f64::MIN_POSITIVE)) as usize;
@@ -148,7 +148,7 @@ impl Histogram {
 impl Frequent {
     fn new(df: &DataFrame) -> Result<Vec<Self>> {
         let failed = |error: PolarsError| Failure::failed(format_args!("could not count values: {error}"));
-        // Names that cannot clash, whatever the column is called.
+        // Names that cannot clash with the column's.
         let mut column = df.columns()[0].clone();
         column.rename("value".into());
         let df = DataFrame::new(column.len(), vec![column]).map_err(failed)?;

@@ -1,11 +1,11 @@
-//! Values of a column as JSON, and as people read them.
+//! Values of a column as JSON and as text.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use polars::prelude::*;
 use serde_json::{Number, Value, json};
 
-/// A value for scripts: a number where JSON has it exactly, else text.
+/// Returns a value for scripts: a number if JSON represents it exactly, otherwise a string.
 pub(super) fn json_of(value: &AnyValue<'_>) -> Value {
     match value {
         AnyValue::Null => Value::Null,
@@ -19,7 +19,7 @@ pub(super) fn json_of(value: &AnyValue<'_>) -> Value {
             (None, None) => json!(value.to_string()),
         },
         AnyValue::String(text) => json!(text),
-        // Polars panics at dates and times too far for a calendar: they are shown as their numbers.
+        // Polars panics on dates and times outside of its calendar: they are shown as their numbers.
         value => match catch_unwind(AssertUnwindSafe(|| value.str_value().into_owned())) {
             Ok(text) => json!(text),
             Err(_) => json!(value.clone().to_physical().to_string()),
@@ -27,12 +27,12 @@ pub(super) fn json_of(value: &AnyValue<'_>) -> Value {
     }
 }
 
-/// JSON numbers cannot be infinity or NaN, which are shown as strings.
+/// JSON cannot express infinity and NaN, which become strings.
 pub(super) fn json_of_float(value: f64) -> Value {
     Number::from_f64(value).map_or_else(|| json!(value.to_string()), Value::Number)
 }
 
-/// A value for people.
+/// Returns a value for people.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -45,7 +45,8 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-/// At least six significant digits, every digit before the point, and an exponent beyond 15 digits or below 0.00001.
+/// Returns at least six significant digits, every digit before the point, and an exponent beyond 15 digits or below
+/// 0.00001.
 fn six_digits(value: f64) -> String {
     let scientific = format!("{value:.5e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };

@@ -1,4 +1,4 @@
-//! The checks. None changes the store, except for a trial frame that is removed before the next check.
+//! The checks. They leave the store unchanged, except for a trial frame that is removed before the next check.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -10,7 +10,7 @@ use crate::{commands::ls::others_total, failure::chain, output};
 
 /// The default size of /dev/shm in a container.
 const DOCKER: u64 = 64 << 20;
-/// A warning below this part (1/20) of the store free.
+/// Warns if less than this part (1/20) of the store is free.
 const LITTLE: u64 = 20;
 /// Prefix of a trial's directory.
 const TRIAL: &str = ".doctor-";
@@ -28,7 +28,7 @@ pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) level: Level,
     pub(super) found: String,
-    /// What to type.
+    /// The command that repairs it.
     pub(super) fix: Option<String>,
 }
 
@@ -103,7 +103,7 @@ fn permissions(path: &Path) -> Finding {
     ok("permissions", format!("mode {mode:04o}, segments 0400"))
 }
 
-/// Files of versions, with their modes.
+/// Returns the files of versions, with their modes.
 fn segments(path: &Path) -> impl Iterator<Item = (String, u32)> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
@@ -121,7 +121,7 @@ fn user() -> Finding {
     ok("user", format!("user {}, from whom mode 0400 protects frames", geteuid().as_raw()))
 }
 
-/// Whether systemd takes a user's shared memory away when they log out.
+/// Returns whether systemd removes a user's shared memory when the user logs out.
 fn remove_ipc(path: &Path) -> Finding {
     let check = "RemoveIPC";
     if !path.starts_with("/dev/shm") {
@@ -147,7 +147,7 @@ fn remove_ipc(path: &Path) -> Finding {
     ok(check, "off")
 }
 
-/// The last word of logind's configuration; the default is on.
+/// Reads the last setting of logind's configuration; the default is on.
 fn remove_ipc_setting() -> bool {
     let mut files = vec!["/etc/systemd/logind.conf".into()];
     for directory in ["/usr/lib/systemd/logind.conf.d", "/etc/systemd/logind.conf.d"] {
@@ -183,11 +183,11 @@ fn space(store: &Store) -> coframe::Result<Finding> {
 
 /// Publishes a trial frame, reads it, and checks which pages the kernel mapped.
 ///
-/// Uses a hidden store inside the directory: a session would sweep.
+/// It uses a hidden store inside the directory, because a session would sweep.
 fn huge_pages(store: &Store) -> coframe::Result<Finding> {
     let check = "huge pages";
     let Ok(directory) = tempfile::Builder::new().prefix(TRIAL).tempdir_in(store.path()) else {
-        return Ok(ok(check, "not tried: no directory could be made in the store"));
+        return Ok(ok(check, "not tried: could not create a directory in the store"));
     };
     let trial = Store::open_at(directory.path())?;
     let df = polars::df!("x" => (1..=1_i64 << 20).collect::<Vec<_>>());
@@ -200,7 +200,7 @@ fn huge_pages(store: &Store) -> coframe::Result<Finding> {
         }
         Err(error) => return Err(error),
     };
-    // Reads every page; the sum only serves that.
+    // Reads every page; the sum has no other purpose.
     let sum = frame.to_polars()?.column("x").and_then(polars::prelude::Column::sum_reduce);
     match (sum, huge_bytes(TRIAL)) {
         (Ok(_), Some(0)) => {}
@@ -213,7 +213,7 @@ fn huge_pages(store: &Store) -> coframe::Result<Finding> {
     Ok(warning(check, found, format!("sudo mount -o remount,huge=within_size {}", mount_of(store.path()))))
 }
 
-/// Bytes that this process maps of a file with huge pages; `None` where the kernel does not report them.
+/// Returns how many bytes of a file this process maps with huge pages; `None` if the kernel does not report it.
 fn huge_bytes(file: &str) -> Option<u64> {
     let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
     let mut inside = false;
@@ -231,7 +231,7 @@ fn huge_bytes(file: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// The mount point of a path.
+/// Returns the mount point of a path.
 fn mount_of(path: &Path) -> String {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split_ascii_whitespace().nth(1));
@@ -239,8 +239,8 @@ fn mount_of(path: &Path) -> String {
     longest.unwrap_or("/dev/shm").to_owned()
 }
 
-/// What a sweep would remove: superseded versions beyond those that are kept and that no visible process maps, and files
-/// of publishers that died.
+/// Finds what a sweep would remove: superseded versions beyond those that are kept and that no visible process maps,
+/// and files of publishers that died.
 fn leftovers(store: &Store) -> coframe::Result<Finding> {
     let users = store.all_users()?;
     let infos = store.list()?;

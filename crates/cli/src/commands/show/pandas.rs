@@ -1,4 +1,5 @@
-//! What pandas would make of a frame, from the description that pyarrow and pandas write into the metadata of a schema.
+//! The index that pandas would give a frame, from the description that pyarrow and pandas write into the metadata of a
+//! schema.
 
 use coframe::Frame;
 use serde_json::Value;
@@ -6,7 +7,7 @@ use serde_json::Value;
 /// The key of the description.
 const KEY: &str = "pandas";
 
-/// The index of the `DataFrame` that the frame was; `None` if it was none.
+/// Returns the index of the `DataFrame` from which the frame came; `None` if it did not come from pandas.
 pub(super) fn describe(frame: &Frame) -> Option<String> {
     let described = frame.schema().metadata().get(KEY)?;
     let described: Value = serde_json::from_str(described).ok()?;

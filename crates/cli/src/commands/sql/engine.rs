@@ -18,10 +18,10 @@ use crate::{
 /// Reads a query from standard input and writes its rows to standard output as an Arrow stream.
 const PROGRAM: &str = "coframe-datafusion";
 
-/// The rows of a query, as DataFusion computes them.
+/// Returns the rows of a query, as DataFusion computes them.
 pub(super) fn run(store: &Store, query: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut child = start(store)?;
-    // An engine that ended early says why on standard error.
+    // An engine that ended early reports the reason on standard error.
     let _ = child.stdin.take().map(|mut input| input.write_all(query.as_bytes()));
     let rows = child.stdout.take().map(|output| IpcReader::stream(output, "the answer of coframe-datafusion"));
     let rows = rows.transpose().and_then(|reader| {

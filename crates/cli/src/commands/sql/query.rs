@@ -1,7 +1,8 @@
 //! A query and the tables that it reads, found by Polars' own parser.
 //!
-//! Polars looks a name up among all tables first, then among the tables of WITH, then among aliases. In SQL the innermost
-//! of them counts. So a name with several meanings is replaced in the text, and each meaning gets its own.
+//! Polars looks a name up among all tables first, then among the tables of WITH, then among aliases. In SQL the
+//! innermost table of that name counts. So a name with several meanings is replaced in the text by a name for each
+//! meaning.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,18 +21,18 @@ use sqlparser::{
 
 use crate::failure::{Failure, Result};
 
-/// What a query asks for.
+/// What a query reads.
 pub(super) struct Query {
     /// The query for Polars: names with several meanings are replaced.
     pub(super) text: String,
     /// The frames that it reads, by name, with the names of their tables in `text`.
     pub(super) frames: BTreeMap<String, String>,
-    /// Names that WITH defines.
+    /// The names that WITH defines.
     pub(super) defined: BTreeSet<String>,
     pub(super) lists_tables: bool,
     /// Whether it may read columns without naming them.
     all_columns: bool,
-    /// Words of the query in lower case, names of columns among them.
+    /// The words of the query in lower case, including names of columns.
     words: BTreeSet<String>,
 }
 
@@ -63,16 +64,16 @@ impl Query {
         Ok(Self { text, frames, defined, lists_tables, all_columns, words })
     }
 
-    /// Whether the query may read a column of this name.
+    /// Returns whether the query may read a column of this name.
     pub(super) fn may_read(&self, column: &str) -> bool {
         self.all_columns || self.words.contains(&column.to_lowercase())
     }
 }
 
-/// What is found while a statement is visited.
+/// What was found while a statement was visited.
 #[derive(Default)]
 struct Reading {
-    /// The queries around the place that is visited, the outermost first.
+    /// The queries around the current place, the outermost first.
     scopes: Vec<Scope>,
     defined: Vec<Definition>,
     read: Vec<QueryTable>,
@@ -83,9 +84,9 @@ struct Reading {
 /// The tables that WITH defines for a query, by their positions in `defined`.
 #[derive(Default)]
 struct Scope {
-    /// Those whose own query was visited, and which the rest may read.
+    /// Tables whose own query was visited, and which the rest may read.
     known: Vec<usize>,
-    /// Those whose queries are the next that are visited.
+    /// Tables whose queries are visited next.
     next: VecDeque<usize>,
 }
 
@@ -99,7 +100,7 @@ struct Definition {
 struct QueryTable {
     ident: Ident,
     has_alias: bool,
-    /// The definition that is meant; a frame otherwise.
+    /// The definition that it refers to, or `None` for a frame.
     definition: Option<usize>,
 }
 
@@ -167,7 +168,8 @@ impl Visitor for Reading {
 }
 
 impl Reading {
-    /// The text with other names where a name has several meanings, and the frames with the names of their tables.
+    /// Returns the text with other names where a name has several meanings, and the frames with the names of their
+    /// tables.
     fn distinct(&self, text: &str) -> Result<(String, BTreeMap<String, String>)> {
         let frames: BTreeSet<&str> = self.frames().collect();
         let mut meanings: BTreeMap<&str, usize> = BTreeMap::new();
@@ -182,7 +184,7 @@ impl Reading {
         for table in self.read.iter().filter(|table| !is_clear(&table.ident.value)) {
             let place = place(text, &table.ident)?;
             let other = table.definition.map_or_else(|| frame(&table.ident.value), |at| format!("{mark} {at}"));
-            // Columns are written with the name that the query has.
+            // Columns are written with the name that the query uses.
             let alias = if table.has_alias { String::new() } else { format!(" as {}", &text[place.clone()]) };
             edits.push((place, format!("\"{other}\"{alias}")));
         }
@@ -202,7 +204,7 @@ impl Reading {
     }
 }
 
-/// The name in `table NAME`, which the parser keeps without its place.
+/// Returns the name in `table NAME`, which the parser keeps without its place.
 fn table_command(body: &SetExpr) -> Option<&str> {
     match body {
         SetExpr::Table(table) => table.table_name.as_deref(),
@@ -228,7 +230,7 @@ fn only_part(name: &ObjectName) -> Option<&Ident> {
     }
 }
 
-/// Whether a function is given `*`, other than `count(*)`, which reads no column.
+/// Returns whether a function has the argument `*`, except `count(*)`, which reads no column.
 fn takes_all_columns(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
     let is_wildcard = |arg: &FunctionArg| {
@@ -238,7 +240,7 @@ fn takes_all_columns(function: &Function) -> bool {
     list.args.iter().any(is_wildcard) && !function.name.to_string().eq_ignore_ascii_case("count")
 }
 
-/// A word that is not in the query.
+/// Returns a word that is not in the query.
 fn unused(text: &str) -> String {
     let mut word = "frame".to_owned();
     while text.contains(&word) {
@@ -247,7 +249,7 @@ fn unused(text: &str) -> String {
     word
 }
 
-/// Where a name is in the text, quotes included.
+/// Returns the place of a name in the text, including quotes.
 fn place(text: &str, ident: &Ident) -> Result<Range<usize>> {
     let (start, end) = (offset(text, ident.span.start), offset(text, ident.span.end));
     let found = start.zip(end).and_then(|(start, end)| Some((start..end, text.get(start..end)?)));
@@ -263,7 +265,7 @@ fn place(text: &str, ident: &Ident) -> Result<Range<usize>> {
     })
 }
 
-/// The position in bytes of a line and column, which are counted from 1 in characters.
+/// Returns the position in bytes of a line and column, which are counted from 1 in characters.
 fn offset(text: &str, at: Location) -> Option<usize> {
     let line_break = |line: u64| text.match_indices('\n').nth(usize::try_from(line).ok()?).map(|(at, _)| at + 1);
     let line = match at.line.checked_sub(1)? {

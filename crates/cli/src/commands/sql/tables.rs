@@ -10,7 +10,7 @@ use crate::{
     types,
 };
 
-/// Names of frames that an error lists.
+/// The number of frames that an error lists.
 const LISTED: usize = 8;
 
 /// Runs a query on the frames that it reads.
@@ -39,10 +39,10 @@ fn frame(store: &Store, name: &str, query: &Query) -> Result<DataFrame> {
         Ok(df) => return Ok(df),
         Err(error) => error,
     };
-    // Only columns that the query reads must be of types that Polars has.
+    // Only columns that the query reads must have types that Polars supports.
     let columns = frame.schema().fields().iter().map(|field| field.name()).filter(|name| query.may_read(name));
     let columns: Vec<&String> = columns.collect();
-    let is_clear = |name: &&String| !types::is_there_twice(&frame, name);
+    let is_clear = |name: &&String| !types::is_duplicate(&frame, name);
     let all = columns.len() == frame.num_columns();
     if all || !columns.iter().all(is_clear) {
         let next =
@@ -52,13 +52,13 @@ fn frame(store: &Store, name: &str, query: &Query) -> Result<DataFrame> {
     part(&frame, &columns)
 }
 
-/// Some columns of a frame; one at least, from which a query that names none counts the rows.
+/// Returns some columns of a frame; at least one, from which a query that names none counts the rows.
 fn part(frame: &Frame, columns: &[&String]) -> Result<DataFrame> {
     if !columns.is_empty() {
         return Ok(frame.select(columns)?.to_polars()?);
     }
     let taken = |field: &std::sync::Arc<coframe::arrow::datatypes::Field>| {
-        let alone = Some(field.name()).filter(|name| !types::is_there_twice(frame, name))?;
+        let alone = Some(field.name()).filter(|name| !types::is_duplicate(frame, name))?;
         frame.select([alone]).ok()?.to_polars().ok()
     };
     frame.schema().fields().iter().find_map(taken).ok_or_else(|| {
@@ -79,7 +79,7 @@ fn unknown(store: &Store, name: &str) -> Result<Failure> {
 
 fn explain(query: &Query, error: &PolarsError) -> Failure {
     let message = error.to_string();
-    // Every frame is registered, so what Polars does not find was defined where it does not look.
+    // Every frame is registered, so a name that Polars does not find was defined where Polars does not search.
     if message.contains("relation '") && message.contains("' was not found") && !query.defined.is_empty() {
         let names = query.defined.iter().map(String::as_str).collect::<Vec<_>>().join("`, `");
         return Failure::failed(format_args!(

@@ -33,15 +33,15 @@ pub(super) struct Line {
 /// Whether readers share memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Memory {
-    /// Processes that map anything.
+    /// The number of processes that map a segment.
     pub(super) processes: usize,
-    /// Bytes of all segments that a process maps, each counted once.
+    /// The bytes of all mapped segments, each counted once.
     pub(super) mapped: u64,
-    /// The same, counted for each process that maps it: what copies would take.
+    /// The same, counted for each process that maps it: the memory that copies would take.
     pub(super) separate: u64,
-    /// What all processes have resident of it, together.
+    /// The resident memory of all processes in these segments.
     pub(super) pss: u64,
-    /// Superseded segments that are kept alive by their readers, next to the latest ones.
+    /// Superseded segments that readers keep alive next to the latest ones.
     pub(super) superseded: usize,
     pub(super) superseded_bytes: u64,
 }
@@ -79,7 +79,7 @@ fn memory(store: &Store, frames: &[FrameLine], users: &BTreeMap<Name, Vec<FrameU
             processes.insert(user.pid);
             let size = *segments.entry(user.version).or_insert_with(|| match latest {
                 Some(latest) if latest.version == user.version => latest.bytes,
-                // One that went in between counts for nothing.
+                // A frame that was removed meanwhile counts as empty.
                 _ => store.open_version(name.as_str(), user.version).map_or(0, |frame| frame.size_bytes() as u64),
             });
             memory.separate += size;

@@ -1,4 +1,4 @@
-//! The picture of `top`.
+//! Draws the screen of `top`.
 
 use ratatui::{
     Frame,
@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
     frame.render_widget(Text::raw(footer), areas[3]);
 }
 
-/// One line: is memory shared or duplicated?
+/// Returns one line: whether memory is shared or duplicated.
 pub(super) fn sentence(memory: &Memory) -> String {
     if memory.processes == 0 {
         return "memory: no visible process maps a frame".to_owned();

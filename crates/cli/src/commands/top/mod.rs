@@ -1,6 +1,7 @@
 //! `coframe top`: the store, live.
 //!
-//! `collect` reads the store, `view` holds what the user chose, `draw` makes the picture; none of them knows a terminal.
+//! `collect` reads the store, `view` holds what the user chose, and `draw` draws the screen. None of them depends on a
+//! terminal.
 
 mod collect;
 mod draw;
@@ -27,7 +28,7 @@ use crate::{
     output,
 };
 
-/// Each look reads /proc of every process.
+/// Each refresh reads /proc of every process.
 const SHORTEST: Duration = Duration::from_millis(50);
 
 /// Watch frames, their readers and the memory of the store
@@ -36,7 +37,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// again the other way round; / filters by name; q quits. With --json prints one snapshot and ends.
 #[derive(clap::Args)]
 pub(crate) struct Top {
-    /// How often to look: 500ms, 1s, 10s
+    /// Time between two refreshes: 500ms, 1s, 10s
     #[arg(long, default_value = "1s", value_parser = output::duration)]
     interval: Duration,
 }

@@ -56,11 +56,11 @@ impl View {
         self.snapshot = snapshot;
     }
 
-    /// The frames that are shown, in order.
+    /// Returns the frames that are shown, in order.
     pub(super) fn lines(&self) -> Vec<&Line> {
         let matches = |line: &&Line| line.frame.name.to_lowercase().contains(&self.filter.to_lowercase());
         let mut lines: Vec<&Line> = self.snapshot.frames.iter().filter(matches).collect();
-        // Names ascending, everything else with the greatest first; both by name where they are equal.
+        // Names ascending, everything else with the greatest first; equal ones by name.
         lines.sort_by(|a, b| a.frame.name.cmp(&b.frame.name));
         let key = |line: &Line| match self.order {
             Order::Name => 0,
@@ -78,7 +78,7 @@ impl View {
         lines
     }
 
-    /// The position of the chosen frame among the lines; the first where it is not there.
+    /// Returns the position of the chosen frame among the lines; the first if it is not among them.
     pub(super) fn position(&self) -> Option<usize> {
         let lines = self.lines();
         let chosen = lines.iter().position(|line| Some(&line.frame.name) == self.chosen.as_ref());

@@ -1,23 +1,23 @@
-//! The lines of CSV before its reader gets them: some are left out, empty ones of one column are made rows.
+//! Changes the lines of CSV before its reader gets them: drops some, and turns empty lines of one column into rows.
 
 use std::io::{self, BufRead, Read};
 
 use super::quotes::{State, read_buffered};
 
-/// What is changed in the text.
+/// The changes to the text.
 #[derive(Clone, Copy)]
 pub(in crate::source) struct Changes {
     pub(in crate::source) delimiter: u8,
-    /// Whether each empty line below the first is a row, since there is one column.
+    /// Whether each empty line below the first is a row, because the file has one column.
     pub(in crate::source) one_column: bool,
-    /// Lines whose first byte is this one are left out.
+    /// Lines that start with this byte are skipped.
     pub(in crate::source) comment: Option<u8>,
-    /// Whether spaces and tabs before a value are left out.
+    /// Whether spaces and tabs before a value are skipped.
     pub(in crate::source) trim: bool,
 }
 
 impl Changes {
-    /// The text with the changes, or unchanged if they do not apply.
+    /// Returns the text with the changes, or the text itself if they do not apply.
     pub(in crate::source) fn apply<'a>(self, text: impl BufRead + 'a) -> Box<dyn BufRead + 'a> {
         if self.one_column || self.comment.is_some() || self.trim {
             Box::new(Lines::new(text, self))
@@ -47,7 +47,7 @@ impl<R> Lines<R> {
     }
 
     fn take(&mut self, byte: u8) {
-        // The second half of a line end of two bytes ends no line.
+        // The second byte of a line end of two bytes ends no line.
         let is_rest = byte == b'\n' && self.last == b'\r';
         self.last = byte;
         if self.in_comment {
@@ -104,7 +104,7 @@ impl<R: BufRead> Read for Lines<R> {
     }
 }
 
-/// Reads over lines.
+/// Reads changed lines.
 pub(in crate::source) fn skip(text: &mut dyn BufRead, lines: usize) -> io::Result<()> {
     for _ in 0..lines {
         if text.skip_until(b'\n')? == 0 {

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::failure::{Failure, Result};
 
-/// Rows that are inspected at a time.
+/// The number of rows that are inspected in one step.
 const LOOK: usize = 256;
 
 /// How one file is read.
@@ -46,7 +46,7 @@ impl<'o> Dialect<'o> {
         Ok(Self { options, delimiter, format: with_nulls(format, &options.null)? })
     }
 
-    /// The text with its first lines skipped and its lines changed as asked.
+    /// Returns the text with its first lines skipped and its lines changed as requested.
     fn lines<'a>(&self, mut text: Box<dyn BufRead + 'a>, one_column: bool) -> std::io::Result<Box<dyn BufRead + 'a>> {
         lines::skip(&mut text, self.options.skip_rows.unwrap_or(0))?;
         let (comment, trim) = (self.options.comment, self.options.trim);
@@ -72,7 +72,7 @@ impl<'o> Dialect<'o> {
         Ok(Schema::new(names.fields().iter().map(trimmed).collect::<Vec<_>>()))
     }
 
-    /// What the values of each column are in the first rows.
+    /// Returns the types that the values of each column have in the first rows.
     fn look(&self, text: Box<dyn BufRead + '_>, names: &Schema) -> std::result::Result<Vec<Seen>, ArrowError> {
         let limit = self.options.limit().unwrap_or(usize::MAX);
         let mut seen = vec![Seen::default(); names.fields().len()];
@@ -93,7 +93,7 @@ impl<'o> Dialect<'o> {
         Ok(seen)
     }
 
-    /// Another character that seems to separate the fields of the first line.
+    /// Returns another character that seems to separate the fields of the first line.
     fn other_delimiter(&self, names: &Schema) -> Option<char> {
         let counts =
             [';', '\t', '|', ','].into_iter().filter(|other| *other != char::from(self.delimiter)).map(|other| {
@@ -114,7 +114,7 @@ fn with_nulls(format: CsvFormat, nulls: &[String]) -> Result<CsvFormat> {
     Ok(format.with_null_regex(regex))
 }
 
-/// The texts of a column, without white space around them where that was asked for.
+/// Returns the strings of a column, without white space around them if that was requested.
 fn texts(column: &ArrayRef, options: &TextOptions) -> StringArray {
     let texts = column.as_string::<i32>();
     if !options.trim {
@@ -124,7 +124,7 @@ fn texts(column: &ArrayRef, options: &TextOptions) -> StringArray {
     texts.iter().map(|text| text.map(str::trim).filter(|text| !is_null(text))).collect()
 }
 
-/// The columns of a file. `notes` gets what the user should know once the file is published.
+/// Returns the columns of a file. Adds to `notes` what the user should know once the file is published.
 pub(in crate::source) fn schema(input: &mut Input, options: &ReadOptions, notes: &mut Vec<String>) -> Result<Schema> {
     let dialect = Dialect::new(input, options)?;
     // All rows of a pipe are inspected in a temporary file, not in memory.
@@ -215,8 +215,8 @@ fn shown(delimiter: char) -> String {
     if delimiter == '\t' { "\\t".to_owned() } else { delimiter.to_string() }
 }
 
-/// Puts the reader's message in the terms of the file: its name, the line, what to do. `other` is a character that seems
-/// to separate fields.
+/// Rewrites the reader's message for the user: the name of the file, the line, and what to do. `other` is a character
+/// that seems to separate fields.
 fn explain(label: &str, error: &ArrowError, other: Option<char>) -> Failure {
     let message = error.to_string();
     let text = message.split_once("rror: ").map_or(message.as_str(), |(_, text)| text);
@@ -255,7 +255,7 @@ fn explain(label: &str, error: &ArrowError, other: Option<char>) -> Failure {
     Failure::failed(format_args!("{label}{line}: expected {expected} fields, found {more}{found}; {next}"))
 }
 
-/// The number after the last `line ` of a message.
+/// Returns the number after the last `line ` of a message.
 fn line_of(text: &str) -> Option<&str> {
     let (_, rest) = text.rsplit_once("line ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())

@@ -1,11 +1,11 @@
-//! The text of CSV on its way to the reader, which would take an open quote for one long field.
+//! Checks the quotes of CSV before its reader, which would take an open quote for one long field.
 
 use std::io::{self, BufRead, Read};
 
-/// First words of the error of a quote that is never closed; the line follows.
+/// The start of the error about a quote that is never closed; the line number follows.
 pub(in crate::source) const OPEN_QUOTE: &str = "quote never closed, line ";
 
-/// Follows the quotes of a text: its end inside of them is an error.
+/// Follows the quotes of a text. It is an error if the text ends inside of them.
 pub(in crate::source) struct Quotes<R> {
     inner: R,
     delimiter: u8,
@@ -15,7 +15,7 @@ pub(in crate::source) struct Quotes<R> {
     is_record_start: bool,
 }
 
-/// Where in a record a byte is.
+/// The position of a byte in a record.
 #[derive(Clone, Copy, PartialEq)]
 pub(in crate::source) enum State {
     FieldStart,
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    /// Whether the byte ends the record.
+    /// Returns whether the byte ends the record.
     pub(in crate::source) fn ends_record(self, byte: u8) -> bool {
         self != Self::Quoted && matches!(byte, b'\n' | b'\r')
     }
@@ -46,12 +46,12 @@ impl<R> Quotes<R> {
         Self { inner, line: 1, opened: 0, delimiter, state: State::FieldStart, is_record_start: true }
     }
 
-    /// Whether what was consumed so far ends with a record.
+    /// Returns whether the consumed bytes end with a record.
     pub(in crate::source) fn is_record_start(&self) -> bool {
         self.is_record_start
     }
 
-    /// The bytes up to the end of the record in which the next byte is; all if none of them ends it.
+    /// Returns the bytes up to the end of the record that contains the next byte, or all bytes if none of them ends it.
     pub(in crate::source) fn to_record_end<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         let mut state = self.state;
         for (position, byte) in bytes.iter().enumerate() {
@@ -74,7 +74,7 @@ impl<R: BufRead> BufRead for Quotes<R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        // The inner reader has them still, so nothing is read here.
+        // The inner reader still has them, so nothing is read here.
         if let Ok(bytes) = self.inner.fill_buf() {
             for &byte in &bytes[..amount.min(bytes.len())] {
                 self.line += usize::from(byte == b'\n');
@@ -96,7 +96,7 @@ impl<R: BufRead> Read for Quotes<R> {
     }
 }
 
-/// `Read::read` for a reader that has a buffer.
+/// Implements `Read::read` for a reader that has a buffer.
 pub(in crate::source) fn read_buffered(reader: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
     let bytes = reader.fill_buf()?;
     let len = bytes.len().min(buffer.len());
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(quotes.to_record_end(&text[5..]), b"c\"\r");
         quotes.consume(2);
         assert!(!quotes.is_record_start());
-        // Of a line end of two bytes, the first ends the record.
+        // The first byte of a line end of two bytes ends the record.
         quotes.consume(1);
         assert!(quotes.is_record_start());
         quotes.consume(1);

@@ -1,4 +1,4 @@
-//! Records of CSV as texts, in batches that are bounded in rows and in bytes.
+//! Records of CSV as strings, in batches that are bounded in rows and in bytes.
 
 use std::io::BufRead;
 
@@ -14,29 +14,29 @@ use coframe::arrow::{
 
 use super::quotes::Quotes;
 
-/// Rows of a batch at most.
+/// The maximum number of rows of a batch.
 const ROWS: usize = 8192;
-/// Bytes of text after which a batch ends with its record.
+/// The bytes of text after which a batch ends, at the end of the record.
 const BYTES: usize = 16 << 20;
-/// Bytes that the reader needs for a field in any case.
+/// The bytes that the reader needs for any field.
 const FIELD: usize = 16;
-/// Arrow counts the bytes of a column of text in 31 bits.
+/// Arrow counts the bytes of a text column in 31 bits.
 const LARGEST: usize = i32::MAX as usize;
 
-/// The start of the error of a record that is too large; its line follows.
+/// The start of the error about a record that is too large; its line number follows.
 pub(in crate::source) const TOO_LARGE: &str = "more than 2 GB in one record, line ";
 
 pub(in crate::source) struct Records<'a> {
     text: Quotes<Box<dyn BufRead + 'a>>,
     decoder: Decoder,
-    /// Bytes since the last batch.
+    /// The bytes since the last batch.
     bytes: usize,
-    /// Line of the next batch, counted in records.
+    /// The line of the next batch, counted in records.
     line: usize,
 }
 
 impl<'a> Records<'a> {
-    /// Records of the columns of a schema, all as text. `rows` bounds a batch further.
+    /// Reads records with the columns of a schema, all as text. `rows` also bounds a batch.
     pub(in crate::source) fn new(
         text: Box<dyn BufRead + 'a>,
         schema: &Schema,
@@ -93,7 +93,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// The batch in buffers of the size of its values: those of the reader have up to twice the room.
+/// Returns the batch in buffers that are as large as its values; those of the reader are up to twice as large.
 fn without_spare_room(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
     let (schema, mut columns, rows) = batch.into_parts();
     for column in &mut columns {
@@ -103,7 +103,7 @@ fn without_spare_room(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
-/// The schema with every column as text, as which all are read first.
+/// Returns the schema with every column as text, in which all are read first.
 fn all_text(schema: &Schema) -> SchemaRef {
     let field = |field: &FieldRef| field.as_ref().clone().with_data_type(DataType::Utf8);
     SchemaRef::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))

@@ -1,4 +1,4 @@
-//! What is wrong with a line of NDJSON.
+//! Errors about a line of NDJSON.
 
 use coframe::arrow::datatypes::DataType;
 
@@ -13,7 +13,8 @@ pub(in crate::source) fn no_object(label: &str, line: usize, error: &str) -> Fai
     Failure::failed(format_args!("{label}, line {line}: not one JSON object ({error}); correct or remove the line"))
 }
 
-/// A value that a column of this type cannot take as it is. `more`: whether looking at more rows may help.
+/// Returns the error of a value that a column of this type cannot hold exactly. `more`: whether inspecting more rows
+/// may help.
 pub(in crate::source) fn wrong_type(
     label: &str,
     line: usize,

@@ -1,4 +1,4 @@
-//! The columns of NDJSON: its keys in order, each with a type that takes all values that were seen without a loss.
+//! The columns of NDJSON: its keys in order, each with a type that holds all inspected values exactly.
 
 use std::{borrow::Cow, collections::HashMap, io::BufRead, mem};
 
@@ -11,17 +11,17 @@ use crate::{
     source::exact::members,
 };
 
-/// Lists and objects inside of each other; a table has a few.
+/// The maximum depth of lists and objects; a table has a few levels.
 const DEEPEST: usize = 64;
 
-/// What the values of a key were.
+/// The kind of values that a key had.
 #[derive(Debug, Default, PartialEq)]
 enum Seen {
     #[default]
     Nothing,
     Boolean,
     Integer,
-    /// With some that only an unsigned integer of 64 bits holds.
+    /// Integers, some of which only an unsigned integer of 64 bits holds.
     Unsigned,
     Float,
     Text,
@@ -29,7 +29,7 @@ enum Seen {
     Struct(Columns),
 }
 
-/// The keys of an object in the order of their first values, with what their values were.
+/// The keys of an object in the order of their first values, with the kinds of their values.
 #[derive(Debug, Default, PartialEq)]
 struct Columns {
     all: Vec<(String, Seen)>,
@@ -37,7 +37,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// What was seen of a key. `next` is where it is if this object has its keys in the order of the others.
+    /// Returns the kind of a key's values. `next` is its position if this object has its keys in the usual order.
     fn entry(&mut self, key: &str, next: &mut usize) -> &mut Seen {
         let is_expected = self.all.get(*next).is_some_and(|(name, _)| name == key);
         let position = if is_expected { Some(*next) } else { self.positions.get(key).copied() };
@@ -55,7 +55,7 @@ impl Columns {
     }
 }
 
-/// Reads the first rows. `as_text`: columns that become text whatever they hold.
+/// Reads the first rows. `as_text`: columns that become text in any case.
 pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], label: &str) -> Result<Schema> {
     let mut columns = Columns::default();
     let (mut line, mut number, mut seen) = (Vec::new(), 0, 0);
@@ -83,12 +83,12 @@ pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[S
         }
     }
     if seen == 0 {
-        return Err(Failure::failed(format_args!("{label} is empty: there is no object whose keys name columns")));
+        return Err(Failure::failed(format_args!("{label} is empty: it has no object whose keys name columns")));
     }
     Ok(Schema::new(columns.fields()))
 }
 
-/// Widens what was seen by a value; else the value that does not fit, and the type of those before it.
+/// Widens a kind by a value, or returns the value that does not fit and the type of those before it.
 fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::Result<(), (&'a str, DataType)> {
     let text = value.get();
     let misfit = |seen: Seen| Err((text, data_type(&seen)));
@@ -130,7 +130,7 @@ fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::R
         (Seen::Integer | Seen::Unsigned | Seen::Float, Seen::Float) | (Seen::Float, Seen::Integer | Seen::Unsigned) => {
             Seen::Float
         }
-        // A negative number among them is found when the rows are read.
+        // A negative number among them is detected when the rows are read.
         (Seen::Integer, Seen::Unsigned) | (Seen::Unsigned, Seen::Integer) => Seen::Unsigned,
         (before, _) => return misfit(before),
     };
@@ -141,7 +141,7 @@ fn number(text: &str) -> Seen {
     match text.parse::<i64>() {
         Ok(_) => Seen::Integer,
         Err(_) if text.parse::<u64>().is_ok() => Seen::Unsigned,
-        // Whether a float holds it is found when the rows are read.
+        // Whether a float holds it is detected when the rows are read.
         Err(_) => Seen::Float,
     }
 }

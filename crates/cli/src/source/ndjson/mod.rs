@@ -33,7 +33,7 @@ use crate::failure::{Failure, Result};
 
 const ROWS: usize = 8192;
 const BYTES: usize = 16 << 20;
-/// Bytes that a value takes in memory at least, also where its key is missing.
+/// The bytes that a value takes in memory at least, even if its key is missing.
 const VALUE: usize = 16;
 
 pub(in crate::source) fn schema(input: &mut Input, options: &ReadOptions) -> Result<Schema> {
@@ -44,7 +44,7 @@ pub(in crate::source) fn schema(input: &mut Input, options: &ReadOptions) -> Res
             "{label} is one JSON array; NDJSON has an object on each line: convert it, for example with jq -c '.[]'"
         )));
     }
-    // All rows of a pipe are looked at in a temporary file, not in memory.
+    // All rows of a pipe are inspected in a temporary file, not in memory.
     if options.text.limit().is_none() {
         input.file()?;
     }
@@ -81,7 +81,7 @@ pub(in crate::source) fn batches<'a>(
     Ok(Box::new(Rows { reading, decoder, text, most, lines: Vec::new(), bytes: Vec::new(), first: 1, failed: false }))
 }
 
-/// Columns that hold values, those inside of others too.
+/// Counts the columns that hold values, including nested ones.
 fn leaves(fields: &Fields) -> usize {
     let leaf = |field: &FieldRef| match field.data_type() {
         DataType::Struct(fields) => leaves(fields),
@@ -90,7 +90,7 @@ fn leaves(fields: &Fields) -> usize {
     fields.iter().map(leaf).sum()
 }
 
-/// The schema with the columns as text that get their type from texts.
+/// Returns the schema in which columns are text if they get their type from strings.
 fn texts(schema: &SchemaRef, options: &TextOptions) -> SchemaRef {
     let field = |field: &FieldRef| match options.type_of(field.name()) {
         Some(_) => field.as_ref().clone().with_data_type(DataType::Utf8),
@@ -100,21 +100,21 @@ fn texts(schema: &SchemaRef, options: &TextOptions) -> SchemaRef {
 }
 
 struct Reading {
-    /// As it is decoded.
+    /// The schema that is decoded.
     schema: SchemaRef,
     /// The positions of the columns by name.
     positions: HashMap<String, usize>,
-    /// As it is given out: columns whose type the user named are not text any more.
+    /// The schema of the result: columns whose type the user named are not text any more.
     typed: SchemaRef,
-    /// Columns whose numbers become text, since the user asked for it.
+    /// The columns whose numbers become text because the user asked for it.
     as_text: Vec<String>,
-    /// Whether there are rows that were not looked at for the types.
+    /// Whether some rows were not inspected for the types.
     more: bool,
     label: String,
 }
 
 impl Reading {
-    /// `strict` refuses keys that the schema does not have: they would be left out silently.
+    /// Creates a decoder. `strict` refuses keys that the schema does not have, which would be dropped silently.
     fn decoder(&self, schema: &SchemaRef, strict: bool) -> std::result::Result<Decoder, ArrowError> {
         let builder = ReaderBuilder::new(schema.clone()).with_batch_size(2 * ROWS);
         builder.with_coerce_primitive(!self.as_text.is_empty()).with_strict_mode(strict).build_decoder()
@@ -127,7 +127,7 @@ impl Reading {
         let mut seen = vec![false; fields.len()];
         let mut next = 0;
         let member = |key: Cow<'_, str>, value| {
-            // Most rows have their keys in one order.
+            // Most rows have their keys in the same order.
             let expected = fields.get(next).filter(|field| *field.name() == key).map(|field| (next, field));
             let found = || self.positions.get(key.as_ref()).map(|position| (*position, &fields[*position]));
             let Some((position, field)) = expected.or_else(found) else { return };
@@ -150,13 +150,13 @@ impl Reading {
         Err(wrong_type(&self.label, number, field.name(), lost, field.data_type(), self.more))
     }
 
-    /// Decodes lines on their own, to find which one is wrong.
+    /// Decodes a line on its own, to find which one is wrong.
     fn error_of(&self, schema: &SchemaRef, strict: bool, line: &[u8]) -> Option<ArrowError> {
         let mut decoder = self.decoder(schema, strict).ok()?;
         decoder.decode(line).err().or_else(|| decoder.flush().err())
     }
 
-    /// The error of the first line that has one: line, column, and what to do.
+    /// Returns the error of the first line that has one: line, column, and what to do.
     fn explain(&self, lines: &[Range<usize>], bytes: &[u8], first: usize, error: &ArrowError) -> Failure {
         for (number, line) in lines.iter().enumerate() {
             let line = &bytes[line.clone()];
@@ -193,12 +193,12 @@ struct Rows {
     reading: Reading,
     decoder: Decoder,
     text: Box<dyn BufRead>,
-    /// Rows of a batch at most.
+    /// The maximum number of rows of a batch.
     most: usize,
     /// The text of the rows in the decoder, kept to find the wrong line.
     bytes: Vec<u8>,
     lines: Vec<Range<usize>>,
-    /// Number of the first of those lines.
+    /// The number of the first of those lines.
     first: usize,
     failed: bool,
 }
@@ -240,7 +240,7 @@ impl Rows {
                 break;
             }
             if is_full {
-                // Empty lines alone: a batch without rows would be the end.
+                // Only empty lines: a batch without rows would be taken for the end.
                 self.first += self.lines.len();
                 self.lines.clear();
                 self.bytes.clear();
@@ -250,7 +250,7 @@ impl Rows {
         batch.map(|batch| self.typed(&batch)).transpose()
     }
 
-    /// The batch with the types that the user named.
+    /// Returns the batch with the types that the user named.
     fn typed(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = batch.columns().iter().zip(self.reading.typed.fields()).map(|(column, field)| {
             if column.data_type() == field.data_type() {
