@@ -17,7 +17,7 @@ fn square(x: u64) -> Result<u64, String> {
             std::thread::sleep(Duration::from_mins(1));
             Ok(49)
         }
-        8 => Err("eight is no good".into()),
+        8 => Err("eight is not allowed".into()),
         x => Ok(x * x),
     }
 }
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("workers: {:?}", pool.worker_ids());
 
     // `try_map` returns all results or the first error.
-    let error = pool.try_map(square, [1, 8, 2]).expect_err("eight is no good");
+    let error = pool.try_map(square, [1, 8, 2]).expect_err("eight is not allowed");
     println!("\nall or nothing: {error:?} (item {:?})", error.task());
     Ok(())
 }

@@ -36,7 +36,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
     pub(super) fn check(label: &str, meta: Option<&[u8]>) -> Result<()> {
         let meta: Option<Meta> = meta.and_then(|bytes| postcard::from_bytes(bytes).ok());
         let Some(meta) = meta else {
-            return Err(Error::corrupt(label, "B2-meta", "it does not say what its types are"));
+            return Err(Error::corrupt(label, "B2-meta", "it does not record its types"));
         };
         if meta.format != FORMAT {
             let found = format_args!("{label}, which has dict format {} where this build reads {FORMAT},", meta.format);

@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 
-/// A switch.
+/// A flag.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Flag {
     cell: sync::Flag,
@@ -46,7 +46,7 @@ trait Numbers: Send + Sync {
     fn len(&self) -> usize;
     fn list(&self, py: Python<'_>) -> PyResult<Py<PyAny>>;
     fn get(&self, py: Python<'_>, index: usize) -> PyResult<Option<Py<PyAny>>>;
-    /// Changes an element by a method of this name, and returns its new value; `None` where there is no such element.
+    /// Changes an element by a method of this name, and returns its new value; `None` if the index is out of range.
     fn change(&self, method: &str, index: usize, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>>;
 }
 

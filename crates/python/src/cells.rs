@@ -87,7 +87,7 @@ impl LockedCell {
         Ok(())
     }
 
-    /// Takes the lock though its owner died inside, and calls the values sound.
+    /// Takes the lock even if its owner died while it held it, and marks the values as consistent.
     fn recover(&self, py: Python<'_>) -> Result<()> {
         detached(py, || self.cell.lock_poisoned(&self.handle))?;
         self.keep_unless_raised(py)?;
@@ -120,7 +120,7 @@ impl LockedCell {
 }
 
 impl LockedCell {
-    /// At the end of a wait: gives the lock back when a signal handler raises, since its caller will not know of it.
+    /// Ends a wait: releases the lock if a signal handler raises, because the caller then does not know that it holds the lock.
     fn keep_unless_raised(&self, py: Python<'_>) -> Result<()> {
         py.check_signals().inspect_err(|_| {
             held_locks::release(&self.handle);

@@ -1,4 +1,4 @@
-//! Which exception an error of the library becomes: the classes of `coframe._errors`, which mirror its predicates.
+//! Converts errors of the library to exceptions: the classes of `coframe._errors`, which mirror its predicates.
 
 use std::{
     error::Error as _,

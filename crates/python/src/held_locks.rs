@@ -100,7 +100,7 @@ pub(crate) fn release_all(cell: &str) -> u32 {
     depth
 }
 
-/// Lets go of a lock at the end of a call, also of one that panics.
+/// Releases a lock at the end of a call, even if the call panics.
 struct Release<'a>(&'a str);
 
 impl Drop for Release<'_> {

@@ -1,6 +1,6 @@
 //! The native part of the Python package coframe: what touches the library, and what crosses by Arrow's C data interface.
 //!
-//! Policy (which table becomes what, what an index is, who shares with whom) is in the Python sources. Nothing
+//! Policy (how tables are converted, what an index is, which processes share) is in the Python sources. Nothing
 //! here is public for users; python/coframe/_coframe.pyi lists it for type checkers.
 
 #![deny(unsafe_code)]

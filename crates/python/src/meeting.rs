@@ -60,7 +60,7 @@ impl Event {
         self.cell.pulses()
     }
 
-    /// Waits for a pulse after the first `since`. False on a timeout. Ctrl-C ends the wait.
+    /// Waits for a pulse after the first `since`. Returns false on a timeout. Ctrl-C ends the wait.
     #[pyo3(signature = (since, timeout=None))]
     fn wait_pulse(&self, py: Python<'_>, since: u32, timeout: Option<f64>) -> Result<bool> {
         detached(py, || self.cell.wait_pulse(since, limit(timeout)))

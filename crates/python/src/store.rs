@@ -30,7 +30,7 @@ type User = (u32, String, u64, Option<u64>);
 
 #[pymethods]
 impl Store {
-    /// Opens a store, making it when it is missing; without a path the default one.
+    /// Opens a store, and creates it if it is missing; without a path, the default one.
     #[new]
     #[pyo3(signature = (path=None))]
     fn new(py: Python<'_>, path: Option<std::path::PathBuf>) -> Result<Self> {
@@ -142,7 +142,7 @@ impl Store {
         detached(py, || self.store.remove_map(name))
     }
 
-    /// Waits for a version above `newer_than`; `None` when the time is over. Ctrl-C ends it.
+    /// Waits for a version above `newer_than`; `None` on a timeout. Ctrl-C ends the wait.
     #[pyo3(signature = (name, newer_than=0, timeout=None))]
     fn wait(&self, py: Python<'_>, name: &str, newer_than: u64, timeout: Option<f64>) -> Result<Option<u64>> {
         detached(py, || self.store.wait(name, newer_than, limit(timeout).unwrap_or(Duration::MAX)))

@@ -172,11 +172,11 @@ def test_names_columns_and_ranges_are_checked() -> None:
         coframe.publish(pa.table({"x": [1]}), "../t")
     with pytest.raises(coframe.NotFoundError, match="frame `u` not found in the store"):
         coframe.open("u")
-    with pytest.raises(KeyError, match="there is no column `y` in the frame `t`; it has x"):
+    with pytest.raises(KeyError, match="column `y` not found in the frame `t`; it has x"):
         frame["y"]
     with pytest.raises(coframe.ColumnNotFoundError):
         frame[["x", "y"]]
-    with pytest.raises(coframe.ColumnNotFoundError, match="there is no column `y` in the frame; it has x"):
+    with pytest.raises(coframe.ColumnNotFoundError, match="column `y` not found in the frame; it has x"):
         frame.explain()["y"]
     with pytest.raises(coframe.InvalidError, match="column `x` appears twice"):
         frame[["x", "x"]]

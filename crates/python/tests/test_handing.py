@@ -67,6 +67,6 @@ def test_reading_creates_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     path = os.environ["COFRAME_STORE"] + "-missing"
     monkeypatch.setenv("COFRAME_STORE", path)
     assert coframe.list() == [] and coframe.remove("t") is False and coframe.sweep() == coframe.Swept(0, 0, 0, [])
-    with pytest.raises(coframe.NotFoundError, match="frame `t` not found, because there is no store"):
+    with pytest.raises(coframe.NotFoundError, match="frame `t` not found, because the store does not exist"):
         coframe.open("t")
     assert not os.path.exists(path)

@@ -192,7 +192,7 @@ fn main() -> ExitCode {
     match done {
         Ok(text) => {
             use std::io::Write as _;
-            // A reader that has left is no error.
+            // A reader that has closed its pipe is not an error.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

@@ -187,7 +187,7 @@ fn connections_above_the_limit_are_closed_and_free_places_are_used_again() {
 }
 
 #[test]
-fn bytes_that_are_no_http2_end_their_connection() {
+fn bytes_that_are_not_http2_end_their_connection() {
     let there = scratch();
     mixed(&there.store);
     let server = serve(&there.store);
@@ -212,7 +212,7 @@ fn a_silent_connection_is_closed() {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let mut answer = Vec::new();
-    // The server ends it; the time is no error of the read.
+    // The server ends it; a timeout is not an error of the read.
     let ended = stream.read_to_end(&mut answer);
     assert!(ended.is_ok() || ended.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock));
 }

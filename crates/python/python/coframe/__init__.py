@@ -2,7 +2,7 @@
 
     import coframe
 
-    coframe.publish(df, "flights")                  # one copy, visible at once or not at all
+    coframe.publish(df, "flights")                  # one copy, published atomically
     df = coframe.open("flights").to_polars()           # in any process, whatever the size, on the shared bytes
     with coframe.partial(f, df) as shared:          # f gets a DataFrame, and nothing is pickled
         pool.map(shared, items)
@@ -131,12 +131,12 @@ def open(  # noqa: A001
     if found is None:
         from ._errors import NotFoundError
 
-        raise NotFoundError(f"frame `{name}` not found, because there is no store; publish it first, or name another store")
+        raise NotFoundError(f"frame `{name}` not found, because the store does not exist; publish it first, or name another store")
     return found.open(name, version=version, columns=columns)
 
 
 def list(store: Store | str | os.PathLike[str] | None = None) -> builtins.list[FrameInfo]:  # noqa: A001
-    """The names of a store with their latest versions, in order."""
+    """Returns the names of a store with their latest versions, in order."""
     from ._store import existing
 
     found = existing(store)
@@ -144,7 +144,7 @@ def list(store: Store | str | os.PathLike[str] | None = None) -> builtins.list[F
 
 
 def remove(name: str, *, store: Store | str | os.PathLike[str] | None = None) -> bool:
-    """Takes a name away, with all its versions. See :meth:`Store.remove`."""
+    """Removes a name with all its versions. See :meth:`Store.remove`."""
     from ._store import existing
 
     found = existing(store)
@@ -158,7 +158,7 @@ def wait(
     *,
     store: Store | str | os.PathLike[str] | None = None,
 ) -> int | None:
-    """Blocks until there is a newer version of a name. See :meth:`Store.wait`."""
+    """Blocks until a newer version of a name exists. See :meth:`Store.wait`."""
     from ._store import store_of
 
     return store_of(store).wait(name, newer_than, timeout)

@@ -1,4 +1,4 @@
-"""Cells: small mutable shared things, with the names that ``multiprocessing`` gives them.
+"""Cells: small mutable shared objects, with the names that ``multiprocessing`` gives them.
 
 Each is created or opened by name in a store, or without a name in a session of this process. All pickle as
 their handle and open themselves at their first use, as frames do, in any process of this user on this machine.
@@ -69,7 +69,7 @@ class Cell(Generic[N]):
 
     @property
     def handle(self) -> str:
-        """The text that names this cell."""
+        """The str that opens this cell in another process."""
         if self._lifetime is not None:
             self._lifetime.pin()
         return self._text
@@ -123,7 +123,7 @@ class Enter:
 
 
 class Counter(Cell[_coframe.Counter]):
-    """A number that any process adds to, without a lock. ``value`` is for the one that makes it: an existing one stays."""
+    """A number that any process adds to, without a lock. ``value`` initialises a new one and is ignored if it exists."""
 
     def __init__(self, value: int = 0, *, name: str | None = None, store: StoreLike = None) -> None:
         super().__init__(self._maker(), name, store)
@@ -168,7 +168,7 @@ class Flag(Cell[_coframe.Flag]):
 
     @property
     def value(self) -> bool:
-        """Whether it is set."""
+        """Whether the flag is set."""
         return self._open().get()
 
     @value.setter
@@ -176,7 +176,7 @@ class Flag(Cell[_coframe.Flag]):
         self._open().swap(bool(on))
 
     def swap(self, on: bool) -> bool:
-        """Sets or clears it, and returns what it was: of several processes that set it, one gets ``False``."""
+        """Sets or clears the flag, and returns its previous value: if several processes set it, one of them gets ``False``."""
         return self._open().swap(bool(on))
 
     def __bool__(self) -> bool:
@@ -193,12 +193,12 @@ class Lockable(Cell[_coframe.LockedCell]):
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Takes the lock; ``False`` on a timeout. Ctrl-C ends the wait.
 
-        :class:`coframe.PoisonedError` when its last owner died inside: see :meth:`recover`.
+        Raises :class:`coframe.PoisonedError` if its last owner died while it held the lock: see :meth:`recover`.
         """
         return self._lock().acquire(timeout if block else 0.0)
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if not self._lock().release():
             raise ValueError(
                 "this thread does not hold the lock: release it in the thread that acquired it, or use a BoundedSemaphore(1), "
@@ -206,7 +206,7 @@ class Lockable(Cell[_coframe.LockedCell]):
             )
 
     def recover(self) -> None:
-        """Takes the lock though its owner died inside, and calls what it guards sound again. Ctrl-C ends the wait."""
+        """Takes the lock even if its owner died while it held it, and declares its values consistent. Ctrl-C ends the wait."""
         self._lock().recover()
 
     def _lock(self) -> _coframe.LockedCell:

@@ -147,7 +147,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         return _Values(self)
 
     def snapshot(self) -> DictSnapshot:
-        """The dict as it is now, to read from while others write."""
+        """Returns the current state of the dict, to be read while others write."""
         return DictSnapshot(self._open().snapshot())
 
     def range(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
@@ -165,7 +165,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         return result
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Takes a key away and returns its value, in one step; without a default, a key that is not there is a KeyError."""
+        """Removes a key and returns its value, atomically. Raises KeyError if the key does not exist and there is no default."""
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {len(default) + 1}")
         value = self._open().remove(text_of(key))
@@ -176,7 +176,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         raise KeyError(key)
 
     def popitem(self) -> tuple[Any, Any]:
-        """Takes the first entry away and returns it, in one step."""
+        """Removes the first entry and returns it, atomically."""
         first = self._open().pop_first()
         if first is not None:
             return key_of(first[0]), pickle.loads(first[1])
@@ -189,7 +189,7 @@ class Dict(Cell[_coframe.Dict], MutableMapping[Any, Any]):
         return default if value is None else pickle.loads(value)
 
     def copy(self) -> dict[Any, Any]:
-        """A dict of one moment."""
+        """Returns the entries of one moment as a ``dict``."""
         return dict(_loaded(_entries(self._open().snapshot(), None, None, values=True)))
 
     def clear(self) -> None:

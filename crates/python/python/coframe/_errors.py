@@ -23,7 +23,7 @@ class SupersededError(Error, FileNotFoundError):
 
 
 class ConflictError(Error):
-    """Another version than the ``mode`` of a publish asked for, or a taken name."""
+    """The latest version is not the one that the ``mode`` of a publish requires, or the name exists."""
 
 
 class NoSpaceError(Error, OSError):
@@ -33,19 +33,19 @@ class NoSpaceError(Error, OSError):
 
 
 class CorruptError(Error, ValueError):
-    """The bytes of a file break the format."""
+    """The bytes of a file violate the format."""
 
 
 class UnsupportedError(Error, NotImplementedError):
-    """The thing is well-formed, and this build cannot do it: a type, a file system, a format version."""
+    """The input is valid, but this build does not support it: a type, a file system, a format version."""
 
 
 class UntrustedError(Error, PermissionError):
-    """A directory is refused because others own it or can write to it."""
+    """A directory is refused because another user owns it or can write to it."""
 
 
 class BusyError(Error, TimeoutError):
-    """A lock was held past its deadline; trying again may help."""
+    """A lock was not free in time; trying again may help."""
 
 
 class WouldCopyError(Error, ValueError):
@@ -69,7 +69,7 @@ class PoisonedError(Error, RuntimeError):
 
 
 class BrokenError(Error, _threading.BrokenBarrierError):
-    """A barrier is broken: a participant died while it waited, or its time was over."""
+    """A barrier is broken: a participant died while it waited, or its timeout passed."""
 
 
 class SystemCallError(Error, OSError):

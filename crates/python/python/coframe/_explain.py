@@ -54,7 +54,7 @@ class Explain:
             if column.name == name:
                 return column
         known = ", ".join(column.name for column in self.columns)
-        raise ColumnNotFoundError(f"there is no column `{name}` in the frame; it has {known}")
+        raise ColumnNotFoundError(f"column `{name}` not found in the frame; it has {known}")
 
     def __str__(self) -> str:
         width = max([6, *(len(column.name) for column in self.columns)])

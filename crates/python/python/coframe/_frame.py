@@ -45,7 +45,7 @@ class Frame:
     __slots__ = ("__weakref__", "_freed", "_known", "_lifetime", "_native", "_text")
 
     def __init__(self, handle: str) -> None:
-        """A frame that opens what a handle names, at its first use."""
+        """Creates a frame that opens its handle at its first use."""
         if not isinstance(handle, str):
             raise ArgumentTypeError(f"a frame of {handle!r}: expected the str of a handle")
         self._native: _Native | None = None
@@ -82,7 +82,7 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """The name that it was published under."""
+        """The name under which it was published."""
         return self._open().name
 
     @property
@@ -175,7 +175,7 @@ class Frame:
     def _position(self, name: str) -> int:
         columns = self._open().columns
         if name not in columns:
-            raise ColumnNotFoundError(f"there is no column `{name}` in the frame `{self.name}`; it has {', '.join(columns)}")
+            raise ColumnNotFoundError(f"column `{name}` not found in the frame `{self.name}`; it has {', '.join(columns)}")
         return columns.index(name)
 
     def split(self, n: int) -> list[Frame]:

@@ -1,6 +1,6 @@
 """The places where other libraries ask how an object is pickled, and where their processes start.
 
-Each hook is installed when :func:`coframe.sharing` begins, or when its library is imported later, and is taken out at
+Each hook is installed when :func:`coframe.sharing` starts, or when its library is imported later, and is removed at
 the end. None changes what ``pickle`` itself does, since programs write its pickles to files.
 """
 
@@ -66,7 +66,7 @@ def install(
 
 
 def remove() -> None:
-    """Takes all hooks out."""
+    """Removes all hooks."""
     _wanted.clear()
     if _FINDER in sys.meta_path:
         sys.meta_path.remove(_FINDER)

@@ -44,19 +44,19 @@ class Event(Cell[_coframe.Event]):
         return _coframe.Event
 
     def set(self) -> None:
-        """Sets it, and wakes every process that waits."""
+        """Sets the event, and wakes every process that waits."""
         self._open().set()
 
     def clear(self) -> None:
-        """Clears it: from now on processes wait again."""
+        """Clears the event: from now on processes wait again."""
         self._open().clear()
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """Whether the event is set."""
         return self._open().is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set; ``False`` on a timeout. Ctrl-C ends the wait."""
+        """Waits until the event is set; ``False`` on a timeout. Ctrl-C ends the wait."""
         return self._open().wait(timeout)
 
 
@@ -94,7 +94,7 @@ class Condition(Cell[_coframe.Event]):
         self._lock.release()
 
     def recover(self) -> None:
-        """Takes the lock though its owner died inside: see :meth:`Lock.recover`."""
+        """Takes the lock even if its owner died while it held it: see :meth:`Lock.recover`."""
         self._lock.recover()
 
     def _entered(self) -> Any:
@@ -142,7 +142,7 @@ class Condition(Cell[_coframe.Event]):
         return result
 
     def notify(self, n: int = 1) -> None:
-        """Wakes ``n`` of those that wait, those that came first. Of more than 256 waiters, the others are woken as well."""
+        """Wakes the first ``n`` waiters. If there are more than 256, those beyond the first 256 are woken too."""
         if not self._lock._open().is_held():
             raise RuntimeError("cannot notify a condition whose lock this thread does not hold")
         if n > 0:
@@ -150,7 +150,7 @@ class Condition(Cell[_coframe.Event]):
             self._open().pulse()
 
     def notify_all(self) -> None:
-        """Wakes every one that waits."""
+        """Wakes all waiters."""
         self.notify(sys.maxsize)
 
 
@@ -194,17 +194,17 @@ class Barrier(Cell[_coframe.Barrier]):
 
     @property
     def parties(self) -> int:
-        """How many it waits for."""
+        """The number of participants that it waits for."""
         return self._open().parties
 
     @property
     def n_waiting(self) -> int:
-        """How many wait now."""
+        """The number of participants that wait now."""
         return self._open().waiting()
 
     @property
     def broken(self) -> bool:
-        """Whether it is broken."""
+        """Whether the barrier is broken."""
         return self._open().is_broken()
 
     def wait(self, timeout: float | None = None) -> int:
@@ -227,8 +227,8 @@ class Barrier(Cell[_coframe.Barrier]):
 class Semaphore(Cell[_coframe.Semaphore]):
     """A number of permits, like ``multiprocessing.Semaphore``.
 
-    The permits that a process took and did not give back return when it ends, also if it is killed. Any process may call
-    :meth:`release`: it gives back a permit of its own process, else one of another process, and adds one when all are free.
+    The permits that a process took and did not release return when it ends, even if it is killed. Any process may call
+    :meth:`release`: it returns a permit of this process, else one of another process, and adds one if all are free.
     An added permit belongs to no process. So ``Semaphore(0)`` is a signal: each ``release`` lets one ``acquire`` through.
     """
 
@@ -246,7 +246,7 @@ class Semaphore(Cell[_coframe.Semaphore]):
         return lambda how, store, name: _coframe.Semaphore(how, store, name, permits)
 
     def get_value(self) -> int:
-        """How many permits are free."""
+        """Returns the number of free permits."""
         return self._open().available()
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
@@ -254,7 +254,7 @@ class Semaphore(Cell[_coframe.Semaphore]):
         return self._open().acquire(timeout if block else 0.0)
 
     def release(self) -> None:
-        """Gives a permit back, or adds one."""
+        """Returns a permit, or adds one."""
         if not self._open().release(self._bounded):
             raise ValueError("the semaphore was released more often than it was acquired")
 

@@ -17,7 +17,7 @@ _PRESENT, _SWAPPED, _OF_FILE = (1 << bit for bit in (63, 62, 61))
 def are_unwritten(arrays: Iterable[Any]) -> bool:
     """Whether no page of these arrays, which are on private maps of files, was ever written to here.
 
-    ``False`` where the kernel does not tell.
+    ``False`` if the kernel does not report it.
     """
     try:
         with open("/proc/self/pagemap", "rb", buffering=0) as file:

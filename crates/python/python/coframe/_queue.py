@@ -27,9 +27,9 @@ class Queue(Cell[_coframe.Event], Generic[T]):
     """A queue that processes share, as ``multiprocessing.Queue`` and ``JoinableQueue``, without a thread or a process.
 
     Items are pickled by :meth:`put` and are whatever pickles; a frame crosses as its handle. They are stored in a shared dict,
-    so they are there when ``put`` returns, they outlive the process that put them, and a process that is killed puts or takes
-    an item wholly or not at all. An item that a process took before it was killed is gone. ``maxsize`` bounds the number of
-    items, and an existing queue of a name keeps its own; 0 is no bound.
+    so they are stored when ``put`` returns, they outlive the process that put them, and a process that is killed puts or takes
+    an item atomically. An item that a process took before it was killed is gone. ``maxsize`` bounds the number of
+    items, and an existing queue of a name keeps its own; 0 means unbounded.
 
     A queue without a name ends with the process that created it.
     """
@@ -59,7 +59,7 @@ class Queue(Cell[_coframe.Event], Generic[T]):
     def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
         """Puts an item at the end; waits for room in a queue with a bound. Ctrl-C ends the wait.
 
-        :class:`queue.Full` if there is no room in time, :class:`coframe.ClosedError` if the queue was closed or shut down.
+        Raises :class:`queue.Full` if no room is free in time, :class:`coframe.ClosedError` if the queue was closed or shut down.
         """
         self._check_open()
         # A copy, since a pickler gives a view.
@@ -81,7 +81,7 @@ class Queue(Cell[_coframe.Event], Generic[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Takes the first item; waits for one. Ctrl-C ends the wait.
 
-        :class:`queue.Empty` if there is none in time, :class:`coframe.ClosedError` if the queue was closed, or was shut down
+        Raises :class:`queue.Empty` if none arrives in time, :class:`coframe.ClosedError` if the queue was closed, or was shut down
         and is empty.
         """
         self._check_open()
@@ -118,7 +118,7 @@ class Queue(Cell[_coframe.Event], Generic[T]):
         return end - first
 
     def empty(self) -> bool:
-        """Whether it has no items now."""
+        """Whether it is empty now."""
         return self.qsize() == 0
 
     def full(self) -> bool:

@@ -115,7 +115,7 @@ class partial(Generic[R]):
     Shared are DataFrames of Polars and pandas, LazyFrames (collected), Tables of pyarrow, and Series and numpy arrays of 64 KiB
     or more; also inside of lists, tuples and dicts of up to 10 000 items. A DataFrame of pandas that Arrow cannot hold, such as
     one with a sparse column, is shared as its pickle from 64 KiB on, and pickled below. Frames stay in memory until
-    :meth:`close`, the end of a ``with``, or the end of this process, since a worker may open them at any time. The rest is
+    :meth:`close`, the end of a ``with``, or the end of this process, because a worker may open them at any time. The rest is
     pickled, also a Series or an array that Arrow cannot hold; pickling more than 10 MB gives a ``UserWarning``.
     """
 

@@ -30,7 +30,7 @@ class FrameInfo:
     num_columns: int
     size_bytes: int
     created: datetime | None
-    #: Older versions that are still there, because they are kept or in use.
+    #: Older versions that still exist, because they are kept or in use.
     superseded: list[int]
 
 
@@ -78,7 +78,7 @@ class User:
 class Store:
     """A directory that holds frames under names: ``$COFRAME_STORE``, else ``/dev/shm/coframe-<uid>``, or a path.
 
-    Made (mode 0700) when it is missing. Works with ``with``; closing changes nothing on disk.
+    It is created (mode 0700) if it is missing. Use it in ``with`` or call :meth:`close`, which changes nothing on disk.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -95,7 +95,7 @@ class Store:
         return self._open().path
 
     def close(self) -> None:
-        """Lets go of the directory. Frames stay as they are, open ones too."""
+        """Closes the directory. Frames are unchanged, including open ones."""
         self._native = None
 
     def __enter__(self) -> Store:
@@ -121,7 +121,7 @@ class Store:
 
         Copies the table's bytes once. ``keep``: number of old versions to keep even when unused. ``layout``:
         strings as the table has them ("keep"), as views for Polars ("view"), or as offsets ("offset"). ``mode``:
-        "overwrite" publishes whatever the latest version is, "create" only if the name is free, and a number only if it is the
+        "overwrite" replaces any latest version, "create" publishes only if the name does not exist, and a number only if it is the
         latest version; otherwise :class:`coframe.ConflictError` is raised. ``batch_rows``: rows of a record batch.
         ``statistics``: record the least and the greatest value of each column and record batch (:meth:`Frame.statistics`).
         """

@@ -38,7 +38,7 @@ _CHARACTERS: dict[str, Any] = {"c": ctypes.c_char, "u": ctypes.c_wchar}
 class Kind:
     """The type of an element."""
 
-    #: The name of a number in Rust, or "bool"; ``None`` for a type of ``ctypes`` that is no number.
+    #: The name of a number in Rust, or "bool"; ``None`` for a type of ``ctypes`` that is not a number.
     number: str | None
     #: The type of ``ctypes`` with the same memory layout.
     ctype: Any
@@ -97,7 +97,7 @@ def _is_of_ctypes(ctype: Any) -> bool:
 
 
 def _refuse_pointers(ctype: Any, whole: Any) -> None:
-    """An address means nothing in another process."""
+    """Refuses types with pointers, because an address is invalid in another process."""
     if issubclass(ctype, (ctypes.Structure, ctypes.Union)):
         for field in getattr(ctype, "_fields_", ()):
             _refuse_pointers(field[1], whole)

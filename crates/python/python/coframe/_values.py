@@ -112,7 +112,7 @@ class Value(_Typed):
 
 
 class _Object(Value):
-    """A value of a type of ``ctypes`` that is no number."""
+    """A value of a type of ``ctypes`` that is not a number."""
 
     def __init__(
         self, typecode: Any, *args: Any, lock: Guard = True, name: str | None = None, store: StoreLike = None
@@ -251,7 +251,7 @@ class Array(_Typed):
 
 
 class _Objects(Array):
-    """An array of a type of ``ctypes`` that is no number."""
+    """An array of a type of ``ctypes`` that is not a number."""
 
     def _fill(self, values: list[Any]) -> None:
         # As ctypes initialises arrays: a structure is an object of it, or a tuple of its fields.

@@ -1,4 +1,4 @@
-"""Who waits at a condition: a table in shared memory, which is changed under the condition's lock."""
+"""The waiters of a condition: a table in shared memory, which is changed under the condition's lock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Waiters:
         self._words = AtomicArray("Q", 1 + 2 * _PLACES, name=None if name is None else f"{name}.waiters", store=store)
 
     def enter(self) -> int | None:
-        """A place for the calling thread; ``None`` if there is none. Under the lock."""
+        """Returns a place for the calling thread; ``None`` if all are taken. Call it under the lock."""
         words = self._words._open()
         found = words.list()
         free = next((place for place in range(1, len(found), 2) if found[place] == 0), None)
@@ -48,7 +48,7 @@ class Waiters:
         return notified
 
     def notify(self, count: int) -> None:
-        """Notifies the first ones that wait, passing over those that died. Under the lock."""
+        """Notifies the first waiters, and skips those that died. Call it under the lock."""
         words = self._words._open()
         found = words.list()
         waiting = sorted((found[place], place) for place in range(1, len(found), 2) if found[place] and not found[place] & 1)
