@@ -122,10 +122,10 @@ def work(native: Native) -> dict[str, str]:
         if unknown is not None:
             found[name] = f"not for Polars, {_unknown(unknown)}"
         elif re.search(r"\bDecimal(32|64)\(", text):
-            found[name] = "Polars has decimals of 128 bits alone: narrow ones are widened to 128 bits at each polars()"
+            found[name] = "Polars has decimals of 128 bits alone: narrow ones are widened to 128 bits at each to_polars()"
         elif text.startswith("Dictionary("):
             if any(text.startswith(f"Dictionary({key},") for key in _KEYS):
-                found[name] = "Polars reads each key once for a frame, at the first polars(), to check that it has a category; the keys are shared"
+                found[name] = "Polars reads each key once for a frame, at the first to_polars(), to check that it has a category; the keys are shared"
             else:
                 found[name] = "Polars builds its own keys, because it has no signed ones"
         elif "Dictionary(" in text:
