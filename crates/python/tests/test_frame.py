@@ -6,6 +6,7 @@ import datetime as dt
 import importlib.metadata
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -156,3 +157,22 @@ def test_statistics_of_a_frame_are_those_that_were_asked_for(store: coframe.Stor
     ]
     assert [batch["max"] for batch in found["s"]] == ["b", "d"]
     assert [(batch["nulls"], batch["min"]) for batch in found["l"]] == [(0, None), (1, None)]
+
+
+def test_a_store_that_was_removed_and_created_again_is_opened_again(store: coframe.Store) -> None:
+    for expected in ([1], [2]):
+        coframe.publish(pl.DataFrame({"x": expected}), "t")
+        assert coframe.open("t").to_polars()["x"].to_list() == expected
+        shutil.rmtree(store.path)
+        with pytest.raises(coframe.NotFoundError, match="the store does not exist"):
+            coframe.open("t")
+
+
+def test_a_store_whose_mode_was_changed_is_checked_again(store: coframe.Store) -> None:
+    coframe.publish(pl.DataFrame({"x": [1]}), "t")
+    coframe.open("t")
+    os.chmod(store.path, 0o777)
+    with pytest.raises(coframe.UntrustedError):
+        coframe.open("t")
+    os.chmod(store.path, 0o700)
+    assert coframe.open("t").shape == (1, 1)
