@@ -24,8 +24,8 @@ pub(crate) fn serve(store: &Store) -> Server {
 
 /// Numbers with nulls, views and a dictionary.
 pub(crate) fn batch(rows: usize) -> RecordBatch {
-    let numbers = Int64Array::from_iter((0..rows as i64).map(|n| (n % 7 != 3).then_some(n)));
-    let texts = StringViewArray::from_iter((0..rows).map(|n| (n % 5 != 1).then(|| format!("the text of row {n}"))));
+    let numbers: Int64Array = (0..rows as i64).map(|n| (n % 7 != 3).then_some(n)).collect();
+    let texts: StringViewArray = (0..rows).map(|n| (n % 5 != 1).then(|| format!("the text of row {n}"))).collect();
     let words: DictionaryArray<Int32Type> = (0..rows).map(|n| Some(["up", "down", "left"][n % 3])).collect();
     let columns: [(&str, ArrayRef); 3] =
         [("number", Arc::new(numbers)), ("text", Arc::new(texts)), ("word", Arc::new(words))];

@@ -25,6 +25,7 @@ fn a_handle_is_pulled_only_from_an_allowed_origin() {
     assert_eq!(server.stats().pulls, 1);
     let mirror = here.store.open("mixed").unwrap();
     assert_eq!(here.store.mirror_origin(&mirror).unwrap(), Some(server.url()));
+    assert_eq!(here.store.list().unwrap()[0].origin, Some(server.url()));
     assert_eq!(there.store.mirror_origin(&frame).unwrap(), None);
     drop(mirror);
     // The note goes with the mirror.
