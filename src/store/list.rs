@@ -40,6 +40,8 @@ pub struct FrameInfo {
     pub superseded: Vec<u64>,
     /// Number of superseded versions to keep even when unused; 0 if coframe did not write the file.
     pub keep: u32,
+    /// Where a mirror came from, if that was recorded ([`Store::mirror_origin`]).
+    pub origin: Option<String>,
 }
 
 /// The content of a store and its size; returned by [`Store::usage`].
@@ -133,6 +135,7 @@ impl Store {
                 size_bytes: frame.size_bytes(),
                 created: frame.created(),
                 superseded: versions,
+                origin: self.mirror_origin(&frame).ok().flatten(),
                 keep: frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.keep),
             });
         }

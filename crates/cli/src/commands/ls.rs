@@ -15,7 +15,7 @@ use crate::{
 /// List frames with their sizes, versions and users, and the room in the store
 ///
 /// USERS counts the processes that map a version of the frame now, as far as this user may see. SUPERSEDED lists older
-/// versions that still exist, each with its users.
+/// versions that still exist, each with its users. FROM names the server of a frame that was pulled.
 #[derive(clap::Args)]
 pub(crate) struct Ls {
     /// Only names that match, such as 'trades-*'
@@ -95,6 +95,8 @@ pub(crate) struct FrameLine {
     pub(crate) created: Option<u64>,
     pub(crate) users: usize,
     pub(crate) superseded: Vec<Superseded>,
+    /// Where a mirror came from.
+    pub(crate) origin: Option<String>,
     /// Why it cannot be opened; all fields except the name are then zero.
     pub(crate) error: Option<String>,
     #[serde(skip)]
@@ -173,6 +175,7 @@ fn line(info: &FrameInfo, users: &[FrameUser]) -> FrameLine {
             .iter()
             .map(|version| Superseded { version: *version, users: of(*version) })
             .collect(),
+        origin: info.origin.clone(),
         error: None,
         time: info.created,
     }
@@ -197,14 +200,21 @@ fn damaged(store: &Store, name: &Name) -> Option<FrameLine> {
         created: None,
         users: 0,
         superseded: Vec::new(),
+        origin: None,
         error: Some(chain(&error)),
         time: None,
     })
 }
 
 fn text(listing: &Listing) -> Text {
-    let header = ["NAME", "VERSION", "ROWS", "COLUMNS", "SIZE", "AGE", "USERS", "SUPERSEDED"];
-    let rows = listing.frames.iter().map(row).collect();
+    let mut header = vec!["NAME", "VERSION", "ROWS", "COLUMNS", "SIZE", "AGE", "USERS", "SUPERSEDED"];
+    let mut rows: Vec<Vec<String>> = listing.frames.iter().map(row).collect();
+    if listing.frames.iter().any(|frame| frame.origin.is_some()) {
+        header.push("FROM");
+        for (row, frame) in rows.iter_mut().zip(&listing.frames) {
+            row.push(frame.origin.clone().unwrap_or_default());
+        }
+    }
     let table = output::columns(&header, rows, &[1, 2, 3, 4, 5, 6]);
     let mut lines = vec![table, Text::default()];
     for (header, others) in [("CELL", &listing.cells), ("DICT", &listing.dicts)] {

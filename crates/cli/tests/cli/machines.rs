@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, process::Output};
 
-use crate::common::{Scratch, scratch};
+use crate::common::{Scratch, flights, scratch};
 
 /// Runs the command with a program `coframe-flight` that is this script.
 fn with_program(scratch: &Scratch, script: &str, args: &[&str]) -> Output {
@@ -42,4 +42,20 @@ fn without_the_other_program_the_error_names_how_to_install_it() {
     }
     // After `--` it is a name.
     assert!(scratch.fails(3, &["show", "--", "--remote"]).contains("coframe: "));
+}
+
+#[test]
+fn ls_shows_where_a_mirror_came_from() {
+    let scratch = scratch();
+    scratch.ok(&["publish", &flights(), "--name", "flights"]);
+    assert!(!scratch.ok(&["ls"]).contains("FROM"));
+    let store = scratch.store();
+    let options = coframe::MirrorOptions::new().origin("https://host:8815");
+    let mut mirror = store.mirror_with("copy", &options).unwrap();
+    mirror.write(&store.open("flights").unwrap().segment_bytes()).unwrap();
+    mirror.publish().unwrap();
+    let shown = scratch.ok(&["ls"]);
+    assert!(shown.contains("FROM") && shown.contains("https://host:8815"), "{shown}");
+    let frames = &scratch.json(&["ls"])["frames"];
+    assert_eq!((&frames[0]["origin"], &frames[1]["origin"]), (&"https://host:8815".into(), &serde_json::Value::Null));
 }

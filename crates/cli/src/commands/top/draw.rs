@@ -147,6 +147,7 @@ mod tests {
             created: None,
             users: pids.len(),
             superseded: Vec::new(),
+            origin: None,
             error: None,
             time: None,
         };
