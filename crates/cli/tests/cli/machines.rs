@@ -40,8 +40,8 @@ fn without_the_other_program_the_error_names_how_to_install_it() {
         assert!(output.status.code() == Some(2) && message.contains(install), "{message}");
         assert_eq!(message.lines().count(), 1);
     }
-    // After `--` it is a name.
-    assert!(scratch.fails(3, &["show", "--", "--remote"]).contains("coframe: "));
+    // After `--` it is a name, and not one of a frame.
+    assert!(scratch.fails(2, &["show", "--", "--remote"]).contains("`--remote` is not a frame name"));
 }
 
 #[test]

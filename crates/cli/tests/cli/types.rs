@@ -63,9 +63,8 @@ impl Refused<'_> {
             return true;
         }
         assert_eq!((code, err.lines().count()), (1, 1), "{case}: {args:?}: {err}");
-        let names_it = ["column `x`", "column `list`", "keeps no rows", "there is no object"]
-            .iter()
-            .any(|text| err.contains(text));
+        let names_it =
+            ["column `x`", "column `list`", "keeps no rows", "it has no object"].iter().any(|text| err.contains(text));
         assert!(names_it, "{case}: {args:?}: {err}");
         self.found.push(format!("{what} refused: {case}"));
         false
