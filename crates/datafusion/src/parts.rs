@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 use coframe::{Frame, Statistics};
 use datafusion::{
     common::{Result, plan_err},
+    datasource::listing::PartitionedFile,
     error::DataFusionError,
 };
 use object_store::path::Path;
@@ -118,6 +119,14 @@ impl Part {
         let statistics = frame.statistics().map_err(external)?;
         let location = Path::from(frame.path().to_string_lossy().as_ref());
         Ok(Self { frame, before, batches, location, statistics })
+    }
+
+    /// A file of DataFusion's scan for some rows of the table, which this frame has.
+    pub(crate) fn file(&self, rows: &Range<usize>) -> Option<PartitionedFile> {
+        let (start, end) = (i64::try_from(rows.start).ok()?, i64::try_from(rows.end).ok()?);
+        let mut file = PartitionedFile::new(String::new(), self.frame.size_bytes() as u64).with_range(start, end);
+        file.object_meta.location = self.location.clone();
+        Some(file)
     }
 
     /// The batches that have some of these rows of the frame.

@@ -32,6 +32,9 @@ use crate::{
     pruning::Pruner,
 };
 
+/// Rows of a batch, until the engine sets its own number.
+const BATCH_ROWS: usize = 8192;
+
 /// What a scan of frames reads: the [`FileSource`] of its `DataSourceExec`.
 ///
 /// Each file of the scan is a frame. Its range counts rows of the table, and neither bytes nor rows of the frame, so it
@@ -53,6 +56,23 @@ impl FrameSource {
         let projection = SplitProjection::unprojected(&table_schema);
         let metrics = ExecutionPlanMetricsSet::new();
         Self { parts, table_schema, projection, predicate: None, batch_rows, metrics }
+    }
+
+    /// A source of the rows of these frames, one after the other, for a plan that is built without a
+    /// [`FrameTable`](crate::FrameTable): that of a distributed engine, which decodes it on the machine of the frames.
+    ///
+    /// # Errors
+    ///
+    /// If a frame does not have the columns of `schema`, or is damaged.
+    pub fn of_frames(frames: Vec<Frame>, schema: &SchemaRef) -> Result<Self> {
+        let parts = Arc::new(Parts::new(frames, schema)?);
+        Ok(Self::new(parts, schema.clone(), BATCH_ROWS))
+    }
+
+    /// A file of the scan: rows of the table, which must be those of one frame. `None` if they are not.
+    #[must_use]
+    pub fn file(&self, rows: Range<usize>) -> Option<PartitionedFile> {
+        self.parts.find(&rows)?.file(&rows)
     }
 
     /// Whether a filter is kept to skip batches: only if the types of its columns have bounds, strings in dictionaries

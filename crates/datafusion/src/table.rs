@@ -10,7 +10,6 @@ use datafusion::{
     common::{Result, Statistics, not_impl_err, plan_err},
     datasource::{
         TableType,
-        listing::PartitionedFile,
         physical_plan::{FileGroup, FileScanConfigBuilder, FileSource},
         sink::DataSinkExec,
         source::DataSourceExec,
@@ -157,15 +156,6 @@ impl FrameTable {
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
         self.parts.frames.iter().map(|part| &part.frame)
     }
-
-    /// A file of DataFusion's scan for some rows of a frame.
-    fn file(&self, share: &Share) -> Option<PartitionedFile> {
-        let part = self.parts.frames.get(share.part)?;
-        let (start, end) = (i64::try_from(share.rows.start).ok()?, i64::try_from(share.rows.end).ok()?);
-        let mut file = PartitionedFile::new(String::new(), part.frame.size_bytes() as u64).with_range(start, end);
-        file.object_meta.location = part.location.clone();
-        Some(file)
-    }
 }
 
 #[async_trait]
@@ -195,7 +185,8 @@ impl TableProvider for FrameTable {
         let statistics = statistics(&self.parts, rows, columns, &self.schema);
         let orderings = orderings(&self.parts, columns);
         let partitions = self.parts.partitions(rows, config.target_partitions(), config.batch_size());
-        let group = |shares: &Vec<Share>| FileGroup::new(shares.iter().filter_map(|share| self.file(share)).collect());
+        let file = |share: &Share| self.parts.frames.get(share.part)?.file(&share.rows);
+        let group = |shares: &Vec<Share>| FileGroup::new(shares.iter().filter_map(file).collect());
         let source: Arc<dyn FileSource> = Arc::new(source);
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
             .with_file_groups(partitions.iter().map(group).collect())

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
+    datatypes::Int64Type,
+};
 use coframe::PublishOptions;
 use coframe_datafusion::{FrameSource, FrameTable};
 use datafusion::{
@@ -12,6 +15,7 @@ use datafusion::{
         physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder},
         source::DataSourceExec,
     },
+    execution::object_store::ObjectStoreUrl,
     physical_plan::{ExecutionPlan, collect, displayable},
 };
 
@@ -166,6 +170,24 @@ fn with_files(plan: &Arc<dyn ExecutionPlan>, files: Vec<PartitionedFile>) -> Arc
     assert!(config.file_source().is::<FrameSource>());
     let config = FileScanConfigBuilder::from(config.clone()).with_file_groups(vec![FileGroup::new(files)]).build();
     DataSourceExec::from_data_source(config)
+}
+
+#[tokio::test]
+async fn a_source_of_frames_reads_the_rows_of_its_files() {
+    let scratch = scratch();
+    let frames: Vec<_> = [("a", 0..100), ("b", 100..150)]
+        .map(|(name, rows)| scratch.store.publish(name, &mixed(rows)).unwrap().select(["id"]).unwrap())
+        .into();
+    let source = FrameSource::of_frames(frames.clone(), frames[0].schema()).unwrap();
+    assert!(source.file(90..110).is_none() && source.file(140..151).is_none(), "rows of two frames, or of none");
+    let files = [90..100, 120..150].map(|rows| source.file(rows).unwrap());
+    let url = ObjectStoreUrl::local_filesystem();
+    let config = FileScanConfigBuilder::new(url, Arc::new(source)).with_file_groups(vec![FileGroup::new(files.into())]);
+    let scan = DataSourceExec::from_data_source(config.build());
+    let found = collect(scan, context(1, 8192, table(&frames[0])).task_ctx()).await.unwrap();
+    let ids: Vec<i64> =
+        found.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+    assert_eq!(ids, (90..100).chain(120..150).collect::<Vec<_>>());
 }
 
 #[tokio::test]
