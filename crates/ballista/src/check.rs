@@ -1,0 +1,80 @@
+//! Refuses plans that Ballista would run wrongly.
+//!
+//! Ballista cuts the leaves of a stage down to the partitions of a task. It does so for the leaves that it knows, and runs
+//! any other one whole in each task: rows come back several times, and no error is reported.
+
+use std::{any::Any, sync::Arc};
+
+use async_trait::async_trait;
+use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec, UnresolvedShuffleExec};
+use datafusion::{
+    catalog::Session,
+    common::{Result, not_impl_err},
+    datasource::{memory::MemorySourceConfig, physical_plan::FileScanConfig, source::DataSourceExec},
+    execution::context::QueryPlanner,
+    logical_expr::LogicalPlan,
+    physical_plan::{
+        ExecutionPlan, coalesce_partitions::CoalescePartitionsExec, empty::EmptyExec, explain::ExplainExec,
+        placeholder_row::PlaceholderRowExec, repartition::RepartitionExec,
+        sorts::sort_preserving_merge::SortPreservingMergeExec, union::UnionExec,
+    },
+    physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
+};
+
+/// Checks that Ballista knows how to cut each leaf of a plan.
+///
+/// # Errors
+///
+/// If a leaf is none of: a scan of files, which scans of frames are; rows in memory; a constant row; a shuffle. If a
+/// constant row (`SELECT 1`) is in a `UNION`: Ballista replaces it in the tasks that do not return it, then finds that
+/// they have other metrics than the stage, and their job never ends.
+pub fn check(plan: &dyn ExecutionPlan) -> Result<()> {
+    check_below(plan, false)
+}
+
+fn check_below(plan: &dyn ExecutionPlan, is_in_union: bool) -> Result<()> {
+    let children = plan.children();
+    if children.is_empty() && !is_known(plan) {
+        return not_impl_err!(
+            "the query reads `{}`, which Ballista would run once for each task and return its rows several times; \
+             publish the rows as a frame, or run the query in one process",
+            plan.name()
+        );
+    }
+    if is_in_union && (plan.is::<PlaceholderRowExec>() || plan.is::<EmptyExec>()) {
+        return not_impl_err!(
+            "the query has a constant row in a UNION, at which Ballista hangs; write it as `SELECT * FROM (VALUES (1))`"
+        );
+    }
+    // Each of these starts a stage, in which a constant row is alone.
+    let is_boundary =
+        plan.is::<RepartitionExec>() || plan.is::<CoalescePartitionsExec>() || plan.is::<SortPreservingMergeExec>();
+    let is_in_union = plan.is::<UnionExec>() || is_in_union && !is_boundary;
+    children.into_iter().try_for_each(|child| check_below(child.as_ref(), is_in_union))
+}
+
+fn is_known(leaf: &dyn ExecutionPlan) -> bool {
+    if let Some(scan) = leaf.downcast_ref::<DataSourceExec>() {
+        let source: &dyn Any = scan.data_source().as_ref();
+        return source.is::<FileScanConfig>() || source.is::<MemorySourceConfig>();
+    }
+    leaf.is::<EmptyExec>()
+        || leaf.is::<PlaceholderRowExec>()
+        || leaf.is::<ExplainExec>()
+        || leaf.is::<ShuffleReaderExec>()
+        || leaf.is::<RangeShuffleReaderExec>()
+        || leaf.is::<UnresolvedShuffleExec>()
+}
+
+/// DataFusion's planner, which [`check`]s what it plans. For the sessions of a scheduler, so that no client gets around it.
+#[derive(Debug, Default)]
+pub struct CheckedPlanner;
+
+#[async_trait]
+impl QueryPlanner for CheckedPlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?;
+        check(plan.as_ref())?;
+        Ok(plan)
+    }
+}

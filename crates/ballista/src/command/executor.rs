@@ -1,0 +1,208 @@
+//! `executor`: runs tasks next to the store of its node.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use ballista_core::{
+    error::BallistaError,
+    utils::{GrpcServerConfig, create_grpc_server, create_grpc_server_incoming},
+};
+use ballista_executor::{
+    executor_process::{ExecutorProcessConfig, start_executor_process},
+    shutdown::Shutdown,
+};
+use clap::Args;
+use coframe::Store;
+use coframe_ballista::{ClusterLogicalCodec, ClusterPhysicalCodec, Node, NodeService};
+use coframe_flight::{RemoteOptions, Server, ServerOptions, Tokens};
+use datafusion::common::{Result, config_err};
+use tokio::task::JoinHandle;
+
+use crate::{check_address, external, shuffle::ShuffleDirectory};
+
+/// How long streams to other nodes may go on at the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Run an executor, next to the store of this machine
+///
+/// Takes three ports: of the shuffle (--port), of tasks (--port + 1) and of the store, from which other nodes pull frames
+/// (--port + 2). Stops at SIGTERM after its tasks, and removes its shuffle files and the mirrors it pulled.
+#[derive(Args)]
+pub(crate) struct Executor {
+    /// Name of the node; executors of one machine have the same
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    /// Scheduler, host and port
+    #[arg(long, default_value = "127.0.0.1:50050", value_name = "HOST:PORT")]
+    scheduler: String,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    bind: IpAddr,
+    /// Name or address by which the other machines reach it
+    #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
+    host: String,
+    /// First of its three ports
+    #[arg(long, default_value_t = 50051)]
+    port: u16,
+    /// Store; default: that of this user
+    #[arg(long, value_name = "DIRECTORY", env = "COFRAME_STORE")]
+    store: Option<PathBuf>,
+    /// Partitions that it computes at a time; 0: as many as cores
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    vcores: usize,
+    /// Directory for shuffle files; default: that of temporary files
+    #[arg(long, value_name = "DIRECTORY")]
+    work_dir: Option<PathBuf>,
+    /// Bytes of memory for sorts, joins and aggregations, before they spill to disk; default: 70 % of the memory
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// Seconds between signs of life
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    heartbeat: u64,
+    /// Seconds that a pull waits for another node
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    pull_deadline: u64,
+    /// Tokens for the port of the store, as `coframe serve --tokens` reads them
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Certificate chain (PEM) for the port of the store
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Token for the stores of the other nodes
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Authority (PEM) of the certificates of the other nodes
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
+    /// Keep the mirrors of other nodes' frames, at the start and at the end
+    #[arg(long)]
+    keep_mirrors: bool,
+    /// Allow an address that other machines can reach: every program that connects runs any task as this user
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl Executor {
+    pub(crate) fn run(&self) -> Result<()> {
+        check_address(self.bind, self.insecure)?;
+        if self.node.is_empty() || self.node.contains('#') {
+            return config_err!("the node `{}` cannot have this name: it must not be empty or contain `#`", self.node);
+        }
+        let Some((scheduler, scheduler_port)) = self.scheduler_address() else {
+            return config_err!("the scheduler `{}` is not an address; expected HOST:PORT", self.scheduler);
+        };
+        if self.port > u16::MAX - 2 {
+            return config_err!("the port {} leaves no room for two more; expected at most 65533", self.port);
+        }
+        let store = match &self.store {
+            Some(path) => Store::open_at(path),
+            None => Store::open_default(),
+        };
+        let store = store.map_err(external)?;
+        let server = Server::start(&store, &self.server_options()?).map_err(external)?;
+        let scheme = if self.cert.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{}", self.host, server.address().port());
+        let node = Arc::new(Node::new(&self.node, url, store, self.remote_options()?));
+        if !self.keep_mirrors {
+            node.remove_stale_mirrors()?;
+        }
+        let work_dir = self.work_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let shuffle = ShuffleDirectory::new(&work_dir)?;
+        let config = self.config(scheduler, scheduler_port, &node, &shuffle);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let idle = node.clone();
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                idle.release_idle();
+            }
+        });
+        eprintln!("coframe-cluster: node {} at {}:{}", self.node, self.host, self.port);
+        let ran = runtime.block_on(start_executor_process(Arc::new(config)));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        if !self.keep_mirrors {
+            node.remove_mirrors();
+        }
+        if !server.stop(GRACE) {
+            log::warn!("some streams to other nodes were cut");
+        }
+        ran.map_err(external)
+    }
+
+    fn scheduler_address(&self) -> Option<(String, u16)> {
+        let (host, port) = self.scheduler.rsplit_once(':')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    }
+
+    fn server_options(&self) -> Result<ServerOptions> {
+        let address = SocketAddr::new(self.bind, self.port + 2);
+        let mut options = ServerOptions::new().address(address).insecure(self.insecure);
+        if let Some(path) = &self.tokens {
+            options = options.tokens(Tokens::read(path).map_err(external)?);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            options = options.identity(std::fs::read(cert)?, std::fs::read(key)?);
+        }
+        Ok(options)
+    }
+
+    fn remote_options(&self) -> Result<RemoteOptions> {
+        let limit = Duration::from_secs(self.pull_deadline.max(1));
+        let mut options = RemoteOptions::new().deadline(limit).retry(limit);
+        if let Some(path) = &self.token_file {
+            options = options.token_file(path).map_err(external)?;
+        }
+        if let Some(path) = &self.authority {
+            options = options.authority(std::fs::read(path)?);
+        }
+        Ok(options)
+    }
+
+    fn config(&self, host: String, port: u16, node: &Arc<Node>, shuffle: &ShuffleDirectory) -> ExecutorProcessConfig {
+        let service = node.clone();
+        ExecutorProcessConfig {
+            // The scheduler finds the node in the id.
+            executor_id: format!("{}#{}", self.node, std::process::id()),
+            bind_host: self.bind.to_string(),
+            external_host: Some(self.host.clone()),
+            port: self.port,
+            grpc_port: self.port + 1,
+            scheduler_host: host,
+            scheduler_port: port,
+            scheduler_connect_timeout_seconds: 30,
+            vcores: self.vcores,
+            work_dir: Some(shuffle.path().to_string_lossy().into_owned()),
+            memory_pool_size: self.memory,
+            executor_heartbeat_interval_seconds: self.heartbeat.max(1),
+            override_logical_codec: Some(Arc::new(ClusterLogicalCodec::default())),
+            override_physical_codec: Some(Arc::new(ClusterPhysicalCodec::of_node(node.clone()))),
+            override_arrow_flight_service: Some(Arc::new(move |work_dir, address, shutdown, config| {
+                serve(NodeService::new(work_dir, service.clone()), address, shutdown, config)
+            })),
+            ..ExecutorProcessConfig::default()
+        }
+    }
+}
+
+/// Serves shuffles and descriptions of frames, with `TCP_NODELAY` on each accepted socket.
+fn serve(
+    service: NodeService,
+    address: SocketAddr,
+    mut shutdown: Shutdown,
+    config: GrpcServerConfig,
+) -> JoinHandle<std::result::Result<(), BallistaError>> {
+    tokio::spawn(async move {
+        let incoming = create_grpc_server_incoming(address, &config)?;
+        let stopping = async move { shutdown.recv().await };
+        let router = create_grpc_server(&config).add_service(FlightServiceServer::new(service));
+        router.serve_with_incoming_shutdown(incoming, stopping).await.map_err(BallistaError::TonicError)
+    })
+}

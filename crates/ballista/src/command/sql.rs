@@ -1,0 +1,78 @@
+//! `sql`: runs statements on a cluster.
+
+use std::{io::Write, path::PathBuf, time::Instant};
+
+use arrow::util::pretty::pretty_format_batches;
+use clap::Args;
+use coframe_ballista::{connect, session_config};
+use datafusion::{
+    common::{Result, config_err},
+    prelude::{SQLOptions, SessionConfig},
+};
+
+/// Run SQL on a cluster
+///
+/// The frames of all nodes are tables: frames of one name on several nodes are one table. Prints the rows of each
+/// statement.
+#[derive(Args)]
+pub(crate) struct Sql {
+    /// Statements; one argument can have several, with `;` between them
+    #[arg(required_unless_present = "file")]
+    statements: Vec<String>,
+    /// Read statements from a file
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Scheduler, host and port
+    #[arg(long, default_value = "127.0.0.1:50050", value_name = "HOST:PORT")]
+    scheduler: String,
+    /// Executors of the nodes, host and port each, with commas
+    #[arg(long, default_value = "127.0.0.1:50051", value_delimiter = ',', value_name = "HOST:PORT,..")]
+    nodes: Vec<String>,
+    /// Partitions of a scan and of a shuffle
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    partitions: usize,
+    /// Setting of DataFusion or Ballista
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Write how long each statement took to standard error
+    #[arg(long)]
+    timing: bool,
+}
+
+impl Sql {
+    pub(crate) fn run(&self) -> Result<()> {
+        let mut text = self.statements.join(";");
+        if let Some(path) = &self.file {
+            text = std::fs::read_to_string(path)? + ";" + &text;
+        }
+        let mut config = session_config().with_target_partitions(self.partitions.max(1));
+        for setting in &self.settings {
+            let Some((key, value)) = setting.split_once('=') else {
+                return config_err!("the setting `{setting}` has no value; expected KEY=VALUE");
+            };
+            config.options_mut().set(key, value)?;
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(self.execute(&text, config))
+    }
+
+    async fn execute(&self, text: &str, config: SessionConfig) -> Result<()> {
+        let context = connect(&self.scheduler, &self.nodes, config).await?;
+        let statements = datafusion::sql::parser::DFParser::parse_sql(text)?;
+        for statement in statements {
+            let start = Instant::now();
+            let state = context.state();
+            let plan = state.statement_to_plan(statement).await?;
+            SQLOptions::new().with_allow_dml(false).verify_plan(&plan)?;
+            let rows = context.execute_logical_plan(plan).await?.collect().await?;
+            if !rows.is_empty() {
+                let mut output = std::io::stdout().lock();
+                writeln!(output, "{}", pretty_format_batches(&rows)?)?;
+            }
+            if self.timing {
+                eprintln!("coframe-cluster: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+//! The store of this machine, as a node of a cluster.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arrow::datatypes::SchemaRef;
+use coframe::{Frame, Name, Store};
+use coframe_flight::{PullOptions, Remote, RemoteOptions};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
+
+use tokio::sync::oneshot;
+
+use crate::part::{Home, Part, external};
+
+/// For how long a node keeps a frame open after a query used or planned it: its version is not swept meanwhile.
+const HELD: Duration = Duration::from_mins(1);
+/// With what the names of mirrors start that this crate pulls.
+const MIRROR: &str = "_cluster.";
+/// Target of the log records of scans.
+const READS: &str = "coframe_cluster::reads";
+
+/// A node: a name, a store, and how it reaches the other nodes.
+///
+/// Executors of the same machine are one node and share a store. A frame of another node is pulled once for all of them,
+/// under the name `_cluster.<segment id>`.
+pub struct Node {
+    name: String,
+    url: String,
+    store: Store,
+    remote: RemoteOptions,
+    held: Mutex<HashMap<u128, Held>>,
+    pulled: Mutex<BTreeMap<u128, Name>>,
+}
+
+struct Held {
+    frame: Frame,
+    used: Instant,
+}
+
+impl Node {
+    /// A node whose store is served at a URL, and which pulls from other nodes with these options.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>, store: Store, remote: RemoteOptions) -> Self {
+        let (name, url) = (name.into(), url.into());
+        Self { name, url, store, remote, held: Mutex::default(), pulled: Mutex::default() }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Describes the latest version of a frame, or another one; `None` if the store does not have it. Also returns whether
+    /// its bytes came from another store. The version is kept for a minute, in which a query can start. Blocks.
+    pub fn describe(&self, name: &str, version: Option<u64>) -> Result<Option<(SchemaRef, Part, bool)>> {
+        let opened = match version {
+            Some(version) => self.store.open_version(name, version),
+            None => self.store.open(name),
+        };
+        let frame = match opened {
+            Ok(frame) => frame,
+            Err(error) if error.is_not_found() || error.is_superseded() || error.is_invalid_argument() => {
+                return Ok(None);
+            }
+            Err(error) => return Err(external(error)),
+        };
+        let (schema, part) = Part::of(&frame, &self.name, &self.url)?;
+        let is_mirror = frame.is_mirror();
+        self.hold(part.id, frame);
+        Ok(Some((schema, part, is_mirror)))
+    }
+
+    /// The names of the store, without the mirrors that queries pulled. Blocks.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let names = self.store.names().map_err(external)?;
+        Ok(names.into_iter().map(|name| name.to_string()).filter(|name| !name.starts_with(MIRROR)).collect())
+    }
+
+    /// The segments of other nodes that queries pulled, with their places here. Blocks.
+    pub fn mirrors(&self) -> Result<Vec<(u128, Home)>> {
+        let mut mirrors = Vec::new();
+        for name in self.store.names().map_err(external)? {
+            let id = name.as_str().strip_prefix(MIRROR).and_then(|id| u128::from_str_radix(id, 16).ok());
+            let version = self.store.versions(&name).map_err(external)?.last().copied();
+            if let (Some(id), Some(version)) = (id, version) {
+                let (node, url, name) = (self.name.clone(), self.url.clone(), name.to_string());
+                mirrors.push((id, Home { node, url, name, version }));
+            }
+        }
+        Ok(mirrors)
+    }
+
+    /// The frame of a part: of the store here, else a mirror, which the first query pulls.
+    ///
+    /// # Errors
+    ///
+    /// If no home can be reached or has the frame any more; the error has the frame, the nodes and the causes.
+    pub(crate) async fn open(self: &Arc<Self>, part: &Part, rows: &Range<usize>) -> Result<Frame> {
+        let frame = match self.known(part.id) {
+            Some(frame) => frame,
+            None => self.open_elsewhere(part).await?,
+        };
+        let bytes = part.bytes as u128 * rows.len() as u128 / part.rows.max(1) as u128;
+        let place = if part.is_at(&self.name) { "local" } else { "remote" };
+        let node = &self.name;
+        log::info!(
+            target: READS,
+            "{place} node={node} frame={} id={:032x} rows={}..{} bytes={bytes}",
+            part.label(), part.id, rows.start, rows.end
+        );
+        Ok(frame)
+    }
+
+    /// Opens a frame in a thread that may block.
+    async fn open_elsewhere(self: &Arc<Self>, part: &Part) -> Result<Frame> {
+        let (node, wanted) = (self.clone(), part.clone());
+        let (send, opened) = oneshot::channel();
+        // Not `spawn_blocking`: its threads belong to the runtime, on which a `Remote` refuses to block.
+        let opening = std::thread::Builder::new().name("coframe-open".into()).spawn(move || {
+            // Fails if the task was cancelled.
+            let _ = send.send(node.open_blocking(&wanted));
+        });
+        opening?;
+        opened.await.map_err(|_| exec_datafusion_err!("opening `{}` panicked", part.label()))?
+    }
+
+    fn open_blocking(&self, part: &Part) -> Result<Frame> {
+        let frame = match self.local(part)? {
+            Some(frame) => frame,
+            None => self.pull(part)?,
+        };
+        if frame.segment_id() != Some(part.id) || frame.num_rows() != part.rows {
+            return exec_err!("the frame `{}` of node `{}` is not the one of the plan", part.label(), self.name);
+        }
+        self.hold(part.id, frame.clone());
+        Ok(frame)
+    }
+
+    /// Closes the frames that no query used for a minute, so that the store can sweep their versions.
+    pub fn release_idle(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, held| held.used.elapsed() < HELD);
+    }
+
+    fn known(&self, id: u128) -> Option<Frame> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.get_mut(&id)?;
+        held.used = Instant::now();
+        Some(held.frame.clone())
+    }
+
+    fn hold(&self, id: u128, frame: Frame) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, held| held.used.elapsed() < HELD);
+        held.insert(id, Held { frame, used: Instant::now() });
+    }
+
+    /// A version of its name, or a mirror, with the segment.
+    fn local(&self, part: &Part) -> Result<Option<Frame>> {
+        for name in [part.name.clone(), mirror(part.id)] {
+            let Ok(name) = name.parse::<Name>() else { continue };
+            let versions = self.store.versions(&name).map_err(external)?;
+            // A version that is swept meanwhile is not here.
+            let mut frames =
+                versions.into_iter().rev().filter_map(|version| self.store.open_version(&name, version).ok());
+            if let Some(frame) = frames.find(|frame| frame.segment_id() == Some(part.id)) {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Of the first home that answers. Of all processes of this machine, one pulls and the others wait.
+    fn pull(&self, part: &Part) -> Result<Frame> {
+        let mut causes = Vec::new();
+        let name = mirror(part.id);
+        for home in part.homes.iter().filter(|home| home.node != self.name) {
+            let options = PullOptions::new().version(home.version).name(&name).map_err(external)?;
+            let pulled = Remote::connect_with(&home.url, &self.remote)
+                .and_then(|remote| remote.pull_with(&self.store, &home.name, &options));
+            match pulled {
+                Ok(frame) => {
+                    let mut pulled = self.pulled.lock().unwrap_or_else(PoisonError::into_inner);
+                    pulled.insert(part.id, frame.name().clone());
+                    log::info!("pulled `{}` from node `{}`: {} bytes", part.label(), home.node, frame.size_bytes());
+                    return Ok(frame);
+                }
+                Err(error) => causes.push(format!("node `{}`: {error}", home.node)),
+            }
+        }
+        if part.is_at(&self.name) {
+            causes.push(format!("node `{}`: its store does not have this version any more", self.name));
+        }
+        let (label, node) = (part.label(), &self.name);
+        exec_err!(
+            "node `{node}` cannot read the frame `{label}`; {}; run the query again, or restart the node",
+            causes.join("; ")
+        )
+    }
+
+    /// Removes the mirrors that it pulled: to be called at the end.
+    pub fn remove_mirrors(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let pulled = std::mem::take(&mut *self.pulled.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in pulled.values() {
+            if let Err(error) = self.store.remove(name) {
+                log::warn!("cannot remove the mirror `{name}`: {error}");
+            }
+        }
+    }
+
+    /// Removes the mirrors of executors that were killed: to be called at the start. Another executor of this machine that
+    /// reads one goes on.
+    pub fn remove_stale_mirrors(&self) -> Result<()> {
+        for name in self.store.names().map_err(external)? {
+            if name.as_str().starts_with(MIRROR) {
+                self.store.remove(&name).map_err(external)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a mirror of a segment.
+fn mirror(id: u128) -> String {
+    format!("{MIRROR}{id:032x}")
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.name).field("store", &self.store.path()).finish_non_exhaustive()
+    }
+}

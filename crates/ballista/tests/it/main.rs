@@ -1,0 +1,9 @@
+//! Real processes: a scheduler and two executors, each with a store of its own, against DataFusion in one process.
+
+mod answers;
+mod cluster;
+mod failures;
+mod placement;
+#[expect(dead_code, reason = "the benchmark of crates/datafusion reads the schemas")]
+#[path = "../../../datafusion/tests/it/tpch.rs"]
+mod tpch;
