@@ -42,7 +42,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The first failure, by default at once ([`Builder::on_failure`]). [`map_iter`](Self::map_iter) gives each task its own.
+    /// The first failure, by default at once ([`Builder::on_failure`](super::Builder::on_failure)). [`map_iter`](Self::map_iter) gives each task its own.
     pub fn map<A: Argument, R: Output>(&self, f: fn(A) -> R, items: impl IntoIterator<Item = A>) -> Result<Vec<R>> {
         self.stream(Function::new(f)?, items)?.collect()
     }
@@ -189,7 +189,7 @@ impl Pool {
     /// among them.
     ///
     /// Items are taken from the iterator by the thread that asks for results, no more than
-    /// [`in_flight`](Builder::in_flight) ahead; it may be endless, and slow, but must not wait for results itself.
+    /// [`in_flight`](super::Builder::in_flight) ahead; it may be endless, and slow, but must not wait for results itself.
     ///
     /// ```no_run
     /// # fn main() -> coframe::Result<()> {

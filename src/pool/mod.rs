@@ -34,7 +34,7 @@
 //! Workers are the same executable, started again. They inherit only the environment and the working directory. Unlike
 //! after a fork, they contain no thread or lock of the caller.
 //!
-//! [`Frame`] and [`Handle`](crate::Handle) may be anywhere in arguments and results. The pool keeps every frame of an
+//! [`Frame`](crate::Frame) and [`Handle`](crate::Handle) may be anywhere in arguments and results. The pool keeps every frame of an
 //! unfinished task, so that a publish that supersedes the frame does not remove it.
 //!
 //! # What goes wrong
