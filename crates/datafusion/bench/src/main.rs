@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if measures("memory") {
             memory::compare(&sources).await?;
         }
-        match only.and_then(|only| only.parse::<usize>().ok()) {
+        match only.as_deref().and_then(|only| only.parse::<usize>().ok()) {
             Some(query) => explain(&contexts, query).await,
             None => Ok(()),
         }
