@@ -1,7 +1,7 @@
 //! Refuses plans that Ballista would run wrongly.
 //!
-//! Ballista cuts the leaves of a stage down to the partitions of a task. It does so for the leaves that it knows, and runs
-//! any other one whole in each task: rows come back several times, and no error is reported.
+//! Ballista cuts the leaves of a stage down to the partitions of a task, but only leaves that it knows. Each task runs any
+//! other leaf whole, so its rows come back several times, without an error.
 
 use std::{any::Any, sync::Arc};
 
@@ -25,9 +25,9 @@ use datafusion::{
 ///
 /// # Errors
 ///
-/// If a leaf is none of: a scan of files, which scans of frames are; rows in memory; a constant row; a shuffle. If a
-/// constant row (`SELECT 1`) is in a `UNION`: Ballista replaces it in the tasks that do not return it, then finds that
-/// they have other metrics than the stage, and their job never ends.
+/// * If a leaf is not a scan of files (as scans of frames are), rows in memory, a constant row, or a shuffle.
+/// * If a constant row (`SELECT 1`) is in a `UNION`. Ballista replaces the row in the tasks that do not return it, then
+///   finds that these tasks have other metrics than the stage, and the job never ends.
 pub fn check(plan: &dyn ExecutionPlan) -> Result<()> {
     check_below(plan, false)
 }
@@ -66,7 +66,7 @@ fn is_known(leaf: &dyn ExecutionPlan) -> bool {
         || leaf.is::<UnresolvedShuffleExec>()
 }
 
-/// DataFusion's planner, which [`check`]s what it plans. For the sessions of a scheduler, so that no client gets around it.
+/// DataFusion's planner, followed by [`check`]. For the sessions of a scheduler, so that it checks the queries of all clients.
 #[derive(Debug, Default)]
 pub struct CheckedPlanner;
 

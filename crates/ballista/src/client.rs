@@ -42,13 +42,13 @@ pub fn session_config() -> SessionConfig {
     SessionConfig::new_with_ballista().with_ballista_adaptive_query_planner(false)
 }
 
-/// Connects to the scheduler at `host:port`, and to the executors of all nodes, `host:port` each.
+/// Connects to the scheduler at `host:port`, and to one executor of each node, also at `host:port`.
 ///
-/// The frames of the nodes are tables, as [`ClusterCatalog`] describes. Start from [`session_config`].
+/// The frames of the nodes are tables, as [`ClusterCatalog`] describes. `config` is [`session_config`], with your settings.
 ///
 /// # Errors
 ///
-/// If a node does not answer. The scheduler is asked by the first query.
+/// If a node does not answer. Whether the scheduler answers is known at the first query.
 pub async fn connect(scheduler: &str, nodes: &[String], config: SessionConfig) -> Result<SessionContext> {
     let config = config
         .with_ballista_logical_extension_codec(Arc::new(ClusterLogicalCodec::default()))
@@ -63,12 +63,13 @@ pub async fn connect(scheduler: &str, nodes: &[String], config: SessionConfig) -
 
 /// The frames of all nodes of a cluster as tables of one schema, `public`.
 ///
-/// The frames of one name are one table: those of several nodes are its parts, in the order of the nodes. A node with a
-/// mirror of another node's frame, which `coframe pull` or a query made, is a second home of that part, and adds no rows. Every statement asks all nodes, so it
-/// reads the versions that are the latest then; `"flights@7"` is version 7 of each node that has it.
+/// The frames of one name are one table: those of several nodes are its parts, in the order of the nodes. If a node has a
+/// mirror of another node's frame, from `coframe pull` or from a query, it is a second home of that part and adds no rows.
+/// Every statement asks all nodes, so it reads the versions that are the latest at that time. `"flights@7"` is version 7 of
+/// each node that has it.
 ///
-/// It is an error, and never fewer rows, if a node does not answer, or has a mirror of a version that is not the latest of
-/// its origin.
+/// If a node does not answer, or has a mirror of a version that is not the latest of its origin, the statement fails
+/// instead of returning fewer rows.
 #[derive(Debug)]
 pub struct ClusterCatalog {
     schema: Arc<ClusterSchema>,

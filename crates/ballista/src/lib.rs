@@ -1,16 +1,16 @@
 //! SQL over frames of [coframe] on many machines, with [Apache Ballista](ballista).
 //!
-//! Every machine has a store of its own. A node of the cluster is one of these machines: an executor of Ballista next to a
-//! store. A query is planned by the scheduler, which opens no frame, and each node scans the frames of its own store in
-//! place. A frame that a node does not have is pulled once for that node, over [`coframe_flight`].
+//! Every machine has a separate store. A node of the cluster is one machine: its store, and Ballista's executors next to it.
+//! The scheduler plans a query and opens no frame. Each node scans the frames of its store in place. If a node needs a frame
+//! that it does not have, it pulls the frame once for all its executors, over [`coframe_flight`].
 //!
-//! The program `coframe-cluster` is a scheduler, an executor, or a client that runs SQL; docs/CLUSTER.md shows how to use
-//! it. The parts of this crate are for programs that embed one of these.
+//! The program `coframe-cluster` runs as a scheduler, an executor, or a client for SQL; docs/CLUSTER.md shows how to use it.
+//! The types of this crate are for programs that embed one of the three.
 //!
 //! # What it does not do
 //!
-//! * Ballista's own ports have neither TLS nor passwords. They listen on 127.0.0.1 unless `--insecure` is spelled out.
-//! * Results come back as rows to the client; they are not published.
+//! * Ballista's ports have neither TLS nor passwords. They listen on 127.0.0.1 unless you pass `--insecure`.
+//! * Results return to the client as rows; they are not published.
 
 #![deny(unsafe_code)]
 

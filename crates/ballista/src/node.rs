@@ -56,8 +56,8 @@ impl Node {
         &self.name
     }
 
-    /// Describes the latest version of a frame, or another one; `None` if the store does not have it. Also returns whether
-    /// its bytes came from another store. The version is kept for a minute, in which a query can start. Blocks.
+    /// Describes the latest version of a frame, or the given one; `None` if the store does not have it. Also returns whether
+    /// it is a mirror. The node keeps the version open for a minute, so that a query can start. Blocks.
     pub fn describe(&self, name: &str, version: Option<u64>) -> Result<Option<(SchemaRef, Part, bool)>> {
         let opened = match version {
             Some(version) => self.store.open_version(name, version),
@@ -204,7 +204,7 @@ impl Node {
         )
     }
 
-    /// Removes the mirrors that it pulled: to be called at the end.
+    /// Removes the mirrors that this node pulled. Call it when the executor stops.
     pub fn remove_mirrors(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let pulled = std::mem::take(&mut *self.pulled.lock().unwrap_or_else(PoisonError::into_inner));
@@ -215,8 +215,8 @@ impl Node {
         }
     }
 
-    /// Removes the mirrors of executors that were killed: to be called at the start. Another executor of this machine that
-    /// reads one goes on.
+    /// Removes all mirrors of the store that queries pulled, such as those of a killed executor. Call it when an executor
+    /// starts. Another executor of this machine can go on reading a mirror that it has open.
     pub fn remove_stale_mirrors(&self) -> Result<()> {
         for name in self.store.names().map_err(external)? {
             if name.as_str().starts_with(MIRROR) {

@@ -33,11 +33,11 @@ use crate::source::scan_of;
 
 /// Sends each partition to a node that has its frames.
 ///
-/// The executors of a node have ids that start with its name and `#`. A partition whose frames are nowhere, or at nodes
-/// without an executor, goes anywhere.
+/// The executors of a node have ids that start with its name and `#`. A partition without frames, or whose nodes have no
+/// executor, goes to any executor.
 ///
-/// A partition waits for a busy node only while this node has a task that will end: Ballista asks again when a task ends,
-/// when a job arrives and when an executor is lost, and at no other time. So a job never waits for a node that is gone.
+/// A partition waits for a busy node only while this node has a running task. Ballista asks again when a task ends, when a
+/// job arrives and when an executor is lost, and at no other time. So a job never waits for a node that is gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NearData;
 

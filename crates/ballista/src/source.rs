@@ -41,8 +41,9 @@ pub(crate) struct Share {
 
 /// What a scan of frames of a cluster reads: the [`FileSource`] of its `DataSourceExec`.
 ///
-/// Each file of the scan is a part, and its range counts rows of this part. A source on a node opens its parts there, and
-/// pulls those that the node does not have. A source elsewhere can be planned and sent, and fails when it is read.
+/// Each file of the scan is a part, and its range counts rows of this part. A source on a node opens the parts in the node's
+/// store, and pulls those that the node does not have. Other processes can plan and send a source, but reading it there is
+/// an error.
 #[derive(Clone)]
 pub struct ClusterSource {
     parts: Parts,

@@ -24,7 +24,7 @@ use crate::{
 
 /// Frames on any nodes, one after the other, as a table of DataFusion.
 ///
-/// The table has descriptions of its frames and none of their bytes, so that it can be planned anywhere. A scan has at
+/// The table holds descriptions of its frames but not their bytes, so any process can plan a query on it. A scan has at
 /// least one partition for each set of nodes that have the same frames, and no partition has rows of two such sets.
 #[derive(Clone, Debug)]
 pub struct ClusterTable {
@@ -37,7 +37,7 @@ impl ClusterTable {
     ///
     /// # Errors
     ///
-    /// If there are none, if one has no home, or if a frame occurs twice, which would return its rows twice.
+    /// If `parts` is empty, if a part has no home, or if a frame occurs twice, which would return its rows twice.
     pub fn new(schema: SchemaRef, parts: Vec<Part>) -> Result<Self> {
         if parts.is_empty() {
             return plan_err!("a table of frames needs at least one frame, which gives it its columns");

@@ -1,6 +1,6 @@
 //! What crosses the wire besides Ballista's own messages.
 //!
-//! Tags are never used for another meaning. A message of another build is an error or has defaults, never other rows.
+//! A tag never gets another meaning. A message of another build is an error or has defaults, but never other rows.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use prost::Message;
 
 use crate::part::{Home, Part, external};
 
-/// With which messages of this crate start, and no message of Ballista does.
+/// Messages of this crate start with these bytes. No message of Ballista does.
 pub(crate) const MAGIC: &[u8] = b"coframe1";
 /// The action that describes a frame of a node.
 pub(crate) const DESCRIBE: &str = "coframe.describe";
@@ -74,7 +74,7 @@ pub(crate) struct ScanMessage {
     /// DataFusion's own node for a scan of Arrow files.
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) scan: Vec<u8>,
-    /// Which that node has no field for.
+    /// Separate, because DataFusion's node has no field for it.
     #[prost(bytes = "vec", optional, tag = "2")]
     pub(crate) predicate: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "3")]
@@ -85,7 +85,7 @@ pub(crate) struct ScanMessage {
 pub(crate) struct DescribeRequest {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
-    /// The latest if there is none.
+    /// The latest if `None`.
     #[prost(uint64, optional, tag = "2")]
     pub(crate) version: Option<u64>,
 }
@@ -100,7 +100,7 @@ pub(crate) struct DescribeAnswer {
     pub(crate) is_mirror: bool,
     #[prost(string, tag = "3")]
     pub(crate) node: String,
-    /// What queries pulled to it, of any name.
+    /// The mirrors that queries pulled to this node, of any name.
     #[prost(message, repeated, tag = "4")]
     pub(crate) mirrors: Vec<MirrorMessage>,
 }
@@ -186,7 +186,7 @@ pub(crate) fn encode(message: &impl Message, buffer: &mut Vec<u8>) -> Result<()>
     message.encode(buffer).map_err(external)
 }
 
-/// A message that [`encode`] wrote; `None` for one of somebody else.
+/// A message that [`encode`] wrote; `None` if it does not start with [`MAGIC`].
 pub(crate) fn decode<M: Message + Default>(bytes: &[u8]) -> Option<Result<M>> {
     bytes.strip_prefix(MAGIC).map(|body| M::decode(body).map_err(external))
 }

@@ -30,11 +30,11 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Run an executor, next to the store of this machine
 ///
-/// Takes three ports: of the shuffle (--port), of tasks (--port + 1) and of the store, from which other nodes pull frames
-/// (--port + 2). Stops at SIGTERM after its tasks, and removes its shuffle files and the mirrors it pulled.
+/// Takes three ports: for shuffles (--port), for tasks (--port + 1) and for the store, from which other nodes pull frames
+/// (--port + 2). At SIGTERM it finishes its tasks, then removes its shuffle files and the mirrors that it pulled.
 #[derive(Args)]
 pub(crate) struct Executor {
-    /// Name of the node; executors of one machine have the same
+    /// Name of the node; the same for all executors of a machine
     #[arg(long, value_name = "NAME")]
     node: String,
     /// Scheduler, host and port

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// SQL over the frames of many machines
 ///
 /// One machine runs `scheduler`, each machine with frames runs `executor`, and `sql` runs anywhere. All listen on 127.0.0.1
-/// unless told otherwise. docs/CLUSTER.md is the guide.
+/// unless --bind is set. docs/CLUSTER.md is the guide.
 #[derive(Parser)]
 #[command(name = "coframe-cluster", version)]
 struct Cluster {

@@ -1,4 +1,4 @@
-//! The directory of an executor's shuffle files, which outlives neither the executor nor, for long, its death.
+//! The directory of an executor's shuffle files. The executor removes it when it stops; if it was killed, the next one does.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-/// With what the names of these directories start.
+/// Start of the names of these directories.
 const PREFIX: &str = "coframe-cluster-";
 
 /// A directory that is locked while its executor lives, and removed when it is dropped.
