@@ -1,8 +1,8 @@
 //! Rows of a record batch, with buffers that hold no other rows.
 //!
-//! DataFusion cuts every batch to its own batch size and accounts each piece with the whole capacity of its buffers. A
-//! slice of a batch of a million rows would weigh a million rows, 128 times over. The pieces made here weigh what they are.
-//! Values stay where they are. Only the offsets of lists and strings, and views of long strings, are written again, because
+//! DataFusion cuts every batch to its batch size and accounts each piece with the whole capacity of its buffers. For a batch
+//! of a million rows it would account a million rows for each of 123 slices. For the pieces made here it accounts their own
+//! rows. Values are not copied. Only the offsets of lists and strings, and views of long strings, are written again, because
 //! they count from the start of the batch: 4 to 16 bytes a row.
 #![expect(unsafe_code, reason = "rows of a valid array are valid, and need not be validated again")]
 
@@ -147,7 +147,7 @@ fn built(
     unsafe { builder.build_unchecked() }
 }
 
-/// A part of a buffer, which weighs as much as it has bytes.
+/// A part of a buffer, for which engines account only its bytes.
 fn section(buffer: &Buffer, start: usize, len: usize) -> Buffer {
     if len == 0 {
         return Buffer::default();

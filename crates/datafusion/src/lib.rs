@@ -1,7 +1,10 @@
 //! Frames of [coframe] as tables of [DataFusion](datafusion), read in place.
 //!
-//! A frame is an Arrow IPC file in memory that every process maps. DataFusion computes on the mapped bytes: a scan copies no
-//! value, and opens in the same time whatever the number of rows.
+//! A frame is an Arrow IPC file in shared memory. DataFusion computes on the mapped bytes: a scan copies no value, and the
+//! time to open it does not depend on the number of rows.
+//!
+//! Start with [`StoreCatalog`], which makes every name of a store a table, or with [`FrameTable`] for one frame.
+//! [`publish`] and [`FrameFormat`] publish the rows of queries. docs/DATAFUSION.md is the guide.
 //!
 //! # What it does not do
 //!

@@ -14,7 +14,7 @@ use crate::parts::Parts;
 
 /// The orders that hold for all rows, in terms of these columns of the table.
 ///
-/// A table of one frame has those of its sorted columns. Of several frames none is known: each is sorted by itself.
+/// A table of one frame has those of its sorted columns. For several frames no order is known: each is sorted by itself.
 pub(crate) fn orderings(parts: &Parts, columns: &[usize]) -> Vec<LexOrdering> {
     let [part] = parts.frames.as_slice() else { return Vec::new() };
     let sorted = part.frame.sorted_columns().into_iter().filter(|sorted| columns.contains(&sorted.position));
@@ -30,8 +30,9 @@ pub(crate) fn orderings(parts: &Parts, columns: &[usize]) -> Vec<LexOrdering> {
     expressions.filter_map(|expression| LexOrdering::new([expression])).collect()
 }
 
-/// Whether Polars, whose flags the frame has, orders values of this type as Arrow does. Not so floats, of which Polars holds
-/// both zeros to be equal; dictionaries, which it may order by key; and its 128-bit integers, which are binaries in Arrow.
+/// Whether Polars, which set the flags of the frame, orders values of this type as Arrow does. It does not for floats, because
+/// it treats both zeros as equal; for dictionaries, which it may order by key; and for 128-bit integers, which are binaries in
+/// Arrow.
 fn is_ordered_alike(data_type: &DataType) -> bool {
     let other = data_type.is_floating() || data_type.is_nested();
     !other

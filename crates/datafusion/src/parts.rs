@@ -31,7 +31,7 @@ pub(crate) struct Part {
     pub(crate) before: usize,
     /// Batches that have rows.
     pub(crate) batches: Vec<Batch>,
-    /// Where EXPLAIN shows it to be.
+    /// The path that EXPLAIN shows.
     pub(crate) location: Path,
     pub(crate) statistics: Option<Statistics>,
 }

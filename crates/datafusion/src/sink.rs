@@ -19,8 +19,7 @@ use crate::parts::external;
 /// Batches that wait for the writer.
 const WAITING: usize = 4;
 
-/// Writes one frame. Nothing is visible before all rows are written, and nothing is left if a row fails or the query is
-/// cancelled.
+/// Writes one frame. It becomes visible after all rows are written. If the query fails or is cancelled, no file is left.
 pub(crate) struct FrameSink {
     store: Store,
     name: Name,

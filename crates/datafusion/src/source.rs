@@ -37,9 +37,9 @@ const BATCH_ROWS: usize = 8192;
 
 /// What a scan of frames reads: the [`FileSource`] of its `DataSourceExec`.
 ///
-/// Each file of the scan is a frame. Its range counts rows of the table, and neither bytes nor rows of the frame, so it
-/// names the rows without anything else; a file without a range, or with one that is not inside its frame, is an error.
-/// [`FrameTable`](crate::FrameTable) plans such scans.
+/// Each file of the scan is a frame. The range of a file counts rows of the whole table, not bytes and not rows of the frame.
+/// A file without a range, or with one that is not inside its frame, is an error. [`FrameTable`](crate::FrameTable) plans such
+/// scans.
 #[derive(Clone)]
 pub struct FrameSource {
     parts: Arc<Parts>,
@@ -59,7 +59,7 @@ impl FrameSource {
     }
 
     /// A source of the rows of these frames, one after the other, for a plan that is built without a
-    /// [`FrameTable`](crate::FrameTable): that of a distributed engine, which decodes it on the machine of the frames.
+    /// [`FrameTable`](crate::FrameTable). A distributed engine needs it to decode a scan on the machine that has the frames.
     ///
     /// # Errors
     ///
@@ -69,15 +69,15 @@ impl FrameSource {
         Ok(Self::new(parts, schema.clone(), BATCH_ROWS))
     }
 
-    /// A file of the scan: rows of the table, which must be those of one frame. `None` if they are not.
+    /// A file of the scan for these rows of the table. `None` if they are not all in one frame.
     #[must_use]
     pub fn file(&self, rows: Range<usize>) -> Option<PartitionedFile> {
         self.parts.find(&rows)?.file(&rows)
     }
 
-    /// Whether a filter is kept to skip batches: only if the types of its columns have bounds, strings in dictionaries
-    /// included. To keep another would gain nothing, and a hash join whose filter is kept collects the bounds of its keys,
-    /// at which DataFusion 55 fails for nested types and dictionaries of numbers.
+    /// Whether a filter is kept to skip batches: only if the types of all its columns have bounds, as strings in dictionaries
+    /// do. Another filter could skip nothing. It would also make a hash join collect the bounds of its keys, and for nested
+    /// types and dictionaries of numbers DataFusion 55 fails at that.
     fn takes(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
         let fields = self.table_schema.table_schema().fields();
         collect_columns(filter).iter().all(|column| match fields.get(column.index()).map(|field| field.data_type()) {
@@ -189,7 +189,7 @@ impl FileSource for FrameSource {
 /// Opens the files of one partition.
 struct FrameOpener {
     parts: Arc<Parts>,
-    /// Of the batches that it returns.
+    /// The schema of the batches that it returns.
     schema: SchemaRef,
     table_schema: SchemaRef,
     predicate: Option<Arc<dyn PhysicalExpr>>,

@@ -1,4 +1,4 @@
-//! What a table knows of its rows before it reads them.
+//! Statistics of a table, without reading its rows.
 
 use std::cmp::Ordering;
 
@@ -32,7 +32,7 @@ pub(crate) fn statistics(parts: &Parts, rows: usize, columns: &[usize], schema: 
             total += bytes;
         }
     }
-    // Of these columns only: joins are planned by it, and keep the side with fewer bytes in memory.
+    // Of these columns only: DataFusion plans joins by it, and keeps the side with fewer bytes in memory.
     statistics.total_byte_size = Precision::Inexact(total);
     if rows < parts.rows {
         statistics = statistics.to_inexact();

@@ -20,8 +20,8 @@ const BATCH_ROWS: usize = 1 << 17;
 /// The names of a store as tables.
 ///
 /// `flights` is the latest version of that name, `"flights@7"` its version 7, as long as it exists. A statement opens each
-/// name once and keeps that version to its end, so a publish in the middle changes nothing. Names that are published later
-/// are found, because nothing is cached. Quote names with capitals, `.`, `-` or `@`.
+/// name once and keeps that version to its end, so a publish in the middle changes nothing. The schema caches nothing, so it
+/// also finds names that are published later. Quote names with capitals, `.`, `-` or `@`.
 ///
 /// `INSERT INTO`, `INSERT OVERWRITE` and `CREATE TABLE .. AS` publish. `DROP TABLE` and `CREATE OR REPLACE TABLE` are errors:
 /// DataFusion removes the old table before it computes the new one.
@@ -63,7 +63,7 @@ impl StoreSchema {
         Self { store, options: write_options() }
     }
 
-    /// Publishes with these options; their mode is set by the statement.
+    /// Publishes with these options, except that each statement sets the mode.
     #[must_use]
     pub fn with_publish_options(mut self, options: PublishOptions) -> Self {
         self.options = options;

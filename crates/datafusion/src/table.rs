@@ -29,10 +29,11 @@ use crate::{
 
 /// A frame, a part of one, or several frames of the same columns, as a table of DataFusion.
 ///
-/// The table holds its frames mapped: what is published or removed later does not change it. Scans share the mapped bytes
-/// and read only the columns of the query. With the statistics of
-/// [`PublishOptions::statistics`](coframe::PublishOptions::statistics) they skip batches that no row of can match, and
-/// answer `count(*)`, `min` and `max` without reading any value. A frame that is marked as sorted is not sorted again.
+/// The table keeps its frames mapped, so a later publish or removal does not change it. Scans share the mapped bytes and read
+/// only the columns of the query. With the statistics of
+/// [`PublishOptions::statistics`](coframe::PublishOptions::statistics) they skip batches in which no row can match, and
+/// answer `count(*)`, `min` and `max` without reading any value. DataFusion does not sort a frame again by a column that is
+/// marked as sorted.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -81,7 +82,7 @@ struct Target {
 }
 
 impl FrameTable {
-    /// A table of one frame, or of the rows and columns that a part of one has. Reads no values.
+    /// A table of one frame, or of a part of one with its rows and columns. Reads no values.
     ///
     /// # Errors
     ///
@@ -90,8 +91,8 @@ impl FrameTable {
         Self::of_frames([frame])
     }
 
-    /// A table of several frames, one after the other, which have the same names and types of columns in the same order.
-    /// Its field metadata is that of the first frame.
+    /// A table of several frames, one after the other. Their columns must have the same names and types, in the same order.
+    /// The table's field metadata is that of the first frame.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -113,7 +114,7 @@ impl FrameTable {
     ///
     /// # Errors
     ///
-    /// If there are no frames, if their columns differ, and those of [`FrameTable::new`].
+    /// If `frames` is empty, if their columns differ, and those of [`FrameTable::new`].
     pub fn of_frames(frames: impl IntoIterator<Item = Frame>) -> Result<Self> {
         let frames: Vec<Frame> = frames.into_iter().collect();
         let Some(first) = frames.first() else {
@@ -142,8 +143,8 @@ impl FrameTable {
 
     /// Lets the table take `INSERT INTO` and `INSERT OVERWRITE`: they publish the next version of its frame in this store.
     ///
-    /// Frames are immutable, so appended rows are written after a copy of the rows that the table has. If another version
-    /// was published since the table was made, an append fails and changes nothing. Tables of a
+    /// Frames are immutable, so an append writes the rows of the table again, followed by the new ones. If another version was
+    /// published after this table was created, an append fails and changes nothing. Tables of a
     /// [`StoreSchema`](crate::StoreSchema) take inserts already.
     #[must_use]
     pub fn with_inserts(mut self, store: Store, options: PublishOptions) -> Self {

@@ -30,8 +30,8 @@ use crate::{
 /// The name of the format in `STORED AS`, and its file extension.
 const FORMAT: &str = "coframe";
 
-/// Publishes the rows of a query as the next version of a name, batch by batch: it never holds all rows in memory, and
-/// nothing is left of it if the query fails or the future is dropped.
+/// Publishes the rows of a query as the next version of a name, batch by batch, so it never holds all rows in memory. If the
+/// query fails or the future is dropped, it publishes nothing and leaves no file.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -62,7 +62,7 @@ pub async fn publish(query: DataFrame, store: &Store, name: &str, options: &Publ
 /// `COPY .. TO 'name.coframe'` publishes into a store: register it with
 /// [`register_file_format`](datafusion::execution::session_state::SessionState::register_file_format).
 ///
-/// The target is a name, or the path of the store and a name. `STORED AS coframe` allows to leave the extension out.
+/// The target is a name, or the path of the store followed by a name. With `STORED AS coframe` the name needs no extension.
 ///
 /// ```
 /// # use std::sync::Arc;
