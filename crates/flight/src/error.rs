@@ -1,4 +1,4 @@
-//! What can go wrong between two machines.
+//! Errors of calls between two machines.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use tonic::{Code, Status};
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed. Ask it with the `is_` methods; its text names the remote store, the frame and the next step.
+/// Why a call failed. The `is_` methods return the kind of the error; its text names the remote store, the frame and the next
+/// step.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -74,13 +75,13 @@ impl Error {
         Self::new(kind, format_args!("{what}: {detail}{cause}"))
     }
 
-    /// True if the frame or version does not exist there, or not any more.
+    /// True if the remote store does not have the frame or version, or no longer has it.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
     }
 
-    /// True if the token is missing or wrong, or allows no writing.
+    /// True if the token is missing or wrong, or if the token or the server allows reading only.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         self.kind == Kind::Denied
@@ -92,13 +93,13 @@ impl Error {
         self.kind == Kind::Unreachable
     }
 
-    /// True if bytes changed on the way, or break a rule of docs/FORMAT.md.
+    /// True if bytes changed on the way, or violate a rule of docs/FORMAT.md.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         self.kind == Kind::Corrupt
     }
 
-    /// True if there was no answer in time.
+    /// True if the other side did not answer in time, or if a lock here was held for too long.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.kind == Kind::Timeout
@@ -129,7 +130,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// An error of the store here.
+/// An error of the local store.
 impl From<coframe::Error> for Error {
     fn from(error: coframe::Error) -> Self {
         let kind = match &error {
@@ -144,7 +145,7 @@ impl From<coframe::Error> for Error {
     }
 }
 
-/// Longest text of an error that is sent.
+/// Bytes of an error's text that are sent at most.
 const MAX_TEXT: usize = 1024;
 
 /// The answer of a server whose store returned an error.

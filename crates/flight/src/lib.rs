@@ -1,9 +1,9 @@
 //! Frames of coframe on other machines, over Arrow Flight.
 //!
-//! A [`Server`] serves the frames of a [`Store`](coframe::Store) to every Flight client: pyarrow's, Java's, Go's. The
-//! messages are those of the mapped file, so nothing is encoded. A [`Remote`] copies whole segments: a *mirror* in the store
-//! here has the same bytes and the same id as the segment there, and everything works on it as if it had been published
-//! here.
+//! A [`Server`] serves the frames of a [`Store`](coframe::Store) to every Flight client: pyarrow's, Java's, Go's. It sends
+//! the messages of the mapped file, without encoding them again. A [`Remote`] copies whole segments into the store of its
+//! machine. Such a *mirror* has the same bytes and the same id as the original, and works like a frame that was published
+//! there.
 //!
 //! ```
 //! use coframe::{Store, arrow::array::{Int64Array, RecordBatch}};
@@ -28,14 +28,14 @@
 //!
 //! # Security
 //!
-//! A server listens on 127.0.0.1 unless it is told otherwise, and on any other address only with TLS and tokens. What is
-//! pulled comes from a peer, so it is validated in full before it gets a name. Other users of the same machine can connect
-//! to 127.0.0.1: use [`Tokens`] where there are any.
+//! A server listens on 127.0.0.1 by default, and on other addresses only with TLS and tokens, or with
+//! [`ServerOptions::insecure`]. A pull validates the whole segment before it gives it a name. Other users of the same machine
+//! can connect to 127.0.0.1: if the machine has other users, set [`Tokens`].
 //!
 //! # Features
 //!
 //! * `metrics`: counts of a server for Prometheus (`ServerOptions::metrics`).
-//! * `command`: the program `coframe-flight`: `serve`, `pull`, `push`, and commands that look into a remote store.
+//! * `command`: the program `coframe-flight`: `serve`, `pull`, `push`, and commands that read from a remote store.
 
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used))]
 

@@ -1,4 +1,4 @@
-//! Tokens: who may read, and who may write.
+//! Tokens: which callers may read, and which may write.
 
 use std::{fmt, fs::File, io::Read, os::unix::fs::MetadataExt, path::Path};
 
@@ -39,7 +39,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// When the file belongs to another user or others can read it (its mode must be 0600 or 0400), or a line is not of
+    /// If the file belongs to another user, if others can read it (its mode must be 0600 or 0400), or if a line does not have
     /// the form that [`Tokens`] describes.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         secret(path.as_ref())?.parse()
@@ -76,7 +76,7 @@ fn secret(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The token of a client: the first line of a file that only this user can read. In a file of [`Tokens`], the first token.
+/// The token of a client: the first token in a file that only this user can read, with or without the word `read` or `write`.
 pub(crate) fn client_token(path: &Path) -> Result<String> {
     let text = secret(path)?;
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

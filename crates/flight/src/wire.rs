@@ -38,7 +38,7 @@ pub(crate) enum Layout {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ticket {
     pub(crate) name: String,
-    /// The latest if there is none.
+    /// The latest if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
@@ -63,21 +63,21 @@ fn is_keep(layout: &Layout) -> bool {
 pub struct Stat {
     /// The name.
     pub name: String,
-    /// The version, which is one of the remote store.
+    /// The version in the remote store.
     pub version: u64,
     /// The id of the segment; `None` for a file that coframe did not write, which cannot be pulled.
     #[serde(with = "hex")]
     pub id: Option<u128>,
     /// Bytes of the segment.
     pub bytes: u64,
-    /// Rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Columns.
+    /// The number of columns.
     pub columns: u64,
-    /// When it was published, in milliseconds since 1970.
+    /// When it was published, in milliseconds since 1970; `None` if coframe did not write the file.
     #[serde(default)]
     pub created: Option<u64>,
-    /// What the publisher attached.
+    /// The metadata that the publisher attached.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }
@@ -111,7 +111,7 @@ pub(crate) struct StatRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SegmentRequest {
     pub(crate) name: String,
-    /// Any version with the id if there is none, or a mirror that is being fetched.
+    /// If `None`: any version with the id, or a mirror that is being fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<u64>,
     #[serde(with = "hex")]
@@ -196,7 +196,7 @@ pub(crate) struct PutAnswer {
     pub(crate) id: Option<u128>,
 }
 
-/// Reads a request, which may be of anyone.
+/// Reads a request, which any program may have sent.
 pub(crate) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Status> {
     if bytes.len() > MAX_REQUEST {
         let found = bytes.len();

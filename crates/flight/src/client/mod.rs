@@ -39,8 +39,8 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// The store that a [`Server`](crate::Server) serves.
 ///
-/// Cheap to clone. Calls block, and must not be made on a thread of an async runtime (use tokio's `spawn_blocking`). Has
-/// one thread, so it does not work in a forked child: connect there again.
+/// Cheap to clone. Calls block, so they are an error on a thread of an async runtime: use a separate thread there, such as
+/// tokio's `spawn_blocking`. A `Remote` has one thread, so it does not work in a forked child: connect again there.
 ///
 /// ```
 /// use coframe::Store;
@@ -56,7 +56,7 @@ const WAIT: Duration = Duration::from_secs(10);
 /// let stat = remote.stat("flights")?;
 /// assert_eq!((stat.rows, stat.version), (2, 1));
 ///
-/// // Copies the segment into the store here, unless it is here already.
+/// // Copies the segment into the local store, unless it is there already.
 /// let frame = remote.open(&here, "flights")?;
 /// assert_eq!(frame.segment_id(), stat.id);
 /// assert_eq!(here.open("flights")?.num_rows(), 2);
@@ -95,7 +95,7 @@ impl Remote {
         Self::connect_on(Arc::new(runtime), url.as_ref(), options)
     }
 
-    /// A server that the origin referred to.
+    /// A connection to another server, to which the origin referred this client.
     fn peer(&self, url: &str) -> Result<Self> {
         Self::connect_on(self.runtime.clone(), url, &self.options)
     }
@@ -136,7 +136,7 @@ impl Remote {
         &self.url
     }
 
-    /// The latest version of every frame there, in the order of names.
+    /// The latest version of every frame of the remote store, in the order of names.
     pub fn list(&self) -> Result<Vec<Stat>> {
         let what = || format!("list the frames of {}", self.url);
         let mut client = self.client.clone();
@@ -150,7 +150,7 @@ impl Remote {
         })
     }
 
-    /// The latest version of one frame there.
+    /// The latest version of one frame of the remote store.
     ///
     /// # Errors
     ///
@@ -164,8 +164,8 @@ impl Remote {
         self.ask(wire::STAT, &StatRequest { name: name.to_string(), version }, format_args!("look up `{name}`"))
     }
 
-    /// Blocks until the latest version there is above `newer_than` (0: until the name exists), and returns it; `None` when
-    /// the time is over.
+    /// Blocks until the latest version in the remote store is above `newer_than` (0: until the name exists), and returns it;
+    /// `None` after the timeout.
     pub fn wait(&self, name: impl AsRef<str>, newer_than: u64, timeout: Duration) -> Result<Option<u64>> {
         let name: Name = name.as_ref().parse()?;
         let start = Instant::now();
@@ -180,11 +180,11 @@ impl Remote {
         }
     }
 
-    /// Removes the name there. False if it did not exist.
+    /// Removes a name from the remote store. Returns false if the name did not exist.
     ///
     /// # Errors
     ///
-    /// [`is_denied`](Error::is_denied) if the server is read-only, or the token is.
+    /// [`is_denied`](Error::is_denied) if the server or the token allows reading only.
     pub fn remove(&self, name: impl AsRef<str>) -> Result<bool> {
         let name: Name = name.as_ref().parse()?;
         let request = RemoveRequest { name: name.to_string() };

@@ -42,14 +42,14 @@ impl RemoteOptions {
         }
     }
 
-    /// The token that every call has. It goes to the address of the URL only.
+    /// The token for every call. It is sent only to the URL of the remote, and to peers.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// The token that is in a file which only this user can read: its first line.
+    /// The first token in a file that only this user can read.
     ///
     /// # Errors
     ///
@@ -79,26 +79,26 @@ impl RemoteOptions {
         self
     }
 
-    /// How long a pull tries to go on after its connection broke, counted from the last byte. Default: 30 seconds.
+    /// How long a pull retries after its connection broke, counted from the last byte. Default: 30 seconds.
     #[must_use]
     pub fn retry(mut self, limit: Duration) -> Self {
         self.retry = limit;
         self
     }
 
-    /// Whether pulled bytes are compared with a checksum of the server. Without, a flipped bit in a number is not found:
-    /// validation finds invalid values, and TCP and TLS have checksums too. Default: yes.
+    /// Whether a pull compares the bytes with checksums of the server. Without them a flipped bit in a number is found only by
+    /// the checksums of TCP and TLS, because validation finds only invalid values. Default: yes.
     #[must_use]
     pub fn checksums(mut self, check: bool) -> Self {
         self.checksums = check;
         self
     }
 
-    /// A machine that may have frames of the origin as mirrors: a pull goes there if the origin refers to it, with the
-    /// same token and certificates. A URL that the origin names and that is not among these is not used.
+    /// The server of another machine that may have frames of the origin as mirrors. A pull connects to it if the origin refers
+    /// to it, with the same token and certificates. A pull connects to no other URL that the origin returns.
     ///
-    /// When many machines want a frame, each fetches it from the one before it while that one is still fetching. What
-    /// arrives is compared with checksums of the origin. If the other machine fails, the pull goes on at the origin.
+    /// When many machines want a frame, each fetches it from the one before it while that one is still fetching. The pull
+    /// compares what arrives with checksums of the origin. If the other machine fails, the pull continues from the origin.
     ///
     /// # Errors
     ///
@@ -108,8 +108,9 @@ impl RemoteOptions {
         Ok(self)
     }
 
-    /// The URL at which others reach a [`Server`](crate::Server) of this machine's store, for which they have it as a
-    /// [`peer`](Self::peer): the origin refers later pullers to it. Default: none, so they are not referred here.
+    /// The URL at which other machines reach a [`Server`](crate::Server) of this machine's store. The origin refers later
+    /// pullers to it, and they use it if it is one of their [`peer`](Self::peer)s. Default: none, and the origin refers no
+    /// puller to this machine.
     ///
     /// # Errors
     ///
@@ -151,20 +152,24 @@ pub struct PullOptions {
 }
 
 impl PullOptions {
-    /// The latest version, under its name there.
+    /// The latest version, under the same name as in the remote store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The version there. Default: the latest.
+    /// The version in the remote store. Default: the latest.
     #[must_use]
     pub fn version(mut self, version: u64) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// The name here. Default: the name there.
+    /// The name in the local store. Default: the name in the remote store.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if this is not a valid name.
     pub fn name(mut self, name: impl AsRef<str>) -> Result<Self> {
         self.name = Some(name.as_ref().parse().map_err(|e: coframe::Error| Error::invalid("the name here", e))?);
         Ok(self)
@@ -194,7 +199,7 @@ impl ReadOptions {
         self
     }
 
-    /// Only these columns, in this order. Default: all.
+    /// Reads only these columns, in this order. Default: all.
     #[must_use]
     pub fn columns<I>(mut self, names: I) -> Self
     where
@@ -204,14 +209,15 @@ impl ReadOptions {
         self
     }
 
-    /// Only these rows. Default: all.
+    /// Reads only these rows. Default: all.
     #[must_use]
     pub fn rows(mut self, rows: std::ops::Range<usize>) -> Self {
         self.rows = Some((rows.start, rows.end));
         self
     }
 
-    /// Strings, binaries and lists without views, for which the server casts. Default: as they are in the segment.
+    /// Whether the server casts strings, binaries and lists to types without views. Default: no, they have the types of the
+    /// segment.
     #[must_use]
     pub fn classic(mut self, classic: bool) -> Self {
         self.classic = classic;

@@ -12,9 +12,10 @@ use coframe::{Frame, Handle, Store};
 use super::{PullOptions, Remote, RemoteOptions, http_url, pull};
 use crate::error::{Error, Kind, Result};
 
-/// A [`Handle`] and the URL of the server that has its frame: one line of ASCII, for other machines.
+/// A [`Handle`] and the URL of the server that has its frame, for other machines.
 ///
-/// Its text is `URL#HANDLE`. It is data: [`Origins::open`] pulls only from servers that its user configured.
+/// Its text is one line of ASCII, `URL#HANDLE`. A handle grants no trust: [`Origins::open`] pulls only from servers that its
+/// user configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteHandle {
     url: String,
@@ -22,12 +23,12 @@ pub struct RemoteHandle {
 }
 
 impl RemoteHandle {
-    /// The handle of a frame, or of a part of one, of a store that is served at a URL.
+    /// The handle of a frame, or of a part of one, whose store is served at this URL.
     ///
     /// # Errors
     ///
-    /// [`is_invalid_argument`](Error::is_invalid_argument) for another kind of URL, and for a frame of a session, which
-    /// no server serves.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the URL does not have the form that
+    /// [`Remote::connect`] takes, and for a frame of a session, because servers do not serve those.
     pub fn new(frame: &Frame, url: impl AsRef<str>) -> Result<Self> {
         let text = frame.handle().to_string();
         format!("{}#{text}", http_url(url.as_ref())?).parse()
@@ -90,13 +91,13 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// None.
+    /// No servers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A server from which handles may be pulled, with these options.
+    /// Adds a server from which handles may be pulled, with these options.
     ///
     /// # Errors
     ///
@@ -106,12 +107,12 @@ impl Origins {
         Ok(self)
     }
 
-    /// Opens the frame, or the part of one, that the handle names: from the store here if its segment is here, else
-    /// pulled from its origin if that is allowed.
+    /// Opens the frame, or the part of one, that the handle names. If `store` does not have its segment, pulls it from the
+    /// origin.
     ///
     /// # Errors
     ///
-    /// [`is_denied`](Error::is_denied) if the origin is not among the allowed ones; those of
+    /// [`is_denied`](Error::is_denied) if the segment has to be pulled and the origin is not one of these servers; those of
     /// [`Remote::pull_with`].
     pub fn open(&self, store: &Store, handle: &RemoteHandle) -> Result<Frame> {
         let RemoteHandle { url, handle } = handle;

@@ -1,4 +1,4 @@
-//! A pull: the segment of another machine becomes a mirror here.
+//! A pull: the segment of another machine becomes a mirror in the local store.
 
 use std::time::{Duration, Instant};
 
@@ -33,24 +33,27 @@ struct Progress<'a> {
 }
 
 impl Remote {
-    /// The latest version of a frame there, as a frame of the store here: opened if its segment is here, else pulled.
+    /// Opens the latest version of a remote frame as a frame of `store`. If `store` does not have its segment, pulls it first.
     ///
     /// Of all processes of this machine that want the segment at the same time, one pulls it and the others wait. The
-    /// mirror has the bytes and the id of the segment there, is validated in full before it gets its name, and a version of
-    /// the store here. If the puller is killed, or its connection breaks and stays so, the next pull of the segment within
-    /// ten minutes goes on where it stopped.
+    /// mirror has the bytes and the id of the remote segment, and the next version number of `store`. It is validated in full
+    /// before it gets its name. If the puller is killed or its connection fails, the next pull of the segment within ten
+    /// minutes continues where it stopped.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found), [`is_denied`](Error::is_denied); [`is_full`](Error::is_full), before the
-    /// first byte, if the segment does not fit; [`is_unreachable`](Error::is_unreachable) if the connection broke and
-    /// stayed so; [`is_corrupt`](Error::is_corrupt). Nothing is visible then, and no file stays except, hidden, what the
-    /// next pull goes on with.
+    /// * [`is_not_found`](Error::is_not_found), [`is_denied`](Error::is_denied).
+    /// * [`is_full`](Error::is_full), before the first byte, if the segment does not fit.
+    /// * [`is_unreachable`](Error::is_unreachable) if the connection broke and could not be restored within
+    ///   [`retry`](crate::RemoteOptions::retry).
+    /// * [`is_corrupt`](Error::is_corrupt) if bytes changed on the way, or if the segment is not valid.
+    ///
+    /// After an error `store` has no new version. A hidden file with the bytes so far may remain for the next pull.
     pub fn open(&self, store: &Store, name: impl AsRef<str>) -> Result<Frame> {
         self.pull_with(store, name, &PullOptions::new())
     }
 
-    /// As [`open`](Self::open), of another version or under another name here.
+    /// Like [`open`](Self::open), but for the version in `options`, or under another name in `store`.
     pub fn pull_with(&self, store: &Store, name: impl AsRef<str>, options: &PullOptions) -> Result<Frame> {
         let stat = self.stat_version(name, options.version)?;
         let label = self.label(&stat);

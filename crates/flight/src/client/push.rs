@@ -1,4 +1,4 @@
-//! A push: a frame of this machine is published there.
+//! A push: a frame of this machine is published in the remote store.
 
 use arrow_flight::{FlightData, FlightDescriptor, flight_descriptor::DescriptorType};
 use bytes::Bytes;
@@ -17,12 +17,12 @@ use crate::{
 const MAX_BODY: usize = 64 << 20;
 
 impl Remote {
-    /// Publishes a frame, or a part of one, under a name there; returns its version there. It is a new segment with another
-    /// id. Metadata that the publisher attached goes along.
+    /// Publishes a frame, or a part of one, under a name in the remote store, and returns its version there. It is a new
+    /// segment with another id. It keeps the metadata that the publisher attached.
     ///
     /// # Errors
     ///
-    /// [`is_denied`](Error::is_denied) if the server is read-only, or the token is; [`is_full`](Error::is_full).
+    /// [`is_denied`](Error::is_denied) if the server or the token allows reading only; [`is_full`](Error::is_full).
     pub fn push(&self, frame: &Frame, name: impl AsRef<str>) -> Result<u64> {
         let name: Name = name.as_ref().parse()?;
         let what = format!("cannot push `{name}` to {}", self.url);

@@ -14,12 +14,13 @@ use crate::{
 };
 
 impl Remote {
-    /// Reads a part of a frame, without a mirror: its schema, and the batches, all in the memory of this process.
+    /// Reads a frame, or a part of one, into the memory of this process, and returns its schema and its batches. Creates no
+    /// mirror.
     ///
     /// # Errors
     ///
-    /// [`is_not_found`](Error::is_not_found) for a frame, version or column; [`is_invalid_argument`](Error::is_invalid_argument)
-    /// for rows that it does not have.
+    /// [`is_not_found`](Error::is_not_found) if the frame, version or a column does not exist;
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the rows are outside of the frame.
     ///
     /// ```
     /// # use coframe::{Store, arrow::array::{Int64Array, RecordBatch}};

@@ -1,4 +1,4 @@
-//! Looks into a remote store.
+//! Commands that read from a remote store.
 
 use std::{
     fmt::Write,

@@ -1,4 +1,4 @@
-//! Frames of coframe on other machines: serve a store, pull, push, and look into a remote store.
+//! The program `coframe-flight`: serves a store, pulls and pushes frames, and reads from a remote store.
 
 mod look;
 mod serve;
@@ -23,7 +23,7 @@ struct Arguments {
 #[derive(Args)]
 struct Common {
     #[expect(clippy::doc_markdown, reason = "this is the text of the help")]
-    /// Directory of the store here [env: COFRAME_STORE] [default: /dev/shm/coframe-<uid>]
+    /// Directory of the local store [env: COFRAME_STORE] [default: /dev/shm/coframe-<uid>]
     #[arg(long, global = true, value_name = "PATH")]
     store: Option<PathBuf>,
 
@@ -31,7 +31,7 @@ struct Common {
     #[arg(long, global = true)]
     json: bool,
 
-    /// Server to look into, http://HOST:PORT or https://HOST:PORT
+    /// Server to read from, http://HOST:PORT or https://HOST:PORT
     #[arg(long, global = true, value_name = "URL")]
     remote: Option<String>,
 
@@ -39,15 +39,15 @@ struct Common {
     #[arg(long, global = true, value_name = "FILE", env = "COFRAME_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 
-    /// Certificate of the authority that signed the server's (PEM); default: those of this machine
+    /// Authority (PEM) that signed the server's certificate; default: the authorities that this machine trusts
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// Certificate (PEM), for servers that ask for one
+    /// Client certificate (PEM), for servers that ask for one
     #[arg(long, global = true, value_name = "FILE", requires = "client_key")]
     client_cert: Option<PathBuf>,
 
-    /// Key of the certificate (PEM)
+    /// Key of the client certificate (PEM)
     #[arg(long, global = true, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
 
@@ -55,7 +55,7 @@ struct Common {
     #[arg(long, global = true, value_name = "URL")]
     peer: Vec<String>,
 
-    /// Where others reach a server of the store here, so that later pulls are referred to it
+    /// URL at which other machines reach a server of the local store, so that later pulls are referred to it
     #[arg(long, global = true, value_name = "URL")]
     serves: Option<String>,
 }
@@ -73,29 +73,29 @@ enum Command {
     Doctor(look::Doctor),
 }
 
-/// Copy a frame of a server into the store here
+/// Copy a frame of a server into the local store
 #[derive(Args)]
 struct Pull {
     /// Server, http://HOST:PORT or https://HOST:PORT
     url: String,
-    /// Name of the frame there
+    /// Name of the frame on the server
     name: String,
-    /// Version there; default: the latest
+    /// Version on the server; default: the latest
     #[arg(long, value_name = "N")]
     version: Option<u64>,
-    /// Name here; default: the same
+    /// Name in the local store; default: the same
     #[arg(long = "as", value_name = "NAME")]
     into: Option<String>,
 }
 
-/// Publish a frame of the store here on a server
+/// Publish a frame of the local store on a server
 #[derive(Args)]
 struct Push {
     /// Server, http://HOST:PORT or https://HOST:PORT
     url: String,
-    /// Name of the frame here
+    /// Name of the frame in the local store
     name: String,
-    /// Name there; default: the same
+    /// Name on the server; default: the same
     #[arg(long = "as", value_name = "NAME")]
     into: Option<String>,
 }

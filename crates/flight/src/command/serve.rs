@@ -1,4 +1,4 @@
-//! `serve`: the store of this machine for others.
+//! `serve`: serves the store of this machine to other machines.
 
 use std::{
     convert::Infallible,
@@ -16,13 +16,13 @@ use tokio::{
 
 use super::{Common, look};
 
-/// How long streams may go on after SIGTERM.
+/// How long streams may continue after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serve the frames of the store over Arrow Flight
 ///
-/// Listens on 127.0.0.1 unless told otherwise; every user of this machine can connect. Another address needs --cert, --key
-/// and --tokens. SIGHUP reads the tokens again; SIGTERM lets streams end for ten seconds.
+/// Listens on 127.0.0.1 by default, where every user of this machine can connect. An address that other machines can reach
+/// needs --cert, --key and --tokens, or --insecure. SIGHUP reads the tokens again; SIGTERM gives streams ten seconds to end.
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one
@@ -31,7 +31,7 @@ pub(crate) struct Serve {
     /// Let callers publish and remove frames
     #[arg(long)]
     write: bool,
-    /// File of tokens, one a line after `read` or `write`, which only you can read
+    /// File with lines `read TOKEN` and `write TOKEN`, which only you can read
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// Certificate chain (PEM)
@@ -40,22 +40,22 @@ pub(crate) struct Serve {
     /// Key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Let in only clients with a certificate of this authority (PEM)
+    /// Accept only clients with a certificate of this authority (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     client_ca: Option<PathBuf>,
-    /// Allow an address that other machines can reach without TLS and tokens
+    /// Allow an address that other machines can reach without TLS or tokens
     #[arg(long)]
     insecure: bool,
-    /// Seconds after which a client that takes nothing is cut off
+    /// Seconds after which a client that reads nothing is disconnected
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle: u64,
-    /// Stop when standard input ends, and so with the program that holds its other end
+    /// Stop when standard input ends, for example when the program that started this one ends
     #[arg(long)]
     until_input_ends: bool,
-    /// Address of the counts for Prometheus: GET /metrics
+    /// Address that answers GET /metrics with counts for Prometheus
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
-    /// Connections at a time
+    /// Most connections at a time
     #[arg(long, default_value_t = 1024, value_name = "N")]
     max_connections: usize,
 }

@@ -1,4 +1,4 @@
-//! Batches as messages, where those of the file do not fit: rows that are a part of a batch, and casts.
+//! Encodes batches where the messages of the file cannot be sent: for a part of a batch's rows, and for casts.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The messages of `DoGet`: those of the file, as far as they fit; rebuilt for columns, cut for rows, cast on request.
+//! The messages of `DoGet`: those of the file where possible. Headers are rebuilt for a selection of columns; batches are
+//! encoded again for a part of their rows, or to cast them.
 
 mod encode;
 mod select;
@@ -70,7 +71,7 @@ pub(crate) fn encapsulated(header: &[u8]) -> Bytes {
     bytes.into()
 }
 
-/// What happens to one batch of the file.
+/// How one batch of the file is sent.
 enum Step {
     /// It is sent as it is, or with fewer columns.
     Whole(usize),

@@ -1,4 +1,4 @@
-//! Answers whose bytes are those of the map: a body of our own, where tonic's encoder would copy them.
+//! Answers whose bytes are those of the map, in a separate type of body, because tonic's encoder would copy them.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +28,7 @@ pub(super) type Pieces = VecDeque<Bytes>;
 
 /// The messages of an answer.
 pub(super) enum Messages {
-    /// Made as fast as the reader takes them.
+    /// Created when the client reads them.
     Now(Box<dyn Iterator<Item = Result<Pieces, Status>> + Send>),
     /// Sent by a task, which waits for something.
     Later(mpsc::Receiver<Result<Pieces, Status>>),
@@ -51,7 +51,7 @@ impl Messages {
     }
 }
 
-/// The body of an answer. Makes the next message when the reader has taken the one before it.
+/// The body of an answer. Creates the next message when the client has read the one before it.
 pub(super) struct Answer {
     messages: Messages,
     pieces: Pieces,
@@ -59,7 +59,7 @@ pub(super) struct Answer {
     hold: Hold,
 }
 
-/// What lasts as long as an answer.
+/// Values that live as long as an answer.
 pub(super) struct Hold {
     pub(super) connections: Arc<Connections>,
     pub(super) progress: Arc<Progress>,

@@ -1,4 +1,4 @@
-//! Connections: how many there are, and the end of those that stall.
+//! Connections: limits their number, and ends those that stall.
 
 use std::{
     io,
@@ -138,7 +138,7 @@ impl Connections {
         progress.last.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Ends connections that never asked for anything, and those whose client stopped reading. Runs for ever.
+    /// Ends connections that sent no request, and those whose client stopped reading. Never returns.
     pub(crate) async fn keep_watch(self: Arc<Self>) {
         let idle = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
         let pause = (self.idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));

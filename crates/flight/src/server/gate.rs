@@ -1,4 +1,4 @@
-//! The way in: tokens, limits, and the calls whose answers are bytes of the map.
+//! The entry of every call: tokens, limits, and the calls whose answers are bytes of the map.
 
 use std::{
     convert::Infallible,
@@ -48,7 +48,7 @@ pub(super) struct Gate {
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time for which one call waits; the caller asks again.
 const WAIT_LIMIT: Duration = Duration::from_mins(1);
-/// How long a thread waits before it looks whether the caller is still there.
+/// How long a thread waits before it checks whether the caller is still connected.
 const WAIT_SLICE: Duration = Duration::from_millis(500);
 
 /// The token that a handshake confirmed, for the answer.
@@ -99,7 +99,7 @@ impl Gate {
             .map_err(|_| Status::resource_exhausted("the server has as many streams as it allows; try again later"))
     }
 
-    /// What lasts as long as the answer: its place, and a watch over its reader.
+    /// Values that live as long as the answer: its permit, and a record of when its client last read.
     fn hold(&self, permit: OwnedSemaphorePermit, peer: Option<Peer>) -> Hold {
         let connections = self.shared.connections.clone();
         let progress = connections.watch(peer.map(|peer| peer.connection));
@@ -166,7 +166,7 @@ impl Gate {
             return Err(Status::invalid_argument(text));
         }
         let (shared, name, version) = (self.shared.clone(), request.name, request.version);
-        // Only segments that are here have pullers.
+        // Only segments of this store have pullers.
         let frame = blocking(move || shared.open(&name, Some(version), request.id)).await?;
         let url = frame.segment_id().and_then(|id| self.shared.sources.next(id, request.url));
         if url.is_some() {

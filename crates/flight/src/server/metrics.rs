@@ -63,7 +63,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 /// The text format of Prometheus.
 fn text(stats: &ServerStats, connections: usize) -> String {
     let counters = [
-        ("calls", "Calls that were let in.", stats.calls),
+        ("calls", "Calls that the server accepted.", stats.calls),
         ("denied", "Calls with a missing or wrong token.", stats.denied),
         ("ranges", "Ranges of segments that were asked for.", stats.ranges),
         ("pulls", "Pulls that started here.", stats.pulls),
@@ -73,7 +73,7 @@ fn text(stats: &ServerStats, connections: usize) -> String {
         ("puts", "Frames that were published by DoPut.", stats.puts),
         ("bytes", "Bytes of answers.", stats.bytes),
         ("refused", "Connections above the limit.", stats.refused),
-        ("stalled", "Connections whose reader took nothing.", stats.stalled),
+        ("stalled", "Connections whose client read nothing.", stats.stalled),
     ];
     let mut text = String::new();
     for (name, help, value) in counters {

@@ -1,4 +1,4 @@
-//! The server: a store's frames for other machines.
+//! The server, which sends a store's frames to other machines.
 
 mod body;
 mod calls;
@@ -88,10 +88,10 @@ impl Shared {
     }
 }
 
-/// A running server of Arrow Flight, with separate threads. Stops when it is dropped.
+/// A running server of Arrow Flight, with threads of a separate runtime. Stops when it is dropped.
 ///
 /// Serves the frames of a store to any Flight client, and their segments to [`Remote`](crate::Remote). While it streams a
-/// frame it has it open, so the frame is not swept.
+/// frame, it keeps the frame open, so no sweep removes it.
 ///
 /// ```
 /// use coframe::Store;
@@ -125,8 +125,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`is_invalid_argument`](Error::is_invalid_argument) for an address other than a loopback address without TLS and
-    /// tokens; when the address is in use; when certificates cannot be read.
+    /// If the address is in use, or if the certificate or key cannot be read. [`is_invalid_argument`](Error::is_invalid_argument)
+    /// if the address is not a loopback address and the options have neither TLS and tokens nor
+    /// [`insecure`](ServerOptions::insecure), and on a thread of an async runtime, because the call blocks.
     pub fn start(store: &Store, options: &ServerOptions) -> Result<Self> {
         options.check()?;
         if Handle::try_current().is_ok() {
@@ -208,8 +209,8 @@ impl Server {
         self.address
     }
 
-    /// The URL for [`Remote::connect`](crate::Remote::connect). Flight clients of other languages write `grpc` for `http`
-    /// and `grpc+tls` for `https`.
+    /// The URL for [`Remote::connect`](crate::Remote::connect). Other Flight clients write `grpc` instead of `http`, and
+    /// `grpc+tls` instead of `https`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
@@ -222,18 +223,17 @@ impl Server {
         self.metrics
     }
 
-    /// What it has done so far.
+    /// Counts of the calls, streams and bytes since the server started.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.shared.stats()
     }
 
-    /// Replaces the tokens, for calls from now on. Streams that have started go on.
+    /// Replaces the tokens for later calls. Streams that have started continue.
     ///
     /// # Errors
     ///
-    /// [`is_invalid_argument`](Error::is_invalid_argument) for a server that was started without tokens: it may serve an
-    /// address that needs none.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the server was started without tokens.
     pub fn set_tokens(&self, tokens: Tokens) -> Result<()> {
         let mut current = self.shared.tokens.write().unwrap_or_else(PoisonError::into_inner);
         if current.is_none() {
@@ -243,8 +243,8 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: accepts no more connections, lets streams end for as long as `grace`, then closes them. Returns whether all
-    /// streams had ended.
+    /// Stops the server: accepts no more connections, waits up to `grace` for the streams to end, then closes them. Returns
+    /// whether all streams had ended.
     #[must_use = "false if streams were cut"]
     pub fn stop(mut self, grace: Duration) -> bool {
         self.end(grace)

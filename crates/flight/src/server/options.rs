@@ -46,7 +46,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// A free port of 127.0.0.1, for reading only, without tokens: every user of this machine can connect.
+    /// Listens on a free port of 127.0.0.1, for reading only, without tokens: every user of this machine can connect.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -66,7 +66,7 @@ impl ServerOptions {
         }
     }
 
-    /// The address to listen on. One that other machines can reach needs [`identity`](Self::identity) and
+    /// The address to listen on. An address that other machines can reach needs [`identity`](Self::identity) and
     /// [`tokens`](Self::tokens), or [`insecure`](Self::insecure). Default: 127.0.0.1, a free port.
     #[must_use]
     pub fn address(mut self, address: SocketAddr) -> Self {
@@ -74,14 +74,14 @@ impl ServerOptions {
         self
     }
 
-    /// The tokens, one of which every call must have. Default: none, and every caller may do what the server allows.
+    /// The tokens; every call must have one of them. Default: none, and every caller may do what the server allows.
     #[must_use]
     pub fn tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = Some(tokens);
         self
     }
 
-    /// Whether callers may publish and remove frames, with a write token if there are tokens. Default: no.
+    /// Whether callers may publish and remove frames. If the server has tokens, they need a write token. Default: no.
     #[must_use]
     pub fn write(mut self, write: bool) -> Self {
         self.write = write;
@@ -103,37 +103,38 @@ impl ServerOptions {
         self
     }
 
-    /// Allows an address that other machines can reach without TLS or tokens: everybody in the network reads all frames,
-    /// and sees tokens. Default: no.
+    /// Allows an address that other machines can reach without TLS or without tokens. Without tokens, every machine in the
+    /// network can read all frames. Without TLS, it can also see the tokens and the data of others. Default: no.
     #[must_use]
     pub fn insecure(mut self, insecure: bool) -> Self {
         self.insecure = insecure;
         self
     }
 
-    /// Closes the connection of a client that takes nothing of a stream for this long (a stream is taken in pieces of up
-    /// to 1 MiB), or sends nothing of one. A dead client holds no frame for longer. Default: one minute.
+    /// Closes the connection of a client that reads nothing from a stream for this long (the server sends pieces of up to
+    /// 1 MiB), and ends a `DoPut` whose client sends nothing for this long. A dead client keeps a frame open for no longer.
+    /// Default: one minute.
     #[must_use]
     pub fn idle(mut self, limit: Duration) -> Self {
         self.idle = limit;
         self
     }
 
-    /// Connections at a time; more are closed at once. Default: 1024.
+    /// The number of connections at a time. The server closes any more at once. Default: 1024.
     #[must_use]
     pub fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most;
         self
     }
 
-    /// Streams and actions at a time, of all clients; more are refused. Default: 256.
+    /// The number of streams and actions at a time, of all clients. The server refuses any more. Default: 256.
     #[must_use]
     pub fn max_streams(mut self, most: usize) -> Self {
         self.max_streams = most;
         self
     }
 
-    /// Bytes of one message that a client sends, which holds one batch. Default: 256 MiB.
+    /// The most bytes of one message that a client sends, which holds one batch. Default: 256 MiB.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
@@ -148,8 +149,9 @@ impl ServerOptions {
         self
     }
 
-    /// Where to answer `GET /metrics` over HTTP, in the text format of Prometheus: counts, without names. An address that
-    /// other machines can reach needs [`insecure`](Self::insecure), because it has neither TLS nor tokens. Default: nowhere.
+    /// The address at which the server answers `GET /metrics` over HTTP, in the text format of Prometheus. The answer has
+    /// counts, but no names of frames. An address that other machines can reach needs [`insecure`](Self::insecure), because
+    /// this port has neither TLS nor tokens. Default: none.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self, address: SocketAddr) -> Self {

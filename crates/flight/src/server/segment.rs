@@ -24,14 +24,14 @@ use crate::{
 
 /// How long a mirror that is being fetched may receive nothing.
 const STALL: Duration = Duration::from_secs(15);
-/// How often its length is looked at.
+/// Pause between checks of its length.
 const LOOK: Duration = Duration::from_millis(2);
-/// Most bytes of a chunk of a mirror that is being fetched: what the next machine waits for before it can pass it on.
+/// Most bytes of a chunk of a mirror that is being fetched. The next machine can pass on a chunk once it has all of it.
 const RELAYED: usize = 256 << 10;
 /// Checksums that are kept, of 32 bytes each.
 const CHECKSUMS: usize = 256;
 
-/// Checksums of ranges that were sent, since every puller of a broadcast asks for the same ones.
+/// Checksums of ranges, kept because every puller of a broadcast asks for the same ones.
 #[derive(Default)]
 pub(super) struct Checksums(Mutex<VecDeque<(Range, u32)>>);
 
@@ -104,7 +104,7 @@ fn by_id(shared: &Shared, name: &str, id: u128) -> Result<Found, Status> {
     if let Some(partial) = shared.store.partial_mirror(id).map_err(of_store)? {
         return Ok(Found::Partial(partial));
     }
-    // It may have got its name between the two looks.
+    // It may have got its name between the two checks.
     let missing = || Status::not_found(format!("no version of `{name}` here has the segment {id:032x}"));
     complete()?.map(Found::Frame).ok_or_else(missing)
 }

@@ -1,15 +1,15 @@
-//! Where later pullers of a segment are sent, so that they do not share the network of one machine.
+//! Refers later pullers of a segment to other machines, so that they do not share the network card of one machine.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
-/// Segments whose pullers are known.
+/// Segments whose pullers are remembered at most.
 const SEGMENTS: usize = 256;
-/// Pullers of a segment that are known.
+/// Pullers of a segment that are remembered at most.
 const PULLERS: usize = 4096;
-/// Bytes of an address.
+/// Most bytes of a URL.
 pub(super) const MAX_URL: usize = 256;
 
 /// The machines that fetch or have a segment: a chain, in which each fetches from the one before it.
@@ -30,9 +30,10 @@ struct Chain {
 }
 
 impl Sources {
-    /// Where the next puller fetches the segment; `None`: here. If the puller has a server, the one after it goes there.
+    /// The URL from which the next puller fetches the segment; `None` for this server. If the puller has a server, the puller
+    /// after it is referred there.
     ///
-    /// A puller that is in the chain already is sent here: one behind it may wait for its bytes.
+    /// A puller that is in the chain already gets `None`, because one behind it may be waiting for its bytes.
     pub(super) fn next(&self, id: u128, puller: Option<String>) -> Option<String> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.chains.contains_key(&id) {

@@ -1,4 +1,4 @@
-//! What a server has done.
+//! Counts of what a server has done.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// Calls that were let in.
+    /// Calls that the server accepted.
     pub calls: u64,
     /// Calls with a missing or wrong token.
     pub denied: u64,
     /// Ranges of segments that were asked for: at least one for each pull.
     pub ranges: u64,
-    /// Ranges that started at the first byte: pulls that started.
+    /// Ranges that start at the first byte, so the number of pulls that started here.
     pub pulls: u64,
     /// Pullers that were referred to another machine.
     pub referrals: u64,
@@ -22,11 +22,11 @@ pub struct ServerStats {
     pub gets: u64,
     /// Frames that were published by `DoPut`.
     pub puts: u64,
-    /// Bytes that answers handed to their connections.
+    /// Bytes of answers that were given to their connections.
     pub bytes: u64,
-    /// Connections that were closed at once, because there were too many.
+    /// Connections that were closed at once, because of [`max_connections`](crate::ServerOptions::max_connections).
     pub refused: u64,
-    /// Connections that were closed because their reader took nothing.
+    /// Connections that were closed because their client read nothing for [`idle`](crate::ServerOptions::idle).
     pub stalled: u64,
 }
 

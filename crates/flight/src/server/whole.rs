@@ -1,4 +1,4 @@
-//! A stream of requests that ends only where its sender ended it.
+//! The body of a request, whose end counts only if the sender marked it.
 
 use std::{
     pin::Pin,
@@ -11,8 +11,8 @@ use tonic::{Status, body::Body};
 
 /// The body of a request, whose end is an error unless the sender marked it (rule W13).
 ///
-/// hyper ends a body without an error when its connection is shut down in the middle, so a frame would be published that
-/// lacks its last rows.
+/// hyper ends a body without an error when its connection is shut down in the middle. The server would then publish a frame
+/// without its last rows.
 pub(super) struct Whole(pub(super) Body);
 
 impl http_body::Body for Whole {
