@@ -129,7 +129,7 @@ impl Common {
     fn remote(&self) -> Result<Remote> {
         match &self.remote {
             Some(url) => self.connect(url),
-            None => Err(usage("which server? add --remote URL")),
+            None => Err(usage("no server is given; pass --remote URL")),
         }
     }
 }
