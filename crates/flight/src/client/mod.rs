@@ -39,8 +39,9 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// The store that a [`Server`](crate::Server) serves.
 ///
-/// Cheap to clone. Calls block, so they are an error on a thread of an async runtime: use a separate thread there, such as
-/// tokio's `spawn_blocking`. A `Remote` has one thread, so it does not work in a forked child: connect again there.
+/// Cheap to clone. Calls block, so they are an error on every thread of an async runtime, those of tokio's `spawn_blocking`
+/// included: call them on a thread of [`std::thread::spawn`]. A `Remote` has one thread, so it does not work in a forked
+/// child: connect again there.
 ///
 /// ```
 /// use coframe::Store;
@@ -235,7 +236,8 @@ impl fmt::Debug for Remote {
 
 fn block_on<T>(runtime: &Runtime, call: impl Future<Output = T>) -> Result<T> {
     if tokio::runtime::Handle::try_current().is_ok() {
-        let detail = "it blocks, and this thread is one of an async runtime; call it in `spawn_blocking`";
+        let detail =
+            "it blocks, and this thread belongs to an async runtime; call it on a thread of `std::thread::spawn`";
         return Err(Error::invalid("the call of a `Remote`", detail));
     }
     Ok(runtime.block_on(call))

@@ -131,7 +131,8 @@ impl Server {
     pub fn start(store: &Store, options: &ServerOptions) -> Result<Self> {
         options.check()?;
         if Handle::try_current().is_ok() {
-            let detail = "it blocks, and this thread is one of an async runtime; call it in `spawn_blocking`";
+            let detail =
+                "it blocks, and this thread belongs to an async runtime; call it on a thread of `std::thread::spawn`";
             return Err(Error::invalid("the start of a server", detail));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -244,7 +245,7 @@ impl Server {
     }
 
     /// Stops the server: accepts no more connections, waits up to `grace` for the streams to end, then closes them. Returns
-    /// whether all streams had ended.
+    /// whether all streams had ended. On a thread of an async runtime it closes them without waiting, and returns false.
     #[must_use = "false if streams were cut"]
     pub fn stop(mut self, grace: Duration) -> bool {
         self.end(grace)
