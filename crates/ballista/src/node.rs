@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 
 use crate::part::{Home, Part, external};
 
-/// For how long a node keeps a frame open after a query used or planned it: its version is not swept meanwhile.
+/// How long a node keeps a frame open after a query used or planned it, so that no sweep removes its version.
 const HELD: Duration = Duration::from_mins(1);
-/// With what the names of mirrors start that this crate pulls.
+/// Start of the names of mirrors that this crate pulls.
 const MIRROR: &str = "_cluster.";
 /// Target of the log records of scans.
 const READS: &str = "coframe_cluster::reads";
@@ -82,7 +82,7 @@ impl Node {
         Ok(names.into_iter().map(|name| name.to_string()).filter(|name| !name.starts_with(MIRROR)).collect())
     }
 
-    /// The segments of other nodes that queries pulled, with their places here. Blocks.
+    /// The segments of other nodes that queries pulled, with their names and versions in this store. Blocks.
     pub fn mirrors(&self) -> Result<Vec<(u128, Home)>> {
         let mut mirrors = Vec::new();
         for name in self.store.names().map_err(external)? {
@@ -96,7 +96,7 @@ impl Node {
         Ok(mirrors)
     }
 
-    /// The frame of a part: of the store here, else a mirror, which the first query pulls.
+    /// Opens the frame of a part from this store, else from a mirror, which the first query pulls.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Node {
         for name in [part.name.clone(), mirror(part.id)] {
             let Ok(name) = name.parse::<Name>() else { continue };
             let versions = self.store.versions(&name).map_err(external)?;
-            // A version that is swept meanwhile is not here.
+            // A version may be swept meanwhile.
             let mut frames =
                 versions.into_iter().rev().filter_map(|version| self.store.open_version(&name, version).ok());
             if let Some(frame) = frames.find(|frame| frame.segment_id() == Some(part.id)) {

@@ -243,7 +243,8 @@ impl FileOpener for FrameOpener {
     }
 }
 
-/// The batches of one file, made when they are asked for: a dynamic filter may have become narrower until then.
+/// The batches of one file. Each is built when the engine asks for it, because a dynamic filter may have become narrower
+/// until then.
 struct Reading {
     /// The rows of `batches`.
     selected: Frame,
@@ -254,14 +255,14 @@ struct Reading {
     schema: SchemaRef,
     batch_rows: usize,
     pruner: Option<Pruner>,
-    /// The arrays of `batches`, made once one of them is needed.
+    /// The arrays of `batches`, built when the first of them is needed.
     made: Option<Vec<RecordBatch>>,
     current: Option<Current>,
     read: Count,
     pruned: Count,
 }
 
-/// A batch that is handed out in pieces.
+/// A batch that is returned in pieces.
 struct Current {
     batch: RecordBatch,
     /// Its rows that are left.

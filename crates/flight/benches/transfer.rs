@@ -68,7 +68,7 @@ fn main() {
     with_pyarrow(&server, &frame);
 }
 
-/// The server in a process of its own, so that its memory can be told from the client's.
+/// The server in a separate process, so that its memory is not counted with the client's.
 struct Process {
     child: Child,
     url: String,
@@ -201,7 +201,7 @@ fn segment_request(frame: &Frame, checksum: bool) -> String {
     )
 }
 
-/// The time from the request until so many bytes are there.
+/// The time from the request until this many bytes have arrived.
 fn read_segment(url: &str, request: String, bytes: usize, mut piece: impl FnMut(&[u8])) -> Duration {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let endpoint = Endpoint::from_shared(url.to_owned())

@@ -99,13 +99,13 @@ impl Error {
         self.kind == Kind::Corrupt
     }
 
-    /// True if the other side did not answer in time, or if a lock here was held for too long.
+    /// True if the other side did not answer in time, or if another process of this machine held a lock for too long.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.kind == Kind::Timeout
     }
 
-    /// True if the store here has too little space, or the server is at one of its limits.
+    /// True if the local store has too little space, or if the server is at one of its limits.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::{check_address, external, shuffle::ShuffleDirectory};
 
-/// How long streams to other nodes may go on at the end.
+/// How long streams to other nodes may continue after the executor stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Run an executor, next to the store of this machine

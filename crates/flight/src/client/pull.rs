@@ -15,7 +15,7 @@ use crate::{
 const RANGE: u64 = 1 << 30;
 /// Bytes that are read at a time, to compare them.
 const PIECE: usize = 1 << 20;
-/// Pauses between attempts to go on.
+/// Shortest and longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
 /// A part of a range that came without the checksum of the origin: before its connection broke, or from another machine.
@@ -90,7 +90,7 @@ impl Remote {
         format!("`{}@{}` of {}", stat.name, stat.version, self.url)
     }
 
-    /// All bytes, from another machine if the origin refers to it, and compared with the origin's.
+    /// Fetches all bytes, from another machine if the origin refers to it, and compares them with the origin's checksums.
     fn transfer(&self, store: &Store, progress: &mut Progress<'_>) -> Result<()> {
         self.check_earlier(progress)?;
         check_room(store, &self.label(progress.stat), progress.stat.bytes, progress.writer.written())?;
@@ -111,7 +111,7 @@ impl Remote {
         self.check_rest(progress)
     }
 
-    /// Compares the bytes of an earlier pull, which was interrupted, with those there. Starts again if they differ.
+    /// Compares the bytes of an interrupted pull with those of the origin. Starts again if they differ.
     fn check_earlier(&self, progress: &mut Progress<'_>) -> Result<()> {
         let there = progress.writer.written();
         let mut buffer = if there > 0 { vec![0; PIECE] } else { Vec::new() };
@@ -145,7 +145,7 @@ impl Remote {
         Ok(())
     }
 
-    /// The machine to which the origin refers, if it is one of those that were configured and answers.
+    /// Connects to the machine to which the origin refers, if it is a configured peer and answers.
     fn source(&self, stat: &Stat) -> Option<Self> {
         if self.options.peers.is_empty() && self.options.serves.is_none() {
             return None;
@@ -158,7 +158,7 @@ impl Remote {
         self.peer(&url).inspect_err(|error| tracing::warn!(%error, "a source does not answer")).ok()
     }
 
-    /// Asks for the bytes, as long as this machine, which is not the origin, sends them.
+    /// Fetches bytes from a machine that is not the origin, for as long as it sends them.
     fn fetch_as_peer(&self, progress: &mut Progress<'_>) -> Result<()> {
         while progress.writer.written() < progress.stat.bytes {
             self.range(progress, None)?;
@@ -166,7 +166,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Asks for the bytes, and again from where a connection broke.
+    /// Fetches the missing bytes from the origin. After a broken connection it continues with the first missing byte.
     fn fetch(&self, progress: &mut Progress<'_>) -> Result<()> {
         let mut broken: Option<Instant> = None;
         let mut pause = PAUSES.0;
@@ -194,7 +194,7 @@ impl Remote {
         Ok(())
     }
 
-    /// One range, as far as it comes. Without a version, from a machine that is not the origin.
+    /// Fetches one range, or as much of it as arrives. Without a version, from a machine that is not the origin.
     fn range(&self, progress: &mut Progress<'_>, version: Option<u64>) -> Result<()> {
         let offset = progress.writer.written();
         let len = RANGE.min(progress.stat.bytes - offset);
@@ -245,7 +245,7 @@ impl Remote {
         ended.map(|_| ())
     }
 
-    /// Compares what arrived without a checksum with what the origin, which this is, has.
+    /// Compares the bytes that arrived without a checksum with those of the origin, to which `self` is connected.
     fn check_rest(&self, progress: &Progress<'_>) -> Result<()> {
         for Unchecked { offset, len, crc } in &progress.unchecked {
             let request = SegmentRequest { data: false, ..segment_request(progress.stat, *offset, *len) };
@@ -289,11 +289,11 @@ fn check_crc(what: &str, offset: u64, len: u64, found: u32, end: &SegmentEnd) ->
     Err(Error::new(Kind::Corrupt, text))
 }
 
-/// The version of the name here that has this segment.
+/// The version of a name in the local store that has this segment.
 pub(super) fn local(store: &Store, name: &Name, id: u128) -> Result<Option<Frame>> {
     let mut versions = store.versions(name)?;
     versions.reverse();
-    // A version that is swept meanwhile is not here.
+    // A version may be swept meanwhile.
     let frames = versions.into_iter().filter_map(|version| store.open_version(name, version).ok());
     Ok(frames.into_iter().find(|frame| frame.segment_id() == Some(id)))
 }
