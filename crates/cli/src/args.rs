@@ -21,7 +21,7 @@ Examples:
   coframe sql 'select carrier, avg(dep_delay) from flights group by carrier'
   coframe export flights flights.csv
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 not there (yet).
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, or not in time.
 Data goes to standard output, everything else to standard error.";
 
 /// The commands under headings, as `--help` lists them.
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     json: bool,
 
     // For the help: `machines::divert` finds it before the parser does.
-    /// Server to look into: ls, show, head, wait and doctor, by the program coframe-flight
+    /// Server that ls, show, head, wait and doctor read from, with the program coframe-flight
     #[arg(long, global = true, value_name = "URL")]
     remote: Option<String>,
 
