@@ -44,9 +44,9 @@ class RemoteFrame:
 
 
 class Remote:
-    """A store that another machine serves; made by :func:`connect`.
+    """A store that another machine serves; created by :func:`connect`.
 
-    Can be pickled: in another process, or on another machine, it pulls into the store there.
+    It can be pickled. In another process, or on another machine, it pulls into the store of that machine.
     """
 
     def __init__(self, url: str, *, token_file: _Path | None, ca: _Path | None, store: Store) -> None:
@@ -72,17 +72,17 @@ class Remote:
         ]
 
     def open(self, name: str) -> Frame:
-        """The latest version of a name of the server, pulled if its segment is not in the store here.
+        """Opens the latest version of a frame of the server. Pulls it first if the local store does not have its segment.
 
         Of all processes of a machine that want it at the same time, one pulls it.
         """
         return self.pull(name)
 
     def pull(self, name: str, *, version: int | None = None, into: str | None = None) -> Frame:
-        """Copies a frame of the server into the store here, unless it is here, and opens it.
+        """Copies a frame of the server into the local store, unless it is there already, and opens it.
 
-        ``version``: the version there, the latest by default. ``into``: the name here, the same by default. The mirror
-        has the same bytes, which were validated in full.
+        ``version``: the version on the server, the latest by default. ``into``: the name in the local store, the same by
+        default. The mirror has the same bytes, which were validated in full.
         """
         _check_text("name", name)
         options = []
@@ -96,7 +96,7 @@ class Remote:
         return self._store.open(found["name"], version=found["version"])
 
     def push(self, name: str, *, into: str | None = None) -> int:
-        """Publishes the latest version of a name of the store here on the server; returns its version there.
+        """Publishes the latest version of a frame of the local store on the server, and returns its version on the server.
 
         The server must have been started with ``write=True``.
         """
@@ -108,7 +108,7 @@ class Remote:
         return int(self._ask("push", *options, "--", self.url, name)["version"])
 
     def wait(self, name: str, newer_than: int = 0, timeout: float | None = None) -> int | None:
-        """Blocks until the latest version there is above ``newer_than``, and returns it; ``None`` on a timeout."""
+        """Blocks until the latest version on the server is above ``newer_than``, and returns it; ``None`` on a timeout."""
         _check_text("name", name)
         _check_number("newer_than", newer_than, "a version")
         options = ["--newer-than", str(newer_than)]
@@ -133,7 +133,7 @@ class Remote:
 
 
 class Server:
-    """A running server of a store; made by :func:`serve`. It stops when it is closed, and when this process ends."""
+    """A running server of a store; created by :func:`serve`. It stops when it is closed, and when this process ends."""
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process = process
