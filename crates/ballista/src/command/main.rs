@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(name = "coframe-cluster", version)]
 struct Cluster {
-    /// Which records to write to standard error: error, warn, info, or a target and a level (coframe_cluster=info)
+    /// Which records to write to standard error: error, warn, info, or TARGET=LEVEL for a module
     #[arg(long, global = true, env = "COFRAME_LOG", default_value = "warn", value_name = "LEVEL")]
     log: String,
     #[command(subcommand)]

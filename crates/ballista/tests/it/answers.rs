@@ -103,7 +103,9 @@ async fn queries_that_ballista_could_multiply_equal_one_process() {
 /// How often each row of each frame was read, as ranges with their counts.
 fn times(reads: &[Read]) -> BTreeMap<(String, (usize, usize)), usize> {
     let mut times = BTreeMap::new();
-    reads.iter().for_each(|read| *times.entry((read.frame.clone(), read.rows)).or_default() += 1);
+    for read in reads {
+        *times.entry((read.frame.clone(), read.rows)).or_default() += 1;
+    }
     times
 }
 

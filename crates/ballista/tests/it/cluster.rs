@@ -127,7 +127,9 @@ impl Cluster {
     pub(crate) fn publish(&self, node: usize, name: &str, batches: &[RecordBatch], batch_rows: usize) {
         let options = PublishOptions::new().statistics(true).batch_rows(batch_rows);
         let mut writer = self.stores[node].writer_with(name, batches[0].schema(), &options).unwrap();
-        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        for batch in batches {
+            writer.write(batch).unwrap();
+        }
         writer.publish().unwrap();
     }
 
