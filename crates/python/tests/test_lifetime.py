@@ -199,7 +199,8 @@ WAITS = {
 def test_ctrl_c_ends_every_wait(name: str) -> None:
     held, value, permits = coframe.Lock(name="held"), coframe.Value("i", name="value"), coframe.Semaphore(1, name="permits")
     with held, value.get_lock(), permits:
-        code = f"import coframe, sys\nprint('ready', flush=True)\ntry:\n    {WAITS[name]}\nexcept KeyboardInterrupt:\n    print('interrupted')"
+        # An import that a signal interrupts makes Python end by the signal, also if the program catches it.
+        code = f"from coframe import *\nimport coframe\nprint('ready', flush=True)\ntry:\n    {WAITS[name]}\nexcept KeyboardInterrupt:\n    print('interrupted')"
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             time.sleep(0.3)
