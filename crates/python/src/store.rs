@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::{PublishMode, PublishOptions};
+use coframe::{Handle, PublishMode, PublishOptions};
 use pyo3::{prelude::*, types::PyIterator};
 
 use crate::{
@@ -104,6 +104,11 @@ impl Store {
         Ok(Frame { frame: detached(py, open)? })
     }
 
+    /// What a handle of another machine names, if its segment is here under one of these names.
+    fn open_mirror(&self, py: Python<'_>, handle: &str, names: Vec<String>) -> Result<Option<Frame>> {
+        detached(py, || mirror(&self.store, &handle.parse()?, &names))
+    }
+
     fn list(&self, py: Python<'_>) -> Result<Vec<Info>> {
         let infos = detached(py, || self.store.list())?;
         let created =
@@ -173,6 +178,30 @@ impl Store {
         let session = detached(py, || self.store.session())?;
         Ok(Session { session: Mutex::new(Some(session)) })
     }
+}
+
+/// The part of a frame that a handle of another store names, from the segment with the same id here.
+fn mirror(store: &coframe::Store, handle: &Handle, names: &[String]) -> coframe::Result<Option<Frame>> {
+    let Some(id) = handle.segment_id() else { return Ok(None) };
+    for name in names {
+        for version in store.versions(name)?.into_iter().rev() {
+            // A version that is swept meanwhile is not here.
+            let Ok(frame) = store.open_version(name, version) else { continue };
+            if frame.segment_id() != Some(id) {
+                continue;
+            }
+            let part = match handle.columns() {
+                Some(columns) => frame.select(columns)?,
+                None => frame,
+            };
+            let part = match handle.rows() {
+                Some(rows) => part.slice(rows)?,
+                None => part,
+            };
+            return Ok(Some(Frame { frame: part }));
+        }
+    }
+    Ok(None)
 }
 
 /// A session that this process owns. Dropped in a forked child it removes nothing: the library's session knows its process.

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ._frame import Column, Frame, Schema
     from ._kept import Shared, close_shared, shared
     from ._meeting import Barrier, BoundedSemaphore, Condition, Event, Semaphore
+    from ._origins import allow_origin, prefetch, set_origin
     from ._queue import Queue
     from ._remote import Remote, RemoteFrame, Server, connect, serve
     from ._share import SharedFrame, accepts_frames, partial, share
@@ -65,6 +66,7 @@ _NAMES = {
     "_frame": ("Column", "Frame", "Schema"),
     "_kept": ("Shared", "close_shared", "shared"),
     "_meeting": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Semaphore"),
+    "_origins": ("allow_origin", "prefetch", "set_origin"),
     "_queue": ("Queue",),
     "_remote": ("Remote", "RemoteFrame", "Server", "connect", "serve"),
     "_share": ("SharedFrame", "accepts_frames", "partial", "share"),
@@ -227,14 +229,17 @@ __all__ = [
     "WouldCopyError",
     "__version__",
     "accepts_frames",
+    "allow_origin",
     "close_shared",
     "connect",
     "list",
     "open",
     "partial",
+    "prefetch",
     "publish",
     "remove",
     "serve",
+    "set_origin",
     "share",
     "shared",
     "sharing",

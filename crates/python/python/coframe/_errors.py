@@ -41,7 +41,7 @@ class UnsupportedError(Error, NotImplementedError):
 
 
 class UntrustedError(Error, PermissionError):
-    """A directory is refused because another user owns it or can write to it."""
+    """A directory is refused because another user owns it or can write to it, or an origin because it is not allowed."""
 
 
 class BusyError(Error, TimeoutError):

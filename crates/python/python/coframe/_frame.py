@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, overload
 
 from . import _numpy as _numpy_out
-from . import _packages, _pandas, _polars, _recent
+from . import _origins, _packages, _pandas, _polars, _recent
 from ._coframe import Frame as _Native
 from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
@@ -39,27 +39,31 @@ class Frame:
     """An immutable table in shared memory, or a part of one.
 
     The bytes stay readable for as long as the frame, or anything made from it, lives. Pickled, a frame is its handle:
-    about 150 bytes, from which it reopens itself at its first use, in any process of this user on this machine.
+    about 150 bytes, from which it reopens itself at its first use, in any process of this user on this machine. With the
+    URL of a server (:func:`coframe.set_origin`) it is pulled once for each other machine.
     """
 
-    __slots__ = ("__weakref__", "_freed", "_known", "_lifetime", "_native", "_text")
+    __slots__ = ("__weakref__", "_freed", "_known", "_lifetime", "_native", "_origin", "_text")
 
     def __init__(self, handle: str) -> None:
         """Creates a frame that opens its handle at its first use."""
         if not isinstance(handle, str):
             raise ArgumentTypeError(f"a frame of {handle!r}: expected the str of a handle")
+        text = _origins.arrived(handle)
         self._native: _Native | None = None
-        self._text: str | None = handle
+        self._text: str | None = text
+        #: What the text of each part starts with, if the frame comes from another machine.
+        self._origin: str | None = text.partition("?")[0] if _origins.is_remote(text) else None
         self._lifetime: Lifetime | None = None
         self._freed = False
         #: Categoricals whose keys Polars has read. They share the mapped bytes.
         self._known: dict[int, Any] = {}
 
     @classmethod
-    def _of(cls, native: _Native, lifetime: Lifetime | None = None) -> Frame:
+    def _of(cls, native: _Native, lifetime: Lifetime | None = None, origin: str | None = None) -> Frame:
         frame = cls.__new__(cls)
         frame._native, frame._text, frame._lifetime, frame._freed = native, None, lifetime, False
-        frame._known = {}
+        frame._known, frame._origin = {}, origin
         return frame
 
     def _open(self) -> _Native:
@@ -68,7 +72,7 @@ class Frame:
                 raise ClosedError("the frame was freed: share it again, or keep it while a process uses it")
             text = self._identity()
             with explain_session(text):
-                opened = _Native.from_handle(text)
+                opened = _Native.from_handle(text) if self._origin is None else _origins.opened(text)
             # Another thread may have opened it meanwhile.
             if self._native is None:
                 self._native = opened
@@ -162,14 +166,14 @@ class Frame:
             start, end, step = key.indices(native.rows)
             if step != 1:
                 raise InvalidError(f"the row range {start}:{end}:{step}: expected a step of 1")
-            return Frame._of(native.slice(start, max(start, end)), self._lifetime)
+            return Frame._of(native.slice(start, max(start, end)), self._lifetime, self._origin)
         if isinstance(key, (list, tuple)) and all(isinstance(name, str) for name in key):
             for position, name in enumerate(key):
                 self._position(name)
                 if name in key[:position]:
                     raise InvalidError(f"frame[{key!r}]: column `{name}` appears twice")
             index = [name for name in _pandas.index_columns(native) if name not in key and name in native.columns]
-            return Frame._of(native.select([*key, *index]), self._lifetime)
+            return Frame._of(native.select([*key, *index]), self._lifetime, self._origin)
         raise ArgumentTypeError(f"frame[{key!r}]: expected a column's name, a list of names or a range of rows")
 
     def _position(self, name: str) -> int:
@@ -183,7 +187,7 @@ class Frame:
         parts = operator.index(n)
         if not 1 <= parts < 2**32:
             raise InvalidError(f"split({n}): expected at least one part" + ("" if parts < 1 else ", and no more than 2**32"))
-        return [Frame._of(part, self._lifetime) for part in self._open().split(parts)]
+        return [Frame._of(part, self._lifetime, self._origin) for part in self._open().split(parts)]
 
     # What it becomes.
 
@@ -264,7 +268,7 @@ class Frame:
     # How it travels.
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_unpickled, (self.handle,))
+        return (_unpickled, (_origins.outgoing(self.handle),))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
@@ -277,11 +281,15 @@ class Frame:
     def _identity(self) -> str:
         if self._text is None:
             # Not as the property: the text is not passed on, and is unchanged when the frame is freed.
-            self._text = self._open().handle
+            text = self._open().handle
+            self._text = text if self._origin is None else f"{self._origin}?{text.partition('?')[2]}"
         return self._text
 
     def __dask_tokenize__(self) -> str:
-        return self._identity()
+        """The id of the segment, which is the same on every machine, with the columns and rows of a part."""
+        part = self._identity().partition("?")[2]
+        # A file of another program has no id.
+        return self._identity() if part.startswith(f"id={0:032x}") else part
 
     # How it looks.
 
