@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use arrow::array::{Array, ArrayData};
+use arrow::array::Array;
 
-use crate::{error::Result, frame::Frame};
+use crate::{
+    error::Result,
+    frame::{Frame, collect_buffers},
+};
 
 /// The bytes of each column that a frame shares with its segment, and those that it copied or would copy.
 ///
@@ -72,7 +75,7 @@ impl Frame {
             let mut buffers = BTreeSet::new();
             for batch in self.batches() {
                 if let Some(column) = batch.columns().get(position) {
-                    collect(&column.to_data(), &mut buffers);
+                    collect_buffers(&column.to_data(), &mut buffers);
                 }
             }
             let shared = buffers.iter().filter(|(address, _)| range.contains(address)).map(|(_, len)| len).sum();
@@ -89,15 +92,6 @@ impl Frame {
         };
         Ok(CopyReport { columns: (0..self.num_columns()).map(report).collect() })
     }
-}
-
-/// Address and length of every buffer, each once.
-fn collect(data: &ArrayData, buffers: &mut BTreeSet<(usize, usize)>) {
-    let nulls = data.nulls().map(arrow::buffer::NullBuffer::buffer);
-    for buffer in data.buffers().iter().chain(nulls) {
-        buffers.insert((buffer.as_ptr().addr(), buffer.len()));
-    }
-    data.child_data().iter().for_each(|child| collect(child, buffers));
 }
 
 impl CopyReport {

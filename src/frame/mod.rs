@@ -8,6 +8,7 @@ mod mirror;
 mod open;
 mod options;
 mod parts;
+mod prefault;
 mod reader;
 mod sent;
 mod source;
@@ -30,6 +31,7 @@ use arrow::{
 pub use handle::Handle;
 pub use messages::Message;
 pub use options::{CategoryPolicy, CopyPolicy, OpenOptions};
+pub(crate) use prefault::collect_buffers;
 pub use reader::FrameReader;
 #[cfg(feature = "pool")]
 pub(crate) use sent::{Sent, collect_sent, note, note_opening_error, take_opening_error};

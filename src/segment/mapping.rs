@@ -1,9 +1,9 @@
 //! A file mapped for reading, and its shared lock, which lives as long as the map.
 #![expect(unsafe_code, reason = "mapping memory is what this module is for")]
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, io, ops::Range, path::Path, sync::Arc};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 use rustix::fs::FileType;
 
 use super::{
@@ -104,6 +104,11 @@ impl Mapping {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Maps the pages of a part of the file, as reading a byte of each would.
+    pub(crate) fn populate(&self, part: &Range<usize>) -> io::Result<()> {
+        self.map.advise_range(Advice::PopulateRead, part.start, part.len())
     }
 
     /// Whether the records of the file about itself and its values are trusted (SAFETY.md, T3): it was read-only when

@@ -106,6 +106,10 @@ impl Frame {
         Ok(Self { frame: self.frame.slice(start..end)? })
     }
 
+    fn prefault(&self, py: Python<'_>, columns: Vec<String>) -> Result<usize> {
+        detached(py, || self.frame.prefault(columns))
+    }
+
     fn split(&self, parts: usize) -> Vec<Self> {
         self.frame.split(parts).into_iter().map(|frame| Self { frame }).collect()
     }

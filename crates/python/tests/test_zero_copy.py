@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import coframe
 import numpy as np
 import pandas as pd
@@ -160,3 +162,28 @@ def test_a_process_with_other_categories_still_reads_right() -> None:
         "assert found.dtype == mine.dtype\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def faults_of_a_scan(frame: coframe.Frame) -> int:
+    """Page faults of this process while it reads a column of a frame."""
+    column = frame["x"].to_numpy()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    assert column.max() == 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_a_scan_of_a_prefaulted_frame_causes_no_page_faults(store: coframe.Store) -> None:
+    rows = 2_000_000
+    coframe.publish({"x": np.ones(rows), "y": np.ones(rows)}, "t")
+    # Opened anew each time, so that its map is fresh. The kernel maps 16 pages at a fault.
+    assert faults_of_a_scan(coframe.open("t")) > rows * 8 / 4096 / 16 / 2
+    frame = coframe.open("t")
+    assert frame.prefault(["x"]) == rows * 8
+    assert faults_of_a_scan(frame) < 20
+
+
+def test_prefault_takes_all_columns_by_default_and_refuses_unknown_ones(store: coframe.Store) -> None:
+    frame = coframe.publish({"x": np.ones(100), "y": np.ones(100)}, "t")
+    assert frame.prefault() == 2 * frame.prefault(["y"]) == 2 * frame.prefault("x") == 1600
+    with pytest.raises(coframe.NotFoundError):
+        frame.prefault(["z"])

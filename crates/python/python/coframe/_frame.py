@@ -18,6 +18,8 @@ from ._lifetime import explain_session, is_of_another_process
 from ._names import KIND
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._lifetime import Lifetime
 
 
@@ -188,6 +190,15 @@ class Frame:
         if not 1 <= parts < 2**32:
             raise InvalidError(f"split({n}): expected at least one part" + ("" if parts < 1 else ", and no more than 2**32"))
         return [Frame._of(part, self._lifetime, self._origin) for part in self._open().split(parts)]
+
+    def prefault(self, columns: Iterable[str] | None = None) -> int:
+        """Maps the pages of these columns (all by default) before they are read, and returns their bytes.
+
+        A scan of a frame that this process has just opened then causes no page faults. Costs about 50 us a MB on one core,
+        and uses up to 8.
+        """
+        native = self._open()
+        return native.prefault(native.columns if columns is None else [columns] if isinstance(columns, str) else list(columns))
 
     # What it becomes.
 
