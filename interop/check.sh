@@ -47,7 +47,7 @@ if ! filled "$node" node/package.json node/package-lock.json; then
     if (cd "$node" && npm ci --silent --no-audit --no-fund --ignore-scripts); then
         hash_of node/package.json node/package-lock.json >"$node/filled-from"
     else
-        skip "apache-arrow for Node: npm cannot install it here"
+        skip "apache-arrow and Arquero for Node: npm cannot install it here"
     fi
 fi
 if [ ! -x "$python/bin/python" ]; then

@@ -13,24 +13,29 @@ HERE = Path(__file__).parent
 NODE = Path(os.environ.get("COFRAME_INTEROP_NODE", "no-such-directory"))
 READERS = (
     "pyarrow", "polars", "pandas", "duckdb", "chdb", "datafusion", "daft", "arro3", "perspective", "nanoarrow", "node",
+    "arquero",
 )
+#: Programs for Node: the package that each needs, and the script that reads with it.
+IN_NODE = {"node": ("apache-arrow", "read"), "arquero": ("arquero", "arquero")}
 SECONDS = 300
 
 
 def missing(reader):
     """The reason why a reader cannot run here, or `None`."""
-    if reader == "node":
-        modules = NODE / "node_modules" / "apache-arrow"
-        return None if shutil.which("node") and modules.is_dir() else "Node with apache-arrow: not installed here"
+    if reader in IN_NODE:
+        package = IN_NODE[reader][0]
+        installed = shutil.which("node") and (NODE / "node_modules" / package).is_dir()
+        return None if installed else f"Node with {package}: not installed here"
     found = subprocess.run([sys.executable, "-c", f"import pyarrow, {reader}"], capture_output=True)
     return f"{reader}: it or pyarrow cannot be imported" if found.returncode else None
 
 
 def program(name):
     """The command line of a program in this folder, and its working directory."""
-    if name.endswith("node"):
+    action, _, library = name.partition("_")
+    if library in IN_NODE:
         # Node resolves modules relative to the importing file.
-        script = NODE / f"{name.split('_')[0]}.mjs"
+        script = NODE / f"{IN_NODE[library][1] if action == 'read' else action}.mjs"
         script.write_text((HERE / "node" / script.name).read_text())
         return ["node", str(script)], NODE
     return [sys.executable, "-B", str(HERE / "programs" / f"{name}.py")], HERE

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runner import NODE
+from runner import IN_NODE, NODE
 from table import PAGE, TITLES
 
 FLIGHTS = Path(__file__).parent.parent / "testdata" / "flights.parquet"
@@ -44,9 +44,9 @@ def blocks_of(text, title):
 def run(reader, code, store):
     """Compares the output with the comment at the end of the last line."""
     wanted = re.search(r"(?:#|//) (.*)\n$", code)
-    script = NODE / "snippet.mjs" if reader == "node" else store.folder / "snippet.py"
+    script = NODE / "snippet.mjs" if reader in IN_NODE else store.folder / "snippet.py"
     script.write_text(code.replace(PRINTED_STORE, str(store.store)))
-    command = "node" if reader == "node" else sys.executable
+    command = "node" if reader in IN_NODE else sys.executable
     done = subprocess.run([command, str(script)], capture_output=True, text=True)
     if done.returncode == 0 and wanted and done.stdout.strip() == wanted[1]:
         return []

@@ -9,7 +9,7 @@ from store import LAYOUTS
 PAGE = Path(__file__).parent.parent / "docs" / "READERS.md"
 TITLES = {"pyarrow": "pyarrow", "polars": "Polars", "pandas": "pandas", "duckdb": "DuckDB",
           "chdb": "chDB", "datafusion": "DataFusion", "daft": "Daft", "arro3": "arro3", "perspective": "Perspective",
-          "nanoarrow": "nanoarrow", "node": "Node"}
+          "nanoarrow": "nanoarrow", "node": "Node", "arquero": "Arquero"}
 
 
 def write(found):
