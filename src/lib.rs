@@ -119,6 +119,7 @@ pub use crate::{
     interrupt::interruptible,
     ipc::{CStreamReader, IpcReader, MessageKind, StringLayout},
     name::Name,
+    segment::MapCache,
     store::{
         FrameInfo, FrameUser, FrameWriter, MirrorOptions, MirrorTurn, MirrorWriter, PartialMirror, PrivateBytes,
         PublishMode, PublishOptions, Session, Store, StoreUsage, SweepReport,

@@ -1,5 +1,7 @@
 //! Options for opening a frame.
 
+use crate::segment::MapCache;
+
 /// Options of [`Store::open_with`](crate::Store::open_with).
 ///
 /// ```
@@ -20,6 +22,7 @@ pub struct OpenOptions {
     pub(crate) categories: CategoryPolicy,
     pub(crate) validate: bool,
     pub(crate) version: Option<u64>,
+    pub(crate) map_cache: Option<MapCache>,
 }
 
 impl OpenOptions {
@@ -69,6 +72,16 @@ impl OpenOptions {
     #[must_use]
     pub fn version(mut self, version: u64) -> Self {
         self.version = Some(version);
+        self
+    }
+
+    /// Takes the frame's map from this cache, or adds it there. Default: every opening makes a separate map.
+    ///
+    /// For a process that opens the same frames many times, such as a worker that gets a handle for each task: see
+    /// [`MapCache`].
+    #[must_use]
+    pub fn map_cache(mut self, cache: &MapCache) -> Self {
+        self.map_cache = Some(cache.clone());
         self
     }
 

@@ -9,6 +9,7 @@ use rustix::fs::FileType;
 use super::{
     directory::{Directory, Trust, check_owner},
     lock,
+    map_cache::MapCache,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -21,7 +22,9 @@ const MIRROR: u32 = 0o1000;
 /// file description, which the map keeps alive: on Linux "locked" means exactly "mapped" (seen on tmpfs and ext4).
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    map: Mmap,
+    map: Arc<Mmap>,
+    /// What keeps the lock if the map is one of a [`MapCache`], which must not.
+    _lock: Option<Mmap>,
     sealed: bool,
     mirror: bool,
     /// Device and inode of the file. No other file can get them while the map lives.
@@ -48,11 +51,16 @@ impl Mapping {
     /// Opens, locks and maps the file `name` of any writer. Blocks for a fraction of a second at most; reads
     /// nothing.
     pub(crate) fn open(directory: &Directory, name: &str) -> Result<Opened> {
-        Self::open_as(directory, name, Writer::Unknown)
+        Self::open_as(directory, name, Writer::Unknown, None)
     }
 
-    /// Like [`open`](Self::open), for a file whose writer is known.
-    pub(crate) fn open_as(directory: &Directory, name: &str, writer: Writer) -> Result<Opened> {
+    /// Like [`open`](Self::open), for a file whose writer is known; takes its map from a cache, or adds it there.
+    pub(crate) fn open_as(
+        directory: &Directory,
+        name: &str,
+        writer: Writer,
+        cache: Option<&MapCache>,
+    ) -> Result<Opened> {
         let Some(file) = directory.open_file(name)? else { return Ok(Opened::Gone) };
         let path = directory.path().join(name);
         let stat = || rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e));
@@ -67,9 +75,43 @@ impl Mapping {
         if stat.st_nlink == 0 {
             return Ok(Opened::Gone);
         }
-        let mut mapping = Self::map(directory, &file, &stat, &path)?;
+        let mut mapping = match cache {
+            None => Self::map(directory, &file, &stat, &path)?,
+            Some(cache) => match Self::cached(directory, name, &file, &stat, cache)? {
+                Some(mapping) => mapping,
+                None => return Ok(Opened::Gone),
+            },
+        };
         mapping.sealed &= writer == Writer::Own;
         Ok(Opened::Mapped(Arc::new(mapping)))
+    }
+
+    /// The map of a locked file from a cache; `None` if the name has another file now.
+    fn cached(
+        directory: &Directory,
+        name: &str,
+        file: &File,
+        stat: &rustix::fs::Stat,
+        cache: &MapCache,
+    ) -> Result<Option<Self>> {
+        let path = directory.path().join(name);
+        let lock = Some(map_page(file, &path)?);
+        let inode = (stat.st_dev, stat.st_ino);
+        if let Some(map) = cache.get(inode, usize::try_from(stat.st_size).unwrap_or_default()) {
+            if directory.trust() == Trust::Checked {
+                check_owner(stat, &path)?;
+            }
+            return Ok(Some(Self { _lock: lock, ..Self::of(map, stat) }));
+        }
+        // Through a descriptor without the lock, so that the kept map does not keep it.
+        let Some(unlocked) = directory.open_file(name)? else { return Ok(None) };
+        let again = rustix::fs::fstat(&unlocked).map_err(|e| Error::os("read the size of", &path, e))?;
+        if (again.st_dev, again.st_ino) != inode {
+            return Ok(None);
+        }
+        let mapping = Self::map(directory, &unlocked, stat, &path)?;
+        cache.keep(inode, &path, &mapping.map);
+        Ok(Some(Self { _lock: lock, ..mapping }))
     }
 
     /// Maps a locked file that is still unnamed.
@@ -92,9 +134,13 @@ impl Mapping {
         // the directory and the file belong to this user and are writable by this user only (`check_owner`). Other
         // processes of this user are trusted not to (SAFETY.md, T1), or the caller promised it (`Trust::Promised`).
         let map = unsafe { MmapOptions::new().len(len).map(file) }.map_err(|e| Error::os("map", path, e))?;
+        Ok(Self::of(Arc::new(map), stat))
+    }
+
+    fn of(map: Arc<Mmap>, stat: &rustix::fs::Stat) -> Self {
         let sealed = stat.st_mode & 0o222 == 0;
         let mirror = stat.st_mode & MIRROR != 0;
-        Ok(Self { map, sealed, mirror, file: (stat.st_dev, stat.st_ino) })
+        Self { map, _lock: None, sealed, mirror, file: (stat.st_dev, stat.st_ino) }
     }
 
     /// Device and inode of the file.
@@ -132,9 +178,9 @@ impl AsRef<[u8]> for Mapping {
     }
 }
 
-/// Maps a lock file, so that its lock lives with the map. Its bytes are never read.
-pub(super) fn map_lock_file(file: &File, path: &Path) -> Result<Mmap> {
-    // SAFETY: the map's bytes are never turned into a reference: `DirectoryLock` keeps the map private and unread.
+/// Maps a page of a locked file, so that its lock lives with the map. Its bytes are never read.
+pub(super) fn map_page(file: &File, path: &Path) -> Result<Mmap> {
+    // SAFETY: the map's bytes are never turned into a reference: `DirectoryLock` and `Mapping` keep the map private and unread.
     unsafe { MmapOptions::new().len(1).map(file) }
         .map_err(|e| Kind::Os { action: "map the lock file", path: path.to_owned(), source: e }.into())
 }

@@ -4,7 +4,8 @@
 //! versions.
 //!
 //! Kept true here:
-//! * a file is mapped only while a shared lock on it is held, and the lock lives exactly as long as the map;
+//! * a file is mapped only while a shared lock on it is held, and the lock lives exactly as long as the map; a map that a
+//!   `MapCache` keeps has no lock, and each frame on it has one;
 //! * a file that others could write to is never mapped;
 //! * a file gets its name only when it is complete and read-only.
 
@@ -12,6 +13,7 @@ mod directory;
 mod draft;
 mod growing;
 mod lock;
+mod map_cache;
 mod mapping;
 mod medium;
 mod owner;
@@ -23,6 +25,7 @@ pub(crate) use directory::{Directory, Trust, Unlinked};
 pub(crate) use draft::{Draft, Sealed};
 pub(crate) use growing::Growing;
 pub(crate) use lock::Flock;
+pub use map_cache::MapCache;
 pub(crate) use mapping::{Mapping, Opened, Writer};
 pub(crate) use medium::{Medium, Space};
 pub(crate) use owner::{DirectoryLock, owner_lock};

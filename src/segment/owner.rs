@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use memmap2::{Advice, Mmap};
 
-use super::{directory::Directory, lock::Flock, mapping::map_lock_file};
+use super::{directory::Directory, lock::Flock, mapping::map_page};
 use crate::error::{Error, Result};
 
 /// An exclusive lock that ends with this process and that no forked child inherits.
@@ -24,7 +24,7 @@ pub(crate) fn owner_lock(directory: &Directory, name: &str) -> Result<DirectoryL
     // error here and not a SIGBUS in the process that reads the byte.
     (&file).write_all(b"\n").map_err(|e| directory.write_error("write to", e))?;
     let lock = Flock::exclusive(file, &path, Duration::ZERO)?;
-    let map = map_lock_file(lock.file(), &path)?;
+    let map = map_page(lock.file(), &path)?;
     map.advise(Advice::DontFork).map_err(|e| Error::os("keep a forked child out of", &path, e))?;
     // The guard must not unlock: closing its descriptor leaves the lock to the map.
     lock.leave();

@@ -168,7 +168,7 @@ impl Store {
 
     pub(super) fn map(&self, name: &Name, version: u64, options: &OpenOptions) -> Result<Option<Arc<Mapping>>> {
         let writer = if !options.validate && self.is_home()? { Writer::Own } else { Writer::Unknown };
-        match Mapping::open_as(self.frames(), &name.file(version), writer)? {
+        match Mapping::open_as(self.frames(), &name.file(version), writer, options.map_cache.as_ref())? {
             Opened::Mapped(mapping) => Ok(Some(mapping)),
             Opened::Gone => Ok(None),
         }

@@ -15,6 +15,7 @@ mod corruption;
 mod hostile;
 mod kills;
 mod lists;
+mod map_cache;
 mod map_failures;
 mod maps;
 mod mirror;

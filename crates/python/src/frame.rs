@@ -1,19 +1,32 @@
 //! An open frame, as `coframe.Frame` holds it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array},
     buffer::Buffer,
     datatypes::{DataType, TimeUnit},
 };
-use coframe::{Handle, OpenOptions, PrivateBytes};
+use coframe::{Handle, MapCache, OpenOptions, PrivateBytes};
 use pyo3::{
     prelude::*,
     types::{PyCapsule, PyDict, PyTuple},
 };
 
 use crate::{detach::detached, error::Result, to_python};
+
+/// Maps of frames that this process opens again and again. Python ends them.
+static MAPS: LazyLock<MapCache> = LazyLock::new(|| MapCache::new(4));
+
+/// Ends the maps that no opening has used for so many seconds, and those of removed segments; returns how many are left.
+#[pyfunction]
+pub(crate) fn release_maps(unused_for: f64) -> usize {
+    MAPS.release(Duration::try_from_secs_f64(unused_for).unwrap_or(Duration::MAX))
+}
 
 /// An open frame. The bytes stay mapped for as long as it, or an array that was made from it, lives.
 #[pyclass(frozen, module = "coframe._coframe")]
@@ -26,10 +39,12 @@ type Explained = (String, String, usize, usize, Option<String>, bool, Option<Str
 
 #[pymethods]
 impl Frame {
-    /// Opens what a handle names.
+    /// Opens what a handle names; with `keep`, on a map that stays until [`release_maps`].
     #[staticmethod]
-    fn from_handle(py: Python<'_>, handle: &str) -> Result<Self> {
-        let frame = detached(py, || handle.parse::<Handle>()?.open_with(&OpenOptions::new()))?;
+    #[pyo3(signature = (handle, keep=false))]
+    fn from_handle(py: Python<'_>, handle: &str, keep: bool) -> Result<Self> {
+        let options = if keep { OpenOptions::new().map_cache(&MAPS) } else { OpenOptions::new() };
+        let frame = detached(py, || handle.parse::<Handle>()?.open_with(&options))?;
         Ok(Self { frame })
     }
 

@@ -31,7 +31,7 @@ mod _coframe {
         atomic::{AtomicArray, Flag, Latest},
         cells::{Counter, Elements, LockedCell},
         dict::{Dict, DictSnapshot, DictTransaction},
-        frame::{Frame, Private, PrivateValues, Values},
+        frame::{Frame, Private, PrivateValues, Values, release_maps},
         meeting::{Barrier, Event, Semaphore},
         numpy::Columns,
         store::{Session, Store, end_dead_sessions},

@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "addresses",
     "end_dead_sessions",
+    "release_maps",
 ]
 
 __version__: str
@@ -49,7 +50,7 @@ class Columns:
 @final
 class Frame:
     @staticmethod
-    def from_handle(handle: str) -> Frame: ...
+    def from_handle(handle: str, keep: bool = False) -> Frame: ...
     @property
     def name(self) -> str: ...
     @property
@@ -100,6 +101,7 @@ class PrivateValues:
 
 def addresses(table: Any) -> list[int]: ...
 def end_dead_sessions(path: str | os.PathLike[str], timeout: float | None = None) -> int: ...
+def release_maps(unused_for: float) -> int: ...
 
 @final
 class Store:

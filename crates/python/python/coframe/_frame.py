@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, overload
 
+from . import _maps, _origins, _packages, _pandas, _polars, _recent
 from . import _numpy as _numpy_out
-from . import _origins, _packages, _pandas, _polars, _recent
 from ._coframe import Frame as _Native
 from ._errors import ArgumentTypeError, ClosedError, ColumnNotFoundError, Error, InvalidError
 from ._explain import Explain, explain
@@ -74,7 +74,7 @@ class Frame:
                 raise ClosedError("the frame was freed: share it again, or keep it while a process uses it")
             text = self._identity()
             with explain_session(text):
-                opened = _Native.from_handle(text) if self._origin is None else _origins.opened(text)
+                opened = _maps.opened(text) if self._origin is None else _origins.opened(text)
             # Another thread may have opened it meanwhile.
             if self._native is None:
                 self._native = opened
