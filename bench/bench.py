@@ -9,10 +9,11 @@ import sys
 import tempfile
 
 QUICK = {
-    "handover": [("floats", 10, 2), ("mixed", 10, 2, "few")],
-    "publish": [("floats", 100), ("mixed", 100), ("floats", 100, "huge")],
-    "open": [("rows", 1000), ("rows", 1_000_000), ("columns", 1000)],
-    "tasks": [(2, 1, 2000), (2, 100, 20_000)],
+    "handover": [("floats", 10, 2, "few")],
+    "publish": [("mixed", 100), ("floats", 100, "huge")],
+    "open": [("rows", 1_000_000), ("columns", 1000)],
+    "scan": [(100,)],
+    "tasks": [(2, 1, 1000), (2, 100, 10_000)],
     "cells": [(1, 0.1), (2, 0.2)],
 }
 FULL = {
@@ -33,6 +34,7 @@ FULL = {
         *(("rows", 10**power) for power in (3, 4, 5, 6, 7)), ("rows", 30_000_000),
         *(("columns", 10**power) for power in (0, 1, 2, 3, 4)),
     ],
+    "scan": [(10,), (100,), (1000,)],
     "tasks": [(1, 1, 10_000), (2, 1, 10_000), (1, 100, 100_000), (2, 100, 100_000)],
     "cells": [(1, 0.3), (2, 0.5)],
 }
@@ -45,6 +47,8 @@ def run(section, part):
         import publish as module
     elif section == "open":
         import opening as module
+    elif section == "scan":
+        import scanning as module
     elif section == "tasks":
         import tasks as module
     else:

@@ -1,4 +1,4 @@
-"""Section 5: locks, values and maps, alone and from 2 processes. The row is the time of one operation."""
+"""Section 6: locks, values and maps, alone and from 2 processes. The row is the time of one operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import coframe
 import diskcache
 import lmdb
-from measure import interleaved, save
+from measure import counted, interleaved, save
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -141,7 +141,7 @@ def run(processes, seconds):
                     name: (lambda operation=operation, target=target: measure(operation, target, seconds))
                     for name, (operation, target) in peers.items()
                 }
-                save("cells", f"{what}, {processes} processes", interleaved(calls), processes=processes, what=what)
+                save("cells", f"{what}, {counted(processes, 'processes')}", interleaved(calls), processes=processes, what=what)
             if processes == 1:
                 latest(seconds)
     finally:
@@ -157,7 +157,7 @@ def latest(seconds):
         calls["iceoryx2 blackboard, 8 bytes"] = of_iceoryx2(seconds)
     except Exception as error:
         calls["iceoryx2 blackboard, 8 bytes"] = failing(error)
-    save("cells", "read the newest value, 1 processes", interleaved(calls), processes=1, what="read the newest value")
+    save("cells", "read the newest value, 1 process", interleaved(calls), processes=1, what="read the newest value")
 
 
 def failing(error):

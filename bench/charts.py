@@ -9,6 +9,12 @@ WIDTH, LEFT, RIGHT, BAR, TOP = 860, 330, 90, 20, 46
 OURS, THEIRS, TEXT, GRID = "#2563ab", "#9aa5b1", "#24292f", "#d8dee4"
 
 
+def whole(text):
+    """A time of an axis, without the decimals that are zero."""
+    number, unit = text.split()
+    return f"{float(number):g} {unit}"
+
+
 def bars(title, rows, unit_of):
     """An SVG of rows {name: (median, min, max)}, in seconds. `unit_of` writes a time."""
     least = 10 ** math.floor(math.log10(min(low for _, low, _ in rows.values())))
@@ -29,7 +35,7 @@ def bars(title, rows, unit_of):
     while 10.0**power <= most * 1.001:
         at, bottom = x(10.0**power), TOP + BAR * len(rows)
         parts.append(f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{bottom}" stroke="{GRID}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle" fill="{TEXT}">{unit_of(10.0**power)}</text>')
+        parts.append(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle" fill="{TEXT}">{whole(unit_of(10.0**power))}</text>')
         power += 1
     for n, (name, (median, low, high)) in enumerate(rows.items()):
         y = TOP + BAR * n

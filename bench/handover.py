@@ -19,7 +19,7 @@ import coframe
 import data
 import joblib
 import work
-from measure import RUNS, reason, row_of, runs_for, save, seconds_of
+from measure import RUNS, counted, reason, row_of, runs_for, save, seconds_of
 from processes import pss_of_descendants
 
 TASKS = 8
@@ -117,7 +117,8 @@ class Dask:
         return self.client.gather([self.client.submit(call, handle, n, pure=False) for n in items])
 
     def share(self, table):
-        return self.client.scatter(table, broadcast=True)
+        # Without a new key, the future that ends takes the data of the next one with it.
+        return self.client.scatter(table, broadcast=True, hash=False)
 
     def stop(self):
         self.client.close()
@@ -127,8 +128,10 @@ class Dask:
 class Passed:
     """How a table gets to the tasks: what is done once, with what, and its undoing."""
 
-    def __init__(self, load="itself", share=None, undo=None, of="polars", within=contextlib.nullcontext):
+    def __init__(self, load="itself", share=None, undo=None, of="polars", within=contextlib.nullcontext, is_shared=True):
         self.load, self.share, self.undo, self.of, self.within = load, share, undo, of, within
+        #: Whether something is done with the table before the tasks.
+        self.is_shared = is_shared and (share is not None or within is not contextlib.nullcontext or of == "manager")
 
 
 def published(table):
@@ -216,7 +219,7 @@ def run(kind, megabytes, workers, every="every"):
     chosen = {name: peer for name, peer in peers(kind).items() if every == "every" or name not in PICKLING}
     rows = rounds(chosen, df, workers, expected)
     size = df.to_arrow().nbytes
-    save("handover", f"{kind}, {megabytes} MB, {workers} workers", rows, kind=kind, bytes=size, height=df.height, workers=workers, tasks=TASKS)
+    save("handover", f"{kind}, {megabytes} MB, {counted(workers, 'workers')}", rows, kind=kind, bytes=size, height=df.height, workers=workers, tasks=TASKS)
 
 
 def rounds(chosen, df, workers, expected):
@@ -232,9 +235,13 @@ def rounds(chosen, df, workers, expected):
                 ready.pop(name, None)
                 rows[name] = {"left out": reason(error)}
         for turn in range(RUNS):
-            for peer in ready.values():
+            for name, peer in list(ready.items()):
                 if turn < peer.wanted:
-                    peer.measure()
+                    try:
+                        peer.measure()
+                    except Exception as error:
+                        ready.pop(name).end()
+                        rows[name] = {"left out": reason(error)}
         rows |= {name: peer.row(workers) for name, peer in ready.items()}
         for peer in ready.values():
             peer.end()
@@ -246,7 +253,7 @@ class Peer:
         self.name, self.times, self.shares = name, [], []
         if isinstance(kind, str):
             kept, context = kept_of(kind, df, name)
-            passed = Passed(kind, share=lambda pool, table: None)
+            passed = Passed(kind, share=lambda pool, table: None, is_shared=False)
             self.pool = Pool(workers, context, kept)
             stack.callback(self.pool.stop)
         else:
@@ -298,7 +305,7 @@ class Peer:
 
     def row(self, workers):
         row = row_of(self.times)
-        if self.passed.share or self.passed.within is not contextlib.nullcontext:
+        if self.passed.is_shared:
             row["share"] = row_of(self.shares)["median"]
         try:
             row["memory"] = self.memory(self.table, workers) - self.memory(self.bare, workers)

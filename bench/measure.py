@@ -11,14 +11,16 @@ import statistics
 import time
 from pathlib import Path
 
-RUNS = 7
+RUNS = int(os.environ.get("BENCH_RUNS", "7"))
+#: Taken when the process of a part starts, because peers are a load themselves.
+LOAD = round(os.getloadavg()[0], 1)
 RESULTS = Path(os.environ.get("BENCH_RESULTS", Path(__file__).parent / "results"))
 PACKAGES = ("coframe", "dask", "diskcache", "iceoryx2", "joblib", "lmdb", "loky", "numpy", "pandas", "polars", "pyarrow", "ray")
 
 
 def runs_for(seconds):
     """Counted runs of a call whose warm-up took `seconds`. Slow rows get fewer; each row states its number."""
-    return RUNS if seconds < 2 else 3 if seconds < 8 else 1
+    return RUNS if seconds < 2 else min(RUNS, 3) if seconds < 8 else 1
 
 
 def interleaved(calls):
@@ -66,7 +68,7 @@ def machine():
         "memory": f"{memory:.0f} GB",
         "kernel": platform.release().split("-")[0],
         "huge pages of shared memory": Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled").read_text().strip(),
-        "load before": round(os.getloadavg()[0], 1),
+        "load before": LOAD,
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "packages": {name: version_of(name) for name in PACKAGES},
@@ -78,6 +80,11 @@ def version_of(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def counted(number, what):
+    """`1 worker`, `2 workers`, `10 000 rows`."""
+    return f"{number:,} {what}".replace(",", " ") if number != 1 else f"1 {what.removesuffix('es' if what == 'processes' else 's')}"
 
 
 def save(section, key, rows, **about):

@@ -10,7 +10,7 @@ import data
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from measure import interleaved, save
+from measure import counted, interleaved, save
 
 # A call takes microseconds, so each timed run makes this many.
 TIMES = 20
@@ -43,7 +43,7 @@ def run(shape, number):
         "Ray get, Arrow": lambda: ray.get(reference),
     }
     rows = interleaved({name: times_of(call) for name, call in calls.items()})
-    save("open", f"{number} {shape}", rows, shape=shape, number=number, bytes=frame.nbytes)
+    save("open", counted(number, shape), rows, shape=shape, number=number, bytes=frame.nbytes)
     ray.shutdown()
     os.unlink(path)
 

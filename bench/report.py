@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import charts
@@ -31,6 +32,12 @@ SECTIONS = {
     "open": (
         "Open",
         "The table is in shared memory and is opened as a whole, without reading its values.",
+    ),
+    "scan": (
+        "Open and sum a column",
+        "The table has 8 columns and is in shared memory. It is opened, and one column is summed with numpy. A fresh "
+        "map has no pages, so page faults take a part of the time. `mmap by hand, MADV_POPULATE_READ` is the limit for a fresh "
+        "map, and `numpy array in private memory` is the sum alone.",
     ),
     "tasks": (
         "Tasks without work",
@@ -63,6 +70,10 @@ WHY = {
         "pyarrow opens small files sooner: it takes no lock, resolves no name and checks no owner, and it does not convert to "
         "Polars.",
     ],
+    "scan": [
+        "`Ray get` has no page faults, because a process maps Ray's whole store once. A process that unpickles a coframe frame "
+        "again has none either.",
+    ],
     "tasks": ["Ray runs chunks as one task that returns a list, because it has no chunks."],
     "cells": [
         "`multiprocessing.Lock` is a C type over a semaphore, and a killed owner leaves it locked for ever. `coframe.Lock` "
@@ -86,7 +97,7 @@ def number(value):
 
 
 def order(section, key):
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", key.replace("huge", "z huge"))]
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", re.sub(r"(?<=\d) (?=\d)", "", key).replace("huge", "z huge"))]
 
 
 def page():
@@ -99,7 +110,9 @@ def page():
         "* Tables show the median and the least and greatest time. Blue bars are coframe's, thin lines go from min to max.",
         "* Versions are pinned in `bench/requirements.txt`. Each peer is used as its documentation recommends, next to the plain "
         "calls that people write.",
-        "* Rows in which a peer is faster are listed like all others; the text below the tables explains them.", "",
+        "* Rows in which a peer is faster are listed like all others; the text below the tables explains them.",
+        "* Compare rows of one group. The machine was also used by other programs, and groups were measured at different times; "
+        "the end of this page has the load.", "",
     ]
     images, machines = {}, {}
     for section, (title, about) in SECTIONS.items():
@@ -110,17 +123,26 @@ def page():
         lines += [f"## {title}", "", about, ""]
         for key in sorted(groups, key=lambda key: order(section, key)):
             lines += group_of(section, key, groups[key], images)
-            machines[json.dumps({k: v for k, v in groups[key]["machine"].items() if k != "load before"})] = groups[key]["machine"]
+            machine = groups[key]["machine"]
+            same = json.dumps({k: v for k, v in machine.items() if k not in ("load before", "date")})
+            machines.setdefault(same, []).append((f"{title}: {key}", machine))
         lines += [f"* {why}" for why in WHY[section]] + [""]
     lines += machine_lines(list(machines.values())) + missing_lines()
-    return "\n".join(lines), images
+    return "\n".join(map(wrapped, lines)), images
+
+
+def wrapped(line):
+    """Prose of at most 120 columns, as in the other documents."""
+    if not line or line[0] in "|#!":
+        return line
+    return textwrap.fill(line, 120, subsequent_indent="  " if line.startswith("* ") else "", break_long_words=False, break_on_hyphens=False)
 
 
 def group_of(section, key, group, images):
     rows = {name: row for name, row in group["rows"].items() if "median" in row}
     name = re.sub(r"[^a-z0-9]+", "-", f"{section} {key}".lower()).strip("-")
     size = group["about"].get("bytes")
-    title = f"{key}" + (f" ({size / 1e6:,.0f} MB in memory)".replace(",", " ") if size and section != "publish" else "")
+    title = f"{key}" + (f" ({size / 1e6:,.0f} MB in memory)".replace(",", " ") if size and section not in ("publish", "scan") else "")
     lines = [f"### {SECTIONS[section][0]}: {title}", ""]
     if rows:
         ordered = dict(sorted(rows.items(), key=lambda item: item[1]["median"]))
@@ -145,7 +167,8 @@ def table_of(section, group, rows):
             cells.append(time_of(row["share"]) if "share" in row else "")
         cells += [time_of(row["median"]), time_of(row["min"]), time_of(row["max"]), str(row["runs"]), f"{number(row['median'] / best)}x"]
         if section == "handover":
-            cells.append(f"{row['memory'] / 1e6:.0f} MB" if "memory" in row else "not measured")
+            # A worker may have freed a little since the smaller table.
+            cells.append(f"{max(0, row['memory']) / 1e6:.0f} MB" if "memory" in row else "not measured")
         if section == "publish":
             cells.append(number(group["about"]["bytes"] / row["median"] / 1e9))
         lines.append(f"| {' | '.join(cells)} |")
@@ -153,13 +176,25 @@ def table_of(section, group, rows):
 
 
 def machine_lines(machines):
+    """The machines and dates of all groups; which groups were measured on which, if they differ."""
     lines = ["## Machine", ""]
-    first = machines[0] if machines else {}
-    lines += [f"* {name}: {value}" for name, value in first.items() if name not in ("packages", "load before", "date")]
-    dates = sorted({machine["date"] for machine in machines})
-    lines += [f"* date: {', '.join(dates)}"] if dates else []
-    lines += [f"* {name} {version}" for name, version in first.get("packages", {}).items()]
-    return [*lines, ""]
+    for groups in machines:
+        machine = groups[0][1]
+        if len(machines) > 1:
+            lines += [f"{'; '.join(name for name, _ in groups)}:", ""]
+        lines += [f"* {name}: {value}" for name, value in machine.items() if name not in ("packages", "load before", "date")]
+        dates = {}
+        for name, one in groups:
+            dates.setdefault(one["date"], []).append(name)
+        if len(dates) == 1:
+            lines += [f"* date: {next(iter(dates))}"]
+        else:
+            lines += [f"* {date}: {'; '.join(names)}" for date, names in sorted(dates.items())]
+        loads = sorted(one["load before"] for _, one in groups)
+        lines += [f"* load average before a group: {loads[0]} to {loads[-1]}"]
+        versions = ", ".join(f"{name} {version}" for name, version in machine.get("packages", {}).items())
+        lines += [f"* {versions}", ""]
+    return lines
 
 
 def missing_lines():

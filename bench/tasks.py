@@ -1,4 +1,4 @@
-"""Section 4: tasks without work, a worker each for one and two cores. The row is the time of one task."""
+"""Section 5: tasks without work, a worker each for one and two cores. The row is the time of one task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import multiprocessing
 import joblib
 import loky
 import work
-from measure import interleaved, save, seconds_of
+from measure import counted, interleaved, save, seconds_of
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -36,7 +36,7 @@ def run(workers, chunk, count):
         }
         rows = interleaved({name: (lambda call=call: seconds_of(call) / count) for name, call in each.items()})
     ray.shutdown()
-    save("tasks", f"{workers} workers, chunks of {chunk}", rows, workers=workers, chunk=chunk, tasks=count)
+    save("tasks", f"{counted(workers, 'workers')}, chunks of {chunk}", rows, workers=workers, chunk=chunk, tasks=count)
 
 
 def nothing(_):
