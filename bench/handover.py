@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import multiprocessing
 import os
 import pickle
@@ -316,6 +317,9 @@ class Peer:
     def memory(self, table, workers):
         """PSS of all processes while each worker holds what its task opened, in bytes."""
         self.end()
+        # A pool keeps its last messages, which are copies of the table for some peers, until it has others.
+        self.pool.run(work.neither, None, range(8 * workers))
+        gc.collect()
         with tempfile.TemporaryDirectory() as folder, self.passed.within():
             self.handle = self.share(table)
             answers = []

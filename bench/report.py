@@ -57,20 +57,27 @@ WHY = {
         "rounds are the limit for everything else. They cannot get another table without new workers.",
         "A pipe of `multiprocessing` answers sooner than the schedulers of Ray, Dask and joblib, so with those the scheduler "
         "is most of a round, whatever is handed over.",
+        "The DataFrames of pandas come from `to_pandas()`, so code outside of pandas may write to their arrays. Therefore "
+        "`sharing()` compares all bytes before each of the 8 messages. A DataFrame that pandas made itself needs no comparison.",
+        "The round comes right after the share, so the workers' first tasks map the pages of coframe's frames. `Ray put` writes "
+        "into memory that the workers have mapped already.",
+        "Ray's arena is resident from earlier rows, so the memory of its rows is less than that of the table.",
         "`pa.memory_map` opens the same kind of file as coframe. It leaves names, removal, versions and killed writers to the "
         "program.",
     ],
     "publish": [
         "`Ray put` writes into its arena, whose pages are resident after the first use. A new segment has to get each page "
         "from the kernel, as `write(2)` does.",
-        "On huge pages, `ftruncate` before `write(2)` lets the kernel choose a huge page for the first write. See "
-        "[LIMITATIONS](LIMITATIONS.md#speed).",
+        "On huge pages the copy is so fast that the rest of a publish shows: it takes the store's lock, checks and describes the "
+        "columns, links the file and removes the version before it.",
     ],
     "open": [
         "pyarrow opens small files sooner: it takes no lock, resolves no name and checks no owner, and it does not convert to "
         "Polars.",
     ],
     "scan": [
+        "`prefault` takes as long as the page faults that it saves on a busy machine with 2 cores. It is for idle cores, and for "
+        "the time before the values are needed.",
         "`Ray get` has no page faults, because a process maps Ray's whole store once. A process that unpickles a coframe frame "
         "again has none either.",
     ],
@@ -78,6 +85,7 @@ WHY = {
     "cells": [
         "`multiprocessing.Lock` is a C type over a semaphore, and a killed owner leaves it locked for ever. `coframe.Lock` "
         "is written in Python over a robust mutex, and most of its time is Python's.",
+        "`multiprocessing.Value` is a C type too. Where a counter is enough, `coframe.Counter` needs no lock.",
         "LMDB is called directly with bytes. A `coframe.Dict` uses LMDB too, encodes keys and values of any type, and takes a "
         "gate that has a timeout.",
         "The blackboard of iceoryx2 holds an integer, `Latest` bytes of any length.",

@@ -80,5 +80,9 @@ def held(load, folder, handle, n):
     return found
 
 
+def neither(_, n):
+    return n
+
+
 def nothing(_):
     return None

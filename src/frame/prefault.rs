@@ -27,8 +27,8 @@ impl Frame {
     ///
     /// A fresh map has no pages: the first read of each costs a fault, which takes longer than to read a page of 4 KiB. This
     /// call asks the kernel for many pages at once (`MADV_POPULATE_READ`), with several threads if the columns have more
-    /// than 8 MB. It is of use before a scan of whole columns, and not before single values: it costs about 50 us a MB on
-    /// one core, for pages that are in memory. Rows outside of this frame are left out where their bytes are separate.
+    /// than 8 MB. It takes as long as the faults of a scan on one core, so it helps if other cores are idle, or if it runs
+    /// before the values are needed. Rows outside of this frame are left out where their bytes are separate.
     ///
     /// On a file system on disk this also reads the file.
     ///
