@@ -19,11 +19,12 @@ const MIRROR: u32 = 0o1000;
 /// The bytes of one file, for as long as anything refers to them.
 ///
 /// The map was made from a descriptor that held a shared lock and was closed afterwards. The lock belongs to the open
-/// file description, which the map keeps alive: on Linux "locked" means exactly "mapped" (seen on tmpfs and ext4).
+/// file description, which the map keeps alive: on Linux "locked" means exactly "mapped" (seen on tmpfs and ext4). With a
+/// [`MapCache`] it belongs to another map, of one page.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: Arc<Mmap>,
-    /// What keeps the lock if the map is one of a [`MapCache`], which must not.
+    /// The map that has the lock if the other one is in a [`MapCache`], which must not keep it.
     _lock: Option<Mmap>,
     sealed: bool,
     mirror: bool,
