@@ -26,6 +26,9 @@ ci/miri.sh
 echo "== the Python package, Ray included"
 COFRAME_DEEP=1 crates/python/ci.sh
 
+echo "== joblib's and loky's own tests, alone and with shared objects"
+crates/python/suites/run.sh
+
 echo "== races, twenty times"
 for _ in $(seq 20); do
     cargo test --locked --quiet --test it processes::
