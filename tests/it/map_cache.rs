@@ -12,7 +12,7 @@ use coframe::{
 
 use crate::common::scratch;
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 fn numbers(values: Vec<i64>) -> RecordBatch {
     let schema = Schema::new(vec![Field::new("x", DataType::Int64, false)]);
