@@ -48,9 +48,8 @@ if TYPE_CHECKING:
     from ._frame import Column, Frame, Schema
     from ._kept import Shared, close_shared, shared
     from ._meeting import Barrier, BoundedSemaphore, Condition, Event, Semaphore
-    from ._origins import allow_origin, prefetch, set_origin
     from ._queue import Queue
-    from ._remote import Remote, RemoteFrame, Server, connect, serve
+    from ._remote import Remote, RemoteFrame, Server, allow_origin, connect, prefetch, serve, set_origin
     from ._share import SharedFrame, accepts_frames, partial, share
     from ._sharing import sharing
     from ._store import FrameInfo, Layout, Mode, Session, Store, Swept, Usage, User
@@ -66,9 +65,8 @@ _NAMES = {
     "_frame": ("Column", "Frame", "Schema"),
     "_kept": ("Shared", "close_shared", "shared"),
     "_meeting": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Semaphore"),
-    "_origins": ("allow_origin", "prefetch", "set_origin"),
     "_queue": ("Queue",),
-    "_remote": ("Remote", "RemoteFrame", "Server", "connect", "serve"),
+    "_remote": ("Remote", "RemoteFrame", "Server", "allow_origin", "connect", "prefetch", "serve", "set_origin"),
     "_share": ("SharedFrame", "accepts_frames", "partial", "share"),
     "_sharing": ("sharing",),
     "_store": ("FrameInfo", "Layout", "Mode", "Session", "Store", "Swept", "Usage", "User"),

@@ -9,15 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ._coframe import Frame as Native
+from ._coframe import Store as NativeStore
 from ._errors import ArgumentTypeError, Error, InvalidError, NotFoundError, UntrustedError
-
-if TYPE_CHECKING:
-    from ._frame import Frame
-    from ._store import Store
 
 _Path = str | os.PathLike[str]
 _LONGEST_NAME = 180
@@ -53,20 +49,14 @@ class _Parsed(NamedTuple):
 
 
 _settings: _Settings | None = None
+#: The store that was opened last, and what its directory was.
+_store: tuple[tuple[str, int, int, int, int], NativeStore] | None = None
 #: One pull at a time in a process; the others find the mirror. Between processes the program has its own turn.
 _turn = threading.Lock()
 
 
-def set_origin(url: str | None, *, store: Store | _Path | None = None) -> None:
-    """Makes frames of a store carry the URL of its server when this process pickles them: ``http://host:port``.
-
-    Another machine that allows the URL (:func:`allow_origin`) pulls such a frame at its first use. ``None``: no longer.
-    The environment variable ``COFRAME_ORIGIN`` does the same for the default store. Frames that :func:`coframe.share` made
-    are not served, and never carry a URL.
-    """
-    from ._store import store_of
-
-    directory = os.path.realpath(store_of(store).path)
+def serve_as(directory: str, url: str | None) -> None:
+    """Makes frames of the store in this directory carry a URL when they are pickled; ``None``: no longer."""
     own = _loaded().own
     if url is None:
         own.pop(directory, None)
@@ -74,27 +64,9 @@ def set_origin(url: str | None, *, store: Store | _Path | None = None) -> None:
         own[directory] = _checked(url)
 
 
-def allow_origin(url: str, *, token_file: _Path | None = None, ca: _Path | None = None) -> None:
-    """Lets this process pull frames from a server when it first uses them, into the default store.
-
-    ``token_file``: a file with the token for the server, which only you can read. ``ca``: the certificate of the authority
-    that signed the server's. The environment variable ``COFRAME_ALLOWED_ORIGINS`` has URLs between commas, for all of which
-    ``COFRAME_TOKEN_FILE`` has the token.
-    """
+def allow(url: str, token_file: _Path | None, ca: _Path | None) -> None:
+    """Lets this process pull from a server."""
     _loaded().allowed[_checked(url)] = _Access(token_file, ca)
-
-
-def prefetch(frames: Frame | Iterable[Frame]) -> None:
-    """Pulls frames that this machine does not have, and opens them. Of all processes of a machine, one pulls a frame.
-
-    Call it on each machine before the tasks: ``client.run(coframe.prefetch, frame)`` in Dask.
-    """
-    from ._frame import Frame
-
-    for frame in [frames] if isinstance(frames, Frame) else frames:
-        if not isinstance(frame, Frame):
-            raise ArgumentTypeError(f"prefetch({frame!r:.100}): expected a frame, or several")
-        frame._open()
 
 
 def is_remote(text: str) -> bool:
@@ -131,20 +103,34 @@ def opened(text: str) -> Native:
         return _local(parsed) or _pulled(parsed, access)
 
 
-def _local(parsed: _Parsed) -> Native | None:
-    from ._store import existing
+def _existing() -> NativeStore | None:
+    """The default store, kept open; ``None`` if it does not exist."""
+    global _store
+    path = os.environ.get("COFRAME_STORE") or f"/dev/shm/coframe-{os.geteuid()}"
+    try:
+        found = os.stat(path)
+    except OSError:
+        return NativeStore(path) if os.path.lexists(path) else None
+    directory = (path, found.st_dev, found.st_ino, found.st_uid, found.st_mode)
+    if _store is None or _store[0] != directory:
+        _store = (directory, NativeStore(path))
+    return _store[1]
 
-    store = existing(None)
-    return None if store is None else store._open().open_mirror(parsed.handle, [_mirror_name(parsed), parsed.name])
+
+def _local(parsed: _Parsed) -> Native | None:
+    store = _existing()
+    return None if store is None else store.open_mirror(parsed.handle, [_mirror_name(parsed), parsed.name])
 
 
 def _pulled(parsed: _Parsed, access: _Access) -> Native:
-    from ._remote import Remote
-    from ._store import Store
+    # Its modules for processes take longer to import than all that a frame needs.
+    from . import _flight
 
-    remote = Remote(parsed.url, token_file=access.token_file, ca=access.ca, store=Store())
+    store = NativeStore(None)
+    options = _flight.options(token_file=access.token_file, ca=access.ca)
+    pulled = _flight.pull(store.path, options, parsed.url, parsed.name, parsed.version, _mirror_name(parsed))
     # Held until it is opened by its id, or a newer version could have it swept.
-    mirror = remote.pull(parsed.name, version=parsed.version, into=_mirror_name(parsed))
+    mirror = store.open(pulled["name"], pulled["version"])
     found = _local(parsed)
     if found is None:
         what = f"`{mirror.name}@{mirror.version}`, pulled as `{parsed.name}@{parsed.version}` of {parsed.url},"

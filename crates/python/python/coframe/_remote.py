@@ -9,21 +9,19 @@ import builtins
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 
-from ._errors import ArgumentTypeError, ClosedError, InvalidError, MissingPackageError, NotFoundError, RemoteError
+from . import _flight, _origins
+from ._errors import ArgumentTypeError, ClosedError, InvalidError, NotFoundError
 from ._frame import Frame
 from ._store import Store, _check_number, _check_text, _time, store_of
 
-_PROGRAM = "coframe-flight"
-_INSTALL = "install it from a checkout with `cargo install --path crates/flight --features command`"
 _Path = str | os.PathLike[str]
 
 
@@ -52,7 +50,7 @@ class Remote:
     def __init__(self, url: str, *, token_file: _Path | None, ca: _Path | None, store: Store) -> None:
         self.url = url
         self._store = store
-        self._options = _options(token_file=token_file, ca=ca)
+        self._options = _flight.options(token_file=token_file, ca=ca)
 
     def list(self) -> builtins.list[RemoteFrame]:
         """The names of the server with their latest versions, in order."""
@@ -85,14 +83,11 @@ class Remote:
         default. The mirror has the same bytes, which were validated in full.
         """
         _check_text("name", name)
-        options = []
         if version is not None:
             _check_number("version", version, "a version")
-            options += ["--version", str(version)]
         if into is not None:
             _check_text("into", into)
-            options += ["--as", into]
-        found = self._ask("pull", *options, "--", self.url, name)
+        found = _flight.pull(self._store.path, self._options, self.url, name, version, into)
         return self._store.open(found["name"], version=found["version"])
 
     def push(self, name: str, *, into: str | None = None) -> int:
@@ -122,11 +117,7 @@ class Remote:
             return None
 
     def _ask(self, *arguments: str) -> Any:
-        command = [_program(), "--json", "--store", self._store.path, *self._options, *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise _error(done.returncode, done.stderr)
-        return json.loads(done.stdout)
+        return _flight.ask(self._store.path, *self._options, *arguments)
 
     def __repr__(self) -> str:
         return f"<coframe.Remote {self.url}>"
@@ -182,9 +173,9 @@ def serve(
     machines can reach needs ``tokens``, ``cert`` and ``key``, or ``insecure=True``. ``write``: whether callers may
     publish and remove frames.
     """
-    options = _options(address=address, tokens=tokens, cert=cert, key=key)
+    options = _flight.options(address=address, tokens=tokens, cert=cert, key=key)
     options += ["--write"] * bool(write) + ["--insecure"] * bool(insecure)
-    command = [_program(), "--json", "--store", store_of(store).path, "serve", "--until-input-ends", *options]
+    command = [_flight.program(), "--json", "--store", store_of(store).path, "serve", "--until-input-ends", *options]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     line = _stream(process.stdout).readline()
@@ -192,7 +183,7 @@ def serve(
     if not line:
         message = errors.read()
         _stream(process.stdin).close()
-        raise _error(process.wait(), message)
+        raise _flight.error(process.wait(), message)
     # What it prints later is not shown, but a server whose standard error is closed would end.
     threading.Thread(target=_drain, args=(errors,), name="coframe-serve", daemon=True).start()
     return Server(process, json.loads(line)["url"])
@@ -210,18 +201,35 @@ def connect(
     return Remote(url, token_file=token_file, ca=ca, store=store_of(store))
 
 
-def _program() -> str:
-    """The program of ``COFRAME_FLIGHT``, next to this Python, or in PATH."""
-    beside = os.path.join(os.path.dirname(sys.executable), _PROGRAM)
-    found = os.environ.get("COFRAME_FLIGHT") or shutil.which(beside) or shutil.which(_PROGRAM)
-    if found is None:
-        raise MissingPackageError(f"frames of other machines need the program {_PROGRAM}, which was not found; {_INSTALL}")
-    return found
+def set_origin(url: str | None, *, store: Store | _Path | None = None) -> None:
+    """Makes frames of a store carry the URL of its server when this process pickles them: ``http://host:port``.
+
+    Another machine that allows the URL (:func:`allow_origin`) pulls such a frame at its first use. ``None``: no longer.
+    The environment variable ``COFRAME_ORIGIN`` does the same for the default store. Frames that :func:`coframe.share` made
+    are not served, and never carry a URL.
+    """
+    _origins.serve_as(os.path.realpath(store_of(store).path), url)
 
 
-def _options(**paths: _Path | None) -> builtins.list[str]:
-    given = ((name, path) for name, path in paths.items() if path is not None)
-    return [f"--{name.replace('_', '-')}={os.fspath(path)}" for name, path in given]
+def allow_origin(url: str, *, token_file: _Path | None = None, ca: _Path | None = None) -> None:
+    """Lets this process pull frames from a server when it first uses them, into the default store.
+
+    ``token_file``: a file with the token for the server, which only you can read. ``ca``: the certificate of the authority
+    that signed the server's. The environment variable ``COFRAME_ALLOWED_ORIGINS`` has URLs between commas, for all of which
+    ``COFRAME_TOKEN_FILE`` has the token.
+    """
+    _origins.allow(url, token_file, ca)
+
+
+def prefetch(frames: Frame | Iterable[Frame]) -> None:
+    """Pulls frames that this machine does not have, and opens them. Of all processes of a machine, one pulls a frame.
+
+    Call it on each machine before the tasks: ``client.run(coframe.prefetch, frame)`` in Dask.
+    """
+    for frame in [frames] if isinstance(frames, Frame) else frames:
+        if not isinstance(frame, Frame):
+            raise ArgumentTypeError(f"prefetch({frame!r:.100}): expected a frame, or several")
+        frame._open()
 
 
 def _stream(stream: IO[str] | None) -> IO[str]:
@@ -233,10 +241,3 @@ def _drain(stream: IO[str]) -> None:
     with stream:
         for _ in stream:
             pass
-
-
-def _error(code: int, message: str) -> Exception:
-    text = message.strip().removeprefix("coframe: ") or f"{_PROGRAM} ended with {code}"
-    if code == 3:
-        return NotFoundError(text)
-    return InvalidError(text) if code == 2 else RemoteError(text)
