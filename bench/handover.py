@@ -309,6 +309,8 @@ class Peer:
         if self.passed.is_shared:
             row["share"] = row_of(self.shares)["median"]
         try:
+            # The first time only makes all workers drop what they have of another row.
+            self.memory(self.bare, workers)
             row["memory"] = self.memory(self.table, workers) - self.memory(self.bare, workers)
         except Exception as error:
             row["memory left out"] = reason(error)

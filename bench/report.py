@@ -68,6 +68,9 @@ WHY = {
     "publish": [
         "`Ray put` writes into its arena, whose pages are resident after the first use. A new segment has to get each page "
         "from the kernel, as `write(2)` does.",
+        "A publish needs memory next to the version before it, which is removed afterwards; the others reuse what they have just "
+        "freed. With 1 GB on huge pages that memory was ten times slower to get. The kernel counted no compaction and no "
+        "fallback to small pages then, so the host of the virtual machine probably had to provide it.",
         "On huge pages the copy is so fast that the rest of a publish shows: it takes the store's lock, checks and describes the "
         "columns, links the file and removes the version before it.",
     ],
