@@ -243,6 +243,11 @@ KEPT: dict[str, dict[str, pd.DataFrame]] = {
         "levels with nulls": _indexed(pd.MultiIndex.from_arrays([["x", None], [1.5, np.nan], [pd.NaT, _DAYS[0]]])),
         "levels of times and categories": _indexed(pd.MultiIndex.from_arrays([_DAYS, pd.Categorical(["b", "a", "b"]), _MONTHS])),
         "levels that are not used": _indexed(_UNUSED),
+        "level that counts up": _indexed(pd.MultiIndex.from_arrays([["x", "y", "z"], range(3)])),
+        "level appended to a range": _of(["x", "y"], k=[1, 2]).set_index("k", append=True),
+        "only levels that count up": _indexed(pd.MultiIndex.from_arrays([range(3), range(5, 8)], names=["p", "a"])),
+        "one level": _indexed(pd.MultiIndex.from_arrays([["x", "y"]], names=["p"])),
+        "one level of objects": _indexed(pd.MultiIndex.from_arrays([pd.Index(["x", None], dtype=object)])),
     },
     "`attrs`, flags, and frames without rows or columns": {
         "attrs": _with_attrs(),

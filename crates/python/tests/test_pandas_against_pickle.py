@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 
 import coframe
+import numpy as np
 import pandas as pd
 import pytest
 from kinds import KEPT, REFUSED
@@ -64,7 +65,17 @@ def test_what_cannot_come_back_is_refused_by_its_name(name: str) -> None:
         coframe.share(OUT[name])
     known = {"derived": "class same.Table", "mixed index": "level 0 of the index", "mixed level": "level 0 of the index"}
     assert known.get(name.split(": ")[-1], "column `a") in str(refused.value)
+    assert "\n" not in str(refused.value)
     assert coframe.Store().usage().frames == 0
+
+
+def test_labels_by_which_pandas_finds_no_column_come_back() -> None:
+    levels = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_arrays([[np.nan, 1.5], ["a", "b"]]))
+    assert difference(levels, coframe.share(levels).to_table()) is None
+    swapped = pd.DataFrame([[1, 2]], columns=pd.Index(np.array([5, 3], ">i4")))
+    found = coframe.share(swapped).to_table()
+    assert found.columns.dtype == swapped.columns.dtype
+    assert found.columns.tolist() == [5, 3]
 
 
 def test_repeated_labels_have_names_with_numbers() -> None:

@@ -84,6 +84,11 @@ class MissingPackageError(Error, ImportError):
     """Another package is needed for this."""
 
 
+def one_line(thing: object) -> str:
+    """The text of a thing, on one line, for a message."""
+    return " ".join(str(thing).split())
+
+
 for _class in list(vars().values()):
     if isinstance(_class, type) and issubclass(_class, Error):
         _class.__module__ = "coframe"

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from . import _packages
-from ._errors import UnsupportedError
+from ._errors import UnsupportedError, one_line
 
 #: How a column of objects is stored: "objects", the stand-in for its nulls, and one of "texts", "values" and "arrays".
 Part = tuple[str, Any, str]
@@ -69,7 +69,7 @@ def _in_arrow(pa: Any, what: str, values: Any) -> tuple[str, Any]:
     try:
         array = pa.array(values, from_pandas=False)
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
-        reason = error.args[0] if error.args else error
+        reason = one_line(error.args[0] if error.args else error)
         raise UnsupportedError(f"{what} holds what Arrow has no type for ({reason}); give it one type, or leave it out") from error
     types = set(map(type, values)) - {type(None)}
     if types <= {str} or types <= {bytes}:
@@ -81,8 +81,8 @@ def _in_arrow(pa: Any, what: str, values: Any) -> tuple[str, Any]:
     for row, (value, after) in enumerate(zip(values, found, strict=True)):
         if not _same(value, after):
             raise UnsupportedError(
-                f"{what} holds Python objects that Arrow changes: row {row} is the {type(value).__name__} {value!r:.100}, and would "
-                f"come back as the {type(after).__name__} {after!r:.100}; give the column a dtype, or leave it out"
+                f"{what} holds Python objects that Arrow changes: row {row} is the {type(value).__name__} {one_line(repr(value)):.100}, and would "
+                f"come back as the {type(after).__name__} {one_line(repr(after)):.100}; give the column a dtype, or leave it out"
             )
     return how, array
 

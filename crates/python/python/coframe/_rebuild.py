@@ -66,7 +66,7 @@ def _index(recipe: Recipe, table: Any, rows: tuple[int, int], wanted: Wanted) ->
         _level(part, table.column(column), name, wanted)
         for part, column, name in zip(recipe["levels"], columns, names, strict=True)
     ]
-    if len(levels) == 1:
+    if len(levels) == 1 and not recipe.get("is multi"):
         return levels[0]
     if (kept := recipe["kept levels"]) is None or wanted.arrow:
         return pd.MultiIndex.from_arrays(levels, names=names)

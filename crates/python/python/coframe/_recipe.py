@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import _objects, _packages
-from ._errors import UnsupportedError
+from ._errors import UnsupportedError, one_line
 
 #: Key in the metadata of a frame that came from pandas.
 RECIPE = "coframe.python.pandas"
@@ -48,7 +48,7 @@ def table_of(df: Any) -> tuple[Any, str]:
             if part[0] == "objects":
                 objects.add(name)
     levels = _plain_index(pd, df.index, plain)
-    if not df.columns.is_unique or not _has_words_for(df.columns):
+    if not _is_unique(df.columns) or not _has_words_for(df.columns):
         plain.columns = pd.Index(names, dtype=object)
     table = _table(pa, plain, names)
     table = _as_objects(table, objects)
@@ -62,6 +62,7 @@ def table_of(df: Any) -> tuple[Any, str]:
         "parts": parts,
         "index": df.index if isinstance(df.index, pd.RangeIndex) else None,
         "levels": levels,
+        "is multi": isinstance(df.index, pd.MultiIndex),
         "names of levels": list(df.index.names),
         "kept levels": _kept_levels(pd, df.index),
         "level columns": table.column_names[len(names) :],
@@ -122,12 +123,30 @@ def _is_json(attrs: Any) -> bool:
     return True
 
 
+def _is_unique(labels: Any) -> bool:
+    """Whether labels are unique. Those of another byte order have no answer in pandas, and count as repeated."""
+    try:
+        return bool(labels.is_unique)
+    except ValueError:
+        return False
+
+
 def _has_words_for(labels: Any) -> bool:
     """Whether pyarrow describes labels in words that it can read again, and without a warning."""
     pd = _packages.need("pandas", "a DataFrame of pandas")
     if labels.dtype == object:
-        return isinstance(labels, pd.MultiIndex) or all(type(label) is str for label in labels)
+        return _finds_all(labels) if isinstance(labels, pd.MultiIndex) else all(type(label) is str for label in labels)
     return isinstance(labels.dtype, pd.StringDtype) or not pd.api.types.is_extension_array_dtype(labels.dtype)
+
+
+def _finds_all(labels: Any) -> bool:
+    """Whether pandas finds a column by each label, as pyarrow does. It finds no NaN in the levels of a MultiIndex."""
+    try:
+        for label in labels:
+            labels.get_loc(label)
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _part(what: str, column: Any) -> tuple[tuple[Any, ...], Any]:
@@ -208,12 +227,13 @@ def _kept_levels(pd: Any, index: Any) -> list[Any] | None:
 
 def _table(pa: Any, plain: Any, names: list[str]) -> Any:
     try:
-        return pa.Table.from_pandas(plain)
+        # Without `preserve_index`, pyarrow leaves out each level of a MultiIndex that counts up: 0, 1, 2.
+        return pa.Table.from_pandas(plain, preserve_index=True if type(plain.index).__name__ == "MultiIndex" else None)
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
         # pyarrow's own exceptions are among these, and some of pandas and Python come through it.
         column = next((name for position, name in enumerate(names) if not _converts(pa, plain.iloc[:, position])), None)
         which = f"column `{column}`" if column is not None else "the index of the DataFrame"
-        reason = error.args[0] if error.args and isinstance(error, pa.ArrowException) else error
+        reason = one_line(error.args[0] if error.args and isinstance(error, pa.ArrowException) else error)
         raise UnsupportedError(
             f"{which} holds what Arrow has no type for ({reason}); give it one type, or leave it out"
         ) from error
