@@ -36,9 +36,13 @@ pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The kernel takes no longer path (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
+
 /// A path that `escape` wrote.
 pub(crate) fn unescape_path(text: &str) -> Option<PathBuf> {
-    Some(OsString::from_vec(unescape(text)?).into())
+    let bytes = unescape(text)?;
+    (bytes.len() < LONGEST_PATH).then(|| OsString::from_vec(bytes).into())
 }
 
 /// Whether the text has the form of a session's directory name: 32 hexadecimal digits.

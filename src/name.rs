@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// Longest name in bytes, so that `name@version.arrow` and its temporary symlink fit a directory entry (255 bytes).
 const MAX_LEN: usize = 180;
@@ -77,7 +77,7 @@ impl FromStr for Name {
         if text.len() <= MAX_LEN && text.bytes().next().is_some_and(first) && text.bytes().all(allowed) {
             return Ok(Self(text.into()));
         }
-        Err(Error::invalid(format_args!("`{}` is not a frame name", text.escape_debug()), RULE))
+        Err(Error::invalid(format_args!("`{}` is not a frame name", excerpt(text)), RULE))
     }
 }
 

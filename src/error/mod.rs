@@ -376,3 +376,14 @@ impl std::error::Error for Error {
         }
     }
 }
+
+/// A string of another program as an error shows it: without control characters, and short enough for a screen.
+pub(crate) fn excerpt(text: &str) -> String {
+    const MOST: usize = 200;
+    match text.char_indices().nth(MOST) {
+        None => text.escape_debug().to_string(),
+        Some((end, _)) => {
+            format!("{}.. ({} bytes)", text.get(..end).unwrap_or_default().escape_debug(), text.len())
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, excerpt},
     handle_text::{escape, is_session, unescape, unescape_path},
     name::Name,
 };
@@ -132,7 +132,7 @@ impl FromStr for Handle {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        parse(text).ok_or_else(|| Error::invalid(format_args!("`{}` is not a handle", text.escape_debug()), EXPECTED))
+        parse(text).ok_or_else(|| Error::invalid(format_args!("`{}` is not a handle", excerpt(text)), EXPECTED))
     }
 }
 

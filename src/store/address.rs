@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use super::{SESSIONS, Store};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, excerpt},
     handle_text::{escape, is_session, unescape_path},
     name::Name,
 };
@@ -80,7 +80,7 @@ impl Address {
         };
         parse().ok_or_else(|| {
             let expected = format!("expected {scheme}<store path>/<name>?id=<id>, as its `handle` writes it");
-            Error::invalid(format_args!("`{}` is not such a handle", text.escape_debug()), expected)
+            Error::invalid(format_args!("`{}` is not such a handle", excerpt(text)), expected)
         })
     }
 }

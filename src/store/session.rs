@@ -6,7 +6,7 @@ use rustix::process::{Pid, getpid};
 
 use super::{SESSIONS, Store, control::Control, random_id, sweep::SweepReport};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, excerpt},
     failpoint,
     handle_text::is_session,
     interrupt::uninterrupted,
@@ -97,7 +97,7 @@ impl Store {
     /// [`is_not_found`](Error::is_not_found) when the session has ended, and the errors of [`Store::open_existing`].
     pub fn open_session(path: impl AsRef<Path>, id: &str) -> Result<Self> {
         if !is_session(id) {
-            return Err(Error::invalid(format!("the session `{id}`"), "expected 32 hexadecimal digits"));
+            return Err(Error::invalid(format!("the session `{}`", excerpt(id)), "expected 32 hexadecimal digits"));
         }
         let store = Self::open_existing(path)?;
         store.in_session(id).map_err(|error| {
