@@ -95,6 +95,15 @@ step "Arrow Flight, a separate workspace"
     cargo run --quiet --example two_nodes --locked >/dev/null
 )
 
+step "kills, lack of resources and intruders, a separate workspace"
+(
+    cd crates/torture
+    export CARGO_TARGET_DIR="$target/torture"
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+    cargo test --locked
+)
+
 step "the Python package"
 COFRAME_FLIGHT="$target/flight/debug/coframe-flight" crates/python/ci.sh
 

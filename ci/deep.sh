@@ -20,6 +20,19 @@ COFRAME_SEED=$seed COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutat
 echo "== eight hundred kills"
 COFRAME_KILLS=800 cargo test --locked --test it kills::
 
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
+
+echo "== ten thousand kills in all roles, lack of resources, intruders, and an hour at full speed"
+(
+    cd crates/torture
+    export CARGO_TARGET_DIR="$target/torture"
+    cargo run --locked -- kill --kills 10000 --seed "$seed"
+    cargo run --locked -- exhaust --deep 1
+    cargo run --locked -- intrude
+    cargo run --locked -- endure --minutes 60 --svg "$target/torture/endure.svg"
+)
+
 echo "== what maps no memory, under Miri"
 ci/miri.sh
 
