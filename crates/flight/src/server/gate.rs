@@ -12,7 +12,7 @@ use std::{
 use arrow_flight::{Action, Ticket as FlightTicket, flight_service_server::FlightServiceServer};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use coframe::Frame;
+use coframe::{Frame, OpenOptions};
 use http_body_util::{BodyExt, Limited};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -288,11 +288,9 @@ impl Shared {
     /// Opens a frame that a caller named.
     pub(super) fn open(&self, name: &str, version: Option<u64>, id: Option<u128>) -> Result<Frame, Status> {
         let name = wire::name(name)?;
-        let opened = match version {
-            Some(version) => self.store.open_version(&name, version),
-            None => self.store.open(&name),
-        };
-        let frame = opened.map_err(|e| error::status(&e))?;
+        let options = OpenOptions::new().map_cache(&self.maps);
+        let options = version.into_iter().fold(options, OpenOptions::version);
+        let frame = self.store.open_with(&name, &options).map_err(|e| error::status(&e))?;
         if id.is_some() && frame.segment_id() != id {
             let text = format!("`{name}@{}` is another segment than the one that was asked for", frame.version());
             return Err(Status::not_found(text));

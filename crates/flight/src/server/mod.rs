@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use coframe::Store;
+use coframe::{MapCache, Store};
 use tokio::{
     net::TcpListener,
     runtime::{Handle, Runtime},
@@ -54,6 +54,9 @@ const MAX_HEADERS: u32 = 16 << 10;
 const MAX_PUTS: usize = 4;
 /// Calls that wait for a version at the same time, each in a thread.
 const MAX_WAITS: usize = 256;
+/// Frames that stay mapped between calls, and how long after the last one.
+const KEPT_MAPS: usize = 8;
+const UNUSED_MAP: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(20);
 
 /// What all calls have in common.
@@ -68,6 +71,8 @@ struct Shared {
     counters: Arc<Counters>,
     checksums: Checksums,
     sources: Sources,
+    /// A call opens its frame, whose pages would be mapped anew each time.
+    maps: MapCache,
     max_message: usize,
     idle: Duration,
 }
@@ -85,6 +90,14 @@ impl Shared {
     fn tokens(&self) -> Option<Arc<Tokens>> {
         // The value is replaced in one assignment, which cannot panic half-way.
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Ends maps that no call has used lately, and those of removed segments. Never returns.
+async fn release_maps(maps: MapCache) {
+    loop {
+        tokio::time::sleep(UNUSED_MAP).await;
+        maps.release(UNUSED_MAP);
     }
 }
 
@@ -152,6 +165,7 @@ impl Server {
             counters: Arc::default(),
             checksums: Checksums::default(),
             sources: Sources::default(),
+            maps: MapCache::new(KEPT_MAPS),
             max_message: options.max_message,
             idle: options.idle,
         });
@@ -178,6 +192,7 @@ impl Server {
         let gate = Gate::new(shared.clone());
         let incoming = shared.connections.incoming(listener);
         runtime.spawn(shared.connections.clone().keep_watch());
+        runtime.spawn(release_maps(shared.maps.clone()));
         let serving = runtime.spawn(async move {
             let (health, service) = tonic_health::server::health_reporter();
             let name = <Gate as tonic::server::NamedService>::NAME;
