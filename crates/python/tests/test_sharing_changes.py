@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from coframe import _exposed
 from kinds import KEPT, REFUSED
 from same import difference
 from test_sharing import frames
@@ -121,6 +122,44 @@ def test_a_write_through_a_view_of_the_program_is_sent(store: coframe.Store) -> 
             assert sent(df)["x"].iloc[5] == value
         sent(df)
         assert len(frames(store)) == 2
+
+
+#: More bytes than a witness keeps a copy of, even with one for each row.
+MANY = 2000
+INT, FLAGS, DAYS = np.arange(MANY), np.zeros(MANY, "?"), np.arange(MANY)
+#: Columns on arrays of the program, and the arrays.
+COLUMNS: dict[str, tuple[Any, Any]] = {
+    "integers": (pd.array(INT, dtype="Int64", copy=False), INT),
+    "a mask": (pd.arrays.IntegerArray(np.arange(MANY), FLAGS), FLAGS),
+    "booleans": (pd.arrays.BooleanArray(values := np.zeros(MANY, "?"), np.zeros(MANY, "?")), values),
+    "codes of categories": (pd.Categorical.from_codes(codes := np.zeros(MANY, "i1"), ["a", "b", "c", "d"]), codes),
+    "periods": (pd.arrays.PeriodArray(DAYS, dtype=pd.PeriodDtype("D")), DAYS),
+    "integers of Arrow": (pd.array(pa.array(arrow := np.arange(MANY)), dtype=pd.ArrowDtype(pa.int64())), arrow),
+    "a part of an array": (pd.array((whole := np.arange(2 * MANY))[:MANY], dtype="Int64", copy=False), whole),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_write_to_an_array_of_the_program_in_an_extension_array_is_sent(kind: str, store: coframe.Store) -> None:
+    column, array = COLUMNS[kind]
+    df = pd.DataFrame({"x": column}, copy=False)
+    with coframe.sharing(min_bytes=0):
+        for value in (1, 0, 1):
+            array[5] = value
+            assert difference(df, sent(df)) is None
+        sent(df)
+        assert len(frames(store)) == 3
+
+
+@pytest.mark.skipif(not COPIES_ON_WRITE, reason="pandas shares its values with the program")
+def test_a_dataframe_that_pandas_made_is_not_compared_byte_by_byte() -> None:
+    df = pandas_frame()
+    df["p"] = pd.period_range("2020-01-01", periods=ROWS, freq="D")
+    df["b"] = pd.array([True, None] * (ROWS // 2), dtype="boolean")
+    assert not _exposed.is_exposed(df)
+    others = [df.copy(deep=False), df[["i", "c", "p"]], df.iloc[2:9], df["i"]]
+    assert not _exposed.is_exposed(df)
+    assert not any(map(_exposed.is_exposed, others))
 
 
 def test_views_of_a_dataframe_that_pandas_made_change_nothing(store: coframe.Store) -> None:

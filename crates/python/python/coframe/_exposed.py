@@ -13,6 +13,8 @@ from typing import Any
 from . import _packages
 
 _writes = 0
+#: Parts of extension arrays that are arrays of numpy.
+_PARTS = ("_ndarray", "_data", "_mask")
 #: Whether they are counted.
 _is_counting = False
 
@@ -58,10 +60,33 @@ def is_exposed(thing: Any) -> bool:
     """Whether anything besides pandas holds the numpy arrays of a DataFrame or Series, or may do."""
     count_writes()
     try:
-        return any(_excess(block) > _clean(_is_view(block)) for block in thing._mgr.blocks if _is_numpys(block))
+        return any(_is_block_exposed(block) for block in thing._mgr.blocks)
     except Exception:
         # This version of pandas is built differently.
         return True
+
+
+def _is_block_exposed(block: Any) -> bool:
+    if _is_numpys(block):
+        return _excess(block) > _clean(_is_view(block))
+    return any(_is_part_exposed(block, name) for name in _PARTS if getattr(block.values, name, None) is not None)
+
+
+def _is_part_exposed(block: Any, name: str) -> bool:
+    """Whether anything besides pandas holds an array of numpy that is a part of an extension array."""
+    np = _packages.need("numpy", "sharing a DataFrame")
+    owner = getattr(block.values, name)
+    if type(owner) is not np.ndarray:
+        return False
+    owner = owner if owner.base is None else owner.base
+    if type(owner) is not np.ndarray or owner.base is not None:
+        # The memory is of another object, which may write to it.
+        return True
+    arrays = {id(one.values): one.values for ref in block.refs.referenced_blocks if (one := ref()) is not None}
+    # Each of pandas' arrays has the part itself, or a view of it, which several may have in common.
+    holders = {key if getattr(array, name) is owner else id(getattr(array, name)) for key, array in arrays.items()}
+    # The others are the name in this function and the argument of `getrefcount`.
+    return sys.getrefcount(owner) > len(holders) + 2
 
 
 def _is_numpys(block: Any) -> bool:
@@ -98,8 +123,13 @@ def guarded(kept: Any) -> set[int]:
     """The addresses of the values of a DataFrame or Series to which only pandas writes."""
     found: set[int] = set()
     for array in getattr(getattr(kept, "_mgr", None), "arrays", ()):
-        if (chunks := getattr(array, "_pa_array", None)) is not None:
+        if (chunks := getattr(array, "_pa_array", None)) is not None and _is_arrows(chunks.type):
             found.update(buffer.address for chunk in chunks.chunks for buffer in chunk.buffers() if buffer is not None)
-        parts = (array, *(getattr(array, name, None) for name in ("_ndarray", "_data", "_mask")))
+        parts = (array, *(getattr(array, name, None) for name in _PARTS))
         found.update(part.__array_interface__["data"][0] for part in parts if hasattr(part, "__array_interface__"))
     return found
+
+
+def _is_arrows(kind: Any) -> bool:
+    """Whether pyarrow copies values of this type from numpy. It shares those of one width, such as numbers."""
+    return str(kind) in ("string", "large_string", "string_view")
