@@ -110,6 +110,28 @@ def test_an_existing_structure_of_another_size_is_refused() -> None:
         coframe.Value(Pointer if sys.maxsize < 2**32 else ctypes.c_wchar * 2, name="point")
 
 
+@pytest.mark.parametrize("code", ["i", "Q", "h", "d", "f"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(0, 1.5), (0, "5"), (0, None), (slice(0, 2), 7), (slice(0, 2), [7]), (slice(0, 2), []), (slice(0, 2), ["5", 1]), (9, 1)],
+)
+def test_an_array_refuses_what_that_of_multiprocessing_refuses(made: Any, code: str, key: Any, value: Any) -> None:
+    array = made.Array(code, [1, 2, 3])
+    if code in "df" and value == 1.5:
+        array[key] = value
+        assert list(array) == [1.5, 2, 3]
+        return
+    with pytest.raises((TypeError, ValueError, IndexError)):
+        array[key] = value
+    assert list(array) == [1, 2, 3]
+
+
+def test_an_array_takes_ranges_of_numbers(made: Any) -> None:
+    array, flags, text = made.Array("i", 4), made.Array(ctypes.c_bool, 2), made.Array("c", b"abc")
+    array[::2], array[1], flags[:] = range(1, 3), True, [5, ""]
+    assert (list(array), list(flags), list(text), text[:]) == ([1, 1, 2, 0], [True, False], [b"a", b"b", b"c"], b"abc")
+
+
 def test_flags_atomic_arrays_and_latest_values() -> None:
     flag = coframe.Flag()
     again = pickle.loads(pickle.dumps(flag))

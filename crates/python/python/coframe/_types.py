@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,3 +106,24 @@ def _refuse_pointers(ctype: Any, whole: Any) -> None:
         _refuse_pointers(ctype._type_, whole)
     elif not isinstance(ctype._type_, str) or ctype._type_ in "zZPOX":
         raise InvalidError(f"the type {whole.__name__}: it has a pointer, which no other process can follow")
+
+
+def as_elements(kind: Kind, value: Any, place: int | range) -> Any:
+    """The value of a place of an array. Numpy would fill a range with one value, and convert fractions and texts."""
+    values = [value] if isinstance(place, int) else value if hasattr(value, "dtype") else list(value)
+    if isinstance(place, range) and len(values) != len(place):
+        raise InvalidError(f"{len(values)} values for {len(place)} elements: expected as many")
+    is_integer = kind.number not in ("bool", "f32", "f64")
+    if getattr(getattr(values, "dtype", None), "kind", "O") in ("iub" if is_integer else "iubf"):
+        return values
+    if kind.number == "bool":
+        ready: list[Any] = [bool(one) for one in values]
+    else:
+        ready = [operator.index(one) for one in values] if is_integer else [_number_of(one) for one in values]
+    return ready[0] if isinstance(place, int) else ready
+
+
+def _number_of(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bytes)):
+        raise ArgumentTypeError(f"an element of type {type(value).__name__}: expected a number")
+    return value

@@ -11,7 +11,7 @@ from typing import Any, cast
 from . import _coframe, _numpy, _packages
 from ._cells import Cell, Lock, Lockable, StoreLike
 from ._errors import ArgumentTypeError, InvalidError
-from ._types import Kind, kind_of
+from ._types import Kind, as_elements, kind_of
 
 #: What ``lock`` may be: the lock of the cell itself, none, or another one.
 Guard = bool | Lock
@@ -247,6 +247,8 @@ class Array(_Typed):
         return _under_lock(self, lambda: self.to_numpy()[key].tolist())
 
     def __setitem__(self, key: int | slice, value: Any) -> None:
+        """Sets an element or, of a range, as many as it has, under the lock. Integers take no fractions."""
+        value = as_elements(self._kind, value, range(len(self))[key])
         _under_lock(self, lambda: self.to_numpy().__setitem__(key, value))
 
 
@@ -264,7 +266,9 @@ class _Objects(Array):
         return len(self._open()) // ctypes.sizeof(self._kind.ctype)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self[:])
+        values = self[:]
+        # The elements of an array of characters are characters, those of bytes numbers.
+        return (bytes([one]) for one in values) if isinstance(values, bytes) else iter(values)
 
     def __getitem__(self, key: int | slice) -> Any:
         return _under_lock(self, lambda: self.get_obj()[key])
