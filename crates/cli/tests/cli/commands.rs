@@ -80,17 +80,17 @@ fn ls_shows_sizes_users_and_superseded_versions_in_use() {
     let first = store.publish("t", &df!("a" => [1, 2]).unwrap()).unwrap();
     drop(store.publish("t", &df!("a" => [1, 2, 3]).unwrap()).unwrap());
     drop(store.publish("u", &df!("a" => [0.5]).unwrap()).unwrap());
-    let listing = scratch.json(&["ls"]);
+    // A child that another test starts counts as a user until it executes its program.
+    let listing = (0..50).map(|_| scratch.json(&["ls"])).find(|listing| listing["frames"][0]["users"] == 1).unwrap();
     let frame = &listing["frames"][0];
     assert_eq!(
         (&frame["name"], &frame["version"], &frame["rows"], &frame["columns"]),
         (&json!("t"), &json!(2), &json!(3), &json!(1))
     );
-    assert_eq!(frame["users"], 1);
     assert_eq!(frame["superseded"], json!([{ "version": 1, "users": 1 }]));
     assert_eq!((&listing["frames"][1]["users"], &listing["store"]["segments"]), (&json!(0), &json!(3)));
-    let text = scratch.ok(&["ls"]);
-    assert!(text.contains("@1 (1 user)") && text.contains("2 frames") && text.contains("free in"), "{text}");
+    let text = (0..50).map(|_| scratch.ok(&["ls"])).find(|text| text.contains("@1 (1 user)")).unwrap();
+    assert!(text.contains("2 frames") && text.contains("free in"), "{text}");
     assert_eq!(scratch.json(&["ls", "u*"])["frames"].as_array().unwrap().len(), 1);
     drop(first);
     assert_eq!(scratch.json(&["sweep"])["segments"], 1);
