@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The gate of crates/ballista: lints, documentation, and tests on real processes.
 #
-# Apart from ci/check.sh because Ballista compiles about 430 crates, in a target directory of its own that CI caches apart
+# Apart from ci/check.sh because Ballista compiles about 430 crates, in a separate target directory that CI caches apart
 # (docs/DESIGN.md, "Building"). `ci/cluster.sh tpch [SCALE]` also runs the 22 queries of TPC-H at scale 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,4 @@
-//! What crosses the wire besides Ballista's own messages.
+//! What crosses the wire in addition to Ballista's messages.
 //!
 //! A tag never gets another meaning. A message of another build is an error or has defaults, but never other rows.
 

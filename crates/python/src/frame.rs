@@ -22,7 +22,7 @@ use crate::{detach::detached, error::Result, to_python};
 /// Maps of frames that this process opens again and again. Python ends them.
 static MAPS: LazyLock<MapCache> = LazyLock::new(|| MapCache::new(4));
 
-/// Ends the maps that no opening has used for so many seconds, and those of removed segments; returns how many are left.
+/// Ends the maps that no opening has used for this number of seconds, and those of removed segments; returns how many are left.
 #[pyfunction]
 pub(crate) fn release_maps(unused_for: f64) -> usize {
     MAPS.release(Duration::try_from_secs_f64(unused_for).unwrap_or(Duration::MAX))

@@ -56,7 +56,7 @@ def _wait_for_workers(address: str, number: int) -> None:
         client.wait_for_workers(number, timeout=120)
 
 
-#: A process of its own, because Ray changes the one that starts it. It ends with its standard input.
+#: A separate process, because Ray changes the one that starts it. It ends with its standard input.
 _RAY = """
 import json, sys
 from ray.cluster_utils import Cluster

@@ -17,7 +17,7 @@ impl Random {
         self.next() % end
     }
 
-    /// True in one of so many cases.
+    /// True in one case of the given number.
     pub(crate) fn one_in(&mut self, cases: u64) -> bool {
         self.below(cases) == 0
     }

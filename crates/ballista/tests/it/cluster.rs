@@ -239,7 +239,7 @@ fn wait_for(address: &str) {
     }
 }
 
-/// Pulls a frame from a store into another, under a name of its own.
+/// Pulls a frame from a store into another, under a separate name.
 pub(crate) fn mirror(from: &Store, name: &str, to: &Store, copy: &str) {
     let (from, to, name, copy) = (from.clone(), to.clone(), name.to_owned(), copy.to_owned());
     let pull = move || {

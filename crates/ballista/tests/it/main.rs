@@ -1,4 +1,4 @@
-//! Real processes: a scheduler and two executors, each with a store of its own, against DataFusion in one process.
+//! Real processes: a scheduler and two executors, each with a separate store, against DataFusion in one process.
 
 mod answers;
 mod cluster;

@@ -104,7 +104,7 @@ async fn a_frame_of_another_node_is_pulled_once_and_the_answer_is_right() {
 async fn a_job_never_waits_for_a_node_without_an_executor() {
     let mut cluster = split(&Setup::default());
     let context = cluster.session(Cluster::config(7)).await;
-    // Planned while both nodes are there, and read by one: the store of the other is served by this process.
+    // Planned while both nodes run, and read by one: the store of the other is served by this process.
     let table = context.table("t").await.unwrap();
     cluster.executors[1].kill().unwrap();
     cluster.executors[1].wait().unwrap();

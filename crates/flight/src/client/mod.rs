@@ -57,7 +57,7 @@ const WAIT: Duration = Duration::from_secs(10);
 /// let stat = remote.stat("flights")?;
 /// assert_eq!((stat.rows, stat.version), (2, 1));
 ///
-/// // Copies the segment into the local store, unless it is there already.
+/// // Copies the segment into the local store, unless the store has it.
 /// let frame = remote.open(&here, "flights")?;
 /// assert_eq!(frame.segment_id(), stat.id);
 /// assert_eq!(here.open("flights")?.num_rows(), 2);

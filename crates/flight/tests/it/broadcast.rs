@@ -54,7 +54,7 @@ impl Node {
     }
 }
 
-/// The seconds until all of so many machines have the frame, in one pull each at the same time.
+/// The seconds until the given number of machines have the frame, in one pull each at the same time.
 fn seconds(nodes: usize, are_peers: bool) -> (f64, u64) {
     let origin = node(card());
     let frame = large(&origin.store.store, "x", BYTES);

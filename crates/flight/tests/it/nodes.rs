@@ -14,10 +14,10 @@ use coframe_flight::{Remote, Server, ServerOptions};
 use crate::common::{Reaper, child, large, role, scratch, serve};
 
 const TEST: &str = "nodes::a_frame_of_another_machine_has_the_same_bytes_here";
-/// The same on both machines, so that only memory of its own keeps one from the other's store.
+/// The same on both machines, so that only separate memory keeps one from the other's store.
 const STORE: &str = "/dev/shm/store";
 
-/// A command in namespaces of its own, with an empty /dev/shm.
+/// A command in new namespaces, with an empty /dev/shm.
 fn machine(command: &Command) -> Command {
     let mut unshare = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
@@ -64,7 +64,7 @@ fn a_frame_of_another_machine_has_the_same_bytes_here() {
     let output = machine(&child(TEST, "origin")).stdout(Stdio::piped()).stderr(Stdio::inherit()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("the other machine has it"), "{said}");
-    // What they had was in memory of their own.
+    // What they had was in their private memory.
     assert!(!Path::new(STORE).exists());
 }
 

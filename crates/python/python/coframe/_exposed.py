@@ -57,7 +57,7 @@ def _count(owner: Any) -> None:
 
 
 def is_exposed(thing: Any) -> bool:
-    """Whether anything besides pandas holds the numpy arrays of a DataFrame or Series, or may do."""
+    """Whether anything except pandas holds the numpy arrays of a DataFrame or Series, or may do."""
     count_writes()
     try:
         return any(_is_block_exposed(block) for block in thing._mgr.blocks)
@@ -73,7 +73,7 @@ def _is_block_exposed(block: Any) -> bool:
 
 
 def _is_part_exposed(block: Any, name: str) -> bool:
-    """Whether anything besides pandas holds an array of numpy that is a part of an extension array."""
+    """Whether anything except pandas holds an array of numpy that is a part of an extension array."""
     np = _packages.need("numpy", "sharing a DataFrame")
     owner = getattr(block.values, name)
     if type(owner) is not np.ndarray:

@@ -77,7 +77,7 @@ class Remote:
         return self.pull(name)
 
     def pull(self, name: str, *, version: int | None = None, into: str | None = None) -> Frame:
-        """Copies a frame of the server into the local store, unless it is there already, and opens it.
+        """Copies a frame of the server into the local store, unless the store has it, and opens it.
 
         ``version``: the version on the server, the latest by default. ``into``: the name in the local store, the same by
         default. The mirror has the same bytes, which were validated in full.

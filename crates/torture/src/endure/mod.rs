@@ -33,7 +33,7 @@ impl Drop for Directory {
     }
 }
 
-/// Runs for so many minutes, draws the samples to an SVG, and fails if a series has grown.
+/// Runs for a number of minutes, draws the samples to an SVG, and fails if a series has grown.
 pub(crate) fn run(minutes: u64, svg: Option<&str>) -> Result<()> {
     let directory = Directory(format!("/dev/shm/coframe-torture-endure-{}", std::process::id()).into());
     fs::create_dir(&directory.0)?;

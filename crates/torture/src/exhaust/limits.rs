@@ -87,7 +87,7 @@ pub(super) fn maps(directory: &Path) -> Result<String> {
     Ok(format!("the open after {opened} fails: {error}"))
 }
 
-/// With ever more address space, up to 64 MB in so many steps, each in a child.
+/// With ever more address space, up to 64 MB in the given number of steps, each in a child.
 pub(super) fn memory(directory: &Path, steps: u64) -> Result<String> {
     let store = Store::open_at(directory.join("store"))?;
     let mut random = Random::new(4);

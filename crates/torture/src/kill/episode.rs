@@ -33,7 +33,7 @@ impl Drop for Directory {
     }
 }
 
-/// Kills so many processes of a new store, and checks every promise in between.
+/// Kills the given number of processes of a new store, and checks every promise in between.
 pub(super) fn run(seed: u64, kills: u64) -> Result<Tally> {
     let before = resources()?;
     let directory = Directory(format!("/dev/shm/coframe-torture-{}", std::process::id()).into());

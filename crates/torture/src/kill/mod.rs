@@ -1,6 +1,6 @@
 //! A store under random `kill -9`, STOP and CONT.
 //!
-//! A run consists of episodes, each with a new store and a seed of its own; an episode of phases. In a phase all roles
+//! A run consists of episodes, each with a new store and a separate seed; an episode of phases. In a phase all roles
 //! run, and the driver kills and stops them. Then it ends them, all by SIGKILL or all by request, and checks what is
 //! left (`checks`). A failure prints the seed of its episode. The seed repeats every choice of the driver and of the
 //! roles, but not the moment at which the kernel runs which process, so a rare failure may need several runs.
@@ -18,7 +18,7 @@ use std::{
 
 use crate::{Result, random::mixed};
 
-/// About so many kills share a store.
+/// About this number of kills share a store.
 const KILLS_OF_EPISODE: u64 = 100;
 /// No check and no wait takes as long, on a busy machine either.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -62,7 +62,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Runs episodes until so many processes were killed.
+/// Runs episodes until the given number of processes were killed.
 pub(crate) fn run(kills: u64, seed: u64) -> Result<()> {
     println!("coframe-torture kill --kills {kills} --seed {seed}");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
