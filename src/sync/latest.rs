@@ -72,7 +72,7 @@ fn words(memory: &Memory) -> Words<'_, AtomicU64> {
 fn shape<T: Pod>() -> CellLayout {
     let size = size_of::<T>();
     let bytes = SLOTS + 3 * slot_bytes::<T>();
-    CellLayout { kind: CellKind::Snapshot, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
+    CellLayout { kind: CellKind::Latest, count: 1, size, bytes, type_name: std::any::type_name::<T>() }
 }
 
 /// Stores a value word by word, each word atomically, so that a late reader reads stale words instead of racing.

@@ -30,20 +30,20 @@ pub(super) enum CellKind {
     Event,
     Barrier,
     Semaphore,
-    Snapshot,
+    Latest,
 }
 
 impl CellKind {
     const ALL: [(Self, u32, &'static str); 9] = [
         (Self::Counter, 1, "a counter"),
         (Self::Flag, 2, "a flag"),
-        (Self::Value, 3, "a value"),
+        (Self::Value, 3, "a locked value"),
         (Self::Array, 4, "an array"),
         (Self::AtomicArray, 5, "an atomic array"),
         (Self::Event, 6, "an event"),
         (Self::Barrier, 7, "a barrier"),
         (Self::Semaphore, 8, "a semaphore"),
-        (Self::Snapshot, 9, "a snapshot"),
+        (Self::Latest, 9, "a latest value"),
     ];
 
     pub(super) fn code(self) -> u32 {

@@ -203,8 +203,8 @@ fn join(file: &File, memory: &Memory, shape: CellLayout, what: &impl Fn() -> Str
         Participants::for_kind(memory, shape.kind, shape.count).iter().for_each(Participants::give_up);
         Ok(())
     })?;
-    // A snapshot is read without a lock, in every namespace.
-    if shape.kind != CellKind::Snapshot {
+    // A latest cell is read without a lock, in every namespace.
+    if shape.kind != CellKind::Latest {
         home.check(memory, what)?;
     }
     Ok(Some(home))

@@ -42,7 +42,7 @@ impl Word for AtomicU64 {
     }
 }
 
-/// The numbers of a snapshot.
+/// The numbers of a latest cell.
 pub(super) struct Words<'a, W> {
     pub(super) latest: &'a W,
     pub(super) asked: &'a W,

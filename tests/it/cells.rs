@@ -16,7 +16,10 @@ fn a_cell_that_is_something_else_is_named_with_what_was_expected() {
     let error = Mutex::<i64>::open(store, "x").unwrap_err();
     let text = error.to_string();
     assert!(error.is_invalid_argument(), "{text}");
-    assert!(text.ends_with("which is a value of `f64` (8 bytes): expected a value of `i64` (8 bytes)"), "{text}");
+    assert!(
+        text.ends_with("which is a locked value of `f64` (8 bytes): expected a locked value of `i64` (8 bytes)"),
+        "{text}"
+    );
     let error = Counter::<i64>::open(store, "x").unwrap_err();
     assert!(error.to_string().ends_with("expected a counter of `i64` (8 bytes)"), "{error}");
     assert!(Mutex::create(store, "x", 1_u8).unwrap_err().to_string().contains("a cell of that name exists"));
@@ -267,12 +270,12 @@ fn readers_of_a_latest_cell_see_complete_values_whichever_process_is_killed() {
     alone(
         "cells::readers_of_a_latest_cell_see_complete_values_whichever_process_is_killed",
         |Scratch { store, .. }| {
-            let snapshot = Latest::create(store, "x", [0_u64; 32]).unwrap();
+            let latest = Latest::create(store, "x", [0_u64; 32]).unwrap();
             let mut last = 0;
             for _ in 0..200 {
                 let writer = fork(|| {
-                    let mut writer = snapshot.writer().unwrap();
-                    let mut next = snapshot.read()[0];
+                    let mut writer = latest.writer().unwrap();
+                    let mut next = latest.read()[0];
                     loop {
                         next += 1;
                         writer.write(&[next; 32]);
@@ -280,7 +283,7 @@ fn readers_of_a_latest_cell_see_complete_values_whichever_process_is_killed() {
                 });
                 let until = Instant::now() + Duration::from_micros(u64::from(random() % 3000));
                 while Instant::now() < until {
-                    let value = snapshot.read();
+                    let value = latest.read();
                     assert!(value.iter().all(|x| *x == value[0]), "torn: {value:?}");
                     assert!(value[0] >= last, "{} after {last}", value[0]);
                     last = value[0];
@@ -289,8 +292,8 @@ fn readers_of_a_latest_cell_see_complete_values_whichever_process_is_killed() {
                 wait(writer);
             }
             assert!(last > 1000, "{last}");
-            let held = snapshot.writer().unwrap();
-            assert!(snapshot.writer().err().unwrap().is_busy());
+            let held = latest.writer().unwrap();
+            assert!(latest.writer().err().unwrap().is_busy());
             drop(held);
         },
     );
@@ -302,9 +305,9 @@ fn a_reader_does_not_starve_while_a_writer_of_large_values_never_pauses() {
         "cells::a_reader_does_not_starve_while_a_writer_of_large_values_never_pauses",
         |Scratch { store, .. }| {
             const WORDS: usize = 2048;
-            let snapshot = Latest::create(store, "large", [0_u64; WORDS]).unwrap();
+            let latest = Latest::create(store, "large", [0_u64; WORDS]).unwrap();
             let writer = fork(|| {
-                let mut writer = snapshot.writer().unwrap();
+                let mut writer = latest.writer().unwrap();
                 let mut next = 0;
                 loop {
                     next += 1;
@@ -313,13 +316,13 @@ fn a_reader_does_not_starve_while_a_writer_of_large_values_never_pauses() {
             });
             let mut last = 0;
             for _ in 0..300 {
-                let value = snapshot.read();
+                let value = latest.read();
                 assert!(value.iter().all(|x| *x == value[0]) && value[0] >= last, "{} after {last}", value[0]);
                 last = value[0];
             }
             kill(writer);
             wait(writer);
-            assert!(snapshot.read()[0] >= last);
+            assert!(latest.read()[0] >= last);
         },
     );
 }

@@ -33,13 +33,13 @@ impl Word for AtomicU64 {
 /// stays for one write.
 const TERMS: Terms = Terms { tries: 1, kept_for: 1 };
 
-/// A snapshot of two words, as `coframe::sync::Latest` stores it.
-struct Snapshot {
+/// Two words, as `coframe::sync::Latest` stores it.
+struct Cell {
     numbers: [AtomicU64; 4],
     slots: [[AtomicU64; 2]; 3],
 }
 
-impl Snapshot {
+impl Cell {
     fn new() -> Self {
         Self { numbers: [0; 4].map(AtomicU64::new), slots: [0; 3].map(|_| [0; 2].map(AtomicU64::new)) }
     }
@@ -67,27 +67,27 @@ impl Snapshot {
     }
 }
 
-/// Checks a reader that reads `reads` times next to a writer that writes 1 to `last`, in all orders with at most so many
-/// switches of threads in the middle of a call.
+/// Checks a reader that reads `reads` times next to a writer that writes 1 to `last`, in all orders with at most
+/// `switches` switches of threads in the middle of a call.
 fn check(reads: usize, last: u64, switches: usize) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(switches);
     model.check(move || {
-        let snapshot = Arc::new(Snapshot::new());
+        let cell = Arc::new(Cell::new());
         // Here, because loom does not look for orders in which another thread's load comes before a load and a store of
         // one thread.
-        let mut numbers = Writer::new(&snapshot.words());
-        let writer = Arc::clone(&snapshot);
+        let mut numbers = Writer::new(&cell.words());
+        let writer = Arc::clone(&cell);
         let writer = loom::thread::spawn(move || (1..=last).for_each(|value| writer.write(&mut numbers, value)));
         let mut seen = 0;
         for _ in 0..reads {
-            let [first, second] = snapshot.read();
+            let [first, second] = cell.read();
             assert!(first == second, "torn: {first} {second}");
             assert!(first >= seen, "back: {first} after {seen}");
             seen = first;
         }
         writer.join().unwrap();
-        assert_eq!(snapshot.read(), [last, last]);
+        assert_eq!(cell.read(), [last, last]);
     });
 }
 
