@@ -31,9 +31,9 @@ pub(crate) struct Show {
 pub(crate) struct Head {
     /// Name of the frame
     name: String,
-    /// Rows
-    #[arg(short, long, default_value_t = 10, value_name = "N")]
-    num: usize,
+    /// How many rows
+    #[arg(short = 'n', long, default_value_t = 10)]
+    rows: usize,
     /// Columns, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     columns: Option<Vec<String>>,
@@ -47,14 +47,23 @@ pub(crate) struct Wait {
     /// Wait for a version above this one; 0: until the name exists
     #[arg(long, default_value_t = 0, value_name = "VERSION")]
     newer_than: u64,
-    /// Seconds after which to give up
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<f64>,
+    /// Timeout: 500ms, 10s, 2m, 1h [default: none]
+    #[arg(long, value_parser = duration)]
+    timeout: Option<Duration>,
 }
 
 /// Check a server: connection, token, round trip, and what it serves
 #[derive(Args)]
 pub(crate) struct Doctor {}
+
+/// Reads `500ms`, `10s`, `2m`, `1h`, or a number of seconds, as `coframe wait` does.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let found = seconds.or_else(|| humantime::parse_duration(text).ok());
+    found
+        .map(|found| found.min(FOR_EVER))
+        .ok_or_else(|| format!("`{text}` is not a duration; write for example 500ms, 10s, 2m or 1h"))
+}
 
 pub(crate) fn line(value: &serde_json::Value) -> String {
     format!("{value}\n")
@@ -126,7 +135,7 @@ impl Head {
         }
         let remote = common.remote()?;
         let stat = remote.stat(&self.name)?;
-        let rows = self.num.min(usize::try_from(stat.rows).unwrap_or(usize::MAX));
+        let rows = self.rows.min(usize::try_from(stat.rows).unwrap_or(usize::MAX));
         let mut options = ReadOptions::new().version(stat.version).rows(0..rows);
         if let Some(columns) = &self.columns {
             options = options.columns(columns);
@@ -139,9 +148,7 @@ impl Head {
 
 impl Wait {
     pub(crate) fn run(&self, common: &Common) -> Result<String> {
-        let timeout = self.timeout.map(Duration::try_from_secs_f64).transpose();
-        let timeout = timeout.map_err(|e| Error::from_display("the timeout", e))?.unwrap_or(FOR_EVER);
-        match common.remote()?.wait(&self.name, self.newer_than, timeout)? {
+        match common.remote()?.wait(&self.name, self.newer_than, self.timeout.unwrap_or(FOR_EVER))? {
             Some(version) if common.json => Ok(line(&json!({ "name": self.name, "version": version }))),
             Some(version) => Ok(format!("{}@{version}\n", self.name)),
             None => {

@@ -68,8 +68,12 @@ fn frames_are_served_listed_shown_pulled_pushed_and_waited_for() {
     let head = remote(&["head", "mixed", "-n", "3", "--columns", "text,number"]);
     assert!(head.contains("the text of row 0") && !head.contains("row 3") && !head.contains("word"), "{head}");
     assert_eq!(remote(&["wait", "mixed"]), "mixed@1\n");
-    let late = run(&here.path(), &["--remote", &url, "wait", "mixed", "--newer-than", "1", "--timeout", "0.05"]);
+    let late = run(&here.path(), &["--remote", &url, "wait", "mixed", "--newer-than", "1", "--timeout", "50ms"]);
     assert_eq!(late.status.code(), Some(3));
+    let wrong = run(&here.path(), &["--remote", &url, "wait", "mixed", "--timeout", "3 moons"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let wrong = String::from_utf8(wrong.stderr).unwrap();
+    assert!(wrong.contains("`3 moons` is not a duration; write for example 500ms, 10s, 2m or 1h"), "{wrong}");
     assert!(remote(&["doctor"]).contains("listed 1 frames"));
 
     let handle = ok(&here.path(), &["pull", &url, "mixed"]);
