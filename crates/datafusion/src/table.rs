@@ -177,7 +177,7 @@ impl TableProvider for FrameTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let config = state.config();
-        // Without filters the first rows are as good as any.
+        // With filters, which only skip batches, a limit would count rows that DataFusion removes afterwards.
         let limited = limit.filter(|_| filters.is_empty());
         let rows = limited.map_or(self.parts.rows, |limit| limit.min(self.parts.rows));
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
@@ -193,7 +193,7 @@ impl TableProvider for FrameTable {
             .with_file_groups(partitions.iter().map(group).collect())
             .with_statistics(statistics)
             .with_output_ordering(orderings)
-            .with_limit(limit)
+            .with_limit(limited)
             .with_projection_indices(projection.cloned())?;
         Ok(DataSourceExec::from_data_source(scan.build()))
     }

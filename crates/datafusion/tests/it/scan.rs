@@ -9,6 +9,7 @@ use arrow::{
 use coframe::PublishOptions;
 use coframe_datafusion::{FrameSource, FrameTable};
 use datafusion::{
+    catalog::TableProvider,
     common::utils::memory::get_record_batch_memory_size,
     datasource::{
         listing::PartitionedFile,
@@ -16,7 +17,8 @@ use datafusion::{
         source::DataSourceExec,
     },
     execution::object_store::ObjectStoreUrl,
-    physical_plan::{ExecutionPlan, collect, displayable},
+    physical_plan::{ExecutionPlan, collect, collect_partitioned, displayable},
+    prelude::{col, lit},
 };
 
 use crate::common::{context, inside, mem_table, mixed, plan, run, scratch, table, text};
@@ -120,6 +122,30 @@ async fn a_limit_reads_no_more_batches_than_it_needs_and_count_reads_none() {
         let (batches, found) = crate::common::measured(&context, query, "batches_read").await;
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{query}");
         assert_eq!(found, read, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_with_a_filter_keeps_every_row_that_can_match() {
+    let scratch = scratch();
+    let options = PublishOptions::new().batch_rows(100).statistics(true);
+    let frame = scratch.store.publish_with("t", &mixed(0..10_000), &options).unwrap();
+    for partitions in [1, 7] {
+        let context = context(partitions, 512, table(&frame));
+        let found = run(&context, "SELECT id FROM t WHERE flag AND id > 4000 LIMIT 250").await.unwrap();
+        assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 250);
+        // An engine may pass the limit to the scan together with the filter, which is applied to the scan's rows.
+        let filters = [col("flag"), col("id").gt(lit(4000_i64))];
+        let scan = table(&frame).scan(&context.state(), Some(&vec![0, 2]), &filters, Some(250)).await.unwrap();
+        let rows = collect_partitioned(scan, context.task_ctx()).await.unwrap().concat();
+        let matching = |batch: &RecordBatch| {
+            let (ids, flags) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_boolean());
+            (0..batch.num_rows())
+                .filter(|&row| flags.is_valid(row) && flags.value(row) && ids.value(row) > 4000)
+                .count()
+        };
+        let matching: usize = rows.iter().map(matching).sum();
+        assert!(matching >= 250, "the scan returned {matching} rows that match, in {partitions} partitions");
     }
 }
 
