@@ -155,8 +155,9 @@ impl TableProvider for ClusterTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let config = state.config();
         let all: usize = self.parts.iter().map(|part| part.rows).sum();
-        // Without filters the first rows are as good as any.
-        let rows = limit.filter(|_| filters.is_empty()).map_or(all, |limit| limit.min(all));
+        // With filters, which only skip batches, a limit would count rows that DataFusion removes afterwards.
+        let limited = limit.filter(|_| filters.is_empty());
+        let rows = limited.map_or(all, |limit| limit.min(all));
         let source = ClusterSource::new(self.parts.clone(), &self.schema)?;
         let partitions = self.partitions(rows, config.target_partitions(), config.batch_size());
         let group =
@@ -166,7 +167,7 @@ impl TableProvider for ClusterTable {
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
             .with_file_groups(groups)
             .with_statistics(self.known(rows)?)
-            .with_limit(limit)
+            .with_limit(limited)
             .with_projection_indices(projection.cloned())?;
         Ok(DataSourceExec::from_data_source(scan.build()))
     }
