@@ -33,7 +33,7 @@ _join: Any = None
 
 
 def install(
-    reduce: Callable[..., Any], settings: Any, prepare: Callable[[], None], join: Callable[[tuple[Any, ...]], None]
+    reducers: Callable[..., Reducers], settings: Any, prepare: Callable[[], None], join: Callable[[tuple[Any, ...]], None]
 ) -> None:
     """Installs the hooks that are not installed yet.
 
@@ -41,9 +41,7 @@ def install(
     """
     global _settings, _prepare, _join
     _settings, _prepare, _join = settings, prepare, join
-    plain = Reducers(functools.partial(reduce, protocol=4))
-    cloud = Reducers(functools.partial(reduce, protocol=5))
-    kept = Reducers(functools.partial(reduce, protocol=5, always_named=True))
+    plain, cloud, kept = reducers(4), reducers(5), reducers(5, always_named=True)
     hooks: dict[str, Hook] = {
         "multiprocessing.reduction": lambda module: _replace_table(module.ForkingPickler, "_extra_reducers", plain),
         "multiprocessing.spawn": _start_data,

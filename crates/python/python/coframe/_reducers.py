@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 #: The classes that are shared, by package: instances of derived classes are pickled as before.
@@ -15,12 +15,17 @@ CLASSES = {
     "pyarrow": {"RecordBatch", "Table"},
 }
 
+_NAMES = frozenset().union(*CLASSES.values())
+
 #: What pickle calls with an object, to know how it is rebuilt.
 Reducer = Callable[[Any], Any]
 
 
 def is_known(cls: Any) -> bool:
     """Whether objects of a class are shared. Imports nothing."""
+    # Asked for every class that pickle meets; few have one of these names.
+    if cls.__name__ not in _NAMES:
+        return False
     package = cls.__module__.partition(".")[0] if isinstance(getattr(cls, "__module__", None), str) else ""
     return cls.__name__ in CLASSES.get(package, ())
 
@@ -32,17 +37,21 @@ class Reducers(dict[Any, Any]):
     message.
     """
 
-    def __init__(self, reduce: Reducer, others: Mapping[Any, Any] = {}) -> None:  # noqa: B006
-        super().__init__(others)
+    def __init__(self, reduce: Reducer, reduce_array: Reducer) -> None:
+        super().__init__()
         self._reduce = reduce
+        self._reduce_array = reduce_array
         #: Packages whose classes are not in the table yet.
         self._wanted = list(CLASSES)
 
     def __missing__(self, cls: Any) -> Reducer:
         if not is_known(cls):
             raise KeyError(cls)
-        self[cls] = self._reduce
-        return self._reduce
+        return self._add(cls)
+
+    def _add(self, cls: Any) -> Reducer:
+        self[cls] = self._reduce_array if cls.__name__ == "ndarray" else self._reduce
+        return self[cls]
 
     def __iter__(self) -> Iterator[Any]:
         # With its own method here, `dict.update` asks for `keys` instead of reading the entries itself.
@@ -55,7 +64,7 @@ class Reducers(dict[Any, Any]):
             classes = [getattr(module, name, None) for name in CLASSES[package]]
             for cls in classes:
                 if cls is not None and cls not in self:
-                    self[cls] = self._reduce
+                    self._add(cls)
             # While a package is being imported, it does not have all of its classes.
             if None not in classes:
                 self._wanted.remove(package)
@@ -63,7 +72,8 @@ class Reducers(dict[Any, Any]):
 
     def others(self) -> dict[Any, Any]:
         """The table without what was added."""
-        return {cls: reduce for cls, reduce in self.items() if reduce is not self._reduce}
+        own = (self._reduce, self._reduce_array)
+        return {cls: reduce for cls, reduce in self.items() if reduce not in own}
 
 
 def size(thing: Any) -> int:

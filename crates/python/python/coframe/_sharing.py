@@ -158,13 +158,18 @@ _sharers: list[Sharer] = []
 _least = 0
 
 
-def reduce(thing: Any, protocol: int, always_named: bool = False) -> Any:
-    """What picklers call for the classes that are shared."""
-    # Programs send many small arrays, and each costs what is done here.
-    if type(thing).__module__ == "numpy" and thing.nbytes < _least:
-        return thing.__reduce_ex__(protocol)
-    message = _sharers[-1].message(thing, always_named) if _sharers else None
-    return thing.__reduce_ex__(protocol) if message is None else message
+def reducers(protocol: int, always_named: bool = False) -> _reducers.Reducers:
+    """A table with what picklers call for the classes that are shared."""
+
+    def reduce(thing: Any) -> Any:
+        message = _sharers[-1].message(thing, always_named) if _sharers else None
+        return thing.__reduce_ex__(protocol) if message is None else message
+
+    def reduce_array(thing: Any) -> Any:
+        # Programs send many small arrays, and each costs what is done here.
+        return thing.__reduce_ex__(protocol) if thing.nbytes < _least else reduce(thing)
+
+    return _reducers.Reducers(reduce, reduce_array)
 
 
 def join(settings: tuple[Any, ...]) -> None:
@@ -194,7 +199,7 @@ def _use_innermost() -> None:
         return
     sharer = _sharers[-1]
     _least, _unpickle.adopt = sharer.settings.min_bytes, sharer.adopt
-    _hooks.install(reduce, sharer.settings, sharer.guard, join)
+    _hooks.install(reducers, sharer.settings, sharer.guard, join)
 
 
 def _before_fork() -> None:
