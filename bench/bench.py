@@ -2,67 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
-QUICK = {
-    "handover": [("floats", 10, 2, "few")],
-    "publish": [("mixed", 100), ("floats", 100, "huge")],
-    "open": [("rows", 1_000_000), ("columns", 1000)],
-    "scan": [(100,)],
-    "tasks": [(2, 1, 1000), (2, 100, 10_000)],
-    "cells": [(1, 0.1), (2, 0.2)],
-}
-FULL = {
-    "handover": [
-        ("floats", 100, 2),
-        ("mixed", 100, 2),
-        *(("floats", 100, workers, "few") for workers in (1, 4, 8)),
-        ("floats", 1, 2),
-        ("floats", 1000, 2, "few"),
-        *((kind, 100, 2, "few") for kind in ("categorical", "nested")),
-    ],
-    "publish": [
-        *(("floats", size) for size in (1, 100, 1000)),
-        *((kind, 100) for kind in ("mixed", "categorical", "nested")),
-        *((kind, size, "huge") for kind, size in (("floats", 100), ("floats", 1000), ("mixed", 100))),
-    ],
-    "open": [
-        *(("rows", 10**power) for power in (3, 4, 5, 6, 7)), ("rows", 30_000_000),
-        *(("columns", 10**power) for power in (0, 1, 2, 3, 4)),
-    ],
-    "scan": [(10,), (100,), (1000,)],
-    "tasks": [(1, 1, 2000), (2, 1, 2000), (1, 100, 20_000), (2, 100, 20_000)],
-    "cells": [(1, 0.3), (2, 0.5)],
-}
+from plan import FULL, QUICK
+from processes import descendants
+
+#: The module of a section, where it has another name.
+MODULES = {"open": "opening", "scan": "scanning"}
+#: Seconds after which a part is ended. The slowest one takes about 400.
+LIMIT = float(os.environ.get("BENCH_LIMIT", "900"))
 
 
 def run(section, part):
-    if section == "handover":
-        import handover as module
-    elif section == "publish":
-        import publish as module
-    elif section == "open":
-        import opening as module
-    elif section == "scan":
-        import scanning as module
-    elif section == "tasks":
-        import tasks as module
-    else:
-        import cells as module
+    module = importlib.import_module(MODULES.get(section, section))
     if part[-1] == "huge":
         part = (*part[:-1], os.environ["BENCH_HUGE"])
     module.run(*part)
 
 
 def in_process(section, part):
-    """A part in a separate process and scratch folder, so that none of it is left for the next."""
+    """A part in a separate process and scratch folder, so that none of it is left for the next. Returns whether it failed."""
     scratch = tempfile.mkdtemp(prefix="coframe-bench-", dir="/dev/shm")
     environment = dict(os.environ, BENCH_SCRATCH=scratch, COFRAME_STORE=os.path.join(scratch, "store"), TMPDIR=scratch)
-    # Threads of Polars and Arrow in each worker would measure the scheduler.
     environment |= {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     # Ray's sockets have long paths, and do not fit below the scratch folder.
     environment["RAY_TMPDIR"] = "/tmp"
@@ -74,10 +42,29 @@ def in_process(section, part):
         environment["BENCH_HUGE"] = folder
         mount = 'mount -t tmpfs -o huge=within_size,size=16g coframe-bench "$BENCH_HUGE" && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", mount, "sh", *command]
+    start = time.monotonic()
+    process = subprocess.Popen(command, env=environment, cwd=os.path.dirname(os.path.abspath(__file__)))
     try:
-        return subprocess.run(command, env=environment, cwd=os.path.dirname(os.path.abspath(__file__))).returncode
+        failed = process.wait(LIMIT) != 0
+    except subprocess.TimeoutExpired:
+        print(f"{section} {part} took over {LIMIT:.0f} s and was ended", file=sys.stderr)
+        failed = True
     finally:
+        end(process)
         shutil.rmtree(scratch, ignore_errors=True)
+    print(f"{section} {part}: {time.monotonic() - start:.0f} s", flush=True)
+    return failed
+
+
+def end(process):
+    """Ends what is left of a part: if it was stopped, its workers and servers too."""
+    if process.poll() is None:
+        for one in descendants(process.pid):
+            try:
+                os.kill(one, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
 
 
 def typed(word):

@@ -11,7 +11,8 @@ import time
 import coframe
 import diskcache
 import lmdb
-from measure import counted, interleaved, save
+from measure import failing, interleaved, save
+from plan import counted
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -75,7 +76,7 @@ def repeated(operation, target, seconds):
 
 def child(operation, target, seconds, barrier, results):
     operation(target, 0)
-    barrier.wait()
+    barrier.wait(60)
     results.put(repeated(operation, target, seconds)[0])
 
 
@@ -86,13 +87,17 @@ def alone(operation, target, seconds):
 
 def together(operation, target, seconds):
     """Seconds per operation of 2 processes that work at the same time."""
-    barrier, results = SPAWN.Barrier(2), SPAWN.SimpleQueue()
+    barrier, results = SPAWN.Barrier(2), SPAWN.Queue()
     processes = [SPAWN.Process(target=child, args=(operation, target, seconds, barrier, results)) for _ in range(2)]
     for process in processes:
         process.start()
-    done = results.get() + results.get()
-    for process in processes:
-        process.join()
+    try:
+        done = results.get(timeout=60) + results.get(timeout=60)
+    finally:
+        for process in processes:
+            process.join(10)
+            process.kill()
+            process.join()
     return seconds / done
 
 
@@ -158,13 +163,6 @@ def latest(seconds):
     except Exception as error:
         calls["iceoryx2 blackboard, 8 bytes"] = failing(error)
     save("cells", "read the newest value, 1 process", interleaved(calls), processes=1, what="read the newest value")
-
-
-def failing(error):
-    def fail():
-        raise error
-
-    return fail
 
 
 def of_iceoryx2(seconds):

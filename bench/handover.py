@@ -19,8 +19,10 @@ from multiprocessing.shared_memory import SharedMemory
 import coframe
 import data
 import joblib
+import programs
 import work
-from measure import RUNS, counted, reason, row_of, runs_for, save, seconds_of
+from measure import RUNS, reason, row_of, runs_for, save, seconds_of
+from plan import counted
 from processes import pss_of_descendants
 
 TASKS = 8
@@ -126,6 +128,28 @@ class Dask:
         self.cluster.close()
 
 
+class Vineyard(Pool):
+    """A pool, and a server that keeps what is put."""
+
+    def __init__(self, workers):
+        with contextlib.ExitStack() as stack:
+            self.path = stack.enter_context(programs.vineyard_server(os.environ["BENCH_SCRATCH"], 6))
+            super().__init__(workers)
+            self.servers = stack.pop_all()
+
+    def share(self, table):
+        return self.path, work.vineyard_of(self.path).put(table)
+
+    def stop(self):
+        super().stop()
+        self.servers.close()
+
+
+def delete(handle):
+    path, key = handle
+    work.vineyard_of(path).delete(key)
+
+
 class Passed:
     """How a table gets to the tasks: what is done once, with what, and its undoing."""
 
@@ -196,6 +220,7 @@ def peers(kind):
         "Ray put, Arrow": (Ray, Passed(share=lambda pool, table: pool.share(table), of="arrow")),
         "Ray put, Polars": (Ray, Passed(share=lambda pool, table: pool.share(table))),
         "Dask scatter, Polars": (Dask, Passed(share=lambda pool, table: pool.share(table))),
+        "Vineyard put, Arrow, Pool.map": (Vineyard, Passed("vineyard", lambda pool, table: pool.share(table), delete, of="arrow")),
     } | pandas | arrays
 
 
@@ -207,7 +232,7 @@ def table_of(df, of):
     return {name: df[name].to_numpy() for name in df.columns} if of == "numpy" else df
 
 
-# These pickle the whole table for every task, so a group that is not about them has one of them.
+# These pickle the whole table for every task. Groups that are not about them have only one of them, pandas in a pool.
 PICKLING = (
     "Pool.map(partial(f, df)), Polars", "Pool.starmap, pandas", "pickle in SharedMemory, Polars",
     "Manager().Namespace(), Arrow", "joblib, pandas", "joblib, Polars",
@@ -217,20 +242,22 @@ PICKLING = (
 def run(kind, megabytes, workers, every="every"):
     df = data.table(kind, megabytes)
     expected = [float(df[work.column_of(n)].sum()) for n in range(TASKS)]
-    chosen = {name: peer for name, peer in peers(kind).items() if every == "every" or name not in PICKLING}
-    rows = rounds(chosen, df, workers, expected)
+    rows = rounds(peers(kind), df, workers, expected, PICKLING if every == "few" else ())
     size = df.to_arrow().nbytes
     save("handover", f"{kind}, {megabytes} MB, {counted(workers, 'workers')}", rows, kind=kind, bytes=size, height=df.height, workers=workers, tasks=TASKS)
 
 
-def rounds(chosen, df, workers, expected):
+def rounds(chosen, df, workers, expected, skipped):
     """The rows of all peers. A runtime's peers share one pool, and all pools take turns."""
     rows, ready = {}, {}
     with contextlib.ExitStack() as stack:
-        pools = {}
+        pools, tables = {}, Tables(df)
         for name, (kind, passed) in chosen.items():
+            if name in skipped:
+                rows[name] = {"left out": "pickles the table for every task; only measured with 100 MB and 2 workers"}
+                continue
             try:
-                ready[name] = Peer(name, kind, passed, df, workers, pools, stack)
+                ready[name] = Peer(name, kind, passed, tables, workers, pools, stack)
                 ready[name].warm_up(expected)
             except Exception as error:
                 ready.pop(name, None)
@@ -249,11 +276,23 @@ def rounds(chosen, df, workers, expected):
     return {name: rows[name] for name in chosen}
 
 
+class Tables:
+    """The same values as each library has them, made once for all peers."""
+
+    def __init__(self, df):
+        self.df = df
+        self.of = functools.cache(functools.partial(table_of, df))
+        self.bare = functools.cache(functools.partial(table_of, df.head(10)))
+
+
 class Peer:
-    def __init__(self, name, kind, passed, df, workers, pools, stack):
+    #: Seconds after which a peer gets no further round: its first one is the only run, and its memory is not measured.
+    LIMIT = 20
+
+    def __init__(self, name, kind, passed, tables, workers, pools, stack):
         self.name, self.times, self.shares = name, [], []
         if isinstance(kind, str):
-            kept, context = kept_of(kind, df, name)
+            kept, context = kept_of(kind, tables.df, name)
             passed = Passed(kind, share=lambda pool, table: None, is_shared=False)
             self.pool = Pool(workers, context, kept)
             stack.callback(self.pool.stop)
@@ -262,8 +301,8 @@ class Peer:
                 pools[kind] = kind(workers)
                 stack.callback(pools[kind].stop)
             self.pool = pools[kind]
-        self.passed, self.table, self.handle = passed, table_of(df, passed.of), None
-        self.bare = table_of(df.head(10), passed.of)
+        self.passed, self.table, self.handle = passed, tables.of(passed.of), None
+        self.bare = tables.bare(passed.of)
         if passed.of == "manager":
             manager = stack.enter_context(SPAWN.Manager())
             passed.share = functools.partial(namespace_of, manager)
@@ -276,12 +315,14 @@ class Peer:
         return self.pool.run(call, self.handle, range(TASKS))
 
     def warm_up(self, expected):
-        self.again()
+        share = self.again()
         with self.passed.within():
             taken = seconds_of(lambda: setattr(self, "found", self.call()))
             again = seconds_of(self.call) if taken < 2 else taken
         assert self.found == expected, f"{self.name}: {self.found} instead of {expected}"
-        self.wanted = runs_for(min(taken, again))
+        self.wanted = runs_for(share + min(taken, again))
+        if share + taken > self.LIMIT:
+            self.shares, self.times, self.wanted = [share], [taken], 0
 
     def again(self):
         """Shares the table anew, and takes the time."""
@@ -308,6 +349,8 @@ class Peer:
         row = row_of(self.times)
         if self.passed.is_shared:
             row["share"] = row_of(self.shares)["median"]
+        if not self.wanted:
+            return row | {"memory left out": f"a round takes over {self.LIMIT} s"}
         try:
             # The first time only makes all workers drop what they have of another row.
             self.memory(self.bare, workers)

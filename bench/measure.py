@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from pathlib import Path
@@ -15,7 +16,10 @@ RUNS = int(os.environ.get("BENCH_RUNS", "7"))
 #: Taken when the process of a part starts, because peers are a load themselves.
 LOAD = round(os.getloadavg()[0], 1)
 RESULTS = Path(os.environ.get("BENCH_RESULTS", Path(__file__).parent / "results"))
-PACKAGES = ("coframe", "dask", "diskcache", "iceoryx2", "joblib", "lmdb", "loky", "numpy", "pandas", "polars", "pyarrow", "ray")
+PACKAGES = (
+    "coframe", "dask", "datafusion", "diskcache", "duckdb", "iceoryx2", "joblib", "lmdb", "loky", "numpy", "pandas", "polars",
+    "pyarrow", "ray", "vineyard",
+)
 
 
 def runs_for(seconds):
@@ -37,9 +41,12 @@ def interleaved(calls):
             rows[name] = {"left out": reason(error)}
     for turn in range(RUNS):
         for name, count in wanted.items():
-            if turn < count:
-                times[name].append(seconds_of(calls[name]))
-    return rows | {name: row_of(found) for name, found in times.items()}
+            if turn < count and name not in rows:
+                try:
+                    times[name].append(seconds_of(calls[name]))
+                except Exception as error:
+                    rows[name] = {"left out": reason(error)}
+    return {name: rows[name] if name in rows else row_of(times[name]) for name in calls}
 
 
 def seconds_of(call):
@@ -54,9 +61,29 @@ def row_of(times):
     return {"median": statistics.median(times), "min": min(times), "max": max(times), "runs": len(times)}
 
 
+def failing(error):
+    """A call that raises, for a peer that could not start."""
+    def fail():
+        raise error
+
+    return fail
+
+
+def of_peer(start):
+    """A function that returns what `start` returned, or raises why it failed: a peer that does not start is a row with the reason."""
+    try:
+        found = start()
+    except Exception as error:
+        return failing(error)
+    return lambda: found
+
+
 def reason(error):
+    """The first line of an error, with its type; of `programs.Missing` the text alone."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:160]
+    # Without addresses and colours.
+    first = re.sub(r" at 0x[0-9a-f]+|\x1b\[[0-9;]*m", "", lines[0]) if lines else ""
+    return (first if type(error).__name__ == "Missing" else f"{type(error).__name__}: {first}")[:160]
 
 
 def machine():
@@ -80,11 +107,6 @@ def version_of(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def counted(number, what):
-    """`1 worker`, `2 workers`, `10 000 rows`."""
-    return f"{number:,} {what}".replace(",", " ") if number != 1 else f"1 {what.removesuffix('es' if what == 'processes' else 's')}"
 
 
 def save(section, key, rows, **about):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -9,8 +10,10 @@ import coframe
 import data
 import numpy as np
 import polars as pl
+import programs
 import pyarrow as pa
-from measure import counted, interleaved, save
+from measure import interleaved, of_peer, save
+from plan import counted
 
 # A call takes microseconds, so each timed run makes this many.
 TIMES = 20
@@ -25,27 +28,32 @@ def long(rows):
 
 
 def run(shape, number):
-    import ray
-
     df = wide(number) if shape == "columns" else long(number)
-    path = os.path.join(os.environ["BENCH_SCRATCH"], "open.arrow")
+    folder = os.environ["BENCH_SCRATCH"]
+    path = os.path.join(folder, "open.arrow")
     df.write_ipc(path, compression="uncompressed")
     frame = coframe.publish(df, "open")
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False, object_store_memory=4 * 10**9)
-    reference = ray.put(df.to_arrow())
-    del df
-    calls = {
-        "coframe.open(name).to_polars()": lambda: coframe.open("open").to_polars(),
-        "coframe.open(name).to_arrow(views=True)": lambda: coframe.open("open").to_arrow(views=True),
-        "pyarrow open_file(memory_map)": lambda: pa.ipc.open_file(pa.memory_map(path)).read_all(),
-        "pyarrow memory_map, then Polars": lambda: pl.from_arrow(pa.ipc.open_file(pa.memory_map(path)).read_all(), rechunk=False),
-        "Polars read_ipc": lambda: pl.read_ipc(path),
-        "Ray get, Arrow": lambda: ray.get(reference),
-    }
-    rows = interleaved({name: times_of(call) for name, call in calls.items()})
+    with contextlib.ExitStack() as stack:
+        of_ray = of_peer(lambda: programs.ray_get(df.to_arrow(), stack))
+        of_vineyard = of_peer(lambda: vineyard_get(df.to_arrow(), folder, stack))
+        calls = {
+            "coframe.open(name).to_polars()": lambda: coframe.open("open").to_polars(),
+            "coframe.open(name).to_arrow(views=True)": lambda: coframe.open("open").to_arrow(views=True),
+            "pyarrow open_file(memory_map)": lambda: pa.ipc.open_file(pa.memory_map(path)).read_all(),
+            "pyarrow memory_map, then Polars": lambda: pl.from_arrow(pa.ipc.open_file(pa.memory_map(path)).read_all(), rechunk=False),
+            "Polars read_ipc": lambda: pl.read_ipc(path),
+            "Ray get, Arrow": lambda: of_ray()(),
+            "Vineyard get, Arrow": lambda: of_vineyard()(),
+        }
+        rows = interleaved({name: times_of(call) for name, call in calls.items()})
     save("open", counted(number, shape), rows, shape=shape, number=number, bytes=frame.nbytes)
-    ray.shutdown()
     os.unlink(path)
+
+
+def vineyard_get(arrow, folder, stack):
+    client = stack.enter_context(programs.vineyard_client(folder, arrow.nbytes))
+    key = client.put(arrow)
+    return lambda: client.get(key)
 
 
 def times_of(call):

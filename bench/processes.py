@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 
-def descendants():
-    """The ids of this process and all of its descendants."""
+def descendants(process=None):
+    """The ids of a process, by default this one, and all of its descendants."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -16,7 +16,7 @@ def descendants():
                 parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
-    found = {os.getpid()}
+    found = {process or os.getpid()}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found

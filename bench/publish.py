@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import time
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import coframe
 import data
 import numpy as np
+import programs
 import pyarrow as pa
-from measure import interleaved, save
+from measure import interleaved, of_peer, save
 
 
 def write_all(file, text):
@@ -20,7 +23,20 @@ def write_all(file, text):
         done += os.write(file, text[done:])
 
 
-def calls(df, folder, with_ray):
+def to_shared_memory(df):
+    buffers = []
+    head = pickle.dumps(df, protocol=5, buffer_callback=buffers.append)
+    sizes = [len(head), *(len(buffer.raw()) for buffer in buffers)]
+    memory = SharedMemory(create=True, size=sum(sizes))
+    start = 0
+    for part in (head, *(buffer.raw() for buffer in buffers)):
+        memory.buf[start : start + len(part)] = part
+        start += len(part)
+    memory.close()
+    memory.unlink()
+
+
+def calls(df, folder):
     """{name: call}. All write into `folder`, on the file system that is measured."""
     store = coframe.Store(os.path.join(folder, "store"))
     nbytes = store.publish(df, "bench").nbytes
@@ -39,18 +55,6 @@ def calls(df, folder, with_ray):
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, arrow.schema) as writer:
             writer.write_table(arrow)
 
-    def to_shared_memory():
-        buffers = []
-        head = pickle.dumps(df, protocol=5, buffer_callback=buffers.append)
-        sizes = [len(head), *(len(buffer.raw()) for buffer in buffers)]
-        memory = SharedMemory(create=True, size=sum(sizes))
-        start = 0
-        for part in (head, *(buffer.raw() for buffer in buffers)):
-            memory.buf[start : start + len(part)] = part
-            start += len(part)
-        memory.close()
-        memory.unlink()
-
     found = {
         "coframe.publish": lambda: store.publish(df, "bench"),
         "one write(2) of the same bytes": lambda: one_write(False),
@@ -59,25 +63,34 @@ def calls(df, folder, with_ray):
         "Polars write_ipc": lambda: df.write_ipc(path, compression="uncompressed"),
         "pyarrow new_file": with_pyarrow,
     }
-    if with_ray:
-        import ray
-
-        found["Ray put, Arrow"] = lambda: ray.put(arrow)
-        found["pickle 5 into SharedMemory"] = to_shared_memory
     return found, nbytes
+
+
+def of_vineyard(arrow, client):
+    """Puts a table, and deletes it outside of the clock."""
+    def put():
+        start = time.perf_counter()
+        key = client().put(arrow)
+        seconds = time.perf_counter() - start
+        client().delete(key)
+        return seconds
+
+    return put
 
 
 def run(kind, megabytes, where=None):
     df = data.table(kind, megabytes)
     folder = where or os.environ["BENCH_SCRATCH"]
-    if where is None:
-        import ray
-
-        ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False, object_store_memory=4 * 10**9)
-    found, nbytes = calls(df, folder, where is None)
-    rows = interleaved(found)
-    if where is None:
-        ray.shutdown()
+    with contextlib.ExitStack() as stack:
+        found, nbytes = calls(df, folder)
+        if where is None:
+            arrow = df.to_arrow()
+            ray = of_peer(lambda: stack.enter_context(programs.ray_node(1)))
+            vineyard = of_peer(lambda: stack.enter_context(programs.vineyard_client(folder, nbytes)))
+            found["pickle 5 into SharedMemory"] = lambda: to_shared_memory(df)
+            found["Ray put, Arrow"] = lambda: ray().put(arrow)
+            found["Vineyard put, Arrow"] = of_vineyard(arrow, vineyard)
+        rows = interleaved(found)
     pages = "huge pages" if where else "4 KiB pages"
     save("publish", f"{kind}, {megabytes} MB, {pages}", rows, kind=kind, bytes=nbytes, height=df.height, pages=pages)
     for file in Path(folder).glob("file.arrow"):

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import charts
+import plan
 
 HERE = Path(__file__).parent
 PAGE, CHARTS = HERE.parent / "docs" / "BENCHMARKS.md", HERE.parent / "docs" / "charts"
@@ -48,6 +49,21 @@ SECTIONS = {
         "Locks, values and maps",
         "The time of one operation, called from Python. With 2 processes it is the elapsed time divided by the operations of "
         "both. Maps have 1 000 integers.",
+    ),
+    "transfers": (
+        "Transfer to another machine",
+        "The other machine is another store, process or Ray node of the same machine, so all bytes cross the loopback device. "
+        "*Whole tables* end in shared memory, where every process of the other machine can map them: `coframe pull` in a new "
+        "store, copies of the same file in `/dev/shm`, Ray's table in the object store of the second node. `coframe pull` and "
+        "`scp` include the start of their client. *Rows to a client* end in the memory of one client, which is pyarrow's in "
+        "both rows.",
+    ),
+    "engines": (
+        "Query engines",
+        "The flights of `testdata/flights.parquet`, 50 times, are grouped by carrier, or joined with their planes by tail "
+        "number and grouped by manufacturer. Each engine has two processes or two threads, and all return the same rows. "
+        "*share* is what is done once with the table, by pandas, Dask and DuckDB's table with the four columns of the queries "
+        "only: publish it, open the published frame, convert it, or read a Parquet file into the workers' memory.",
     ),
 }
 
@@ -125,12 +141,16 @@ def page():
         "* Compare rows of one group. The machine was also used by other programs, and groups were measured at different times; "
         "the end of this page has the load.", "",
     ]
-    images, machines = {}, {}
+    images, machines, missing = {}, {}, []
     for section, (title, about) in SECTIONS.items():
         path = HERE / "results" / f"{section}.json"
-        if not path.exists():
+        groups = json.loads(path.read_text())["groups"] if path.exists() else {}
+        expected = plan.all_groups(section)
+        if unknown := sorted(groups.keys() - expected):
+            sys.exit(f"{path.name} has groups that are not in plan.py: {', '.join(unknown)}")
+        missing += [f"{title}: {key}" for key in expected if key not in groups]
+        if not groups:
             continue
-        groups = json.loads(path.read_text())["groups"]
         lines += [f"## {title}", "", about, ""]
         for key in sorted(groups, key=lambda key: order(section, key)):
             lines += group_of(section, key, groups[key], images)
@@ -138,7 +158,7 @@ def page():
             same = json.dumps({k: v for k, v in machine.items() if k not in ("load before", "date")})
             machines.setdefault(same, []).append((f"{title}: {key}", machine))
         lines += [f"* {why}" for why in WHY[section]] + [""]
-    lines += machine_lines(list(machines.values())) + missing_lines()
+    lines += machine_lines(list(machines.values())) + missing_lines(missing)
     return "\n".join(map(wrapped, lines)), images
 
 
@@ -164,8 +184,8 @@ def group_of(section, key, group, images):
 
 def table_of(section, group, rows):
     best = min((row["median"] for row in rows.values()), default=0)
-    heads = ["", *(["share", "round"] if section == "handover" else ["median"]), "min", "max", "runs", "against the fastest"]
-    heads += ["memory"] if section == "handover" else ["GB/s"] if section == "publish" else []
+    heads = ["", *(["share", "round"] if section == "handover" else ["share", "query"] if section == "engines" else ["median"]), "min", "max", "runs", "against the fastest"]
+    heads += ["memory"] if section == "handover" else ["GB/s"] if section in ("publish", "transfers") else []
     lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
     for name, row in group["rows"].items():
         title = f"**{name}**" if "coframe" in name else name
@@ -174,13 +194,13 @@ def table_of(section, group, rows):
             lines.append(f"| {title} | {'| ' * (len(heads) - 2)}{text} |")
             continue
         cells = [title]
-        if section == "handover":
+        if section in ("handover", "engines"):
             cells.append(time_of(row["share"]) if "share" in row else "")
         cells += [time_of(row["median"]), time_of(row["min"]), time_of(row["max"]), str(row["runs"]), f"{number(row['median'] / best)}x"]
         if section == "handover":
             # A worker may have freed a little since the smaller table.
             cells.append(f"{max(0, row['memory']) / 1e6:.0f} MB" if "memory" in row else "not measured")
-        if section == "publish":
+        if section in ("publish", "transfers"):
             cells.append(number(group["about"]["bytes"] / row["median"] / 1e9))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
@@ -208,12 +228,13 @@ def machine_lines(machines):
     return lines
 
 
-def missing_lines():
+def missing_lines(missing):
+    """The groups of the plan without results, and what this benchmark does not cover."""
     return [
         "## Not measured here", "",
-        "* Vineyard: its package brings a server, `vineyardd`, which `bench/run.sh` does not start.",
+        *([f"* Groups of `bench/run.sh` that are not measured yet: {'; '.join(missing)}."] if missing else []),
         "* arrow-rs and coframe's pool for Rust: `cargo bench --bench open` and `cargo bench --bench pool` compare them.",
-        "* Pulls between machines, and DataFusion and Ballista: see [DATAFUSION.md](DATAFUSION.md).", "",
+        "* Transfers between machines with a network between them.", "",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import pickle
@@ -9,8 +10,9 @@ import pickle
 import coframe
 import data
 import numpy as np
+import programs
 import pyarrow as pa
-from measure import interleaved, save
+from measure import interleaved, of_peer, save
 
 #: Of Linux 5.14; Python's `mmap` has no name for it.
 MADV_POPULATE_READ = 22
@@ -44,8 +46,6 @@ def prefaulted():
 
 
 def run(megabytes):
-    import ray
-
     df = data.floats(int(megabytes * 1e6 / data.ROW["floats"]))
     expected = df["c0"].sum()
     frame = coframe.publish(df, "scan")
@@ -53,9 +53,10 @@ def run(megabytes):
     offset, count = place_of(path, "c0")
     text = pickle.dumps(frame)
     resident = df["c0"].to_numpy().copy()
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False, object_store_memory=4 * 10**9)
-    reference = ray.put(df.to_arrow())
-    del df, frame
+    # Else an open would find its pages.
+    del frame
+    stack = contextlib.ExitStack()
+    of_ray = of_peer(lambda: programs.ray_get(df.to_arrow(), stack))
     calls = {
         "coframe.open": lambda: coframe.open("scan")["c0"].to_numpy().sum(),
         "coframe.open, prefault": prefaulted,
@@ -63,11 +64,17 @@ def run(megabytes):
         "pa.memory_map": lambda: pa.ipc.open_file(pa.memory_map(path)).read_all()["c0"].chunk(0).to_numpy().sum(),
         "mmap by hand": lambda: by_hand(path, offset, count, False),
         "mmap by hand, MADV_POPULATE_READ": lambda: by_hand(path, offset, count, True),
-        "Ray get, Arrow": lambda: ray.get(reference)["c0"].chunk(0).to_numpy().sum(),
+        "Ray get, Arrow": lambda: of_ray()()["c0"].chunk(0).to_numpy().sum(),
         "numpy array in private memory": lambda: resident.sum(),
     }
-    assert all(call() == expected for call in calls.values())
-    # A sum is a numpy float, which the clock would take for seconds.
-    rows = interleaved({name: (lambda call=call: [call()]) for name, call in calls.items()})
+    with stack:
+        rows = interleaved({name: checked(call, expected) for name, call in calls.items()})
     save("scan", f"{megabytes} MB", rows, bytes=count * 8, height=count)
-    ray.shutdown()
+
+
+def checked(call, expected):
+    # A sum is a numpy float, which the clock would take for seconds.
+    def compared():
+        assert call() == expected
+
+    return compared

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 
 import joblib
 import loky
+import programs
 import work
-from measure import counted, interleaved, save, seconds_of
+from measure import interleaved, of_peer, save, seconds_of
+from plan import counted
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
 def run(workers, chunk, count):
-    import ray
-
-    ray.init(num_cpus=workers, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    remote = ray.remote(nothing)
-    many = ray.remote(nothings)
     parallel = joblib.Parallel(n_jobs=workers, batch_size=chunk)
     with (
+        contextlib.ExitStack() as stack,
         SPAWN.Pool(workers) as pool,
         concurrent.futures.ProcessPoolExecutor(workers, mp_context=SPAWN) as executor,
         loky.ProcessPoolExecutor(workers) as loky_executor,
     ):
+        with_ray = of_peer(lambda: of_ray(stack.enter_context(programs.ray_node(workers)), chunk, count))
         each = {
             "multiprocessing.Pool.map": lambda: pool.map(work.nothing, range(count), chunk),
             "concurrent.futures": lambda: list(executor.map(work.nothing, range(count), chunksize=chunk)),
             "loky": lambda: list(loky_executor.map(work.nothing, range(count), chunksize=chunk)),
             "joblib": lambda: parallel(joblib.delayed(work.nothing)(n) for n in range(count)),
-            "Ray": lambda: ray.get(
-                [remote.remote(n) for n in range(count)] if chunk == 1 else [many.remote(chunk) for _ in range(count // chunk)]
-            ),
+            "Ray": lambda: with_ray()(),
         }
         rows = interleaved({name: (lambda call=call: seconds_of(call) / count) for name, call in each.items()})
-    ray.shutdown()
     save("tasks", f"{counted(workers, 'workers')}, chunks of {chunk}", rows, workers=workers, chunk=chunk, tasks=count)
+
+
+def of_ray(ray, chunk, count):
+    """Ray has no chunks, so a chunk is one task that returns a list."""
+    if chunk == 1:
+        remote = ray.remote(nothing)
+        return lambda: ray.get([remote.remote(n) for n in range(count)])
+    remote = ray.remote(nothings)
+    return lambda: ray.get([remote.remote(chunk) for _ in range(count // chunk)])
 
 
 def nothing(_):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import time
@@ -57,6 +58,19 @@ def of_arrays(_, n):
     return {name: np.frombuffer(array) for name, array in _inherited.items()}
 
 
+def of_vineyard(handle, n):
+    path, key = handle
+    return vineyard_of(path).get(key)
+
+
+@functools.cache
+def vineyard_of(path):
+    """The client of a process for a server of Vineyard."""
+    import vineyard
+
+    return vineyard.connect(path)
+
+
 LOADS = {
     "itself": lambda handle, n: handle,
     "mapped": lambda path, n: pa.ipc.open_file(pa.memory_map(path)).read_all(),
@@ -65,6 +79,7 @@ LOADS = {
     "manager": lambda namespace, n: namespace.df,
     "inherited": lambda _, n: _inherited,
     "arrays": of_arrays,
+    "vineyard": of_vineyard,
 }
 
 

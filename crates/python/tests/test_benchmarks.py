@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,14 +20,19 @@ def outdated(root: Path) -> str:
     return done.stderr
 
 
+def copied(path: Path) -> Path:
+    """A copy of the benchmark, its results, the page and the charts."""
+    shutil.copytree(ROOT / "bench", path / "bench")
+    (path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "BENCHMARKS.md", path / "docs")
+    shutil.copytree(ROOT / "docs" / "charts", path / "docs" / "charts")
+    return path
+
+
 def test_the_page_of_benchmarks_has_the_figures_of_the_last_results(tmp_path: Path) -> None:
     assert outdated(ROOT) == ""
     # A copy with another figure, and one with a chart too few.
-    shutil.copytree(ROOT / "bench", tmp_path / "bench")
-    (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / "docs" / "BENCHMARKS.md", tmp_path / "docs")
-    shutil.copytree(ROOT / "docs" / "charts", tmp_path / "docs" / "charts")
-    assert outdated(tmp_path) == ""
+    assert outdated(copied(tmp_path)) == ""
     results = tmp_path / "bench" / "results" / "open.json"
     text = results.read_text()
     results.write_text(text.replace('"runs": 7', '"runs": 9', 1))
@@ -34,3 +41,51 @@ def test_the_page_of_benchmarks_has_the_figures_of_the_last_results(tmp_path: Pa
     chart = min((tmp_path / "docs" / "charts").iterdir())
     chart.unlink()
     assert chart.name in outdated(tmp_path)
+
+
+def test_the_page_lists_the_groups_that_have_no_results(tmp_path: Path) -> None:
+    results = copied(tmp_path) / "bench" / "results" / "open.json"
+    found = json.loads(results.read_text())
+    measured = "### Open: 1 000 columns (8 MB in memory)\n"
+    assert measured in (tmp_path / "docs" / "BENCHMARKS.md").read_text()
+    del found["groups"]["1 000 columns"]
+    results.write_text(json.dumps(found))
+    subprocess.run([sys.executable, "-B", str(tmp_path / "bench" / "report.py")], check=True)
+    page = (tmp_path / "docs" / "BENCHMARKS.md").read_text()
+    assert measured not in page
+    assert "Open: 1 000 columns" in " ".join(page.split("## Not measured here")[1].split())
+    # A result that no part of a run measures would stay on the page for ever.
+    found["groups"]["7 columns"] = found["groups"]["1 000 rows"]
+    results.write_text(json.dumps(found))
+    assert "open.json has groups that are not in plan.py: 7 columns" in outdated(tmp_path)
+
+
+STUCK = """
+import os, subprocess, time
+
+def run(_):
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    with open(os.environ["STUCK"], "w") as file:
+        file.write(str(child.pid))
+    time.sleep(1000)
+"""
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process was killed; its new parent may take a moment to notice."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+
+
+def test_a_part_that_takes_too_long_ends_with_all_of_its_processes(tmp_path: Path) -> None:
+    bench = copied(tmp_path) / "bench"
+    (bench / "scanning.py").write_text(STUCK)
+    found = tmp_path / "child"
+    environment = {**os.environ, "BENCH_LIMIT": "3", "STUCK": str(found)}
+    command = [sys.executable, "-B", str(bench / "bench.py"), "scan:0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "scan (10,) took over 3 s and was ended" in done.stderr
+    assert has_ended(int(found.read_text()))
