@@ -17,6 +17,7 @@
 mod check;
 mod client;
 mod codec;
+mod cores;
 mod node;
 mod part;
 mod placement;
@@ -29,6 +30,7 @@ pub use crate::{
     check::{CheckedPlanner, check},
     client::{ClusterCatalog, connect, session_config},
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
+    cores::CountedCores,
     node::Node,
     part::{Home, Part},
     placement::NearData,

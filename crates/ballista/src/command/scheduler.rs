@@ -12,7 +12,7 @@ use ballista_scheduler::{
     scheduler_process::{create_scheduler, start_grpc_service_with_listener},
 };
 use clap::{Args, ValueEnum};
-use coframe_ballista::{CheckedPlanner, ClusterLogicalCodec, ClusterPhysicalCodec, NearData};
+use coframe_ballista::{CheckedPlanner, ClusterLogicalCodec, ClusterPhysicalCodec, CountedCores, NearData};
 use datafusion::{
     common::Result,
     execution::{SessionState, SessionStateBuilder},
@@ -76,6 +76,8 @@ impl Scheduler {
         let config = self.config(address.port());
         config.validate().map_err(external)?;
         let cluster = BallistaCluster::new_from_config(&config).await.map_err(external)?;
+        let cores = CountedCores::new(cluster.cluster_state(), cluster.job_state());
+        let cluster = BallistaCluster::new(Arc::new(cores), cluster.job_state());
         let scheduler = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(config));
         let scheduler = scheduler.await.map_err(external)?;
         eprintln!("coframe-cluster: scheduler at {address}");
