@@ -332,4 +332,72 @@ mod tests {
         // Bytes of a message that was cut off, or that has rows that its batches do not have, are an error.
         assert!(codec.try_decode_table_provider(&bytes[..bytes.len() - 1], &name, table.schema(), &context).is_err());
     }
+    /// The bytes of a logical plan's table with frames of so many batches and columns of integers with statistics.
+    fn table_bytes(frames: usize, batches: usize, columns: usize) -> usize {
+        let (schema, parts) = large(frames, batches, columns);
+        let mut bytes = Vec::new();
+        let table = Arc::new(ClusterTable::new(schema, parts).unwrap());
+        ClusterLogicalCodec::default()
+            .try_encode_table_provider(&TableReference::bare("flights"), table, &mut bytes)
+            .unwrap();
+        bytes.len()
+    }
+
+    fn large(frames: usize, batches: usize, columns: usize) -> (SchemaRef, Vec<Part>) {
+        let fields: Vec<_> = (0..columns).map(|at| Field::new(format!("column_{at}"), DataType::Int64, true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let mut statistics = Statistics::new_unknown(&schema);
+        statistics.num_rows = Precision::Exact(batches << 17);
+        for column in &mut statistics.column_statistics {
+            column.min_value = Precision::Exact(ScalarValue::Int64(Some(-1 << 40)));
+            column.max_value = Precision::Exact(ScalarValue::Int64(Some(1 << 40)));
+            column.null_count = Precision::Exact(1 << 20);
+        }
+        let part = |at: usize| {
+            let url = format!("http://10.0.0.{}:50053", at % 100 + 100);
+            let home = Home { node: format!("node-{at:03}"), url, name: "flights".into(), version: 7 };
+            Part {
+                name: "flights".into(),
+                id: u128::MAX - at as u128,
+                rows: batches << 17,
+                bytes: batches << 24,
+                batches: vec![1 << 17; batches],
+                homes: vec![home],
+                statistics: statistics.clone(),
+            }
+        };
+        (schema, (0..frames).map(part).collect())
+    }
+
+    /// The bytes of a physical plan that scans the same in so many partitions.
+    async fn scan_bytes(frames: usize, batches: usize, columns: usize, partitions: usize) -> usize {
+        let (schema, parts) = large(frames, batches, columns);
+        let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions));
+        context.register_table("t", Arc::new(ClusterTable::new(schema, parts).unwrap())).unwrap();
+        let plan = context.sql("SELECT * FROM t").await.unwrap().create_physical_plan().await.unwrap();
+        physical_plan_to_bytes_with_extension_codec(plan, &ClusterPhysicalCodec::default()).unwrap().len()
+    }
+
+    /// docs/CLUSTER.md, "Sizes".
+    #[tokio::test]
+    async fn the_bytes_of_plans_are_those_of_the_guide() {
+        let per = |more: usize, less: usize, count: usize| (more - less) as f64 / count as f64;
+        let base = table_bytes(1, 1, 1);
+        let table = [
+            per(table_bytes(101, 1, 1), base, 100),
+            per(table_bytes(1, 1001, 1), base, 1000),
+            per(table_bytes(11, 1, 101) - table_bytes(1, 1, 101), table_bytes(11, 1, 1) - base, 1000),
+        ];
+        let base = scan_bytes(1, 1, 1, 1).await;
+        let scan = [
+            per(scan_bytes(101, 1, 1, 1).await, base, 100),
+            per(scan_bytes(1, 1001, 1, 1).await, base, 1000),
+            per(scan_bytes(1, 1001, 1, 501).await, scan_bytes(1, 1001, 1, 1).await, 500),
+            per(scan_bytes(1, 1, 101, 1).await, base, 100),
+        ];
+        // A frame, a batch, a column of a frame; a frame, a batch, a partition, a column.
+        for (found, guide) in table.iter().zip([160.0, 3.0, 54.0]).chain(scan.iter().zip([120.0, 3.0, 35.0, 103.0])) {
+            assert!((found / guide - 1.0).abs() < 0.1, "{table:?} {scan:?}");
+        }
+    }
 }
