@@ -21,6 +21,8 @@ use datafusion::{
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
 };
 
+use crate::publish::StagePlanner;
+
 /// Checks that Ballista knows how to cut each leaf of a plan.
 ///
 /// # Errors
@@ -73,7 +75,8 @@ pub struct CheckedPlanner;
 #[async_trait]
 impl QueryPlanner for CheckedPlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?;
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StagePlanner)]);
+        let plan = planner.create_physical_plan(plan, session).await?;
         check(plan.as_ref())?;
         Ok(plan)
     }

@@ -23,13 +23,16 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
+    node::Node,
     part::{Part, external},
     table::ClusterTable,
-    wire::{DESCRIBE, DescribeAnswer, DescribeRequest, LIST, ListAnswer, MirrorMessage, TableMessage},
+    wire::{DESCRIBE, DescribeAnswer, DescribeRequest, LIST, ListAnswer, MirrorMessage, TableId, TableMessage},
 };
 
 /// How long a node may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a node may take to publish its part of a table.
+const PATIENCE: Duration = Duration::from_mins(10);
 /// Most bytes of a description: statistics of thousands of columns.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -82,10 +85,12 @@ struct ClusterSchema {
     names: Vec<String>,
     /// Files that `CREATE EXTERNAL TABLE` named.
     files: Mutex<HashMap<String, Arc<dyn TableProvider>>>,
+    /// The node of this process, if it reads frames.
+    local: Option<Arc<Node>>,
 }
 
 #[derive(Clone, Debug)]
-struct Peer {
+pub(crate) struct Peer {
     address: String,
     client: FlightServiceClient<Channel>,
 }
@@ -98,7 +103,26 @@ impl Peer {
         Ok(Self { address: address.to_owned(), client })
     }
 
-    async fn ask<A: Message + Default>(&self, action: &str, request: impl Message) -> Result<A> {
+    /// Describes a frame of the node, the latest version if none is given.
+    pub(crate) async fn describe(&self, name: &str, version: Option<u64>) -> Result<DescribeAnswer> {
+        self.ask(DESCRIBE, DescribeRequest { name: name.to_owned(), version }).await
+    }
+
+    pub(crate) async fn ask<A: Message + Default>(&self, action: &str, request: impl Message) -> Result<A> {
+        self.ask_within(DEADLINE, action, request).await
+    }
+
+    /// As `ask`, for a call that copies a table.
+    pub(crate) async fn ask_patiently<A: Message + Default>(&self, action: &str, request: impl Message) -> Result<A> {
+        self.ask_within(PATIENCE, action, request).await
+    }
+
+    async fn ask_within<A: Message + Default>(
+        &self,
+        limit: Duration,
+        action: &str,
+        request: impl Message,
+    ) -> Result<A> {
         let address = &self.address;
         let action = Action { r#type: action.to_owned(), body: request.encode_to_vec().into() };
         let mut client = self.client.clone();
@@ -106,9 +130,8 @@ impl Peer {
             let mut answers = client.do_action(action).await?.into_inner();
             answers.message().await
         };
-        let answer = tokio::time::timeout(DEADLINE, asked).await;
-        let answer =
-            answer.map_err(|_| exec_datafusion_err!("the node at {address} did not answer in {DEADLINE:?}"))?;
+        let answer = tokio::time::timeout(limit, asked).await;
+        let answer = answer.map_err(|_| exec_datafusion_err!("the node at {address} did not answer in {limit:?}"))?;
         let answer = answer.map_err(|status| {
             exec_datafusion_err!(
                 "the node at {address} failed: {}; start its executor, or leave it out of the nodes",
@@ -123,6 +146,11 @@ impl Peer {
 impl ClusterCatalog {
     /// Connects to the executors of all nodes, `host:port` each.
     pub async fn connect(nodes: &[String]) -> Result<Self> {
+        Self::connect_from(nodes, None).await
+    }
+
+    /// As `connect`. This process can read the tables, on its own node.
+    pub(crate) async fn connect_from(nodes: &[String], local: Option<Arc<Node>>) -> Result<Self> {
         if nodes.is_empty() {
             return plan_err!("a cluster needs at least one node: name the address of its executor");
         }
@@ -131,7 +159,22 @@ impl ClusterCatalog {
         let mut names: Vec<String> = try_join_all(lists).await?.into_iter().flat_map(|list| list.names).collect();
         names.sort_unstable();
         names.dedup();
-        Ok(Self { schema: Arc::new(ClusterSchema { nodes, names, files: Mutex::default() }) })
+        Ok(Self { schema: Arc::new(ClusterSchema { nodes, names, files: Mutex::default(), local }) })
+    }
+
+    /// The names of the nodes, in their order.
+    pub(crate) async fn node_names(&self) -> Result<Vec<String>> {
+        let answers = try_join_all(self.nodes().iter().map(|node| node.describe("", None))).await?;
+        Ok(answers.into_iter().map(|answer| answer.node).collect())
+    }
+
+    pub(crate) fn nodes(&self) -> &[Peer] {
+        &self.schema.nodes
+    }
+
+    /// Whether `CREATE EXTERNAL TABLE` named files so.
+    pub(crate) fn has_files(&self, name: &str) -> bool {
+        self.schema.files().contains_key(name)
     }
 
     /// The table of a name, for a program that adds it to a session by itself.
@@ -160,9 +203,8 @@ impl ClusterSchema {
             Some((name, Ok(version))) => (name, Some(version)),
             _ => (table, None),
         };
-        let request = DescribeRequest { name: name.to_owned(), version };
-        let answers = self.nodes.iter().map(|node| node.ask(DESCRIBE, request.clone()));
-        merge(name, try_join_all(answers).await?)
+        let answers = self.nodes.iter().map(|node| node.describe(name, version));
+        Ok(merge(name, try_join_all(answers).await?)?.map(|table| table.at(self.local.clone())))
     }
 }
 
@@ -183,7 +225,7 @@ impl SchemaProvider for ClusterSchema {
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
         if !table.is::<ListingTable>() {
             return not_impl_err!(
-                "`{name}` cannot be created: a cluster has frames, which `coframe publish` creates, and files"
+                "`{name}` cannot be created: a cluster has frames, which `create_table` writes, and files"
             );
         }
         Ok(self.files().insert(name, table))
@@ -201,10 +243,11 @@ impl SchemaProvider for ClusterSchema {
 /// The answers of all nodes about one name as one table; `None` if no node has it.
 fn merge(name: &str, answers: Vec<DescribeAnswer>) -> Result<Option<ClusterTable>> {
     let mut found: Vec<(SchemaRef, Part, bool)> = Vec::new();
+    let mut tables: HashMap<u128, TableId> = HashMap::new();
     let mut mirrored: Vec<MirrorMessage> = Vec::new();
     let mut nodes: HashMap<String, Option<u128>> = HashMap::new();
     for answer in answers {
-        let DescribeAnswer { table, is_mirror, node, mirrors } = answer;
+        let DescribeAnswer { table, is_mirror, node, mirrors, written } = answer;
         let table = table.map(TableMessage::table).transpose()?;
         let id = table.as_ref().and_then(|(_, parts)| parts.first()).map(|part| part.id);
         // Two executors of one node have the same store, and so the same answer.
@@ -218,6 +261,7 @@ fn merge(name: &str, answers: Vec<DescribeAnswer>) -> Result<Option<ClusterTable
             continue;
         }
         mirrored.extend(mirrors);
+        tables.extend(id.zip(written));
         let Some((schema, parts)) = table else { continue };
         found.extend(parts.into_iter().map(|part| (schema.clone(), part, is_mirror)));
     }
@@ -242,6 +286,7 @@ fn merge(name: &str, answers: Vec<DescribeAnswer>) -> Result<Option<ClusterTable
             }
         }
     }
+    check_complete(name, &parts, &tables)?;
     for MirrorMessage { id, home } in mirrored {
         let part = parts.iter_mut().find(|part| part.id.to_be_bytes() == *id);
         if let (Some(part), Some(home)) = (part, home) {
@@ -249,6 +294,24 @@ fn merge(name: &str, answers: Vec<DescribeAnswer>) -> Result<Option<ClusterTable
         }
     }
     ClusterTable::new(schema, parts).map(Some)
+}
+
+/// Refuses a table of which only some parts that a `CREATE TABLE` wrote are there.
+fn check_complete(name: &str, parts: &[Part], tables: &HashMap<u128, TableId>) -> Result<()> {
+    let Some((written, table)) = parts.iter().find_map(|part| Some((part, tables.get(&part.id)?))) else {
+        return Ok(());
+    };
+    let found = parts.iter().filter(|part| tables.get(&part.id) == Some(table)).count();
+    if found as u64 == table.parts && found == parts.len() {
+        return Ok(());
+    }
+    plan_err!(
+        "{} is one of {} parts that CREATE TABLE wrote, of which {found} are here, with {} other frames `{name}`; the \
+         statement may still run, or was killed, or somebody published or removed `{name}` on a node",
+        label(written),
+        table.parts,
+        parts.len() - found
+    )
 }
 
 /// The columns that all parts have. One that has nulls in any of them may have nulls.

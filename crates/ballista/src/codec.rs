@@ -27,9 +27,10 @@ use prost::Message;
 use crate::{
     node::Node,
     part::{Part, Parts, external},
+    publish::{Stage, StageExec},
     source::{ClusterSource, scan_of},
     table::ClusterTable,
-    wire::{self, PartMessage, ScanMessage, TableMessage},
+    wire::{self, PartMessage, ScanMessage, StageMessage, TableMessage},
 };
 
 /// Encodes tables of frames in logical plans, and everything else as Ballista does.
@@ -42,11 +43,20 @@ pub struct ClusterLogicalCodec {
 
 impl LogicalExtensionCodec for ClusterLogicalCodec {
     fn try_decode(&self, bytes: &[u8], inputs: &[LogicalPlan], context: &TaskContext) -> Result<Extension> {
-        self.ballista.try_decode(bytes, inputs, context)
+        let Some(message) = wire::decode::<StageMessage>(bytes) else {
+            return self.ballista.try_decode(bytes, inputs, context);
+        };
+        let ([input], StageMessage { token, nodes }) = (inputs, message?) else {
+            return exec_err!("StageFrames was sent with {} inputs, expected 1", inputs.len());
+        };
+        Ok(Stage::new(input.clone(), token, nodes)?.extension())
     }
 
     fn try_encode(&self, node: &Extension, buffer: &mut Vec<u8>) -> Result<()> {
-        self.ballista.try_encode(node, buffer)
+        match node.node.as_any().downcast_ref::<Stage>() {
+            Some(stage) => wire::encode(&stage.message(), buffer),
+            None => self.ballista.try_encode(node, buffer),
+        }
     }
 
     fn try_decode_table_provider(
@@ -193,6 +203,12 @@ impl PhysicalExtensionCodec for ClusterPhysicalCodec {
         context: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some(message) = wire::decode::<StageMessage>(bytes) {
+            let [input] = inputs else {
+                return exec_err!("StageExec was sent with {} inputs, expected 1", inputs.len());
+            };
+            return Ok(Arc::new(StageExec::new(input.clone(), message?, self.node.clone())));
+        }
         match wire::decode::<ScanMessage>(bytes) {
             Some(message) => self.decode_scan(message?, context, converter),
             None => self.ballista.try_decode(bytes, inputs, context, converter),
@@ -205,6 +221,9 @@ impl PhysicalExtensionCodec for ClusterPhysicalCodec {
         buffer: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if let Some(stage) = node.downcast_ref::<StageExec>() {
+            return wire::encode(stage.message(), buffer);
+        }
         match scan_of(node.as_ref()) {
             Some((config, source)) => wire::encode(&self.encode_scan(config, source, converter)?, buffer),
             None => self.ballista.try_encode(node, buffer, converter),

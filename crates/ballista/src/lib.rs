@@ -10,7 +10,7 @@
 //! # What it does not do
 //!
 //! * Ballista's ports have neither TLS nor passwords. They listen on 127.0.0.1 unless you pass `--insecure`.
-//! * Results return to the client as rows; they are not published.
+//! * Results return to the client as rows. [`create_table`] publishes them where they are computed instead.
 
 #![deny(unsafe_code)]
 
@@ -18,11 +18,14 @@ mod check;
 mod client;
 mod codec;
 mod cores;
+mod create;
 mod node;
 mod part;
 mod placement;
+mod publish;
 mod service;
 mod source;
+mod staging;
 mod table;
 mod wire;
 
@@ -31,7 +34,8 @@ pub use crate::{
     client::{ClusterCatalog, connect, session_config},
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
     cores::CountedCores,
-    node::Node,
+    create::create_table,
+    node::{Description, Node},
     part::{Home, Part},
     placement::NearData,
     service::NodeService,

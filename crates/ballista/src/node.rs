@@ -1,7 +1,7 @@
 //! The store of this machine, as a node of a cluster.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -15,12 +15,16 @@ use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
 use tokio::sync::oneshot;
 
-use crate::part::{Home, Part, external};
+use crate::{
+    part::{Home, Part, external},
+    staging::table_of,
+    wire::TableId,
+};
 
 /// How long a node keeps a frame open after a query used or planned it, so that no sweep removes its version.
 const HELD: Duration = Duration::from_mins(1);
 /// Start of the names of mirrors that this crate pulls.
-const MIRROR: &str = "_cluster.";
+pub(crate) const MIRROR: &str = "_cluster.";
 /// Target of the log records of scans.
 const READS: &str = "coframe_cluster::reads";
 
@@ -35,6 +39,20 @@ pub struct Node {
     remote: RemoteOptions,
     held: Mutex<HashMap<u128, Held>>,
     pulled: Mutex<BTreeMap<u128, Name>>,
+    /// Tokens of statements that write no more.
+    pub(crate) ended: Mutex<HashSet<String>>,
+}
+
+/// A frame of a node.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// What a plan has to know of it.
+    pub part: Part,
+    /// Whether its bytes came from another store.
+    pub is_mirror: bool,
+    pub(crate) written: Option<TableId>,
 }
 
 struct Held {
@@ -47,7 +65,7 @@ impl Node {
     #[must_use]
     pub fn new(name: impl Into<String>, url: impl Into<String>, store: Store, remote: RemoteOptions) -> Self {
         let (name, url) = (name.into(), url.into());
-        Self { name, url, store, remote, held: Mutex::default(), pulled: Mutex::default() }
+        Self { name, url, store, remote, held: Mutex::default(), pulled: Mutex::default(), ended: Mutex::default() }
     }
 
     /// Its name.
@@ -56,9 +74,13 @@ impl Node {
         &self.name
     }
 
-    /// Describes the latest version of a frame, or the given one; `None` if the store does not have it. Also returns whether
-    /// it is a mirror. The node keeps the version open for a minute, so that a query can start. Blocks.
-    pub fn describe(&self, name: &str, version: Option<u64>) -> Result<Option<(SchemaRef, Part, bool)>> {
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Describes the latest version of a frame, or the given one; `None` if the store does not have it. The node keeps the
+    /// version open for a minute, so that a query can start. Blocks.
+    pub fn describe(&self, name: &str, version: Option<u64>) -> Result<Option<Description>> {
         let opened = match version {
             Some(version) => self.store.open_version(name, version),
             None => self.store.open(name),
@@ -71,9 +93,9 @@ impl Node {
             Err(error) => return Err(external(error)),
         };
         let (schema, part) = Part::of(&frame, &self.name, &self.url)?;
-        let is_mirror = frame.is_mirror();
+        let (is_mirror, written) = (frame.is_mirror(), table_of(&frame));
         self.hold(part.id, frame);
-        Ok(Some((schema, part, is_mirror)))
+        Ok(Some(Description { schema, part, is_mirror, written }))
     }
 
     /// The names of the store, without the mirrors that queries pulled. Blocks.

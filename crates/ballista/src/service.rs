@@ -12,12 +12,16 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    node::Node,
+    node::{Description, Node},
     part::Home,
-    wire::{DESCRIBE, DescribeAnswer, DescribeRequest, HomeMessage, LIST, ListAnswer, MirrorMessage, TableMessage},
+    wire::{
+        COMMIT, CommitRequest, DESCRIBE, DROP, DescribeAnswer, DescribeRequest, DoneAnswer, DropRequest, HomeMessage,
+        LIST, ListAnswer, MirrorMessage, TableMessage,
+    },
 };
 
-/// Ballista's service for shuffles, with two more actions: one describes a frame of the node, one lists their names.
+/// Ballista's service for shuffles, with more actions: they describe a frame of the node, list their names, and
+/// publish or remove what a `CREATE TABLE` wrote.
 #[derive(Clone)]
 pub struct NodeService {
     shuffle: BallistaFlightService,
@@ -41,19 +45,37 @@ impl NodeService {
                 home: Some(HomeMessage::of(&home)),
             };
             answer.mirrors = mirrors.map(message).collect();
-            if let Some((schema, part, is_mirror)) = node.describe(&request.name, request.version)? {
+            if let Some(Description { schema, part, is_mirror, written }) =
+                node.describe(&request.name, request.version)?
+            {
                 answer.table = Some(TableMessage::of(&schema, &[part])?);
-                answer.is_mirror = is_mirror;
+                (answer.is_mirror, answer.written) = (is_mirror, written);
             }
             Ok(answer)
         });
         Ok(answer.await?.encode_to_vec())
     }
 
+    async fn commit(&self, request: CommitRequest) -> Result<Vec<u8>, Status> {
+        let node = self.node.clone();
+        blocking(move || node.commit(&request)).await?;
+        Ok(DoneAnswer {}.encode_to_vec())
+    }
+
+    async fn drop_parts(&self, request: DropRequest) -> Result<Vec<u8>, Status> {
+        let node = self.node.clone();
+        blocking(move || node.drop_parts(&request)).await?;
+        Ok(DoneAnswer {}.encode_to_vec())
+    }
+
     async fn list(&self) -> Result<Vec<u8>, Status> {
         let node = self.node.clone();
         Ok(blocking(move || Ok(ListAnswer { names: node.names()? })).await?.encode_to_vec())
     }
+}
+
+fn decoded<M: Message + Default>(action: &Action) -> Result<M, Status> {
+    M::decode(action.body.clone()).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -79,10 +101,9 @@ impl FlightService for NodeService {
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let action = request.get_ref();
         let body = match action.r#type.as_str() {
-            DESCRIBE => {
-                let request = DescribeRequest::decode(action.body.clone());
-                self.describe(request.map_err(|error| Status::invalid_argument(error.to_string()))?).await?
-            }
+            DESCRIBE => self.describe(decoded(action)?).await?,
+            COMMIT => self.commit(decoded(action)?).await?,
+            DROP => self.drop_parts(decoded(action)?).await?,
             LIST => self.list().await?,
             _ => return self.shuffle.do_action(request).await,
         };
@@ -133,6 +154,8 @@ impl FlightService for NodeService {
         let actions = [
             ("IO_BLOCK_TRANSPORT", "bytes of a shuffle file"),
             (DESCRIBE, "columns, rows, batches and statistics of a frame of this node"),
+            (COMMIT, "publish what this node wrote for a table"),
+            (DROP, "remove what a statement wrote on this node"),
             (LIST, "the names of the frames of this node"),
         ];
         let of = |(name, text): (&str, &str)| Ok(ActionType { r#type: name.into(), description: text.into() });

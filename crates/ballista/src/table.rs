@@ -18,6 +18,7 @@ use datafusion::{
 };
 
 use crate::{
+    node::Node,
     part::{Part, Parts},
     source::{ClusterSource, Share},
 };
@@ -30,6 +31,8 @@ use crate::{
 pub struct ClusterTable {
     schema: SchemaRef,
     parts: Parts,
+    /// The node of this process, if it reads frames.
+    local: Option<Arc<Node>>,
 }
 
 impl ClusterTable {
@@ -50,7 +53,12 @@ impl ClusterTable {
                 return plan_err!("the frame `{}` with the id {:032x} is in the table twice", part.label(), part.id);
             }
         }
-        Ok(Self { schema, parts: parts.into() })
+        Ok(Self { schema, parts: parts.into(), local: None })
+    }
+
+    /// A table that this process can read, on its node.
+    pub(crate) fn at(self, local: Option<Arc<Node>>) -> Self {
+        Self { local, ..self }
     }
 
     /// The frames, in the order of their rows.
@@ -158,7 +166,7 @@ impl TableProvider for ClusterTable {
         // With filters, which only skip batches, a limit would count rows that DataFusion removes afterwards.
         let limited = limit.filter(|_| filters.is_empty());
         let rows = limited.map_or(all, |limit| limit.min(all));
-        let source = ClusterSource::new(self.parts.clone(), &self.schema)?;
+        let source = ClusterSource::new(self.parts.clone(), &self.schema)?.at(self.local.clone());
         let partitions = self.partitions(rows, config.target_partitions(), config.batch_size());
         let group =
             |shares: &Vec<Share>| FileGroup::new(shares.iter().filter_map(|share| source.file(share)).collect());

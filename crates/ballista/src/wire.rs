@@ -12,12 +12,19 @@ use prost::Message;
 
 use crate::part::{Home, Part, external};
 
-/// Messages of this crate start with these bytes. No message of Ballista does.
-pub(crate) const MAGIC: &[u8] = b"coframe1";
+/// Tables and scans of this crate start with these bytes. No message of Ballista does.
+const MAGIC: &[u8] = b"coframe1";
+/// A [`StageMessage`] starts with these.
+const STAGE_MAGIC: &[u8] = b"coframe2";
 /// The action that describes a frame of a node.
 pub(crate) const DESCRIBE: &str = "coframe.describe";
 /// The action that lists the frames of a node.
 pub(crate) const LIST: &str = "coframe.list";
+
+/// The action that publishes what a node wrote.
+pub(crate) const COMMIT: &str = "coframe.commit";
+/// The action that removes what a statement wrote on a node.
+pub(crate) const DROP: &str = "coframe.drop";
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct HomeMessage {
@@ -103,7 +110,54 @@ pub(crate) struct DescribeAnswer {
     /// The mirrors that queries pulled to this node, of any name.
     #[prost(message, repeated, tag = "4")]
     pub(crate) mirrors: Vec<MirrorMessage>,
+    /// Which table it is a part of, if `CREATE TABLE` wrote it.
+    #[prost(message, optional, tag = "5")]
+    pub(crate) written: Option<TableId>,
 }
+
+/// A table that `CREATE TABLE` wrote, in so many parts.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct TableId {
+    #[prost(string, tag = "1")]
+    pub(crate) token: String,
+    #[prost(uint64, tag = "2")]
+    pub(crate) parts: u64,
+}
+
+/// A node of a plan that writes its rows on the nodes that compute them.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StageMessage {
+    #[prost(string, tag = "1")]
+    pub(crate) token: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) nodes: Vec<String>,
+}
+
+/// Hidden frames to publish as one of this name.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommitRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(string, tag = "2")]
+    pub(crate) token: String,
+    /// Nodes that publish a part.
+    #[prost(uint64, tag = "3")]
+    pub(crate) parts: u64,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) staged: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DropRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) token: String,
+    /// Its part of the table too, if it was published.
+    #[prost(string, optional, tag = "2")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DoneAnswer {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ListAnswer {
@@ -180,13 +234,30 @@ impl TableMessage {
     }
 }
 
-/// A message after [`MAGIC`].
-pub(crate) fn encode(message: &impl Message, buffer: &mut Vec<u8>) -> Result<()> {
-    buffer.extend_from_slice(MAGIC);
+/// A message that starts with bytes by which it is recognized.
+pub(crate) trait Tagged: Message + Default {
+    const TAG: &[u8];
+}
+
+impl Tagged for TableMessage {
+    const TAG: &[u8] = MAGIC;
+}
+
+impl Tagged for ScanMessage {
+    const TAG: &[u8] = MAGIC;
+}
+
+impl Tagged for StageMessage {
+    const TAG: &[u8] = STAGE_MAGIC;
+}
+
+/// A message after its tag.
+pub(crate) fn encode<M: Tagged>(message: &M, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.extend_from_slice(M::TAG);
     message.encode(buffer).map_err(external)
 }
 
-/// A message that [`encode`] wrote; `None` if it does not start with [`MAGIC`].
-pub(crate) fn decode<M: Message + Default>(bytes: &[u8]) -> Option<Result<M>> {
-    bytes.strip_prefix(MAGIC).map(|body| M::decode(body).map_err(external))
+/// A message that [`encode`] wrote; `None` if it does not start with its tag.
+pub(crate) fn decode<M: Tagged>(bytes: &[u8]) -> Option<Result<M>> {
+    bytes.strip_prefix(M::TAG).map(|body| M::decode(body).map_err(external))
 }

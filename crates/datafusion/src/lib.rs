@@ -27,5 +27,5 @@ pub use crate::{
     source::FrameSource,
     store::{StoreCatalog, StoreSchema},
     table::FrameTable,
-    write::{FrameFormat, publish},
+    write::{FrameFormat, publish, publish_stream},
 };

@@ -14,6 +14,7 @@ use datafusion::{
         sink::DataSinkExec,
         table_schema::TableSchema,
     },
+    execution::SendableRecordBatchStream,
     physical_expr::LexRequirement,
     physical_plan::ExecutionPlan,
     prelude::DataFrame,
@@ -57,6 +58,22 @@ pub async fn publish(query: DataFrame, store: &Store, name: &str, options: &Publ
     let schema: SchemaRef = query.schema().inner().clone();
     let sink = FrameSink::new(store.clone(), name, schema, options.clone());
     Ok(sink.write(query.execute_stream().await?).await?.0)
+}
+
+/// As [`publish`], for rows that a plan returns already.
+///
+/// # Errors
+///
+/// Those of [`publish`].
+pub async fn publish_stream(
+    rows: SendableRecordBatchStream,
+    store: &Store,
+    name: &str,
+    options: &PublishOptions,
+) -> Result<Frame> {
+    let name: Name = name.parse().map_err(external)?;
+    let sink = FrameSink::new(store.clone(), name, rows.schema(), options.clone());
+    Ok(sink.write(rows).await?.0)
 }
 
 /// `COPY .. TO 'name.coframe'` publishes into a store: register it with

@@ -4,9 +4,10 @@ use std::{io::Write, path::PathBuf, time::Instant};
 
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
-use coframe_ballista::{connect, session_config};
+use coframe_ballista::{connect, create_table, session_config};
 use datafusion::{
     common::{Result, config_err},
+    logical_expr::{DdlStatement, LogicalPlan},
     prelude::{SQLOptions, SessionConfig},
 };
 
@@ -64,7 +65,13 @@ impl Sql {
             let state = context.state();
             let plan = state.statement_to_plan(statement).await?;
             SQLOptions::new().with_allow_dml(false).verify_plan(&plan)?;
-            let rows = context.execute_logical_plan(plan).await?.collect().await?;
+            let rows = match plan {
+                LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
+                    create_table(&context, &table).await?;
+                    Vec::new()
+                }
+                plan => context.execute_logical_plan(plan).await?.collect().await?,
+            };
             if !rows.is_empty() {
                 let mut output = std::io::stdout().lock();
                 writeln!(output, "{}", pretty_format_batches(&rows)?)?;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod cluster;
+mod create;
 mod failures;
 mod placement;
 #[expect(dead_code, reason = "the benchmark of crates/datafusion reads the schemas")]
