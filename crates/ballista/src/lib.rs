@@ -19,6 +19,7 @@ mod client;
 mod codec;
 mod cores;
 mod create;
+mod distributed;
 mod node;
 mod part;
 mod placement;
@@ -35,6 +36,7 @@ pub use crate::{
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
     cores::CountedCores,
     create::create_table,
+    distributed::{connect_directly, worker},
     node::{Description, Node},
     part::{Home, Part},
     placement::NearData,

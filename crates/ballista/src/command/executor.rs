@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,12 +18,19 @@ use ballista_executor::{
 };
 use clap::Args;
 use coframe::Store;
-use coframe_ballista::{ClusterLogicalCodec, ClusterPhysicalCodec, Node, NodeService};
+use coframe_ballista::{ClusterLogicalCodec, ClusterPhysicalCodec, Node, NodeService, worker};
 use coframe_flight::{RemoteOptions, Server, ServerOptions, Tokens};
-use datafusion::common::{Result, config_err};
-use tokio::task::JoinHandle;
+use datafusion::{
+    common::{Result, config_err},
+    execution::{
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::FairSpillPool,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+};
+use datafusion_distributed::Worker;
 
-use crate::{check_address, external, shuffle::ShuffleDirectory};
+use crate::{check_address, external, shuffle::ShuffleDirectory, stopped};
 
 /// How long streams to other nodes may continue after the executor stopped.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,6 +47,9 @@ pub(crate) struct Executor {
     /// Scheduler, host and port
     #[arg(long, default_value = "127.0.0.1:50050", value_name = "HOST:PORT")]
     scheduler: String,
+    /// Run without a scheduler, for `sql --direct` only
+    #[arg(long, conflicts_with = "scheduler")]
+    no_scheduler: bool,
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     bind: IpAddr,
@@ -116,7 +126,7 @@ impl Executor {
         }
         let work_dir = self.work_dir.clone().unwrap_or_else(std::env::temp_dir);
         let shuffle = ShuffleDirectory::new(&work_dir)?;
-        let config = self.config(scheduler, scheduler_port, &node, &shuffle);
+        let worker = worker(node.clone(), self.memory(shuffle.path())?);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let idle = node.clone();
         runtime.spawn(async move {
@@ -126,7 +136,13 @@ impl Executor {
             }
         });
         eprintln!("coframe-cluster: node {} at {}:{}", self.node, self.host, self.port);
-        let ran = runtime.block_on(start_executor_process(Arc::new(config)));
+        let ran = if self.no_scheduler {
+            let service = NodeService::new(shuffle.path().to_string_lossy().into_owned(), node.clone());
+            runtime.block_on(self.serve_directly(service, worker))
+        } else {
+            let config = self.config(scheduler, scheduler_port, &node, worker, &shuffle);
+            runtime.block_on(start_executor_process(Arc::new(config)))
+        };
         runtime.shutdown_timeout(Duration::from_secs(1));
         if !self.keep_mirrors {
             node.remove_mirrors();
@@ -166,7 +182,33 @@ impl Executor {
         Ok(options)
     }
 
-    fn config(&self, host: String, port: u16, node: &Arc<Node>, shuffle: &ShuffleDirectory) -> ExecutorProcessConfig {
+    /// The memory of tasks that clients send directly. They spill to a directory.
+    fn memory(&self, directory: &Path) -> Result<Arc<RuntimeEnv>> {
+        let bytes = self.memory.map_or_else(|| machine_memory() / 10 * 7, |bytes| bytes as usize);
+        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![directory.to_owned()]));
+        let pool = Arc::new(FairSpillPool::new(bytes));
+        RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(disk).build_arc()
+    }
+
+    async fn serve_directly(&self, service: NodeService, worker: Worker) -> std::result::Result<(), BallistaError> {
+        let address = SocketAddr::new(self.bind, self.port);
+        let stopping = async {
+            // Without signals the process can only be killed.
+            if stopped().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        serve(service, worker, address, stopping, GrpcServerConfig::default()).await
+    }
+
+    fn config(
+        &self,
+        host: String,
+        port: u16,
+        node: &Arc<Node>,
+        worker: Worker,
+        shuffle: &ShuffleDirectory,
+    ) -> ExecutorProcessConfig {
         let service = node.clone();
         ExecutorProcessConfig {
             // The scheduler finds the node in the id.
@@ -184,25 +226,32 @@ impl Executor {
             executor_heartbeat_interval_seconds: self.heartbeat.max(1),
             override_logical_codec: Some(Arc::new(ClusterLogicalCodec::default())),
             override_physical_codec: Some(Arc::new(ClusterPhysicalCodec::of_node(node.clone()))),
-            override_arrow_flight_service: Some(Arc::new(move |work_dir, address, shutdown, config| {
-                serve(NodeService::new(work_dir, service.clone()), address, shutdown, config)
+            override_arrow_flight_service: Some(Arc::new(move |work_dir, address, mut shutdown: Shutdown, config| {
+                let service = NodeService::new(work_dir, service.clone());
+                let stopping = async move { shutdown.recv().await };
+                tokio::spawn(serve(service, worker.clone(), address, stopping, config))
             })),
             ..ExecutorProcessConfig::default()
         }
     }
 }
 
-/// Serves shuffles and descriptions of frames, with `TCP_NODELAY` on each accepted socket.
-fn serve(
+/// Serves shuffles, descriptions of frames, and tasks that clients send directly, with `TCP_NODELAY` on each accepted socket.
+async fn serve(
     service: NodeService,
+    worker: Worker,
     address: SocketAddr,
-    mut shutdown: Shutdown,
+    stopping: impl Future<Output = ()> + Send,
     config: GrpcServerConfig,
-) -> JoinHandle<std::result::Result<(), BallistaError>> {
-    tokio::spawn(async move {
-        let incoming = create_grpc_server_incoming(address, &config)?;
-        let stopping = async move { shutdown.recv().await };
-        let router = create_grpc_server(&config).add_service(FlightServiceServer::new(service));
-        router.serve_with_incoming_shutdown(incoming, stopping).await.map_err(BallistaError::TonicError)
-    })
+) -> std::result::Result<(), BallistaError> {
+    let incoming = create_grpc_server_incoming(address, &config)?;
+    let router = create_grpc_server(&config).add_service(FlightServiceServer::new(service));
+    let router = router.add_service(worker.into_worker_server());
+    router.serve_with_incoming_shutdown(incoming, stopping).await.map_err(BallistaError::TonicError)
+}
+
+/// Bytes of memory of this machine.
+fn machine_memory() -> usize {
+    let machine = rustix::system::sysinfo();
+    usize::try_from(machine.totalram).unwrap_or(usize::MAX).saturating_mul(machine.mem_unit as usize)
 }

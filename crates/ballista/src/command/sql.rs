@@ -1,15 +1,19 @@
 //! `sql`: runs statements on a cluster.
 
-use std::{io::Write, path::PathBuf, time::Instant};
+use std::{io::Write, path::PathBuf, sync::Arc, time::Instant};
 
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
-use coframe_ballista::{connect, create_table, session_config};
+use coframe::Store;
+use coframe_ballista::{Node, connect, connect_directly, create_table, session_config};
+use coframe_flight::RemoteOptions;
 use datafusion::{
-    common::{Result, config_err},
+    common::{Result, config_err, not_impl_err},
     logical_expr::{DdlStatement, LogicalPlan},
-    prelude::{SQLOptions, SessionConfig},
+    prelude::{SQLOptions, SessionConfig, SessionContext},
 };
+
+use crate::external;
 
 /// Run SQL on a cluster
 ///
@@ -29,6 +33,12 @@ pub(crate) struct Sql {
     /// Executors of the nodes, host and port each, with commas
     #[arg(long, default_value = "127.0.0.1:50051", value_delimiter = ',', value_name = "HOST:PORT,..")]
     nodes: Vec<String>,
+    /// Run queries without the scheduler: this process plans them, and sends a task to each node
+    #[arg(long, conflicts_with = "scheduler")]
+    direct: bool,
+    /// Store for the frames that this process has to read itself, with --direct; default: that of this user
+    #[arg(long, value_name = "DIRECTORY", env = "COFRAME_STORE")]
+    store: Option<PathBuf>,
     /// Partitions of a scan and of a shuffle
     #[arg(long, default_value_t = 16, value_name = "N")]
     partitions: usize,
@@ -46,7 +56,8 @@ impl Sql {
         if let Some(path) = &self.file {
             text = std::fs::read_to_string(path)? + ";" + &text;
         }
-        let mut config = session_config().with_target_partitions(self.partitions.max(1));
+        let config = if self.direct { SessionConfig::new() } else { session_config() };
+        let mut config = config.with_target_partitions(self.partitions.max(1));
         for setting in &self.settings {
             let Some((key, value)) = setting.split_once('=') else {
                 return config_err!("the setting `{setting}` has no value; expected KEY=VALUE");
@@ -58,7 +69,20 @@ impl Sql {
     }
 
     async fn execute(&self, text: &str, config: SessionConfig) -> Result<()> {
-        let context = connect(&self.scheduler, &self.nodes, config).await?;
+        if !self.direct {
+            return self.run_in(&connect(&self.scheduler, &self.nodes, config).await?, text).await;
+        }
+        let store = match &self.store {
+            Some(path) => Store::open_at(path),
+            None => Store::open_default(),
+        };
+        let node = Arc::new(Node::new("client", "", store.map_err(external)?, RemoteOptions::new()));
+        let ran = self.run_in(&connect_directly(&self.nodes, node.clone(), config).await?, text).await;
+        node.remove_mirrors();
+        ran
+    }
+
+    async fn run_in(&self, context: &SessionContext, text: &str) -> Result<()> {
         let statements = datafusion::sql::parser::DFParser::parse_sql(text)?;
         for statement in statements {
             let start = Instant::now();
@@ -66,8 +90,11 @@ impl Sql {
             let plan = state.statement_to_plan(statement).await?;
             SQLOptions::new().with_allow_dml(false).verify_plan(&plan)?;
             let rows = match plan {
+                LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) if self.direct => {
+                    return not_impl_err!("`{}` cannot be created with --direct; use the scheduler", table.name);
+                }
                 LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
-                    create_table(&context, &table).await?;
+                    create_table(context, &table).await?;
                     Vec::new()
                 }
                 plan => context.execute_logical_plan(plan).await?.collect().await?,

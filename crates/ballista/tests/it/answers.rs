@@ -10,10 +10,10 @@ use crate::{
     tpch,
 };
 
-const ROWS: i64 = 100_000;
+pub(crate) const ROWS: i64 = 100_000;
 
 /// id, k = id % 97, v = id * 3 or null, s, and sv, a text that is longer than a view.
-fn rows(ids: std::ops::Range<i64>) -> RecordBatch {
+pub(crate) fn rows(ids: std::ops::Range<i64>) -> RecordBatch {
     let column = |of: fn(i64) -> Option<i64>| ids.clone().map(of).collect::<Int64Array>();
     RecordBatch::try_from_iter_with_nullable([
         ("id", std::sync::Arc::new(column(Some)) as _, false),
@@ -38,7 +38,7 @@ fn rows(ids: std::ops::Range<i64>) -> RecordBatch {
 }
 
 /// Each kind of query in which Ballista has returned wrong rows, or could.
-const QUERIES: [&str; 28] = [
+pub(crate) const QUERIES: [&str; 28] = [
     "SELECT count(*) FROM t",
     "SELECT sum(v), min(id), max(id), count(v), avg(k) FROM t",
     "SELECT k, count(*), sum(v) FROM t GROUP BY k ORDER BY k",
@@ -72,7 +72,7 @@ const QUERIES: [&str; 28] = [
 ];
 
 /// A cluster with a table `t` whose rows are on two nodes, in batches of unequal size.
-fn with_t(setup: &Setup) -> Cluster {
+pub(crate) fn with_t(setup: &Setup) -> Cluster {
     let cluster = Cluster::start(setup);
     cluster.publish(0, "t", &[rows(0..40_000)], 4_999);
     cluster.publish(1, "t", &[rows(40_000..ROWS)], 8_192);
@@ -158,7 +158,7 @@ async fn the_22_queries_of_tpch_equal_one_process() {
 
 /// The large tables in halves, `customer` and `part` on one node each, and the small ones on one node with a mirror on the
 /// other.
-fn publish_tpch(cluster: &Cluster, tables: &[(&str, Vec<RecordBatch>)]) {
+pub(crate) fn publish_tpch(cluster: &Cluster, tables: &[(&str, Vec<RecordBatch>)]) {
     for (name, batches) in tables {
         let half = batches.len() / 2;
         match *name {

@@ -3,6 +3,7 @@
 mod answers;
 mod cluster;
 mod create;
+mod distributed;
 mod failures;
 mod placement;
 #[expect(dead_code, reason = "the benchmark of crates/datafusion reads the schemas")]
