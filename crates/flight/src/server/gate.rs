@@ -45,7 +45,7 @@ pub(super) struct Gate {
 }
 
 /// How long a request may take to arrive.
-const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time for which one call waits; the caller asks again.
 const WAIT_LIMIT: Duration = Duration::from_mins(1);
 /// How long a thread waits before it checks whether the caller is still connected.
@@ -54,6 +54,9 @@ const WAIT_SLICE: Duration = Duration::from_millis(500);
 /// The token that a handshake confirmed, for the answer.
 #[derive(Clone)]
 pub(super) struct Confirmed(pub(super) String);
+
+/// What a caller may do, and the token that a handshake confirmed.
+pub(super) type Allowed = (Access, Option<Confirmed>);
 
 impl Gate {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
@@ -64,17 +67,8 @@ impl Gate {
     }
 
     async fn answer(mut self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
-        let peer = peer(&request);
-        if let Some(peer) = &peer {
-            peer.connection.note_request();
-        }
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let (access, confirmed) = self.shared.access(request.headers(), method == "Handshake").inspect_err(|_| {
-            count(&self.shared.counters.denied);
-            let address = peer.as_ref().and_then(|peer| peer.address);
-            tracing::warn!(?address, %method, "a call without a valid token");
-        })?;
-        count(&self.shared.counters.calls);
+        let ((access, confirmed), peer) = self.shared.admit(&request, &method)?;
         match method.as_str() {
             "DoGet" => self.get(request, peer).await,
             "DoAction" => self.act(request, access, peer).await,
@@ -92,24 +86,10 @@ impl Gate {
         }
     }
 
-    /// A place among the streams of the server, or among its waiting calls.
-    fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
-        of.clone()
-            .try_acquire_owned()
-            .map_err(|_| Status::resource_exhausted("the server has as many streams as it allows; try again later"))
-    }
-
-    /// Values that live as long as the answer: its permit, and a record of when its client last read.
-    fn hold(&self, permit: OwnedSemaphorePermit, peer: Option<Peer>) -> Hold {
-        let connections = self.shared.connections.clone();
-        let progress = connections.watch(peer.map(|peer| peer.connection));
-        Hold { connections, progress, counters: self.shared.counters.clone(), _permit: permit }
-    }
-
     async fn get(self, request: http::Request<Body>, peer: Option<Peer>) -> Result<http::Response<Body>, Status> {
         let ticket: FlightTicket = unary(request).await?;
         let ticket: Ticket = wire::parse("ticket", &ticket.ticket)?;
-        let permit = Self::permit(&self.shared.streams)?;
+        let permit = permit(&self.shared.streams)?;
         let span = tracing::info_span!("get", name = %error::text(&ticket.name), version = ticket.version);
         let shared = self.shared.clone();
         let stream = blocking(move || {
@@ -119,7 +99,10 @@ impl Gate {
         });
         let stream = stream.await?;
         count(&self.shared.counters.gets);
-        Ok(Answer::respond(Messages::now(stream.map(|data| data.and_then(flight_data))), self.hold(permit, peer)))
+        Ok(Answer::respond(
+            Messages::now(stream.map(|data| data.and_then(flight_data))),
+            hold(&self.shared, permit, peer),
+        ))
     }
 
     async fn act(
@@ -130,10 +113,10 @@ impl Gate {
     ) -> Result<http::Response<Body>, Status> {
         let action: Action = unary(request).await?;
         let is_waiting = action.r#type == wire::WAIT;
-        let permit = Self::permit(if is_waiting { &self.shared.waits } else { &self.shared.streams })?;
+        let permit = permit(if is_waiting { &self.shared.waits } else { &self.shared.streams })?;
         if action.r#type == wire::SEGMENT {
             let messages = segment::answer(&self.shared, wire::parse("request", &action.body)?).await?;
-            return Ok(Answer::respond(messages, self.hold(permit, peer)));
+            return Ok(Answer::respond(messages, hold(&self.shared, permit, peer)));
         }
         let body = match action.r#type.as_str() {
             wire::STAT => self.stat(wire::parse("request", &action.body)?).await?,
@@ -150,7 +133,7 @@ impl Gate {
                 )));
             }
         };
-        Ok(Answer::respond(Messages::once(action_result(body)?), self.hold(permit, peer)))
+        Ok(Answer::respond(Messages::once(action_result(body)?), hold(&self.shared, permit, peer)))
     }
 
     async fn stat(&self, request: StatRequest) -> Result<Bytes, Status> {
@@ -217,8 +200,22 @@ impl tower_service::Service<http::Request<Body>> for Gate {
     }
 }
 
+/// A place among the streams of the server, or among its waiting calls.
+pub(super) fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    of.clone()
+        .try_acquire_owned()
+        .map_err(|_| Status::resource_exhausted("the server has as many streams as it allows; try again later"))
+}
+
+/// Values that live as long as the answer: its permit, and a record of when its client last read.
+pub(super) fn hold(shared: &Shared, permit: OwnedSemaphorePermit, peer: Option<Peer>) -> Hold {
+    let connections = shared.connections.clone();
+    let progress = connections.watch(peer.map(|peer| peer.connection));
+    Hold { connections, progress, counters: shared.counters.clone(), _permit: permit }
+}
+
 /// Where the request came from.
-fn peer(request: &http::Request<Body>) -> Option<Peer> {
+pub(super) fn peer(request: &http::Request<Body>) -> Option<Peer> {
     let extensions = request.extensions();
     let plain = extensions.get::<Peer>().cloned();
     plain.or_else(|| extensions.get::<TlsConnectInfo<Peer>>().map(|info| info.get_ref().clone()))
@@ -251,8 +248,23 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Shared {
+    /// Lets in a call with a valid token, and counts it. Returns what the caller may do, and where it is.
+    pub(super) fn admit(&self, request: &http::Request<Body>, method: &str) -> Result<(Allowed, Option<Peer>), Status> {
+        let peer = peer(request);
+        if let Some(peer) = &peer {
+            peer.connection.note_request();
+        }
+        let allowed = self.access(request.headers(), method == "Handshake").inspect_err(|_| {
+            count(&self.counters.denied);
+            let address = peer.as_ref().and_then(|peer| peer.address);
+            tracing::warn!(?address, %method, "a call without a valid token");
+        })?;
+        count(&self.counters.calls);
+        Ok((allowed, peer))
+    }
+
     /// What a caller may do, by its header; for a handshake also by name and password, where the password is the token.
-    fn access(&self, headers: &http::HeaderMap, is_handshake: bool) -> Result<(Access, Option<Confirmed>), Status> {
+    fn access(&self, headers: &http::HeaderMap, is_handshake: bool) -> Result<Allowed, Status> {
         let Some(tokens) = self.tokens() else { return Ok((Access::Write, None)) };
         let header = headers.get(http::header::AUTHORIZATION).map_or(&b""[..], http::HeaderValue::as_bytes);
         let basic = |encoded: &[u8]| {

@@ -3,11 +3,14 @@
 mod body;
 mod calls;
 mod connection;
+mod descriptors;
 mod gate;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod noted;
 mod options;
 mod put;
+mod reflection;
 mod segment;
 mod sources;
 mod stats;
@@ -38,6 +41,8 @@ use crate::{
 };
 use connection::Connections;
 use gate::Gate;
+use noted::Noted;
+use reflection::MAX_REFLECTIONS;
 use segment::Checksums;
 use sources::Sources;
 use stats::Counters;
@@ -68,6 +73,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     puts: Arc<Semaphore>,
+    reflections: Arc<Semaphore>,
     counters: Arc<Counters>,
     checksums: Checksums,
     sources: Sources,
@@ -162,6 +168,7 @@ impl Server {
             streams: Arc::new(Semaphore::new(options.max_streams)),
             waits: Arc::new(Semaphore::new(MAX_WAITS)),
             puts: Arc::new(Semaphore::new(MAX_PUTS)),
+            reflections: Arc::new(Semaphore::new(MAX_REFLECTIONS)),
             counters: Arc::default(),
             checksums: Checksums::default(),
             sources: Sources::default(),
@@ -190,6 +197,7 @@ impl Server {
                 .map_err(|e| Error::invalid("the certificate or key of the server", chain(&e)))?;
         }
         let gate = Gate::new(shared.clone());
+        let (reflection, reflection_draft) = reflection::services(&shared)?;
         let incoming = shared.connections.incoming(listener);
         runtime.spawn(shared.connections.clone().keep_watch());
         runtime.spawn(release_maps(shared.maps.clone()));
@@ -197,7 +205,8 @@ impl Server {
             let (health, service) = tonic_health::server::health_reporter();
             let name = <Gate as tonic::server::NamedService>::NAME;
             health.set_service_status(name, ServingStatus::Serving).await;
-            let router = transport.add_service(service).add_service(gate);
+            let router = transport.add_service(Noted(service)).add_service(gate);
+            let router = router.add_service(reflection).add_service(reflection_draft);
             let stopping = async move {
                 // Fails when the server is gone, which ends it as well.
                 let _ = stopped.wait_for(|stop| *stop).await;

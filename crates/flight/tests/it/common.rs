@@ -15,6 +15,7 @@ use coframe::{
     arrow::datatypes::Int32Type,
 };
 use coframe_flight::{Server, ServerOptions};
+use tonic::transport::Channel;
 
 pub(crate) use crate::scratch::scratch;
 
@@ -88,13 +89,19 @@ impl Drop for Reaper {
 
 /// The Python that has pyarrow's Flight, which `ci/check.sh` installs; `None` if it is missing. With `CI=true` that fails.
 pub(crate) fn python() -> Option<Command> {
+    python_with(&["pyarrow.flight"])
+}
+
+/// The Python that has these modules.
+pub(crate) fn python_with(modules: &[&str]) -> Option<Command> {
     let python = std::env::var("COFRAME_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let found = Command::new(&python).args(["-c", "import pyarrow.flight"]).stderr(Stdio::null()).status();
+    let modules = modules.join(", ");
+    let found = Command::new(&python).args(["-c", &format!("import {modules}")]).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) {
         return Some(Command::new(python));
     }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "`{python}` has no pyarrow");
-    eprintln!("skipped: `{python}` has no pyarrow; ci/check.sh installs it and sets COFRAME_PYTHON");
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "`{python}` lacks one of {modules}");
+    eprintln!("skipped: `{python}` lacks one of {modules}; ci/check.sh installs them and sets COFRAME_PYTHON");
     None
 }
 
@@ -104,6 +111,15 @@ pub(crate) fn run_python(python: &mut Command, script: &str, arguments: &[&str])
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat();
     assert!(output.status.success(), "{said}");
     said
+}
+
+/// Runs calls of a client that is not this crate's.
+pub(crate) fn connected<T>(server: &Server, calls: impl AsyncFnOnce(Channel) -> T) -> T {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+        calls(channel).await
+    })
 }
 
 /// What happens to the bytes from the server.

@@ -13,6 +13,7 @@ mod nodes;
 mod origins;
 mod pulls;
 mod reads;
+mod reflection;
 #[path = "../../../../tests/it/scratch.rs"]
 mod scratch;
 mod security;
