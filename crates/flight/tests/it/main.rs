@@ -7,6 +7,7 @@ mod common;
 mod conformance;
 mod hostile;
 mod kills;
+mod limits;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod nodes;
