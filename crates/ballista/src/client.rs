@@ -307,7 +307,7 @@ fn check_complete(name: &str, parts: &[Part], tables: &HashMap<u128, TableId>) -
     }
     plan_err!(
         "{} is one of {} parts that CREATE TABLE wrote, of which {found} are here, with {} other frames `{name}`; the \
-         statement may still run, or was killed, or somebody published or removed `{name}` on a node",
+         statement may still run, or was killed, or `{name}` was published or removed on a node",
         label(written),
         table.parts,
         parts.len() - found

@@ -351,7 +351,7 @@ mod tests {
         // Bytes of a message that was cut off, or that has rows that its batches do not have, are an error.
         assert!(codec.try_decode_table_provider(&bytes[..bytes.len() - 1], &name, table.schema(), &context).is_err());
     }
-    /// The bytes of a logical plan's table with frames of so many batches and columns of integers with statistics.
+    /// The bytes of a logical plan's table with this many frames, batches, and columns of integers with statistics.
     fn table_bytes(frames: usize, batches: usize, columns: usize) -> usize {
         let (schema, parts) = large(frames, batches, columns);
         let mut bytes = Vec::new();
@@ -388,7 +388,7 @@ mod tests {
         (schema, (0..frames).map(part).collect())
     }
 
-    /// The bytes of a physical plan that scans the same in so many partitions.
+    /// The bytes of a physical plan that scans the same in this many partitions.
     async fn scan_bytes(frames: usize, batches: usize, columns: usize, partitions: usize) -> usize {
         let (schema, parts) = large(frames, batches, columns);
         let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions));

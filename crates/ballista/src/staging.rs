@@ -64,7 +64,9 @@ impl Node {
             }
             frames.push(self.store().open(staged).map_err(external)?);
         }
-        let Some(first) = frames.first() else { return exec_err!("`{name}` has no rows on node `{}`", self.name()) };
+        let Some(first) = frames.first() else {
+            return exec_err!("no frames were written for `{name}` on node `{}`", self.name());
+        };
         let options = PublishOptions::new().statistics(true).batch_rows(BATCH_ROWS).mode(PublishMode::Create);
         let options = options.metadata(TABLE, format!("{token} {parts}"));
         let mut writer = self.store().writer_with(name, first.schema().clone(), &options).map_err(external)?;

@@ -115,7 +115,7 @@ pub(crate) struct DescribeAnswer {
     pub(crate) written: Option<TableId>,
 }
 
-/// A table that `CREATE TABLE` wrote, in so many parts.
+/// A table that `CREATE TABLE` wrote, and the number of its parts.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct TableId {
     #[prost(string, tag = "1")]
