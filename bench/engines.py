@@ -96,6 +96,10 @@ class Frames(Pool):
     def share(self):
         self.frame, self.of_planes = coframe.publish(self.flights, "flights"), coframe.publish(self.planes, "planes")
 
+    def undo(self):
+        self.frame = None
+        coframe.remove("flights")
+
     def parts(self, _):
         return [(part, self.of_planes) for part in self.frame.split(WORKERS)]
 
@@ -230,6 +234,8 @@ class Dask:
         import dask.dataframe
         import distributed
 
+        # Keys that are in memory are not read again.
+        self.flights = None
         self.flights = dask.dataframe.read_parquet(self.path, split_row_groups=True).persist()
         distributed.wait(self.flights)
 
@@ -281,7 +287,7 @@ def run(repeat):
             try:
                 engines[name] = kind(flights, planes, stack)
                 if engines[name].share:
-                    shares[name] = seconds_of(engines[name].share)
+                    shares[name] = seconds_of_share(engines[name])
             except Exception as error:
                 engines[name] = error
         for query in QUERIES:
@@ -291,6 +297,14 @@ def run(repeat):
                     rows[name]["share"] = seconds
             about = {"query": query, "height": len(flights), "bytes": flights.estimated_size()}
             save("engines", f"{query}, {counted(len(flights), 'flights')}", rows, **about)
+
+
+def seconds_of_share(engine):
+    """Of the second time: the first one may have to wait until the host of a virtual machine provides the memory."""
+    engine.share()
+    if hasattr(engine, "undo"):
+        engine.undo()
+    return seconds_of(engine.share)
 
 
 def call_of(engine, query, expected):

@@ -73,26 +73,33 @@ WHY = {
         "rounds are the limit for everything else. They cannot get another table without new workers.",
         "A pipe of `multiprocessing` answers sooner than the schedulers of Ray, Dask and joblib, so with those the scheduler "
         "is most of a round, whatever is handed over.",
+        "With one worker, joblib runs the tasks in the calling process, so nothing is handed over.",
         "The DataFrames of pandas come from `to_pandas()`, so code outside of pandas may write to their arrays. Therefore "
         "`sharing()` compares all bytes before each of the 8 messages. A DataFrame that pandas made itself needs no comparison.",
         "The round comes right after the share, so the workers' first tasks map the pages of coframe's frames. `Ray put` writes "
         "into memory that the workers have mapped already.",
-        "Ray's arena is resident from earlier rows, so the memory of its rows is less than that of the table.",
+        "Ray's arena is resident from earlier rows, so the memory of its rows is less than that of the table. `vineyardd` maps "
+        "all of a table, so its row has the columns that no worker reads too.",
+        "Vineyard 0.24.2 cannot return a table with a timestamp, so `mixed` has no row of it.",
         "`pa.memory_map` opens the same kind of file as coframe. It leaves names, removal, versions and killed writers to the "
         "program.",
     ],
     "publish": [
-        "`Ray put` writes into its arena, whose pages are resident after the first use. A new segment has to get each page "
+        "`Ray put` and `Vineyard put` write into arenas, whose pages are resident after the first use. A new segment has to get each page "
         "from the kernel, as `write(2)` does.",
         "A publish needs memory next to the version before it, which is removed afterwards; the others reuse what they have just "
         "freed. With 1 GB on huge pages that memory was ten times slower to get. The kernel counted no compaction and no "
         "fallback to small pages then, so the host of the virtual machine probably had to provide it.",
+        "With 1 MB, the fixed part of a publish is most of its time: the store's lock, the description of the columns, the link "
+        "and the removal of the version before it. With categorical columns a publish takes over twice as long as `write(2)`; "
+        "which part of it takes the time is not analysed yet.",
         "On huge pages the copy is so fast that the rest of a publish shows: it takes the store's lock, checks and describes the "
         "columns, links the file and removes the version before it.",
     ],
     "open": [
         "pyarrow opens small files sooner: it takes no lock, resolves no name and checks no owner, and it does not convert to "
         "Polars.",
+        "Vineyard 0.24.2 cannot return a table with a timestamp, so tables with other rows than 30 million have no row of it.",
     ],
     "scan": [
         "`prefault` takes as long as the page faults that it saves on a busy machine with 2 cores. It is for idle cores, and for "
@@ -108,6 +115,23 @@ WHY = {
         "LMDB is called directly with bytes. A `coframe.Dict` uses LMDB too, encodes keys and values of any type, and takes a "
         "gate that has a timeout.",
         "The blackboard of iceoryx2 holds an integer, `Latest` bytes of any length.",
+    ],
+    "transfers": [
+        "`plain TCP` and `pyarrow's server, DoGet to a file` are copies without a check. A pull also starts a process, compares "
+        "checksums, and validates the whole segment before the name exists.",
+        "Ray's time is that of `get` in a worker that runs already. Its object stores have their pages since the first transfer, "
+        "while a pull and a copied file get new ones from the kernel.",
+        "`scp` encrypts, as `coframe pull` does with a certificate. Here `coframe pull` has none.",
+        "A batch is one message of Arrow Flight, and `coframe.publish` makes one batch of each chunk of a table. coframe's server "
+        "needs longer for one message of 100 MB than pyarrow's. With `batch_rows=8192` the client reads while the server sends.",
+    ],
+    "engines": [
+        "Polars in one process has nothing to hand over, starts no task in another process and merges no parts. Two processes are "
+        "for work that one process cannot do, such as Python code that holds the interpreter's lock.",
+        "DuckDB and DataFusion answer these queries sooner than Polars, also when Polars has the columns in the memory of its "
+        "process: the engine matters more than where the columns are. On a frame they read the shared memory in place, so they "
+        "need no copy, unlike DuckDB's table.",
+        "pandas has no second thread. Dask runs pandas on the partitions, which its workers keep.",
     ],
 }
 
