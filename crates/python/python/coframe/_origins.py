@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ._coframe import Frame as Native
 from ._coframe import Store as NativeStore
 from ._errors import ArgumentTypeError, Error, InvalidError, NotFoundError, UntrustedError
+from ._places import LastStore, default_path
 
 _Path = str | os.PathLike[str]
 _LONGEST_NAME = 180
@@ -49,8 +50,8 @@ class _Parsed(NamedTuple):
 
 
 _settings: _Settings | None = None
-#: The store that was opened last, and what its directory was.
-_store: tuple[tuple[str, int, int, int, int], NativeStore] | None = None
+#: The default store.
+_store = LastStore(NativeStore)
 #: One pull at a time in a process; the others find the mirror. Between processes the program has its own turn.
 _turn = threading.Lock()
 
@@ -103,22 +104,8 @@ def opened(text: str) -> Native:
         return _local(parsed) or _pulled(parsed, access)
 
 
-def _existing() -> NativeStore | None:
-    """The default store, kept open; ``None`` if it does not exist."""
-    global _store
-    path = os.environ.get("COFRAME_STORE") or f"/dev/shm/coframe-{os.geteuid()}"
-    try:
-        found = os.stat(path)
-    except OSError:
-        return NativeStore(path) if os.path.lexists(path) else None
-    directory = (path, found.st_dev, found.st_ino, found.st_uid, found.st_mode)
-    if _store is None or _store[0] != directory:
-        _store = (directory, NativeStore(path))
-    return _store[1]
-
-
 def _local(parsed: _Parsed) -> Native | None:
-    store = _existing()
+    store = _store.open(default_path())
     return None if store is None else store.open_mirror(parsed.handle, [_mirror_name(parsed), parsed.name])
 
 
@@ -180,7 +167,7 @@ def _checked(url: str) -> str:
 
 
 def _default_store() -> str:
-    return os.path.realpath(os.environ.get("COFRAME_STORE") or f"/dev/shm/coframe-{os.geteuid()}")
+    return os.path.realpath(default_path())
 
 
 def _loaded() -> _Settings:

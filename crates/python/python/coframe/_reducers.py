@@ -50,8 +50,9 @@ class Reducers(dict[Any, Any]):
         return self._add(cls)
 
     def _add(self, cls: Any) -> Reducer:
-        self[cls] = self._reduce_array if cls.__name__ == "ndarray" else self._reduce
-        return self[cls]
+        reduce = self._reduce_array if cls.__name__ == "ndarray" else self._reduce
+        self[cls] = reduce
+        return reduce
 
     def __iter__(self) -> Iterator[Any]:
         # With its own method here, `dict.update` asks for `keys` instead of reading the entries itself.

@@ -15,6 +15,7 @@ from . import _coframe, _kept, _tables
 from ._errors import ArgumentTypeError, ClosedError, InvalidError
 from ._frame import Frame
 from ._lifetime import guard, own_session, remove_left
+from ._places import LastStore, default_path
 
 Layout = Literal["keep", "view", "offset"]
 Mode = Literal["overwrite", "create"]
@@ -320,27 +321,12 @@ def store_of(store: Store | str | os.PathLike[str] | None) -> Store:
     return store if isinstance(store, Store) else Store(store)
 
 
-#: The store that :func:`existing` opened last, and what its directory was: with its owner and mode, which are checked once.
-_last: tuple[tuple[str, int, int, int, int], Store] | None = None
-
-
 def existing(store: Store | str | os.PathLike[str] | None) -> Store | None:
-    """As :func:`store_of`, for reading only: ``None`` if the store does not exist, and it is not created.
+    """As :func:`store_of`, for reading only: ``None`` if the store does not exist, and it is not created."""
+    return store if isinstance(store, Store) else _last.open(os.fspath(store or default_path()))
 
-    The last store is kept open, because opening one takes as long as opening a frame.
-    """
-    global _last
-    if isinstance(store, Store):
-        return store
-    path = os.fspath(store or os.environ.get("COFRAME_STORE") or f"/dev/shm/coframe-{os.geteuid()}")
-    try:
-        found = os.stat(path)
-    except OSError:
-        return Store(path) if os.path.lexists(path) else None
-    directory = (path, found.st_dev, found.st_ino, found.st_uid, found.st_mode)
-    if _last is None or _last[0] != directory:
-        _last = directory, Store(path)
-    return _last[1]
+
+_last = LastStore(Store)
 
 
 def native_of(store: Store | str | os.PathLike[str] | None) -> _coframe.Store:
