@@ -296,7 +296,7 @@ fn merge(name: &str, answers: Vec<DescribeAnswer>) -> Result<Option<ClusterTable
     ClusterTable::new(schema, parts).map(Some)
 }
 
-/// Refuses a table of which only some parts that a `CREATE TABLE` wrote are there.
+/// Refuses a table that a `CREATE TABLE` wrote if some of its parts are missing.
 fn check_complete(name: &str, parts: &[Part], tables: &HashMap<u128, TableId>) -> Result<()> {
     let Some((written, table)) = parts.iter().find_map(|part| Some((part, tables.get(&part.id)?))) else {
         return Ok(());
