@@ -83,6 +83,8 @@ compile_error!(
 mod copy_report;
 mod error;
 mod failpoint;
+#[cfg(any(feature = "pool", feature = "sync"))]
+mod fork;
 mod frame;
 mod handle_text;
 mod interrupt;

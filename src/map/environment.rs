@@ -4,17 +4,17 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use heed::{RoTxn, RwTxn, WithoutTls};
-use rustix::process::{Pid, getpid};
 
 use super::lmdb::{Lmdb, label};
 use crate::{
     error::{Error, Kind, Result},
+    fork::process,
     interrupt::Looks,
     name::Name,
     store::{MapFiles, Store},
@@ -29,12 +29,12 @@ use crate::{
 /// threads need.
 static OPEN: Mutex<Environments> = Mutex::new(BTreeMap::new());
 /// The process that uses `OPEN`. A forked child finds its parent's id.
-static PROCESS: AtomicI32 = AtomicI32::new(0);
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// Environments whose leases were dropped, with the process that dropped them: a drop never waits for `OPEN`. The
 /// thread that holds `OPEN` closes them when it is done.
 static DROPPED: Mutex<Dropped> = Mutex::new(Vec::new());
 
-type Dropped = Vec<(Pid, Arc<Environment>)>;
+type Dropped = Vec<(u32, Arc<Environment>)>;
 
 type Environments = BTreeMap<(u64, u64), Arc<Environment>>;
 
@@ -54,9 +54,9 @@ pub(super) struct Environment {
     opened: RwLock<Option<Lmdb>>,
     /// The process for which `opened` is valid: no other one locks it for reading. A forked child finds its parent's
     /// id.
-    process: AtomicI32,
+    process: AtomicU32,
     /// The process whose thread was the last that opened it.
-    opener: AtomicI32,
+    opener: AtomicU32,
     /// The gate at which writers wait. A forked child continues to use its parent's map of it.
     gate: Gate,
     /// When the slots of dead readers were last checked.
@@ -66,7 +66,7 @@ pub(super) struct Environment {
 /// A share in an environment, which is closed with the last one.
 pub(super) struct Lease {
     environment: Option<Arc<Environment>>,
-    process: Pid,
+    process: u32,
 }
 
 impl Lease {
@@ -86,15 +86,15 @@ impl Lease {
                 files,
                 inode,
                 opened: RwLock::new(Some(lmdb)),
-                process: AtomicI32::new(me()),
-                opener: AtomicI32::new(me()),
+                process: AtomicU32::new(process()),
+                opener: AtomicU32::new(process()),
                 gate,
                 checked: Mutex::new(Instant::now()),
             });
             open.insert(inode, Arc::clone(&environment));
             Ok(environment)
         })?;
-        Ok(Self { environment: Some(environment), process: getpid() })
+        Ok(Self { environment: Some(environment), process: process() })
     }
 
     pub(super) fn environment(&self) -> Result<&Environment> {
@@ -106,7 +106,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(environment) = self.environment.take() else { return };
-        if getpid() != self.process {
+        if process() != self.process {
             // In a forked child, the registry's lock may belong to a thread that does not exist there.
             std::mem::forget(environment);
             return;
@@ -144,7 +144,7 @@ fn close_dropped() {
             Err(TryLockError::Poisoned(open)) => open.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        PROCESS.store(me(), Ordering::Relaxed);
+        PROCESS.store(process(), Ordering::Relaxed);
         close_those(open);
     }
 }
@@ -152,8 +152,8 @@ fn close_dropped() {
 /// Closes dropped environments without other users, and unlocks the registry.
 fn close_those(mut open: MutexGuard<'static, Environments>) {
     let all = dropped().map(|mut dropped| std::mem::take(&mut *dropped)).unwrap_or_default();
-    for (process, environment) in all {
-        if process != getpid() {
+    for (owner, environment) in all {
+        if owner != process() {
             // A forked child's copy of its parent's list.
             std::mem::forget(environment);
             continue;
@@ -191,7 +191,7 @@ impl Drop for Registry {
 /// Returns an error in a forked child if a thread of the parent held the registry. It is checked before the child waits
 /// for the store's lock.
 fn check_fork(name: &Name) -> Result<()> {
-    if PROCESS.load(Ordering::Relaxed) == me() { Ok(()) } else { registry(name).map(drop) }
+    if PROCESS.load(Ordering::Relaxed) == process() { Ok(()) } else { registry(name).map(drop) }
 }
 
 /// Opens a dict's gate, and creates it if it is missing because another program or an earlier version created the dict.
@@ -211,7 +211,9 @@ pub(super) fn registry(name: &Name) -> Result<Registry> {
             // A panic while it was locked: the map is consistent, because each change of it is one call.
             Err(TryLockError::Poisoned(open)) => open.into_inner(),
             // No thread of this process ever opened it.
-            Err(TryLockError::WouldBlock) if PROCESS.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT => {
+            Err(TryLockError::WouldBlock)
+                if PROCESS.load(Ordering::Relaxed) != process() && start.elapsed() > MOMENT =>
+            {
                 return Err(in_use_at_fork(name));
             }
             Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
@@ -223,13 +225,9 @@ pub(super) fn registry(name: &Name) -> Result<Registry> {
                 return Err(Kind::Busy { what, holder: "a thread that opens or closes a dict".to_owned() }.into());
             }
         };
-        PROCESS.store(me(), Ordering::Relaxed);
+        PROCESS.store(process(), Ordering::Relaxed);
         return Ok(Registry(Some(open)));
     }
-}
-
-fn me() -> i32 {
-    getpid().as_raw_pid()
 }
 
 fn in_use_at_fork(name: &Name) -> Error {
@@ -263,7 +261,7 @@ impl Environment {
 
     fn is_opened(&self) -> bool {
         // Pairs with the release in `open_anew`: a thread that sees the process sees the environment.
-        self.process.load(Ordering::Acquire) == me()
+        self.process.load(Ordering::Acquire) == process()
     }
 
     #[cold]
@@ -275,7 +273,7 @@ impl Environment {
                 Err(TryLockError::Poisoned(opened)) => self.open_anew(opened.into_inner())?,
                 // No thread of this process ever opened it: a thread of the parent, which was not copied, was inside.
                 Err(TryLockError::WouldBlock)
-                    if self.opener.load(Ordering::Relaxed) != me() && start.elapsed() > MOMENT =>
+                    if self.opener.load(Ordering::Relaxed) != process() && start.elapsed() > MOMENT =>
                 {
                     return Err(in_use_at_fork(&self.files.name));
                 }
@@ -299,7 +297,7 @@ impl Environment {
         if self.is_opened() {
             return Ok(());
         }
-        self.opener.store(me(), Ordering::Relaxed);
+        self.opener.store(process(), Ordering::Relaxed);
         check_fork(&self.files.name)?;
         self.store.with_dict(&self.files.name, |files, inode| {
             let _registry = registry(&self.files.name)?;
@@ -310,7 +308,7 @@ impl Environment {
             *opened = None;
             *opened = Some(Lmdb::open(&self.store, &files)?);
             // Acquired by `is_opened`.
-            self.process.store(me(), Ordering::Release);
+            self.process.store(process(), Ordering::Release);
             Ok(())
         })
     }
@@ -348,7 +346,7 @@ impl Environment {
     ) -> Result<R, E> {
         let opened = self.access()?;
         let lmdb = opened.as_ref().ok_or_else(|| in_use_at_fork(&self.files.name))?;
-        let process = getpid();
+        let before = process();
         let Some(inside) = self.gate.enter(|| self.label())? else {
             let what = format!("a change of {} inside a transaction on it", self.label());
             return Err(Error::invalid(what, "change it through the transaction").into());
@@ -357,7 +355,7 @@ impl Environment {
         // This waits only for programs that use LMDB without the gate.
         let txn = lmdb.write_txn().map_err(|e| self.error("start to change", e))?;
         let (txn, result) = f(txn, lmdb);
-        if getpid() != process {
+        if process() != before {
             // A child that was forked inside `f` came here too: the transaction is its parent's.
             std::mem::forget((txn, inside));
             let what = format!("a transaction on {} in a child that was forked inside it", self.label());

@@ -129,7 +129,9 @@ impl Owners {
         session: &Store,
         owned: &Arc<Owned>,
     ) -> Self {
-        let mut owners: BTreeMap<_, _> = argument.map(|owner| (owner.segment, owner.clone())).collect();
+        let mut owners = BTreeMap::new();
+        // Not `collect`, which sorts first: most results have no frames.
+        owners.extend(argument.map(|owner| (owner.segment, owner.clone())));
         for frame in given {
             owners.entry(frame.segment).or_insert_with(|| Owner::new(session, &frame, Some(owned.clone())));
         }

@@ -77,7 +77,11 @@ fn put_texts(out: &mut Vec<u8>, texts: &[String]) {
 }
 
 fn texts(body: &mut Body<'_>) -> Result<Vec<String>> {
-    (0..body.u32()?).map(|_| body.text()).collect()
+    match body.u32()? {
+        // Most results have no frames.
+        0 => Ok(Vec::new()),
+        count => (0..count).map(|_| body.text()).collect(),
+    }
 }
 
 /// Returns the failure of a task whose report is not a value.

@@ -9,10 +9,7 @@ use std::{
     },
 };
 
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    process::{Pid, getpid},
-};
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
     call::{Call, Queued},
@@ -20,6 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fork::process,
     interrupt,
     store::Store,
 };
@@ -36,7 +34,7 @@ pub(super) struct Shared {
     /// The results that are frames of this process.
     owned: Arc<Owned>,
     /// The process in which the supervisor runs.
-    process: Pid,
+    process: u32,
 }
 
 /// What callers want from the supervisor, and what it reports about itself.
@@ -68,7 +66,7 @@ impl Shared {
             is_woken: AtomicBool::new(false),
             session: session.clone(),
             owned: Arc::default(),
-            process: getpid(),
+            process: process(),
         }))
     }
 
@@ -97,7 +95,7 @@ impl Shared {
     /// Returns whether this process built the pool. In a forked child its locks may belong to threads that do not exist
     /// there.
     pub(super) fn is_here(&self) -> bool {
-        getpid() == self.process
+        process() == self.process
     }
 
     /// Refuses what needs the pool's thread in a process that was forked after the pool was built.

@@ -352,8 +352,10 @@ impl Supervisor {
                     return Err(Kind::Worker { found, next: "repair the initializer" }.into());
                 }
                 Event::Done { running: Running { call, task }, report, handles, took } => {
-                    if let Some(other) = of.replace(call.clone()).filter(|other| !Arc::ptr_eq(other, &call)) {
-                        other.finish(ends.drain(..));
+                    if of.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &call))
+                        && let Some(last) = of.replace(call)
+                    {
+                        last.finish(ends.drain(..));
                     }
                     held_any |= !handles.frames.is_empty();
                     ends.push((finished(&self.shared, task, report, &handles), Some(took)));

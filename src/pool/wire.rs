@@ -116,46 +116,63 @@ pub(super) fn garbled() -> Error {
 /// Messages as they arrive, in pieces.
 #[derive(Default)]
 pub(super) struct Inbox {
+    /// Space, of which `start..end` has what arrived and was not returned. It stays as long as it is, so that a read need
+    /// not write zeros first.
     bytes: Vec<u8>,
     start: usize,
+    end: usize,
 }
 
 impl Inbox {
     /// Reads once; returns how many bytes arrived, 0 at the end.
     pub(super) fn read(&mut self, from: &mut impl Read) -> io::Result<usize> {
         const STEP: usize = 128 * 1024;
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        let len = self.bytes.len();
-        if len == 0 {
-            // The memory of one large message is not kept for ever.
-            self.bytes.shrink_to(2 * STEP);
-        }
-        self.bytes.resize(len + STEP, 0);
+        self.make_room(STEP);
         let read = loop {
-            match from.read(self.bytes.get_mut(len..).unwrap_or_default()) {
+            match from.read(self.bytes.get_mut(self.end..).unwrap_or_default()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 read => break read,
             }
         };
-        self.bytes.truncate(len + read.as_ref().copied().unwrap_or(0));
+        self.end += read.as_ref().copied().unwrap_or(0);
         read
+    }
+
+    /// Moves what arrived to the start, and has at least `room` bytes of space behind it.
+    fn make_room(&mut self, room: usize) {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let least = self.end + room;
+        if self.end == 0 && self.bytes.len() > 2 * room {
+            // The memory of one large message is not kept for ever.
+            self.bytes.truncate(room);
+            self.bytes.shrink_to_fit();
+        }
+        if self.bytes.len() < least {
+            self.bytes.resize(least, 0);
+        }
     }
 
     /// Adds bytes that arrived in another way.
     pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.make_room(0);
+        self.bytes.truncate(self.end);
         self.bytes.extend_from_slice(bytes);
+        self.end = self.bytes.len();
     }
 
     /// Drops a message that arrived only in part.
     pub(super) fn forget_rest(&mut self) {
-        self.bytes.clear();
         self.start = 0;
+        self.end = 0;
     }
 
     /// Returns the next complete message.
     pub(super) fn next(&mut self) -> Result<Option<(Message, Body<'_>)>> {
-        let rest = self.bytes.get(self.start..).unwrap_or_default();
+        let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
         let Some((len, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| garbled())?;
         let Some(body) = rest.get(..len) else { return Ok(None) };

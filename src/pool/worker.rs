@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fork::process,
     frame::Sent,
     store::Store,
 };
@@ -117,7 +118,7 @@ fn serve(parent: Pid) -> Result<()> {
     watch::start(pidfd, outbox.clone(), setup.store, setup.session)?;
     record_panics();
 
-    let mut worker = Worker { process: getpid(), outbox, held: VecDeque::new(), next: 0, sent_at: 0 };
+    let mut worker = Worker { process: process(), outbox, held: VecDeque::new(), next: 0, sent_at: 0 };
     let ready = setup.initializer.map_or(Ok(Report::Value(Vec::new())), |(function, argument)| {
         Worker::call(function, &argument).map(|(report, _)| report)
     })?;
@@ -196,7 +197,7 @@ fn end_forked_child() -> ! {
 }
 
 struct Worker {
-    process: Pid,
+    process: u32,
     outbox: Arc<Outbox>,
     /// Frames in results, by the number of their task, until the pool holds them too.
     held: VecDeque<(u64, Vec<Sent>)>,
@@ -212,16 +213,17 @@ impl Worker {
         let function = Function { run: body.u64()?, target: body.u64()? };
         common::set_current(body.u64()?);
         let count = body.u32()?;
+        let mut begun = watch::now();
         for _ in 0..count {
-            self.task(function, body.bytes()?)?;
+            begun = self.task(function, body.bytes()?, begun)?;
         }
         Ok(())
     }
 
-    fn task(&mut self, function: Function, argument: &[u8]) -> Result<()> {
+    /// Runs a task that begins now. Returns when it ended, which is when the next one begins.
+    fn task(&mut self, function: Function, argument: &[u8], begun: u64) -> Result<u64> {
         let number = self.next;
         self.next += 1;
-        let begun = watch::now();
         if !self.outbox.board.begin(number, begun) {
             // The pool is killing this process for an earlier task, or will find that it is too late for that.
             while self.outbox.board.is_condemned() {
@@ -229,7 +231,7 @@ impl Worker {
             }
         }
         let called = Self::call(function, argument);
-        if getpid() != self.process {
+        if process() != self.process {
             end_forked_child();
         }
         let (report, sent) = called?;
@@ -258,7 +260,7 @@ impl Worker {
         }
         // Last, because a task has ended only when its report is safe.
         self.outbox.board.end(number);
-        Ok(())
+        Ok(ended)
     }
 
     /// Calls a function and catches its panics.

@@ -12,7 +12,7 @@ use rustix::{
     process::{Pid, test_kill_process},
 };
 
-use super::memory::{generation, process};
+use crate::fork::{generation, process};
 
 /// A process id with the start time of the process. The kernel reuses ids, but not this pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

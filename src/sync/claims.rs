@@ -15,12 +15,12 @@ use super::{
     alive::Incarnation,
     guard::{self, poison, poison_in_panic},
     layout::{CLAIM, CLAIMS, DATA},
-    memory::generation,
     participants::Participants,
     region::Region,
 };
 use crate::{
     error::{Error, Kind, Result},
+    fork::generation,
     interrupt::uninterrupted,
 };
 

@@ -5,9 +5,12 @@ use std::{fs::File, marker::PhantomData, sync::atomic::Ordering};
 use super::{
     guard,
     home::Home,
-    memory::{Acquired, Memory, count_forks, generation, process},
+    memory::{Acquired, Memory},
 };
-use crate::error::{self, Error, Result};
+use crate::{
+    error::{self, Error, Result},
+    fork::{count_forks, generation, process},
+};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"coframeG");
 const FORMAT: u32 = 2;

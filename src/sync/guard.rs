@@ -15,12 +15,13 @@ use bytemuck::Pod;
 use super::{
     futex::{Deadline, LOOK_UP},
     layout::{BODY, OWNER, POISON},
-    memory::{Acquired, Memory, RawMutex, generation, process},
+    memory::{Acquired, Memory, RawMutex},
     region::Region,
     robust::{PANICKED, UNKNOWN, poison_memory},
 };
 use crate::{
     error::{self, Error, Kind, Result},
+    fork::{generation, process},
     interrupt,
 };
 

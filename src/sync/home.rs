@@ -16,12 +16,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
-    memory::{Memory, generation},
-    space::Space,
-};
+use super::{memory::Memory, space::Space};
 use crate::{
     error::{Error, Kind, Result},
+    fork::generation,
     interrupt::Looks,
 };
 

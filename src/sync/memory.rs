@@ -14,7 +14,10 @@ use std::{
 use bytemuck::Pod;
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fork::generation,
+};
 
 /// A cell's file, mapped for reading and writing.
 ///
@@ -290,44 +293,6 @@ fn monotonic() -> Duration {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
-
-/// The number of forks between the first process and this one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-
-/// Returns the number of forks between the first process and this one. A guard compares it, so that it does nothing in
-/// a forked child. This costs a load; `getpid` would be a system call.
-#[inline]
-pub(super) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// Registers the handler that counts forks. Call it before the first guard exists: when a cell is created or opened.
-pub(super) fn count_forks() {
-    static REGISTERED: OnceLock<()> = OnceLock::new();
-    extern "C" fn in_child() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-        PROCESS.store(0, Ordering::Relaxed);
-    }
-    REGISTERED.get_or_init(|| {
-        // SAFETY: the handler only changes atomics, which is allowed after a fork.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
-}
-
-/// Returns the id of this process, with a system call only at the first use.
-#[inline]
-pub(super) fn process() -> u32 {
-    let known = PROCESS.load(Ordering::Relaxed);
-    if known != 0 {
-        return known;
-    }
-    let id = std::process::id();
-    PROCESS.store(id, Ordering::Relaxed);
-    id
-}
-
-/// The id of this process, or 0. A forked child resets it.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Waits until the word differs from `value`, for a wake-up or a timeout. The caller checks the word again.
 pub(super) fn futex_wait(word: &AtomicU32, value: u32, limit: Duration) {

@@ -9,12 +9,13 @@ use super::{
     handle::CellHandle,
     home::Home,
     layout::{BODY, CellKind},
-    memory::{Memory, count_forks},
+    memory::Memory,
     participants::Participants,
     robust,
 };
 use crate::{
     error::{Error, Result},
+    fork::count_forks,
     name::{Name, short_type_name},
     store::{Address, Store},
 };

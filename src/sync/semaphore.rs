@@ -10,12 +10,12 @@ use super::{
     futex::{changed, wait_until},
     guard,
     layout::{CHANGES, CellKind, DATA},
-    memory::generation,
     participants::{self, Participants},
     region::{CellLayout, Region, name_taken},
 };
 use crate::{
     error::{Kind, Result},
+    fork::generation,
     interrupt::{Looks, uninterrupted},
     store::Store,
 };

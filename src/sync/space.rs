@@ -6,8 +6,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::memory::generation;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fork::generation,
+};
 
 /// The namespaces in which the numbers that a lock and marks record identify a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
