@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import io
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import coframe
+import joblib
+import joblib.pool
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -207,6 +211,40 @@ def test_the_hooks_are_removed_at_the_end() -> None:
     assert ForkingPickler._extra_reducers == before
     assert multiprocessing.spawn.get_preparation_data is start_data
     assert len(bytes(ForkingPickler.dumps(tasks.table()))) > 1_000_000
+
+
+def test_small_arrays_are_pickled_to_the_same_bytes() -> None:
+    arrays = [np.arange(10.0), np.asfortranarray(np.ones((3, 4))), np.arange(10)[::2]]
+
+    def pickled() -> list[bytes]:
+        in_a_pool = io.BytesIO()
+        joblib.pool.CustomizablePickler(in_a_pool, {}).dump(arrays)
+        return [
+            bytes(ForkingPickler.dumps(arrays)),
+            bytes(joblib.externals.loky.backend.reduction.dumps(arrays)),
+            in_a_pool.getvalue(),
+        ]
+
+    before = pickled()
+    with coframe.sharing():
+        assert pickled() == before
+
+
+def test_a_small_message_costs_no_call_for_each_shared_class() -> None:
+    """`multiprocessing` copies the table of reducers for each message."""
+
+    def calls() -> int:
+        events: list[str] = []
+        sys.setprofile(lambda frame, event, argument: events.append(event))
+        try:
+            ForkingPickler(io.BytesIO())
+        finally:
+            sys.setprofile(None)
+        return events.count("call")
+
+    alone = calls()
+    with coframe.sharing():
+        assert calls() == alone
 
 
 def test_a_reducer_of_the_program_goes_first() -> None:

@@ -16,7 +16,10 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from ._reducers import Reducers
+from ._reducers import CLASSES, LazyReducers, Reducers
+
+#: That of `pickle`, which few programs need at their start. By it numpy 2 writes an array at once or in two copies.
+_DEFAULT_PROTOCOL = 5 if sys.version_info >= (3, 14) else 4
 
 #: Undoes a hook.
 Undo = Callable[[], None]
@@ -24,6 +27,7 @@ Undo = Callable[[], None]
 Hook = Callable[[Any], Undo]
 
 _undo: dict[str, Undo] = {}
+_adding: list[Callable[[], None]] = []
 _wanted: dict[str, Hook] = {}
 _settings: Any = None
 #: Called before a process starts.
@@ -33,7 +37,7 @@ _join: Any = None
 
 
 def install(
-    reducers: Callable[..., Reducers], settings: Any, prepare: Callable[[], None], join: Callable[[tuple[Any, ...]], None]
+    reducers: Callable[..., Any], settings: Any, prepare: Callable[[], None], join: Callable[[tuple[Any, ...]], None]
 ) -> None:
     """Installs the hooks that are not installed yet.
 
@@ -41,17 +45,19 @@ def install(
     """
     global _settings, _prepare, _join
     _settings, _prepare, _join = settings, prepare, join
-    plain, cloud, kept = reducers(4), reducers(5), reducers(5, always_named=True)
+    plain, newest = reducers(Reducers, _DEFAULT_PROTOCOL), reducers(Reducers, 5)
+    cloud, kept = reducers(LazyReducers, 5), reducers(Reducers, 5, always_named=True)
     hooks: dict[str, Hook] = {
-        "multiprocessing.reduction": lambda module: _replace_table(module.ForkingPickler, "_extra_reducers", plain),
+        "multiprocessing.reduction": lambda module: _multiprocessing(module.ForkingPickler, plain),
         "multiprocessing.spawn": _start_data,
         "distributed.protocol.pickle": lambda module: _dask(module, kept),
-        "joblib.pool": lambda module: _joblib_pool(module, plain),
+        "joblib.pool": lambda module: _joblib_pool(module, newest),
         "ray.cloudpickle.cloudpickle": lambda module: _pickler_class(module.Pickler, kept),
     }
     for loky in ("loky", "joblib.externals.loky"):
-        hooks[f"{loky}.backend.reduction"] = lambda module: _replace_table(module, "_dispatch_table", cloud)
+        hooks[f"{loky}.backend.reduction"] = lambda module: _loky(module, cloud)
         hooks[f"{loky}.backend.spawn"] = _start_data
+    hooks.update(dict.fromkeys(CLASSES, _imported))
     if settings.cloudpickle:
         for name in ("cloudpickle.cloudpickle", "joblib.externals.cloudpickle.cloudpickle"):
             hooks[name] = lambda module: _pickler_class(module.Pickler, kept)
@@ -72,11 +78,41 @@ def remove() -> None:
         _undo.popitem()[1]()
 
 
-def _replace_table(holder: Any, name: str, reducers: Reducers) -> Undo:
-    """For a library whose table is an attribute of a class or a module."""
-    reducers.update(getattr(holder, name))
-    setattr(holder, name, reducers)
-    return lambda: setattr(holder, name, reducers.others())
+def _multiprocessing(pickler: Any, reducers: Reducers) -> Undo:
+    """Its table is copied for each message, by a process that was woken for it: anything but a plain dict costs some us."""
+
+    def add() -> None:
+        for cls, reduce in reducers.current().items():
+            # A reducer of the program goes first.
+            pickler._extra_reducers.setdefault(cls, reduce)
+
+    def undo() -> None:
+        _adding.remove(add)
+        for cls, reduce in reducers.items():
+            if pickler._extra_reducers.get(cls) is reduce:
+                del pickler._extra_reducers[cls]
+
+    add()
+    _adding.append(add)
+    return undo
+
+
+def add_imported() -> None:
+    """Adds the classes that are imported by now to tables that are not asked for them."""
+    for add in _adding:
+        add()
+
+
+def _imported(module: Any) -> Undo:
+    add_imported()
+    return lambda: None
+
+
+def _loky(module: Any, reducers: LazyReducers) -> Undo:
+    """An attribute of a module is read without a call, so the table is told when it is copied."""
+    reducers.update(module._dispatch_table)
+    module._dispatch_table = reducers
+    return lambda: setattr(module, "_dispatch_table", reducers.others())
 
 
 def _pickler_class(pickler: Any, reducers: Reducers) -> Undo:
@@ -91,7 +127,7 @@ def _joblib_pool(module: Any, shared: Reducers) -> Undo:
     original = module.CustomizablePickler
 
     def init(self: Any, writer: Any, reducers: Any = None, *args: Any, **kwargs: Any) -> None:
-        original.__init__(self, writer, {**shared, **(reducers or {})}, *args, **kwargs)
+        original.__init__(self, writer, {**shared.current(), **(reducers or {})}, *args, **kwargs)
 
     module.CustomizablePickler = type(original.__name__, (original,), {"__init__": init})
     return functools.partial(setattr, module, "CustomizablePickler", original)
@@ -147,6 +183,8 @@ def _start_data(module: Any) -> Undo:
     def get_preparation_data(*args: Any, **kwargs: Any) -> Any:
         data = original(*args, **kwargs)
         if _settings is not None:
+            # A package may have been half imported when its hook was installed.
+            add_imported()
             _prepare()
             data["coframe"] = _Start(tuple(_settings))
         return data

@@ -33,8 +33,7 @@ def is_known(cls: Any) -> bool:
 class Reducers(dict[Any, Any]):
     """A table of reducers with those of the shared classes, which need not be imported before the table is used.
 
-    A class is added when it is looked up, and every imported one when the table is copied, as some picklers do for each
-    message.
+    A class is added when it is looked up, and every imported one by :meth:`current`.
     """
 
     def __init__(self, reduce: Reducer, reduce_array: Reducer) -> None:
@@ -54,21 +53,34 @@ class Reducers(dict[Any, Any]):
         self[cls] = reduce
         return reduce
 
+    def current(self) -> Reducers:
+        """The table with all classes that are imported by now, for a pickler that copies it."""
+        for package in self._wanted:
+            if package in sys.modules:
+                self._wanted = [package for package in self._wanted if not self._has_all_of(package)]
+                break
+        return self
+
+    def _has_all_of(self, package: str) -> bool:
+        """Adds the classes of a package, which while it is being imported does not have all of them."""
+        module = sys.modules.get(package)
+        classes = [getattr(module, name, None) for name in CLASSES[package]]
+        for cls in classes:
+            if cls is not None and cls not in self:
+                self._add(cls)
+        return None not in classes
+
+
+class LazyReducers(Reducers):
+    """A table that is :meth:`current` whenever it is copied, for a library that gives no other moment."""
+
     def __iter__(self) -> Iterator[Any]:
-        # With its own method here, `dict.update` asks for `keys` instead of reading the entries itself.
+        # With this method here, `dict.update` asks for `keys` instead of reading the entries itself.
         return iter(self.keys())
 
     def keys(self) -> Any:
         """The classes in the table, with all that are imported by now."""
-        for package in [package for package in self._wanted if package in sys.modules]:
-            module = sys.modules[package]
-            classes = [getattr(module, name, None) for name in CLASSES[package]]
-            for cls in classes:
-                if cls is not None and cls not in self:
-                    self._add(cls)
-            # While a package is being imported, it does not have all of its classes.
-            if None not in classes:
-                self._wanted.remove(package)
+        self.current()
         return super().keys()
 
     def others(self) -> dict[Any, Any]:

@@ -7,7 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import _hooks, _reducers, _unpickle, _witness
 from ._coframe import Store as NativeStore
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ._store import Store
 
 Message = tuple[Any, tuple[Any, ...]]
+#: Of :func:`reducers`.
+Table = TypeVar("Table", bound=_reducers.Reducers)
 
 
 class Settings(NamedTuple):
@@ -158,8 +160,8 @@ _sharers: list[Sharer] = []
 _least = 0
 
 
-def reducers(protocol: int, always_named: bool = False) -> _reducers.Reducers:
-    """A table with what picklers call for the classes that are shared."""
+def reducers(table: type[Table], protocol: int, always_named: bool = False) -> Table:
+    """A table with what picklers of this protocol call for the classes that are shared."""
 
     def reduce(thing: Any) -> Any:
         message = _sharers[-1].message(thing, always_named) if _sharers else None
@@ -169,7 +171,7 @@ def reducers(protocol: int, always_named: bool = False) -> _reducers.Reducers:
         # Programs send many small arrays, and each costs what is done here.
         return thing.__reduce_ex__(protocol) if thing.nbytes < _least else reduce(thing)
 
-    return _reducers.Reducers(reduce, reduce_array)
+    return table(reduce, reduce_array)
 
 
 def join(settings: tuple[Any, ...]) -> None:
@@ -203,6 +205,7 @@ def _use_innermost() -> None:
 
 
 def _before_fork() -> None:
+    _hooks.add_imported()
     for sharer in _sharers:
         sharer.guard()
 
