@@ -61,6 +61,8 @@ mod semaphore;
 mod slots;
 mod space;
 
+use crate::fork;
+
 pub use array::{Array, AtomicArray, Element};
 pub use barrier::Barrier;
 pub use bytemuck::Pod;
@@ -75,6 +77,23 @@ pub use handle::CellHandle;
 pub use latest::{Latest, LatestWriter};
 pub use mutex::{Mutex, MutexGuard};
 pub use semaphore::{Permit, Semaphore};
+
+/// Returns the number of forks between the first process and this one. This is a load, not a system call.
+///
+/// A guard does nothing in a child that was forked while its parent held it. Code that keeps guards for its callers, such as
+/// a binding for another language, can record this number with each guard: the guards with another number are copies of the
+/// parent's. A child that was made with the system call `clone`, past the C library, is not counted.
+///
+/// ```
+/// let taken_at = coframe::sync::forks();
+/// let is_mine = || coframe::sync::forks() == taken_at;
+/// assert!(is_mine(), "this process was not forked since");
+/// ```
+#[must_use]
+pub fn forks() -> u32 {
+    fork::count_forks();
+    fork::generation()
+}
 
 /// Implements the handles of a kind of cell, as text and by serde.
 macro_rules! handles {

@@ -3,8 +3,9 @@
 //! A guard belongs to its thread: the kernel takes a robust mutex back from the thread that has it. So guards are in
 //! thread-local storage, under the handle of their cell.
 
-use std::{cell::RefCell, collections::HashMap, process};
+use std::{cell::RefCell, collections::HashMap};
 
+use coframe::sync::forks;
 use pyo3::prelude::*;
 
 use crate::error::Result;
@@ -18,8 +19,8 @@ pub(crate) trait Held {
 
 /// A lock that this thread holds.
 struct Entry {
-    /// The process that took it: a forked child gets a copy of all this.
-    owner: u32,
+    /// The count of forks in the process that took it: a forked child gets a copy of all this.
+    forks: u32,
     /// How often the thread has taken it.
     depth: u32,
     guard: Box<dyn Held>,
@@ -31,7 +32,7 @@ thread_local! {
 }
 
 pub(crate) fn put(cell: &str, held: Box<dyn Held>) {
-    HELD.with_borrow_mut(|all| all.insert(cell.to_owned(), Entry { owner: process::id(), depth: 1, guard: held }));
+    HELD.with_borrow_mut(|all| all.insert(cell.to_owned(), Entry { forks: forks(), depth: 1, guard: held }));
 }
 
 /// A guard that is out of the thread's storage for a call, and goes back whatever the call does.
@@ -57,7 +58,7 @@ pub(crate) fn with<R>(cell: &str, with: impl FnOnce(&mut dyn Held) -> R) -> Opti
 }
 
 pub(crate) fn is_held(cell: &str) -> bool {
-    HELD.with_borrow(|all| all.get(cell).is_some_and(|entry| entry.owner == process::id()))
+    HELD.with_borrow(|all| all.get(cell).is_some_and(|entry| entry.forks == forks()))
 }
 
 /// Takes the lock of a cell once more; false when this thread does not hold it.
@@ -68,13 +69,13 @@ pub(crate) fn again(cell: &str) -> bool {
 }
 
 fn depth(cell: &str) -> u32 {
-    HELD.with_borrow(|all| all.get(cell).filter(|entry| entry.owner == process::id()).map_or(0, |entry| entry.depth))
+    HELD.with_borrow(|all| all.get(cell).filter(|entry| entry.forks == forks()).map_or(0, |entry| entry.depth))
 }
 
 /// Sets how often this thread has taken the lock of a cell, if it holds it.
 pub(crate) fn set_depth(cell: &str, depth: u32) {
     HELD.with_borrow_mut(|all| {
-        if let Some(entry) = all.get_mut(cell).filter(|entry| entry.owner == process::id()) {
+        if let Some(entry) = all.get_mut(cell).filter(|entry| entry.forks == forks()) {
             entry.depth = depth;
         }
     });
