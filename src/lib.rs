@@ -111,6 +111,10 @@ pub use crate::map::SharedMap;
 #[cfg(feature = "pool")]
 pub use crate::pool::Pool;
 
+// For the crates of this repository, whose errors show text of other programs too.
+#[doc(hidden)]
+pub use crate::error::excerpt;
+
 pub use crate::{
     copy_report::{ColumnCopies, CopyReport},
     error::{Error, Result},

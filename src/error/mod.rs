@@ -282,7 +282,8 @@ impl fmt::Display for Error {
             }
             Kind::NoColumn { column, frame, store } => write!(
                 f,
-                "column `{column}` not found in the frame {frame} of the store `{}`; list its columns with `schema`",
+                "column `{}` not found in the frame {frame} of the store `{}`; list its columns with `schema`",
+                excerpt(column),
                 shown(store)
             ),
             Kind::Superseded { what, now } => {
@@ -378,7 +379,8 @@ impl std::error::Error for Error {
 }
 
 /// A string of another program as an error shows it: without control characters, and short enough for a screen.
-pub(crate) fn excerpt(text: &str) -> String {
+#[must_use]
+pub fn excerpt(text: &str) -> String {
     const MOST: usize = 200;
     match text.char_indices().nth(MOST) {
         None => text.escape_debug().to_string(),

@@ -30,7 +30,7 @@ pub(crate) enum Kind {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string(), source: None }
+        Self { kind, message: line(message, MAX_MESSAGE), source: None }
     }
 
     pub(crate) fn invalid(what: impl fmt::Display, detail: impl fmt::Display) -> Self {
@@ -39,7 +39,8 @@ impl Error {
 
     pub(crate) fn io(action: impl fmt::Display, error: std::io::Error) -> Self {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Other };
-        Self { kind, message: format!("cannot {action}: {error}"), source: Some(Box::new(error)) }
+        let message = line(format_args!("cannot {action}: {error}"), MAX_MESSAGE);
+        Self { kind, message, source: Some(Box::new(error)) }
     }
 
     /// A file that cannot be read.
@@ -72,7 +73,7 @@ impl Error {
         };
         let detail = if status.message().is_empty() { status.code().description() } else { status.message() };
         let cause = std::error::Error::source(status).map(|source| format!(" ({})", chain(source))).unwrap_or_default();
-        Self::new(kind, format_args!("{what}: {detail}{cause}"))
+        Self::new(kind, format_args!("{what}: {}", text(format_args!("{detail}{cause}"))))
     }
 
     /// True if the remote store does not have the frame or version, or no longer has it.
@@ -141,12 +142,14 @@ impl From<coframe::Error> for Error {
             e if e.is_invalid_argument() || e.is_conflict() || e.is_unsupported() => Kind::Invalid,
             _ => Kind::Other,
         };
-        Self { kind, message: error.to_string(), source: Some(Box::new(error)) }
+        Self { kind, message: line(&error, MAX_MESSAGE), source: Some(Box::new(error)) }
     }
 }
 
-/// Bytes of an error's text that are sent at most.
+/// Bytes of an error's text that are sent, or shown of an answer, at most.
 const MAX_TEXT: usize = 1024;
+/// Bytes of the text of an [`Error`] at most: a screen of 24 lines.
+const MAX_MESSAGE: usize = 1920;
 
 /// The answer of a server whose store returned an error.
 pub(crate) fn status(error: &coframe::Error) -> Status {
@@ -163,12 +166,24 @@ pub(crate) fn status(error: &coframe::Error) -> Status {
     Status::new(code, text(error))
 }
 
-/// A text that fits a header.
+/// A text that fits a header, in one line.
 pub(crate) fn text(error: impl fmt::Display) -> String {
-    let mut text = error.to_string();
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
+    line(error, MAX_TEXT)
+}
+
+/// A text in one line without control characters, which may come from another program. If it has more than this many bytes,
+/// it is cut, and ends with its length.
+fn line(text: impl fmt::Display, most: usize) -> String {
+    let mut text = text.to_string();
+    if text.contains(char::is_control) {
+        let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+        text = text.chars().map(escape).collect();
+    }
+    if text.len() > most {
+        let note = format!(".. ({} bytes)", text.len());
+        let end = (0..=most.saturating_sub(note.len())).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str(&note);
     }
     text
 }
@@ -185,4 +200,19 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, MAX_MESSAGE, MAX_TEXT, text};
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character_and_ends_with_its_length() {
+        assert_eq!(text("as it is, with \"quotes\" and ümlauts"), "as it is, with \"quotes\" and ümlauts");
+        assert_eq!(text("two\nlines\x1b[31m"), "two\\nlines\\u{1b}[31m");
+        let long = text("ü".repeat(10_000));
+        assert!(long.len() <= MAX_TEXT && long.ends_with("ü.. (20000 bytes)"), "{long}");
+        let error = Error::invalid("\n".repeat(10_000), "the rest").to_string();
+        assert!(error.len() <= MAX_MESSAGE && error.ends_with(" bytes)") && !error.contains('\n'), "{error}");
+    }
 }

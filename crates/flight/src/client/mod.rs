@@ -14,7 +14,7 @@ use std::{
 };
 
 use arrow_flight::{Action, Criteria, Result as ActionResult, flight_service_client::FlightServiceClient};
-use coframe::Name;
+use coframe::{Name, excerpt};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Runtime;
 use tonic::{
@@ -34,6 +34,8 @@ use crate::{
 
 /// Largest message that is read: a chunk of a segment, or the description of a frame.
 const MAX_MESSAGE: usize = 64 << 20;
+/// Bytes of a URL. A store records where a mirror comes from if that has no more than these.
+const MAX_URL: usize = 1024;
 /// Longest time for which one call of `wait` asks the server to wait.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -108,7 +110,7 @@ impl Remote {
             header.map_err(|_| Error::invalid("the token", "it is not printable ASCII"))
         });
         let endpoint = Endpoint::from_shared(url.clone())
-            .map_err(|e| Error::invalid(format_args!("the URL `{url}`"), chain(&e)))?
+            .map_err(|e| Error::invalid(format_args!("the URL `{}`", excerpt(&url)), chain(&e)))?
             .connect_timeout(options.deadline)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW)
@@ -124,7 +126,11 @@ impl Remote {
         };
         let connected = block_on(&runtime, endpoint.connect())?;
         let channel = connected.map_err(|e| {
-            let text = format!("cannot connect to {url}: {}; check the address, and that the server runs", chain(&e));
+            let text = format!(
+                "cannot connect to {}: {}; check the address, and that the server runs",
+                excerpt(&url),
+                chain(&e)
+            );
             Error::new(Kind::Unreachable, text)
         })?;
         let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
@@ -255,6 +261,14 @@ fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T, Status> {
 
 /// The URL with the scheme that gRPC's transport knows.
 fn http_url(url: &str) -> Result<String> {
+    let what = || format!("the URL `{}`", excerpt(url));
+    if url.len() > MAX_URL {
+        return Err(Error::invalid(what(), format_args!("expected {MAX_URL} bytes at most")));
+    }
+    // A handle, an error and the list of a store show it as part of a line.
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::invalid(what(), "expected ASCII without spaces and control characters"));
+    }
     let schemes = [("http://", "http"), ("grpc://", "http"), ("grpc+tcp://", "http")];
     let secure = [("https://", "https"), ("grpc+tls://", "https")];
     for (prefix, scheme) in schemes.into_iter().chain(secure) {
@@ -262,5 +276,5 @@ fn http_url(url: &str) -> Result<String> {
             return Ok(format!("{scheme}://{}", rest.trim_end_matches('/')));
         }
     }
-    Err(Error::invalid(format_args!("the URL `{url}`"), "expected http://HOST:PORT or, with TLS, https://HOST:PORT"))
+    Err(Error::invalid(what(), "expected http://HOST:PORT or, with TLS, https://HOST:PORT"))
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use coframe::{Frame, Handle, Store};
+use coframe::{Frame, Handle, Store, excerpt};
 
 use super::{PullOptions, Remote, RemoteOptions, http_url, pull};
 use crate::error::{Error, Kind, Result};
@@ -51,7 +51,7 @@ impl FromStr for RemoteHandle {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let what = || format!("`{}` is not a handle of another machine", text.escape_debug());
+        let what = || format!("`{}` is not a handle of another machine", excerpt(text));
         let Some((url, handle)) = text.split_once('#') else {
             return Err(Error::invalid(what(), "expected URL#coframe:.., as `RemoteHandle` writes it"));
         };

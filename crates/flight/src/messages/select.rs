@@ -39,7 +39,7 @@ struct Shape {
 
 impl Selection {
     pub(super) fn new(header: &[u8], schema: &Schema, positions: &[usize]) -> Result<Self, Status> {
-        let projected = schema.project(positions).map_err(|e| Status::internal(e.to_string()))?;
+        let projected = schema.project(positions).map_err(|e| Status::internal(crate::error::text(e)))?;
         let rebuilt = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
             &projected,
             &mut DictionaryTracker::new(false),

@@ -127,7 +127,7 @@ impl Gate {
                 self.remove(wire::parse("request", &action.body)?).await?
             }
             other => {
-                let found = error::text(other.escape_debug());
+                let found = coframe::excerpt(other);
                 return Err(Status::unimplemented(format!(
                     "the action `{found}`: expected segment, source, stat, wait or remove (docs/WIRE.md)"
                 )));

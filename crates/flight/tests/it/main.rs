@@ -18,5 +18,6 @@ mod reflection;
 #[path = "../../../../tests/it/scratch.rs"]
 mod scratch;
 mod security;
+mod texts;
 mod turns;
 mod writes;
