@@ -2,10 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -23,6 +20,7 @@ use super::{
     body::{Answer, Hold, Messages, action_result, flight_data},
     calls::Calls,
     connection::Peer,
+    handler::Handler,
     segment,
     sources::MAX_URL,
     stats::count,
@@ -64,26 +62,6 @@ impl Gate {
             .max_decoding_message_size(shared.max_message)
             .max_encoding_message_size(usize::MAX);
         Self { shared, calls }
-    }
-
-    async fn answer(mut self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
-        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let ((access, confirmed), peer) = self.shared.admit(&request, &method)?;
-        match method.as_str() {
-            "DoGet" => self.get(request, peer).await,
-            "DoAction" => self.act(request, access, peer).await,
-            _ => {
-                request.extensions_mut().insert(access);
-                if let Some(confirmed) = confirmed {
-                    request.extensions_mut().insert(confirmed);
-                }
-                if method == "DoPut" {
-                    request = request.map(|body| Body::new(Whole(body)));
-                }
-                let called = tower_service::Service::call(&mut self.calls, request).await;
-                called.map_err(|never: Infallible| match never {})
-            }
-        }
     }
 
     async fn get(self, request: http::Request<Body>, peer: Option<Peer>) -> Result<http::Response<Body>, Status> {
@@ -181,23 +159,30 @@ impl Gate {
     }
 }
 
-impl NamedService for Gate {
-    const NAME: &'static str = "arrow.flight.protocol.FlightService";
+impl Handler for Gate {
+    async fn answer(mut self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let ((access, confirmed), peer) = self.shared.admit(&request, &method)?;
+        match method.as_str() {
+            "DoGet" => self.get(request, peer).await,
+            "DoAction" => self.act(request, access, peer).await,
+            _ => {
+                request.extensions_mut().insert(access);
+                if let Some(confirmed) = confirmed {
+                    request.extensions_mut().insert(confirmed);
+                }
+                if method == "DoPut" {
+                    request = request.map(|body| Body::new(Whole(body)));
+                }
+                let called = tower_service::Service::call(&mut self.calls, request).await;
+                called.map_err(|never: Infallible| match never {})
+            }
+        }
+    }
 }
 
-impl tower_service::Service<http::Request<Body>> for Gate {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let gate = self.clone();
-        Box::pin(async move { Ok(gate.answer(request).await.unwrap_or_else(Status::into_http)) })
-    }
+impl NamedService for Gate {
+    const NAME: &'static str = "arrow.flight.protocol.FlightService";
 }
 
 /// A place among the streams of the server, or among its waiting calls.

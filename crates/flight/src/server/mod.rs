@@ -5,6 +5,7 @@ mod calls;
 mod connection;
 mod descriptors;
 mod gate;
+mod handler;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod noted;
@@ -41,6 +42,7 @@ use crate::{
 };
 use connection::Connections;
 use gate::Gate;
+use handler::Handled;
 use noted::Noted;
 use reflection::MAX_REFLECTIONS;
 use segment::Checksums;
@@ -205,7 +207,7 @@ impl Server {
             let (health, service) = tonic_health::server::health_reporter();
             let name = <Gate as tonic::server::NamedService>::NAME;
             health.set_service_status(name, ServingStatus::Serving).await;
-            let router = transport.add_service(Noted(service)).add_service(gate);
+            let router = transport.add_service(Noted(service)).add_service(Handled(gate));
             let router = router.add_service(reflection).add_service(reflection_draft);
             let stopping = async move {
                 // Fails when the server is gone, which ends it as well.

@@ -19,6 +19,7 @@ use super::{
     body::Hold,
     descriptors,
     gate::{REQUEST_LIMIT, hold, permit},
+    handler::{Handled, Handler},
 };
 use crate::{
     error::{Error, Result, chain},
@@ -63,10 +64,11 @@ fn failed(error: tonic_reflection::server::Error) -> Error {
 }
 
 /// Version 1, and the draft of it that some clients use, grpcio's among them.
-pub(super) fn services(shared: &Arc<Shared>) -> Result<(Reflection<impl Service>, Reflection<impl Service>)> {
+pub(super) fn services(shared: &Arc<Shared>) -> Result<(impl Service, impl Service)> {
     let v1 = builder().build_v1().map_err(failed)?.max_decoding_message_size(MAX_REQUEST);
     let draft = builder().build_v1alpha().map_err(failed)?.max_decoding_message_size(MAX_REQUEST);
-    Ok((Reflection { shared: shared.clone(), service: v1 }, Reflection { shared: shared.clone(), service: draft }))
+    let draft = Handled(Reflection { shared: shared.clone(), service: draft });
+    Ok((Handled(Reflection { shared: shared.clone(), service: v1 }), draft))
 }
 
 /// A reflection service behind the tokens and limits of the server.
@@ -76,7 +78,7 @@ pub(super) struct Reflection<S> {
     service: S,
 }
 
-impl<S: Service> Reflection<S> {
+impl<S: Service> Handler for Reflection<S> {
     async fn answer(mut self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
         let (_, peer) = self.shared.admit(&request, "ServerReflectionInfo")?;
         let permit = permit(&self.shared.reflections)?;
@@ -88,21 +90,6 @@ impl<S: Service> Reflection<S> {
 
 impl<S: NamedService> NamedService for Reflection<S> {
     const NAME: &'static str = S::NAME;
-}
-
-impl<S: Service> tower_service::Service<http::Request<Body>> for Reflection<S> {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let reflection = self.clone();
-        Box::pin(async move { Ok(reflection.answer(request).await.unwrap_or_else(Status::into_http)) })
-    }
 }
 
 /// The requests of a stream, which ends if the client sends none for some time.
