@@ -5,6 +5,7 @@ mod broadcast;
 mod command;
 mod common;
 mod conformance;
+mod headers;
 mod hostile;
 mod kills;
 mod limits;
