@@ -130,6 +130,35 @@ impl Draft {
         Ok(())
     }
 
+    /// Writes bytes at this offset, before or after the end; bytes between are a hole. Calls `make_room` as
+    /// [`write_making_room`](Draft::write_making_room) does.
+    pub(crate) fn write_at(&mut self, mut rest: &[u8], offset: u64, make_room: &mut dyn FnMut() -> bool) -> Result<()> {
+        let (mut offset, mut attempts) = (offset, ATTEMPTS);
+        while !rest.is_empty() {
+            match write_once_at(&self.file, rest, offset) {
+                Ok(written) => {
+                    offset = offset.saturating_add(bytes(written));
+                    rest = rest.get(written..).unwrap_or_default();
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if medium::is_full(&e) && attempts > 0 && make_room() => attempts -= 1,
+                Err(e) => {
+                    let left = offset.saturating_add(bytes(rest.len()));
+                    return Err(self.directory.write_error("write to", e).with_needed(left, offset));
+                }
+            }
+        }
+        self.len = self.len.max(offset);
+        Ok(())
+    }
+
+    /// Cuts what follows the first `len` bytes.
+    pub(crate) fn cut(&mut self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(|e| self.directory.write_error("cut a file in", e))?;
+        self.len = len;
+        Ok(())
+    }
+
     #[cfg(any(feature = "sync", feature = "shm"))]
     pub(crate) fn file(&self) -> &File {
         &self.file
@@ -171,6 +200,14 @@ impl Draft {
 fn write_once(mut file: &File, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     failpoint::reach("write")?;
     match file.write_vectored(slices.get(..slices.len().min(IOV_MAX)).unwrap_or_default())? {
+        0 => Err(ErrorKind::StorageFull.into()),
+        written => Ok(written),
+    }
+}
+
+fn write_once_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    failpoint::reach("write")?;
+    match file.write_at(bytes, offset)? {
         0 => Err(ErrorKind::StorageFull.into()),
         written => Ok(written),
     }

@@ -1,8 +1,13 @@
 //! Mirrors: the bytes of another store's segment, as a frame of this store.
 
-use std::io;
+use std::{io, ops::Range};
 
-use super::{MirrorTurn, Store, origin, publish::PublishMode, writer::Sink};
+use super::{
+    MirrorTurn, Store, origin,
+    parts::{Parts, bytes as wide},
+    publish::PublishMode,
+    writer::Sink,
+};
 use crate::{
     error::{Error, Result},
     frame::{Frame, UNPUBLISHED},
@@ -98,6 +103,8 @@ pub struct MirrorWriter {
     name: Name,
     options: MirrorOptions,
     sink: Sink,
+    /// What was written, if not in order. The file then ends with a record of it.
+    parts: Option<Parts>,
     /// Whether a write failed: bytes are missing.
     is_broken: bool,
     /// Ends after the file has its name, or is closed.
@@ -135,7 +142,7 @@ impl Store {
     pub fn mirror_with(&self, name: impl AsRef<str>, options: &MirrorOptions) -> Result<MirrorWriter> {
         let name = Name::new(name)?;
         options.check()?;
-        Ok(MirrorWriter::new(name, options.clone(), Sink::create(self)?, None))
+        Ok(MirrorWriter::new(name, options.clone(), Sink::create(self)?, None, None))
     }
 }
 
@@ -176,41 +183,123 @@ impl MirrorTurn {
         options.check()?;
         let options = options.clone().of_turn(self.segment_id())?;
         let mut sink = Sink::resume(self.store(), self.segment_id())?;
-        if options.is_shorter_than(sink.draft.len()) {
+        let mut parts = Parts::read(&sink.draft)?;
+        let fits = match &parts {
+            Some(parts) => options.length == Some(parts.length()),
+            None => !options.is_shorter_than(sink.draft.len()),
+        };
+        if !fits {
             sink.draft.restart()?;
+            parts = None;
         }
-        Ok(MirrorWriter::new(name, options, sink, Some(self)))
+        Ok(MirrorWriter::new(name, options, sink, parts, Some(self)))
     }
 }
 
 impl MirrorWriter {
-    fn new(name: Name, options: MirrorOptions, sink: Sink, turn: Option<MirrorTurn>) -> Self {
-        Self { name, options, sink, is_broken: false, turn }
+    fn new(name: Name, options: MirrorOptions, sink: Sink, parts: Option<Parts>, turn: Option<MirrorTurn>) -> Self {
+        Self { name, options, sink, parts, is_broken: false, turn }
     }
 
-    /// Appends the next bytes of the segment, all of them.
+    /// Appends the next bytes of the segment, all of them: after the first [`written`](Self::written) ones.
     ///
     /// # Errors
     ///
     /// [`is_corrupt`](Error::is_corrupt) for more bytes than were announced; [`is_no_space`](Error::is_no_space). After
     /// an error every later call fails with [`is_invalid_argument`](Error::is_invalid_argument): start again with a new writer.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_at(bytes, self.written())
+    }
+
+    /// Writes bytes of the segment at this offset, so that several parts of it can be written at the same time. None of the
+    /// bytes may have been written before.
+    ///
+    /// If the process is killed, the next turn resumes all parts: check [`missing`](Self::missing). A part can be filled from
+    /// its start with any number of calls. A segment has up to 253 parts with gaps between them.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); [`is_invalid_argument`](Error::is_invalid_argument) if some of the bytes were written before,
+    /// or if [`MirrorOptions::length`] was not given.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use coframe::MirrorOptions;
+    ///
+    /// # let dir = tempfile::tempdir_in("/dev/shm")?;
+    /// # let here = coframe::Store::open_at(dir.path().join("here"))?;
+    /// # let there = coframe::Store::open_at(dir.path().join("there"))?;
+    /// let frame = there.publish("flights", &polars::df!("delay" => [3, 5])?)?;
+    /// let (bytes, id) = (frame.segment_bytes(), frame.segment_id().ok_or("coframe did not write it")?);
+    /// let options = MirrorOptions::new().length(bytes.len() as u64);
+    /// let start = || here.mirror_turn(id, Duration::ZERO)?.resume("flights", &options);
+    /// let mut mirror = start()?;
+    /// mirror.write_at(&bytes[100..200], 100)?;
+    /// drop(mirror); // the connection broke
+    ///
+    /// let mut mirror = start()?;
+    /// assert_eq!(mirror.missing(), [0..100, 200..bytes.len() as u64]);
+    /// mirror.write_at(&bytes[200..], 200)?;
+    /// mirror.write_at(&bytes[..100], 0)?;
+    /// assert_eq!(mirror.publish()?.batches(), frame.batches());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check_usable()?;
         self.is_broken = true;
-        let length = self.written().saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if let Some(most) = self.options.length.filter(|most| length > *most) {
-            let detail = format_args!("it has {length} bytes or more, expected {most}");
+        let end = offset.saturating_add(wide(bytes.len()));
+        if let Some(most) = self.options.length.filter(|most| end > *most) {
+            let detail = format_args!("it has {end} bytes or more, expected {most}");
             return Err(Error::corrupt(self.what(), "I2-mirror", detail));
         }
-        self.sink.write(&[bytes])?;
+        if self.parts.is_none() && offset == self.written() {
+            self.sink.write(&[bytes])?;
+        } else if !bytes.is_empty() {
+            self.write_part(bytes, offset..end)?;
+        }
         self.is_broken = false;
         Ok(())
     }
 
-    /// Number of bytes written so far, including those that were there at the start ([`MirrorTurn::resume`]).
+    fn write_part(&mut self, bytes: &[u8], part: Range<u64>) -> Result<()> {
+        let mut parts = match &self.parts {
+            Some(parts) => parts.clone(),
+            None => self.start_parts()?,
+        };
+        let offset = part.start;
+        parts.add(part)?;
+        self.sink.write_at(bytes, offset)?;
+        // After the bytes, so that it lists no part that was not written.
+        self.sink.write_at(&parts.encode(), parts.record_offset())?;
+        self.parts = Some(parts);
+        Ok(())
+    }
+
+    /// Starts the record, before any byte after a gap: without a record all bytes of the file count as written.
+    fn start_parts(&mut self) -> Result<Parts> {
+        let Some(length) = self.options.length else {
+            let detail = "its length is not known; pass `MirrorOptions::length` to write it out of order";
+            return Err(Error::invalid(self.what(), detail));
+        };
+        let parts = Parts::new(length, self.written());
+        self.sink.write_at(&parts.encode(), parts.record_offset())?;
+        self.parts = Some(parts.clone());
+        Ok(parts)
+    }
+
+    /// Number of bytes written so far from the start without a gap, including those that were there at the start
+    /// ([`MirrorTurn::resume`]).
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.sink.draft.len()
+        self.parts.as_ref().map_or_else(|| self.sink.draft.len(), Parts::prefix)
+    }
+
+    /// The bytes that were not written, in order: ranges up to the end of the segment, or up to [`u64::MAX`] if
+    /// [`MirrorOptions::length`] was not given.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Range<u64>> {
+        let known = || Parts::new(self.options.length.unwrap_or(u64::MAX), self.written()).missing();
+        self.parts.as_ref().map_or_else(known, Parts::missing)
     }
 
     /// Reads bytes that were written, from this offset; returns how many, 0 at their end.
@@ -226,6 +315,7 @@ impl MirrorWriter {
         } else {
             self.sink = Sink::create(&self.sink.store.clone())?;
         }
+        self.parts = None;
         self.is_broken = false;
         Ok(())
     }
@@ -251,12 +341,16 @@ impl MirrorWriter {
     /// [`is_corrupt`](Error::is_corrupt) with the rule of docs/FORMAT.md that the bytes violate;
     /// [`is_unsupported`](Error::is_unsupported) for a version of the format that this build does not read. The store is
     /// unchanged, and the bytes are removed, unless some are missing.
-    pub fn publish(self) -> Result<Frame> {
+    pub fn publish(mut self) -> Result<Frame> {
         self.check_usable()?;
         let (written, what) = (self.written(), self.what());
         if let Some(expected) = self.options.length.filter(|expected| written < *expected) {
             let detail = format_args!("it was cut short: it has {written} bytes, expected {expected}");
             return Err(Error::corrupt(what, "I2-mirror", detail));
+        }
+        if let Some(parts) = &self.parts {
+            // The record. A file that is as long as its segment is complete.
+            self.sink.draft.cut(parts.length())?;
         }
         // Declared first, and so dropped last.
         let _turn = self.turn;

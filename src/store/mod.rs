@@ -23,6 +23,7 @@ mod mirror;
 mod open;
 mod origin;
 mod partial;
+mod parts;
 mod private;
 mod publish;
 mod reap;

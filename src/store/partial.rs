@@ -1,6 +1,10 @@
 //! Mirrors that are still being fetched, for programs that pass on what has arrived.
 
-use super::{Store, writer::partial};
+use super::{
+    Store,
+    parts::{head, record_after, record_of},
+    writer::partial,
+};
 use crate::{error::Result, segment::Growing};
 
 impl Store {
@@ -32,9 +36,21 @@ pub struct PartialMirror(Growing);
 
 #[expect(clippy::len_without_is_empty, reason = "the length is a moment of a file that grows, and can fail")]
 impl PartialMirror {
-    /// Bytes that have arrived. Once the mirror is published, all bytes of its segment.
+    /// Bytes that have arrived, from the start without a gap. Once the mirror is published, all bytes of its segment.
     pub fn len(&self) -> Result<u64> {
-        Ok(self.0.state()?.0)
+        loop {
+            let length = self.0.state()?.0;
+            let Some(offset) = record_of(length) else { return Ok(length) };
+            let mut record = [0; 32];
+            let read = self.0.read_at(&mut record, offset)?;
+            match head(record.get(..read).unwrap_or_default()) {
+                // The record follows the segment.
+                Some((segment, prefix)) if record_after(segment) == Some(offset) => return Ok(prefix),
+                // Not a record: bytes of the segment. Or the writer has cut the record meanwhile.
+                _ if self.0.state()?.0 >= length => return Ok(length),
+                _ => {}
+            }
+        }
     }
 
     /// Whether the transfer was given up, so that no more bytes come. Also true of a mirror that was removed since.

@@ -76,6 +76,11 @@ impl Sink {
     pub(super) fn write(&mut self, slices: &[&[u8]]) -> Result<()> {
         self.draft.write_making_room(slices, &mut || self.store.make_room())
     }
+
+    /// Writes bytes at an offset. If the store is full, sweeps it first.
+    pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.draft.write_at(bytes, offset, &mut || self.store.make_room())
+    }
 }
 
 /// The hidden name of the file that a segment is transferred to.

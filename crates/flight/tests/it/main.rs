@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod nodes;
 mod origins;
+mod parts;
 mod pulls;
 mod reads;
 mod reflection;
