@@ -76,6 +76,11 @@ impl Error {
         Self::new(kind, format_args!("{what}: {}", text(format_args!("{detail}{cause}"))))
     }
 
+    /// Whether it is an error of the local store.
+    pub(crate) fn is_local(&self) -> bool {
+        self.source.as_deref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<coframe::Error>)
+    }
+
     /// True if the remote store does not have the frame or version, or no longer has it.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -4,6 +4,7 @@ mod options;
 mod origins;
 mod pull;
 mod push;
+mod ranges;
 mod read;
 
 use std::{
@@ -104,6 +105,10 @@ impl Remote {
     }
 
     fn connect_on(runtime: Arc<Runtime>, url: &str, options: &RemoteOptions) -> Result<Self> {
+        block_on(&runtime.clone(), Self::dial(runtime, url, options))?
+    }
+
+    async fn dial(runtime: Arc<Runtime>, url: &str, options: &RemoteOptions) -> Result<Self> {
         let url = http_url(url)?;
         let authorization = options.token.as_ref().map(|token| {
             let header = MetadataValue::try_from(format!("Bearer {token}"));
@@ -124,8 +129,7 @@ impl Remote {
         } else {
             endpoint
         };
-        let connected = block_on(&runtime, endpoint.connect())?;
-        let channel = connected.map_err(|e| {
+        let channel = endpoint.connect().await.map_err(|e| {
             let text = format!(
                 "cannot connect to {}: {}; check the address, and that the server runs",
                 excerpt(&url),
@@ -227,6 +231,10 @@ impl Remote {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
         request
+    }
+
+    fn block<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        block_on(&self.runtime, call)?
     }
 
     fn block_on<T>(&self, what: String, call: impl Future<Output = Result<T, Status>>) -> Result<T> {

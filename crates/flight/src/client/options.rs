@@ -7,6 +7,9 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::error::{Error, Result};
 
+/// Most ranges that a pull fetches at a time.
+const MAX_RANGES: usize = 64;
+
 /// Options of [`Remote::connect_with`](crate::Remote::connect_with).
 #[derive(Clone)]
 pub struct RemoteOptions {
@@ -14,6 +17,7 @@ pub struct RemoteOptions {
     pub(super) deadline: Duration,
     pub(super) retry: Duration,
     pub(super) checksums: bool,
+    pub(super) ranges: usize,
     pub(super) peers: Vec<String>,
     pub(super) serves: Option<String>,
     authority: Option<Certificate>,
@@ -35,6 +39,7 @@ impl RemoteOptions {
             deadline: Duration::from_secs(20),
             retry: Duration::from_secs(30),
             checksums: true,
+            ranges: 1,
             peers: Vec::new(),
             serves: None,
             authority: None,
@@ -94,6 +99,25 @@ impl RemoteOptions {
         self
     }
 
+    /// How many ranges of a segment a pull fetches at a time, 1 to 64, each over a separate connection. Default: 1.
+    ///
+    /// More ranges help if the network limits each connection, by a rate or by a delay that its window does not cover. They
+    /// are slower where it does not, such as on loopback. Each connection needs up to 16 MiB of memory. A small segment has
+    /// fewer ranges, of 1 MiB at least. If the server refuses connections or streams, the pull goes on with fewer ranges. A
+    /// [`peer`](Self::peer) is asked for one range at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid_argument`](Error::is_invalid_argument) for 0 and for more than 64.
+    pub fn ranges(mut self, at_a_time: usize) -> Result<Self> {
+        if !(1..=MAX_RANGES).contains(&at_a_time) {
+            let found = format!("{at_a_time} ranges at a time");
+            return Err(Error::invalid(found, format_args!("expected 1 to {MAX_RANGES}")));
+        }
+        self.ranges = at_a_time;
+        Ok(self)
+    }
+
     /// The server of another machine that may have frames of the origin as mirrors. A pull connects to it if the origin refers
     /// to it, with the same token and certificates. A pull connects to no other URL that the origin returns.
     ///
@@ -140,6 +164,7 @@ impl std::fmt::Debug for RemoteOptions {
             .field("token", &self.token.is_some())
             .field("deadline", &self.deadline)
             .field("retry", &self.retry)
+            .field("ranges", &self.ranges)
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,12 @@
 //! A pull: the segment of another machine becomes a mirror in the local store.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
-use coframe::{Frame, MirrorOptions, MirrorWriter, Name, Store};
+use coframe::{Frame, MirrorOptions, MirrorWriter, Name, Store, excerpt};
 use tonic::Status;
 
 use super::{PullOptions, Remote, answer};
@@ -16,7 +20,7 @@ const RANGE: u64 = 1 << 30;
 /// Bytes that are read at a time, to compare them.
 const PIECE: usize = 1 << 20;
 /// Shortest and longest pause between two attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
 /// A part of a range that came without the checksum of the origin: before its connection broke, or from another machine.
 struct Unchecked {
@@ -26,10 +30,45 @@ struct Unchecked {
 }
 
 /// How far a pull is.
-struct Progress<'a> {
-    stat: &'a Stat,
-    writer: MirrorWriter,
+pub(super) struct Progress<'a> {
+    pub(super) stat: &'a Stat,
+    pub(super) writer: MirrorWriter,
     unchecked: Vec<Unchecked>,
+}
+
+impl Progress<'_> {
+    /// Bytes that have not arrived.
+    pub(super) fn missing(&self) -> u64 {
+        self.writer.missing().into_iter().map(|part| part.end - part.start).sum()
+    }
+
+    /// The parts that have arrived.
+    fn there(&self) -> Vec<Range<u64>> {
+        let (mut parts, mut start) = (Vec::new(), 0);
+        let end = self.stat.bytes..self.stat.bytes;
+        for gap in self.writer.missing().into_iter().chain([end]) {
+            if start < gap.start {
+                parts.push(start..gap.start);
+            }
+            start = gap.end;
+        }
+        parts
+    }
+
+    /// The checksum of bytes that have arrived.
+    fn checksum(&self, offset: u64, len: u64, buffer: &mut [u8]) -> Result<u32> {
+        let (mut crc, mut done) = (crc32fast::Hasher::new(), 0);
+        while done < len {
+            let most = usize::try_from(len - done).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let read = self.writer.read_at(buffer.get_mut(..most).unwrap_or_default(), offset + done)?;
+            if read == 0 {
+                break;
+            }
+            crc.update(buffer.get(..read).unwrap_or_default());
+            done += read as u64;
+        }
+        Ok(crc.finalize())
+    }
 }
 
 impl Remote {
@@ -86,14 +125,14 @@ impl Remote {
         Ok(frame)
     }
 
-    fn label(&self, stat: &Stat) -> String {
-        format!("`{}@{}` of {}", stat.name, stat.version, self.url)
+    pub(super) fn label(&self, stat: &Stat) -> String {
+        format!("`{}@{}` of {}", excerpt(&stat.name), stat.version, self.url)
     }
 
     /// Fetches all bytes, from another machine if the origin refers to it, and compares them with the origin's checksums.
     fn transfer(&self, store: &Store, progress: &mut Progress<'_>) -> Result<()> {
         self.check_earlier(progress)?;
-        check_room(store, &self.label(progress.stat), progress.stat.bytes, progress.writer.written())?;
+        check_room(store, &self.label(progress.stat), progress.stat.bytes, progress.missing())?;
         if let Some(peer) = self.source(progress.stat) {
             if let Err(error) = peer.fetch_as_peer(progress) {
                 tracing::warn!(%error, "the pull goes on at the origin");
@@ -113,24 +152,18 @@ impl Remote {
 
     /// Compares the bytes of an interrupted pull with those of the origin. Starts again if they differ.
     fn check_earlier(&self, progress: &mut Progress<'_>) -> Result<()> {
-        let there = progress.writer.written();
-        let mut buffer = if there > 0 { vec![0; PIECE] } else { Vec::new() };
-        let mut offset = 0;
-        while offset < there {
-            let (len, mut crc) = (RANGE.min(there - offset), crc32fast::Hasher::new());
-            let mut done = 0;
-            while done < len {
-                let most = usize::try_from(len - done).map_or(PIECE, |left| left.min(PIECE));
-                let read = progress.writer.read_at(buffer.get_mut(..most).unwrap_or_default(), offset + done)?;
-                if read == 0 {
-                    break;
-                }
-                crc.update(buffer.get(..read).unwrap_or_default());
-                done += read as u64;
+        let mut buffer = Vec::new();
+        for part in progress.there() {
+            buffer.resize(PIECE, 0);
+            let mut offset = part.start;
+            while offset < part.end {
+                let len = RANGE.min(part.end - offset);
+                let crc = progress.checksum(offset, len, &mut buffer)?;
+                progress.unchecked.push(Unchecked { offset, len, crc });
+                offset += len;
             }
-            progress.unchecked.push(Unchecked { offset, len, crc: crc.finalize() });
-            offset += len;
         }
+        let is_resumed = !progress.unchecked.is_empty();
         match self.check_rest(progress) {
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(%error, "the pull starts again");
@@ -139,8 +172,8 @@ impl Remote {
             checked => checked?,
         }
         progress.unchecked.clear();
-        if there > 0 {
-            tracing::info!(bytes = progress.writer.written(), "a pull goes on where an earlier one stopped");
+        if is_resumed {
+            tracing::info!(missing = progress.missing(), "a pull goes on where an earlier one stopped");
         }
         Ok(())
     }
@@ -160,68 +193,54 @@ impl Remote {
 
     /// Fetches bytes from a machine that is not the origin, for as long as it sends them.
     fn fetch_as_peer(&self, progress: &mut Progress<'_>) -> Result<()> {
-        while progress.writer.written() < progress.stat.bytes {
-            self.range(progress, None)?;
-        }
-        Ok(())
+        let parts = progress.writer.missing();
+        let progress = RefCell::new(progress);
+        self.block(async {
+            for mut part in parts {
+                while part.start < part.end {
+                    self.range(&progress, &mut part, None).await?;
+                }
+            }
+            Ok(())
+        })
     }
 
-    /// Fetches the missing bytes from the origin. After a broken connection it continues with the first missing byte.
-    fn fetch(&self, progress: &mut Progress<'_>) -> Result<()> {
-        let mut broken: Option<Instant> = None;
-        let mut pause = PAUSES.0;
-        while progress.writer.written() < progress.stat.bytes {
-            let before = progress.writer.written();
-            let Err(error) = self.range(progress, Some(progress.stat.version)) else { continue };
-            let done = progress.writer.written();
-            if !error.is_unreachable() && !error.is_timeout() {
-                return Err(error);
-            }
-            if done > before {
-                (broken, pause) = (None, PAUSES.0);
-            }
-            if broken.get_or_insert_with(Instant::now).elapsed() >= self.options.retry {
-                let bytes = progress.stat.bytes;
-                let text = format!(
-                    "{error}; {done} of {bytes} bytes had arrived; pull it again within ten minutes to go on from there"
-                );
-                return Err(Error::new(Kind::Unreachable, text));
-            }
-            tracing::warn!(%error, done, "a pull goes on");
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSES.1);
-        }
-        Ok(())
-    }
-
-    /// Fetches one range, or as much of it as arrives. Without a version, from a machine that is not the origin.
-    fn range(&self, progress: &mut Progress<'_>, version: Option<u64>) -> Result<()> {
-        let offset = progress.writer.written();
-        let len = RANGE.min(progress.stat.bytes - offset);
+    /// Fetches one range from the start of `part`, or as much of it as arrives, and moves this start. Without a version, from a
+    /// machine that is not the origin.
+    pub(super) async fn range(
+        &self,
+        progress: &RefCell<&mut Progress<'_>>,
+        part: &mut Range<u64>,
+        version: Option<u64>,
+    ) -> Result<()> {
+        let offset = part.start;
+        let last = part.end.min(offset.saturating_add(RANGE));
         let is_origin = version.is_some();
-        let mut request = segment_request(progress.stat, offset, len);
+        let stat = progress.borrow().stat;
+        let mut request = segment_request(stat, offset, last - offset);
         (request.version, request.crc) = (version, is_origin && self.options.checksums);
         let computes = self.options.checksums || !is_origin;
         let mut crc = crc32fast::Hasher::new();
-        let what = format!("cannot pull {}", self.label(progress.stat));
+        let what = format!("cannot pull {}", self.label(stat));
         let mut failed = None;
-        let ended = self.block_on(what.clone(), async {
+        let receiving = async {
             let mut stream = self.action(wire::SEGMENT, &request).await?;
-            while progress.writer.written() < offset + len {
+            while part.start < last {
                 let Some(result) = self.next(&mut stream).await? else {
                     return Err(Status::unavailable("the stream ended early"));
                 };
-                let left = offset + len - progress.writer.written();
-                if result.body.is_empty() || result.body.len() as u64 > left {
+                let length = result.body.len() as u64;
+                if length == 0 || length > last - part.start {
                     return Err(Status::data_loss("the server sent other bytes than those of the range"));
                 }
                 if computes {
                     crc.update(&result.body);
                 }
-                if let Err(error) = progress.writer.write(&result.body) {
+                if let Err(error) = progress.borrow_mut().writer.write_at(&result.body, part.start) {
                     failed = Some(error);
                     return Ok(None);
                 }
+                part.start += length;
             }
             if !request.crc {
                 return Ok(None);
@@ -230,19 +249,19 @@ impl Remote {
                 Some(result) => answer::<SegmentEnd>(&result.body).map(Some),
                 None => Err(Status::unavailable("the stream ended before its checksum")),
             }
-        });
+        };
+        let ended = receiving.await;
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let crc = crc.finalize();
-        let arrived = progress.writer.written() - offset;
+        let (crc, len) = (crc.finalize(), part.start - offset);
         if let Ok(Some(end)) = &ended {
-            return check_crc(&what, offset, arrived, crc, end);
+            return check_crc(&what, offset, len, crc, end);
         }
-        if computes && arrived > 0 {
-            progress.unchecked.push(Unchecked { offset, len: arrived, crc });
+        if computes && len > 0 {
+            progress.borrow_mut().unchecked.push(Unchecked { offset, len, crc });
         }
-        ended.map(|_| ())
+        ended.map(|_| ()).map_err(|status| Error::remote(what, &status))
     }
 
     /// Compares the bytes that arrived without a checksum with those of the origin, to which `self` is connected.
@@ -284,7 +303,7 @@ fn check_crc(what: &str, offset: u64, len: u64, found: u32, end: &SegmentEnd) ->
     let text = format!(
         "{what}: bytes {offset} to {} changed on the way (checksum {found}, expected {}); pull it again",
         offset + len,
-        end.crc32.escape_debug()
+        excerpt(&end.crc32)
     );
     Err(Error::new(Kind::Corrupt, text))
 }
@@ -299,8 +318,7 @@ pub(super) fn local(store: &Store, name: &Name, id: u128) -> Result<Option<Frame
 }
 
 /// Whether the bytes that are missing fit.
-fn check_room(store: &Store, label: &str, bytes: u64, there: u64) -> Result<()> {
-    let missing = bytes.saturating_sub(there);
+fn check_room(store: &Store, label: &str, bytes: u64, missing: u64) -> Result<()> {
     if store.usage()?.free >= missing {
         return Ok(());
     }

@@ -51,6 +51,10 @@ struct Common {
     #[arg(long, global = true, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
 
+    /// Ranges of a frame that a pull fetches at a time, each over a separate connection: 1 to 64
+    #[arg(long, global = true, value_name = "N", value_parser = ranges)]
+    ranges: Option<usize>,
+
     /// Another machine with the frame, to which the server may refer a pull; repeatable
     #[arg(long, global = true, value_name = "URL")]
     peer: Vec<String>,
@@ -116,6 +120,9 @@ impl Common {
         if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
             options = options.identity(serve::file(cert)?, serve::file(key)?);
         }
+        if let Some(ranges) = self.ranges {
+            options = options.ranges(ranges)?;
+        }
         for peer in &self.peer {
             options = options.peer(peer)?;
         }
@@ -132,6 +139,11 @@ impl Common {
             None => Err(usage("no server is given; pass --remote URL")),
         }
     }
+}
+
+fn ranges(text: &str) -> std::result::Result<usize, String> {
+    let ranges = text.parse().map_err(|_| "expected a number from 1 to 64".to_owned())?;
+    RemoteOptions::new().ranges(ranges).map(|_| ranges).map_err(|error| error.to_string())
 }
 
 fn usage(text: &str) -> Error {

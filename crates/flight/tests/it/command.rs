@@ -80,6 +80,13 @@ fn frames_are_served_listed_shown_pulled_pushed_and_waited_for() {
     let pulled = handle.trim().parse::<coframe::Handle>().unwrap().open().unwrap();
     assert_eq!(pulled.segment_bytes(), frame.segment_bytes());
     ok(&here.path(), &["pull", &url, "mixed", "--version", "1", "--as", "copy"]);
+    ok(&here.path(), &["pull", &url, "mixed", "--ranges", "3", "--as", "ranged"]);
+    assert!(here.store.open("ranged").unwrap().segment_bytes() == frame.segment_bytes());
+    for wrong in ["0", "65", "-1", "many"] {
+        let refused = run(&here.path(), &["pull", &url, "mixed", &format!("--ranges={wrong}")]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(2) && said.contains("1 to 64"), "{said}");
+    }
     here.store.publish("new", &batch(4)).unwrap();
     ok(&here.path(), &["push", &url, "new", "--as", "pushed"]);
     assert_eq!(there.store.open("pushed").unwrap().num_rows(), 4);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use coframe::Store;
+use coframe::{Frame, Store};
 use coframe_flight::{Remote, RemoteOptions, Server, ServerOptions};
 
 use crate::common::{Reaper, child, large, proxy, role, scratch, serve, variable};
@@ -26,10 +26,10 @@ fn files(here: &crate::scratch::Scratch) -> Vec<String> {
     here.files().into_iter().filter(|file| !file.starts_with(".from-")).collect()
 }
 
-/// Bytes of an interrupted pull, which the next one goes on with.
-fn partial(here: &crate::scratch::Scratch) -> u64 {
-    let names = here.files().into_iter().filter(|name| name.ends_with(".partial"));
-    names.map(|name| std::fs::metadata(here.path().join(name)).unwrap().len()).sum()
+/// The first bytes of an interrupted pull, with which the next one goes on.
+fn partial(here: &crate::scratch::Scratch, origin: &Frame) -> u64 {
+    let partial = here.store.partial_mirror(origin.segment_id().unwrap()).unwrap();
+    partial.map_or(0, |partial| partial.len().unwrap())
 }
 
 /// Offsets all over a transfer, others in each run.
@@ -44,20 +44,23 @@ fn after_a_puller_was_killed_the_next_one_goes_on_where_it_stopped() {
     const TEST: &str = "kills::after_a_puller_was_killed_the_next_one_goes_on_where_it_stopped";
     if role().is_some() {
         let store = Store::open_at(variable("COFRAME_TEST_STORE")).unwrap();
-        Remote::connect(variable("COFRAME_TEST_URL")).unwrap().open(&store, "x").unwrap();
+        let options = RemoteOptions::new().ranges(variable("COFRAME_TEST_RANGES").parse().unwrap()).unwrap();
+        Remote::connect_with(variable("COFRAME_TEST_URL"), &options).unwrap().open(&store, "x").unwrap();
         return;
     }
     let there = scratch();
     let origin = large(&there.store, "x", BYTES);
     let server = serve(&there.store);
     let (mut killed, mut finished, mut resumed) = (0, 0, 0);
-    for offset in offsets() {
+    // Over one connection, or over several.
+    let ranges = [1, 4, 2].into_iter().cycle().zip([1, 1, 3, 4].into_iter().cycle());
+    for (offset, (first, second)) in offsets().zip(ranges) {
         let here = scratch();
         // Killed when so many bytes have passed.
         let process = Arc::new(Mutex::new(None::<i32>));
-        let victim = process.clone();
-        let kill = move |done: u64, bytes: &mut [u8]| {
-            if done + bytes.len() as u64 > offset
+        let (victim, passed) = (process.clone(), AtomicU64::new(0));
+        let kill = move |_: u64, bytes: &mut [u8]| {
+            if passed.fetch_add(bytes.len() as u64, Ordering::SeqCst) + bytes.len() as u64 > offset
                 && let Some(pid) = victim.lock().unwrap().take().and_then(rustix::process::Pid::from_raw)
             {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -67,6 +70,7 @@ fn after_a_puller_was_killed_the_next_one_goes_on_where_it_stopped() {
         let address = proxy(server.address(), Arc::new(kill));
         let mut command = child(TEST, "pull");
         command.env("COFRAME_TEST_STORE", here.path()).env("COFRAME_TEST_URL", format!("http://{address}"));
+        command.env("COFRAME_TEST_RANGES", first.to_string());
         let mut child = {
             let mut slot = process.lock().unwrap();
             let child = command.stderr(Stdio::null()).spawn().unwrap();
@@ -85,8 +89,9 @@ fn after_a_puller_was_killed_the_next_one_goes_on_where_it_stopped() {
                 killed += 1;
             }
         }
-        let (there, before) = (partial(&here), server.stats());
-        let frame = Remote::connect(server.url()).unwrap().open(&here.store, "x").unwrap();
+        let (there, before) = (partial(&here, &origin), server.stats());
+        let options = RemoteOptions::new().ranges(second).unwrap();
+        let frame = Remote::connect_with(server.url(), &options).unwrap().open(&here.store, "x").unwrap();
         assert_eq!(frame.segment_bytes(), origin.segment_bytes());
         let after = server.stats();
         if there > 0 && after.calls > before.calls {

@@ -15,6 +15,7 @@ mod nodes;
 mod origins;
 mod parts;
 mod pulls;
+mod ranges;
 mod reads;
 mod reflection;
 #[path = "../../../../tests/it/scratch.rs"]

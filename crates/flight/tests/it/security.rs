@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use coframe_flight::{Remote, RemoteOptions, Server, ServerOptions, Tokens};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::common::{mixed, python, run_python, scratch};
+use crate::common::{large, mixed, python, run_python, scratch};
 
 const READ: &str = "the-read-token-0123";
 const WRITE: &str = "the-write-token-0123";
@@ -124,6 +124,11 @@ fn tls_is_used_and_checked_and_clients_can_be_asked_for_a_certificate() {
     let client = RemoteOptions::new().token(READ).authority(&ours.authority);
     let remote = Remote::connect_with(server.url(), &client).unwrap();
     assert_eq!(remote.open(&here.store, "mixed").unwrap().batches(), frame.batches());
+    // Each connection of several ranges has the token and TLS as well.
+    let origin = large(&there.store, "x", 3 << 20);
+    let ranges = Remote::connect_with(server.url(), &client.clone().ranges(4).unwrap()).unwrap();
+    assert!(ranges.open(&here.store, "x").unwrap().segment_bytes() == origin.segment_bytes());
+    assert_eq!((server.stats().denied, server.stats().ranges), (0, 5));
     // Another authority, and no TLS.
     let stranger = RemoteOptions::new().token(READ).authority(&other.authority);
     assert!(Remote::connect_with(server.url(), &stranger).unwrap_err().is_unreachable());
