@@ -39,6 +39,15 @@ def test_frames_are_served_listed_pulled_pushed_and_waited_for(store: coframe.St
         assert np.array_equal(copy["x"].to_numpy(), np.arange(1000)) and copy.shape == frame.shape
         assert [info.name for info in store.list()] == ["flights"]
         assert len(remote.pull("flights", version=1, into="copy")) == 1000
+        ranged = coframe.connect(server.url, ranges=4)
+        assert len(pickle.loads(pickle.dumps(ranged)).pull("flights", into="ranged")) == 1000
+        for ranges in (0, 65, -1):
+            with pytest.raises(coframe.InvalidError, match="expected 1 to 64"):
+                coframe.connect(server.url, ranges=ranges)
+            with pytest.raises(coframe.InvalidError, match="expected 1 to 64"):
+                coframe.allow_origin(server.url, ranges=ranges)
+        with pytest.raises(coframe.ArgumentTypeError, match="expected 1 to 64"):
+            coframe.connect(server.url, ranges="4")  # type: ignore[arg-type]
         assert pickle.loads(pickle.dumps(remote)).open("flights").shape == (1000, 1)
         store.publish({"y": np.arange(3)}, "delays")
         version = remote.push("delays", into="late")

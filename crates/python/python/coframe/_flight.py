@@ -24,9 +24,9 @@ def program() -> str:
     return found
 
 
-def options(**paths: str | os.PathLike[str] | None) -> list[str]:
-    given = ((name, path) for name, path in paths.items() if path is not None)
-    return [f"--{name.replace('_', '-')}={os.fspath(path)}" for name, path in given]
+def options(**values: str | os.PathLike[str] | int | None) -> list[str]:
+    given = ((name, value) for name, value in values.items() if value is not None)
+    return [f"--{name.replace('_', '-')}={value if isinstance(value, int) else os.fspath(value)}" for name, value in given]
 
 
 def ask(store: str, *arguments: str) -> Any:

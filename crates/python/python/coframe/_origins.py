@@ -23,6 +23,7 @@ _LONGEST_NAME = 180
 class _Access(NamedTuple):
     token_file: _Path | None
     ca: _Path | None
+    ranges: int | None
 
 
 class _Settings:
@@ -34,7 +35,7 @@ class _Settings:
         self.allowed: dict[str, _Access] = {}
         if url := os.environ.get("COFRAME_ORIGIN"):
             self.own[_default_store()] = _checked(url)
-        access = _Access(os.environ.get("COFRAME_TOKEN_FILE") or None, None)
+        access = _Access(os.environ.get("COFRAME_TOKEN_FILE") or None, None, None)
         for url in filter(None, map(str.strip, os.environ.get("COFRAME_ALLOWED_ORIGINS", "").split(","))):
             self.allowed[_checked(url)] = access
 
@@ -65,9 +66,9 @@ def serve_as(directory: str, url: str | None) -> None:
         own[directory] = _checked(url)
 
 
-def allow(url: str, token_file: _Path | None, ca: _Path | None) -> None:
+def allow(url: str, token_file: _Path | None, ca: _Path | None, ranges: int | None) -> None:
     """Lets this process pull from a server."""
-    _loaded().allowed[_checked(url)] = _Access(token_file, ca)
+    _loaded().allowed[_checked(url)] = _Access(token_file, ca, ranges)
 
 
 def is_remote(text: str) -> bool:
@@ -114,7 +115,7 @@ def _pulled(parsed: _Parsed, access: _Access) -> Native:
     from . import _flight
 
     store = NativeStore(None)
-    options = _flight.options(token_file=access.token_file, ca=access.ca)
+    options = _flight.options(token_file=access.token_file, ca=access.ca, ranges=access.ranges)
     pulled = _flight.pull(store.path, options, parsed.url, parsed.name, parsed.version, _mirror_name(parsed))
     # Held until it is opened by its id, or a newer version could have it swept.
     mirror = store.open(pulled["name"], pulled["version"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import json
 import math
+import operator
 import os
 import signal
 import subprocess
@@ -47,10 +48,10 @@ class Remote:
     It can be pickled. In another process, or on another machine, it pulls into the store of that machine.
     """
 
-    def __init__(self, url: str, *, token_file: _Path | None, ca: _Path | None, store: Store) -> None:
+    def __init__(self, url: str, *, token_file: _Path | None, ca: _Path | None, ranges: int | None, store: Store) -> None:
         self.url = url
         self._store = store
-        self._options = _flight.options(token_file=token_file, ca=ca)
+        self._options = _flight.options(token_file=token_file, ca=ca, ranges=ranges)
 
     def list(self) -> builtins.list[RemoteFrame]:
         """The names of the server with their latest versions, in order."""
@@ -190,15 +191,22 @@ def serve(
 
 
 def connect(
-    url: str, *, token_file: _Path | None = None, ca: _Path | None = None, store: Store | _Path | None = None
+    url: str,
+    *,
+    token_file: _Path | None = None,
+    ca: _Path | None = None,
+    ranges: int | None = None,
+    store: Store | _Path | None = None,
 ) -> Remote:
     """The store that a server on another machine serves: ``http://host:port``, or ``https://host:port`` with TLS.
 
     ``token_file``: a file with the token, which only you can read. ``ca``: the certificate of the authority that signed
-    the server's, by default those of this machine. ``store``: where frames are pulled to. Connects with each call.
+    the server's, by default those of this machine. ``ranges``: how many ranges of a frame a pull fetches at a time, each
+    over a separate connection, 1 by default. More help if the network limits each connection. ``store``: where frames are
+    pulled to. Connects with each call.
     """
     _check_text("url", url)
-    return Remote(url, token_file=token_file, ca=ca, store=store_of(store))
+    return Remote(url, token_file=token_file, ca=ca, ranges=_checked_ranges(ranges), store=store_of(store))
 
 
 def set_origin(url: str | None, *, store: Store | _Path | None = None) -> None:
@@ -211,14 +219,16 @@ def set_origin(url: str | None, *, store: Store | _Path | None = None) -> None:
     _origins.serve_as(os.path.realpath(store_of(store).path), url)
 
 
-def allow_origin(url: str, *, token_file: _Path | None = None, ca: _Path | None = None) -> None:
+def allow_origin(
+    url: str, *, token_file: _Path | None = None, ca: _Path | None = None, ranges: int | None = None
+) -> None:
     """Lets this process pull frames from a server when it first uses them, into the default store.
 
     ``token_file``: a file with the token for the server, which only you can read. ``ca``: the certificate of the authority
-    that signed the server's. The environment variable ``COFRAME_ALLOWED_ORIGINS`` has URLs between commas, for all of which
+    that signed the server's. ``ranges``: as in :func:`connect`. The environment variable ``COFRAME_ALLOWED_ORIGINS`` has URLs between commas, for all of which
     ``COFRAME_TOKEN_FILE`` has the token.
     """
-    _origins.allow(url, token_file, ca)
+    _origins.allow(url, token_file, ca, _checked_ranges(ranges))
 
 
 def prefetch(frames: Frame | Iterable[Frame]) -> None:
@@ -230,6 +240,15 @@ def prefetch(frames: Frame | Iterable[Frame]) -> None:
         if not isinstance(frame, Frame):
             raise ArgumentTypeError(f"prefetch({frame!r:.100}): expected a frame, or several")
         frame._open()
+
+
+def _checked_ranges(ranges: int | None) -> int | None:
+    if ranges is None:
+        return None
+    _check_number("ranges", ranges, "1 to 64", 65)
+    if not ranges:
+        raise InvalidError(f"ranges={ranges!r}: expected 1 to 64")
+    return operator.index(ranges)
 
 
 def _stream(stream: IO[str] | None) -> IO[str]:
