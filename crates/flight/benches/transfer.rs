@@ -1,5 +1,6 @@
 //! How fast segments and rows cross a connection, as ratios within one run. `COFRAME_BENCH_MB` (256) sets the size,
-//! `COFRAME_PYTHON` a Python with pyarrow.
+//! `COFRAME_PYTHON` a Python with pyarrow. With `COFRAME_BENCH_RANGES=1` it pulls in several ranges at a time instead, also over
+//! limited links.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,7 +9,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,8 @@ use coframe_flight::{Remote, RemoteOptions, Server, ServerOptions};
 use tonic::transport::Endpoint;
 
 const RUNS: usize = 7;
+/// Runs of pulls in several ranges.
+const RANGE_RUNS: usize = 3;
 
 fn main() {
     if let Some(path) = std::env::var_os("COFRAME_BENCH_SERVE") {
@@ -33,27 +36,38 @@ fn main() {
     let server = Process::start(store.path());
     let target = directory.path().join("target");
     let bytes = frame.size_bytes();
+    if std::env::var_os("COFRAME_BENCH_RANGES").is_some() {
+        println!("{} MB, medians of {RANGE_RUNS}", bytes >> 20);
+        return several_ranges(&server, directory.path(), bytes);
+    }
     println!("{} MB, medians of {RUNS}", bytes >> 20);
 
     // In turn, so that all have the same share of what else the machine does.
-    let mut times = [const { Vec::new() }; 4];
+    let mut times = [const { Vec::new() }; 7];
     for run in 0..=RUNS {
         let round = [
             plain_tcp(&frame, &target),
             raw(&server, &frame, &target, false),
             raw(&server, &frame, &target, true),
-            pull(&server, directory.path()),
+            // While the target has its pages, the pull gets others, which a virtual machine may first have to ask its host for.
+            pull(&server.url(), directory.path(), 1),
+            without(&target, || pull(&server.url(), directory.path(), 1)),
+            plain_tcp_to_new_pages(&frame, directory.path()),
+            without(&target, || validate(&frame, directory.path())),
         ];
         // The first warms up.
         if run > 0 {
             times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
         }
     }
-    let [tcp, raw, hashed, pulled] = times.map(median);
+    let [tcp, raw, hashed, pulled, reused, new_pages, validated] = times.map(median);
     report("plain TCP, write(2) to a file", tcp, bytes, tcp);
     report("segment to a file", raw, bytes, tcp);
     report("segment to a file, with checksum", hashed, bytes, tcp);
     report("pull: checksum, validation, link", pulled, bytes, tcp);
+    report("pull into pages of the target", reused, bytes, tcp);
+    report("plain TCP to other pages", new_pages, bytes, tcp);
+    report("validation and link alone", validated, bytes, tcp);
 
     let remote = Remote::connect(server.url()).unwrap();
     let stats: Vec<_> = (0..200).map(|_| timed(|| drop(remote.stat("x").unwrap()))).collect();
@@ -225,11 +239,107 @@ fn read_segment(url: &str, request: String, bytes: usize, mut piece: impl FnMut(
     })
 }
 
-fn pull(server: &Process, directory: &Path) -> Duration {
+/// Measures after the target has given its pages back, which the next file then gets.
+fn without(target: &Path, measure: impl FnOnce() -> Duration) -> Duration {
+    let _ = std::fs::remove_file(target);
+    measure()
+}
+
+/// As `plain_tcp`, with as many pages in use elsewhere as a pull has while the target exists.
+fn plain_tcp_to_new_pages(frame: &Frame, directory: &Path) -> Duration {
+    let (held, target) = (directory.join("held"), directory.join("other"));
+    std::fs::write(&held, frame.segment_bytes()).unwrap();
+    let time = plain_tcp(frame, &target);
+    std::fs::remove_file(&held).unwrap();
+    std::fs::remove_file(&target).unwrap();
+    time
+}
+
+/// The end of a pull: validation in full, and the name.
+fn validate(frame: &Frame, directory: &Path) -> Duration {
     let here = tempfile::tempdir_in(directory).unwrap();
     let store = Store::open_at(here.path().join("store")).unwrap();
-    let remote = Remote::connect_with(server.url(), &RemoteOptions::new()).unwrap();
+    let mut mirror = store.mirror("x").unwrap();
+    frame.segment_bytes().chunks(1 << 20).for_each(|piece| mirror.write(piece).unwrap());
+    timed(|| drop(mirror.publish().unwrap()))
+}
+
+fn pull(url: &str, directory: &Path, ranges: usize) -> Duration {
+    let here = tempfile::tempdir_in(directory).unwrap();
+    let store = Store::open_at(here.path().join("store")).unwrap();
+    let remote = Remote::connect_with(url, &RemoteOptions::new().ranges(ranges).unwrap()).unwrap();
     timed(|| drop(remote.open(&store, "x").unwrap()))
+}
+
+/// Pulls in 1, 2 and 4 ranges, in turn: over loopback, and through proxies that limit each connection.
+fn several_ranges(server: &Process, directory: &Path, bytes: usize) {
+    let links = [
+        ("loopback", server.url()),
+        ("50 ms of delay", link(server, Link { delay: Duration::from_millis(25), speed: f64::INFINITY })),
+        ("60 MB/s for each connection", link(server, Link { delay: Duration::ZERO, speed: 60e6 })),
+    ];
+    for (what, url) in links {
+        let (counts, mut times) = ([1, 2, 4], [const { Vec::new() }; 3]);
+        // The first warms up. Each number of ranges comes first once, since a pull writes to the pages of the one before it.
+        pull(&url, directory, 1);
+        for turn in (0..RANGE_RUNS).flat_map(|run| (run..run + 3).map(|turn| turn % 3)) {
+            times[turn].push(pull(&url, directory, counts[turn]));
+        }
+        let times = times.map(median);
+        for (time, ranges) in times.into_iter().zip(counts) {
+            let (speed, ratio) = (bytes as f64 / time.as_secs_f64() / 1e6, times[0].as_secs_f64() / time.as_secs_f64());
+            println!("pull in {ranges} ranges, {what:30} {speed:6.0} MB/s  {ratio:5.2}x");
+        }
+    }
+}
+
+/// What a network does to each connection: bytes arrive later, in both directions, and not faster than a speed.
+#[derive(Clone, Copy)]
+struct Link {
+    delay: Duration,
+    speed: f64,
+}
+
+/// The URL of a proxy before the server that behaves like this network.
+fn link(server: &Process, link: Link) -> String {
+    let (listener, target) = (TcpListener::bind("127.0.0.1:0").unwrap(), server.url().replace("http://", ""));
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(&target)) else { continue };
+            let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            carry(from, to, link);
+            carry(server, client, link);
+        }
+    });
+    url
+}
+
+/// Passes bytes on in two threads, of which the first reads and the second waits until they are due.
+fn carry(mut from: TcpStream, mut to: TcpStream, Link { delay, speed }: Link) {
+    // As many bytes on the way as fit into 64 MB, so that the windows of HTTP/2 and not the proxy limit the connection.
+    let (sender, receiver) = mpsc::sync_channel::<(Instant, Vec<u8>)>(1024);
+    let _ = to.set_nodelay(true);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            if sender.send((Instant::now() + delay, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let mut next = Instant::now();
+        while let Ok((due, bytes)) = receiver.recv() {
+            next = next.max(due);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next += Duration::from_secs_f64(bytes.len() as f64 / speed);
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    });
 }
 
 /// `DoGet` to pyarrow's client, of this server and of pyarrow's with the same table, in turn.

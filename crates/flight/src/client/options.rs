@@ -102,7 +102,7 @@ impl RemoteOptions {
     /// How many ranges of a segment a pull fetches at a time, 1 to 64, each over a separate connection. Default: 1.
     ///
     /// More ranges help if the network limits each connection, by a rate or by a delay that its window does not cover. They
-    /// are slower where it does not, such as on loopback. Each connection needs up to 16 MiB of memory. A small segment has
+    /// gain nothing where it does not, such as on loopback. Each connection needs up to 16 MiB of memory. A small segment has
     /// fewer ranges, of 1 MiB at least. If the server refuses connections or streams, the pull goes on with fewer ranges. A
     /// [`peer`](Self::peer) is asked for one range at a time.
     ///
