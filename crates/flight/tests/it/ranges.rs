@@ -108,7 +108,7 @@ fn a_range_whose_connection_broke_goes_on_where_it_stopped() {
     let cut = move |done: u64, bytes: &mut [u8]| {
         if done > 5 << 20 && !is_cut.swap(true, Ordering::SeqCst) {
             // The client receives what was passed on before.
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(Duration::from_secs(1));
             return false;
         }
         counted.fetch_add(bytes.len() as u64, Ordering::SeqCst);
@@ -144,7 +144,8 @@ fn a_killed_pull_is_resumed_with_another_number_of_ranges() {
             let passed = Arc::new(AtomicU64::new(0));
             let counted = passed.clone();
             let slow = move |_: u64, bytes: &mut [u8]| {
-                std::thread::sleep(Duration::from_millis(1));
+                // Slower than the process writes, so that it has written most of what passed.
+                std::thread::sleep(Duration::from_millis(3));
                 counted.fetch_add(bytes.len() as u64, Ordering::SeqCst) < size / 3
             };
             let address = proxy(server.address(), Arc::new(slow));
@@ -160,7 +161,7 @@ fn a_killed_pull_is_resumed_with_another_number_of_ranges() {
         }
         let missing = left(&here, &origin);
         let bytes = sum(&missing);
-        assert!(bytes > size / 4 && bytes < size * 9 / 10, "{missing:?}");
+        assert!(bytes > size / 4 && bytes < size - MIB as u64, "{missing:?}");
         let before = server.stats();
         let copy = Remote::connect_with(server.url(), &options(third)).unwrap().open(&here.store, "x").unwrap();
         assert!(copy.segment_bytes() == origin.segment_bytes());
