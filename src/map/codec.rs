@@ -1,7 +1,8 @@
 //! Encodes keys and values as bytes.
 
-use std::marker::PhantomData;
+use std::{fmt::Display, marker::PhantomData};
 
+use bytes::Buf;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::lmdb::MAX_KEY;
@@ -52,7 +53,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
 
     /// Returns bytes that sort as the keys do.
     pub(super) fn key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>> {
-        let unfit = |why: &dyn std::fmt::Display| Error::invalid(format_args!("a key of `{}`", type_name::<K>()), why);
+        let unfit = |why: &dyn Display| Error::invalid(format_args!("a key of `{}`", type_name::<K>()), why);
         let bytes = memcomparable::to_vec(&key).map_err(|e| unfit(&e))?;
         match bytes.len() {
             0 => Err(unfit(&"it has no content; expected a type with more than one value")),
@@ -71,7 +72,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
         let what = || format!("a key of `{}`", type_name::<K>());
         let unfit =
             |e| Error::invalid(what(), format_args!("it cannot be read back ({e}); give it as that type itself"));
-        memcomparable::from_slice::<K>(&bytes).map_err(unfit)?;
+        decoded::<K>(&bytes).map_err(unfit)?;
         Ok(bytes)
     }
 
@@ -91,7 +92,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
     }
 
     pub(super) fn key_of(label: impl FnOnce() -> String, bytes: &[u8]) -> Result<K> {
-        memcomparable::from_slice(bytes).map_err(|e| undecodable::<K>(&label(), "key", &e))
+        decoded(bytes).map_err(|e| undecodable::<K>(&label(), "key", &e))
     }
 
     pub(super) fn value_of(label: impl FnOnce() -> String, bytes: &[u8]) -> Result<V> {
@@ -99,7 +100,40 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Codec<K, 
     }
 }
 
-fn undecodable<T>(label: &str, which: &str, why: &dyn std::fmt::Display) -> Error {
+/// A key from bytes, which another program may have written.
+fn decoded<K: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<K, String> {
+    let mut deserializer = memcomparable::Deserializer::new(Padded { rest: bytes, is_cut: false });
+    let key = K::deserialize(&mut deserializer);
+    match deserializer.into_inner() {
+        Padded { is_cut: true, .. } => Err("it is cut short".to_owned()),
+        Padded { rest: [], .. } => key.map_err(|e| e.to_string()),
+        Padded { rest, .. } => Err(key.map_or_else(|e| e.to_string(), |_| format!("{} bytes follow it", rest.len()))),
+    }
+}
+
+/// The bytes of a key, and zeros after their end, where memcomparable would panic. A zero ends a sequence and a string.
+struct Padded<'a> {
+    rest: &'a [u8],
+    /// Whether zeros were read.
+    is_cut: bool,
+}
+
+impl Buf for Padded<'_> {
+    fn remaining(&self) -> usize {
+        usize::MAX
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.rest.is_empty() { &[0; 16] } else { self.rest }
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.is_cut |= count > self.rest.len();
+        self.rest = self.rest.get(count..).unwrap_or_default();
+    }
+}
+
+fn undecodable<T>(label: &str, which: &str, why: &dyn Display) -> Error {
     let name = type_name::<T>();
     let detail = format!(
         "a {which} is no `{name}` ({why}): it was written with another definition of that type; `put` \
@@ -110,4 +144,23 @@ fn undecodable<T>(label: &str, which: &str, why: &dyn std::fmt::Display) -> Erro
 
 fn type_name<T>() -> String {
     short_type_name(std::any::type_name::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Codec, decoded};
+
+    #[test]
+    fn a_key_that_is_cut_short_or_too_long_is_an_error_at_every_length() {
+        type Key = (i32, Option<Vec<u8>>, String, u128);
+        let key: Key = (7, Some(vec![1, 2]), "a string of several chunks".to_owned(), 9);
+        let mut bytes = Codec::<Key, u64>::stored_key(&key).unwrap();
+        assert_eq!(decoded::<Key>(&bytes).unwrap(), key);
+        for end in 0..bytes.len() {
+            let error = decoded::<Key>(&bytes[..end]).unwrap_err();
+            assert!(error == "it is cut short" || error.contains("encoding"), "{end}: {error}");
+        }
+        bytes.push(0);
+        assert_eq!(decoded::<Key>(&bytes).unwrap_err(), "1 bytes follow it");
+    }
 }
