@@ -104,6 +104,15 @@ step "kills, lack of resources and intruders, a separate workspace"
     cargo test --locked
 )
 
+step "arbitrary bytes: the corpus of every fuzz target, a separate workspace"
+(
+    cd fuzz
+    export CARGO_TARGET_DIR="$target/fuzz"
+    cargo fmt --check
+    cargo clippy --quiet --no-default-features --features flight --all-targets --locked -- -D warnings
+    cargo test --no-default-features --features flight --locked
+)
+
 step "the Python package"
 COFRAME_FLIGHT="$target/flight/debug/coframe-flight" crates/python/ci.sh
 

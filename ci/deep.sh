@@ -33,6 +33,9 @@ echo "== ten thousand kills in all roles, lack of resources, intruders, and an h
     cargo run --locked -- endure --minutes 60 --svg "$target/torture/endure.svg"
 )
 
+echo "== arbitrary bytes, ten minutes for each target, under AddressSanitizer (compiles Polars again)"
+ci/fuzz.sh
+
 echo "== what maps no memory, under Miri"
 ci/miri.sh
 
