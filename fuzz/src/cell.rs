@@ -63,7 +63,7 @@ pub fn cell(bytes: &[u8]) {
         fs::write(&path, &file).unwrap();
         // Of the same kind, and of the next one.
         use_as(store, kind % KINDS);
-        use_as(store, (kind + 1) % KINDS);
+        use_as(store, (kind % KINDS + 1) % KINDS);
         check(store.cells());
         assert!(store.remove_cell(NAME).expect("a name of a cell"));
     });

@@ -16,27 +16,36 @@ pub mod scratch;
 pub mod segment;
 pub mod text;
 
-/// A target: its name, which is that of its corpus, and what it runs.
-pub type Target = (&'static str, fn(&[u8]));
+/// A target.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, which is that of its corpus.
+    pub name: &'static str,
+    /// Reads an input.
+    pub run: fn(&[u8]),
+    /// How its inputs are edited.
+    pub edits: mutate::Mutator,
+}
 
 /// All targets of this build.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    let all: [Target; 10] = [
-        ("file", file::file),
-        ("mirror", file::mirror),
-        ("footer", file::footer),
-        ("messages", file::messages),
-        ("schema", file::schema),
-        ("handle", text::handle),
-        ("names", text::names),
-        ("state", text::state),
-        ("cell", cell::cell),
-        ("map", map::map),
+    let target = |name, run, edits| Target { name, run, edits };
+    let all = [
+        target("file", file::file as fn(&[u8]), mutate::file as mutate::Mutator),
+        target("mirror", file::mirror, mutate::file),
+        target("footer", file::footer, mutate::flatbuffer),
+        target("messages", file::messages, mutate::stream),
+        target("schema", file::schema, mutate::flatbuffer),
+        target("handle", text::handle, mutate::bytes),
+        target("names", text::names, mutate::bytes),
+        target("state", text::state, mutate::bytes),
+        target("cell", cell::cell, mutate::bytes),
+        target("map", map::map, mutate::bytes),
+        #[cfg(feature = "flight")]
+        target("ticket", flight::ticket, mutate::bytes),
+        #[cfg(feature = "flight")]
+        target("wire", flight::wire, mutate::bytes),
     ];
-    #[cfg_attr(not(feature = "flight"), expect(unused_mut, reason = "the feature adds targets"))]
-    let mut all = Vec::from(all);
-    #[cfg(feature = "flight")]
-    all.extend([("ticket", flight::ticket as fn(&[u8])), ("wire", flight::wire as fn(&[u8]))]);
-    all
+    all.into()
 }

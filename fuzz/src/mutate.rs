@@ -7,6 +7,9 @@ use crate::segment::{self, Message};
 /// libFuzzer's own mutation of the first bytes of a buffer, up to a length; returns the new length.
 pub type Plain<'a> = &'a mut dyn FnMut(&mut [u8], usize, usize) -> usize;
 
+/// Mutates the first bytes of a buffer, up to a length, from a seed; returns the new length.
+pub type Mutator = fn(&mut [u8], usize, usize, u32, Plain<'_>) -> usize;
+
 /// A generator that is the same for the same seed (splitmix64).
 pub struct Random(u64);
 
@@ -66,6 +69,33 @@ fn keep(data: &mut [u8], bytes: &[u8]) -> usize {
     let len = bytes.len().min(data.len());
     data[..len].copy_from_slice(&bytes[..len]);
     len
+}
+
+/// Mutates bytes without a structure.
+pub fn bytes(data: &mut [u8], size: usize, max: usize, _: u32, fuzz: Plain<'_>) -> usize {
+    fuzz(data, size, max)
+}
+
+/// What libFuzzer does, in short, where it is not linked.
+pub fn without_libfuzzer(data: &mut [u8], size: usize, max: usize, random: &mut Random) -> usize {
+    let mut bytes = data[..size].to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        match random.below(5) {
+            0 => edit_word(&mut bytes, random),
+            1 => bytes.insert(at, random.below(256) as u8),
+            2 if !bytes.is_empty() => drop(bytes.remove(at)),
+            3 => {
+                let end = at + random.below(16).min(bytes.len() - at);
+                let copied = bytes[at..end].to_vec();
+                let place = random.below(bytes.len() + 1);
+                bytes.splice(place..place, copied);
+            }
+            _ if random.below(8) == 0 => bytes.truncate(at),
+            _ => edit_word(&mut bytes, random),
+        }
+    }
+    keep(&mut data[..max], &bytes)
 }
 
 /// Mutates an Arrow IPC file.

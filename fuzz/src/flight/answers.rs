@@ -131,7 +131,7 @@ fn connect() -> Connected {
     let (plan, runtime) = (Arc::default(), runtime());
     let incoming = {
         let _entered = runtime.enter();
-        TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+        TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_nodelay(Some(true))
     };
     let url = format!("http://{}", incoming.local_addr().unwrap());
     let service = FlightServiceServer::new(Hostile(Arc::clone(&plan)));
