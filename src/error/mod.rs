@@ -9,11 +9,9 @@ mod predicates;
 mod refusal;
 #[cfg(feature = "pool")]
 mod task;
+mod text;
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf};
 
 use arrow::error::ArrowError;
 #[cfg(any(feature = "map", feature = "pool"))]
@@ -21,6 +19,8 @@ pub(crate) use refusal::refusal;
 use rustix::io::Errno;
 #[cfg(feature = "pool")]
 pub(crate) use task::{Remote, TaskFailure};
+pub use text::excerpt;
+use text::{Part, Shown};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -254,16 +254,12 @@ fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes & 0xF_FFFF) * 10) >> 20)
 }
 
-fn shown(path: &Path) -> std::path::Display<'_> {
-    path.display()
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
-            Kind::Os { action, path, .. } => write!(f, "could not {action} `{}`", shown(path)),
+            Kind::Os { action, path, .. } => write!(f, "could not {action} `{}`", Shown(path)),
             Kind::NoSpace { path, needed, free, total } => {
-                write!(f, "no space left in the store `{}`: ", shown(path))?;
+                write!(f, "no space left in the store `{}`: ", Shown(path))?;
                 if let Some(needed) = needed {
                     write!(f, "at least {} are needed, ", mib(*needed))?;
                 }
@@ -275,18 +271,20 @@ impl fmt::Display for Error {
                 )
             }
             Kind::Ended { session, store } => {
-                write!(f, "the session `{session}` of the store `{}` has ended; start another one", shown(store))
+                write!(f, "the session `{session}` of the store `{}` has ended; start another one", Shown(store))
             }
             Kind::NotFound { what, store } => {
-                write!(f, "{what} not found in the store `{}`; publish it first, or list the store", shown(store))
+                let what = Part(what);
+                write!(f, "{what} not found in the store `{}`; publish it first, or list the store", Shown(store))
             }
             Kind::NoColumn { column, frame, store } => write!(
                 f,
                 "column `{}` not found in the frame {frame} of the store `{}`; list its columns with `schema`",
                 excerpt(column),
-                shown(store)
+                Shown(store)
             ),
             Kind::Superseded { what, now } => {
+                let (what, now) = (Part(what), Part(now));
                 write!(f, "{what} is superseded: {now}; open it by name to get the current version")
             }
             Kind::Conflict { name, expected, found } => write!(
@@ -296,40 +294,52 @@ impl fmt::Display for Error {
                 version(*found),
             ),
             Kind::Corrupt { what, rule, detail } => {
+                let (what, detail) = (Part(what), Part(detail));
                 write!(
                     f,
                     "{what} breaks rule {rule} of docs/FORMAT.md: {detail}; publish it again from the original data"
                 )
             }
-            Kind::Unsupported { what, next } => write!(f, "{what} is not supported; {next}"),
+            Kind::Unsupported { what, next } => write!(f, "{} is not supported; {}", Part(what), Part(next)),
             Kind::Untrusted { path, found, next } => {
-                write!(f, "the directory `{}` is refused as a store: {found}; {next}", shown(path))
+                let (found, next) = (Part(found), Part(next));
+                write!(f, "the directory `{}` is refused as a store: {found}; {next}", Shown(path))
             }
             #[cfg(feature = "sync")]
             Kind::Elsewhere { what, store } => write!(
                 f,
-                "the {what} is refused: the store `{}` was not made here (it was copied, unpacked or mounted); run \
+                "the {} is refused: the store `{}` was not made here (it was copied, unpacked or mounted); run \
                  `coframe adopt` or call `Store::adopt` if you trust its writer",
-                shown(store)
+                Part(what),
+                Shown(store)
             ),
             Kind::NoStore { path } => {
-                write!(f, "no store found at `{}`; publish a frame to it first, or name another path", shown(path))
+                write!(f, "no store found at `{}`; publish a frame to it first, or name another path", Shown(path))
             }
-            Kind::Busy { what, holder } => write!(f, "{what} stayed locked by {holder}; end that process or try again"),
-            Kind::Interrupted { what } => write!(f, "the wait for {what} was interrupted by its caller"),
+            Kind::Busy { what, holder } => {
+                let (what, holder) = (Part(what), Part(holder));
+                write!(f, "{what} stayed locked by {holder}; end that process or try again")
+            }
+            Kind::Interrupted { what } => write!(f, "the wait for {} was interrupted by its caller", Part(what)),
             Kind::WouldCopy { column, reason } => write!(
                 f,
-                "column `{column}` would be copied: {reason}; allow it with CopyPolicy::Allow, or leave the column out"
+                "column `{}` would be copied: {}; allow it with CopyPolicy::Allow, or leave the column out",
+                excerpt(column),
+                Part(reason)
             ),
-            Kind::Invalid { what, expected } => write!(f, "{what}: {expected}"),
+            Kind::Invalid { what, expected } => write!(f, "{}: {}", Part(what), Part(expected)),
             #[cfg(feature = "sync")]
             Kind::Poisoned { what, cause } => write!(
                 f,
-                "{what} may be half-changed: {cause}; take it with `lock_poisoned`, repair the value \
-                 and call `clear_poison`"
+                "{} may be half-changed: {}; take it with `lock_poisoned`, repair the value \
+                 and call `clear_poison`",
+                Part(what),
+                Part(cause)
             ),
             #[cfg(feature = "sync")]
-            Kind::Broken { what, why } => write!(f, "{what} is broken: {why}; `reset` it for the next round"),
+            Kind::Broken { what, why } => {
+                write!(f, "{} is broken: {}; `reset` it for the next round", Part(what), Part(why))
+            }
             #[cfg(feature = "pool")]
             Kind::Task { index, argument, failure } => {
                 write!(f, "task {index}")?;
@@ -341,10 +351,10 @@ impl fmt::Display for Error {
             #[cfg(feature = "pool")]
             Kind::Worker { found, next } => write!(f, "could not start a worker: {found}; {next}"),
             #[cfg(feature = "map")]
-            Kind::Dict { action, what, .. } => write!(f, "could not {action} {what}"),
-            Kind::Arrow { action, .. } => write!(f, "could not {action}"),
+            Kind::Dict { action, what, .. } => write!(f, "could not {action} {}", Part(what)),
+            Kind::Arrow { action, .. } => write!(f, "could not {}", Part(action)),
             #[cfg(feature = "polars")]
-            Kind::Polars { action, .. } => write!(f, "could not {action}"),
+            Kind::Polars { action, .. } => write!(f, "could not {}", Part(action)),
         }
     }
 }
@@ -374,18 +384,6 @@ impl std::error::Error for Error {
             #[cfg(feature = "polars")]
             Kind::Polars { source, .. } => Some(source),
             _ => None,
-        }
-    }
-}
-
-/// A string of another program as an error shows it: without control characters, and short enough for a screen.
-#[must_use]
-pub fn excerpt(text: &str) -> String {
-    const MOST: usize = 200;
-    match text.char_indices().nth(MOST) {
-        None => text.escape_debug().to_string(),
-        Some((end, _)) => {
-            format!("{}.. ({} bytes)", text.get(..end).unwrap_or_default().escape_debug(), text.len())
         }
     }
 }

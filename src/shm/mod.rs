@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, excerpt},
     frame::Frame,
     ipc::{Encoder, EncoderOptions, Metadata, StringLayout, read_messages},
     segment::{Directory, Draft, Trust},
@@ -216,7 +216,7 @@ fn path_of(os_id: &str) -> PathBuf {
 fn checked(os_id: &str) -> Result<&str> {
     let name = os_id.strip_prefix('/').unwrap_or(os_id);
     if name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']) {
-        let what = format!("`{}` is not a name of shared memory", os_id.escape_debug());
+        let what = format!("`{}` is not a name of shared memory", excerpt(os_id));
         return Err(Error::invalid(what, "expected 1 to 255 bytes without a slash, as Python's `SharedMemory.name`"));
     }
     Ok(name)

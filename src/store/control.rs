@@ -128,7 +128,8 @@ impl<'a> Control<'a> {
         let version = latest.map_or(next, |latest| next.max(latest.saturating_add(1)));
         let after = version.checked_add(1).ok_or_else(|| {
             let what = format!("the control file `{}`", self.root.path().join(FILE).display());
-            Error::corrupt(what, RULE, format_args!("after version {version} no number is left"))
+            let next = "publish into another store, whose numbers start at 1 (set COFRAME_STORE or use another path)";
+            Error::invalid(what, format_args!("no number is left after version {version}; {next}"))
         })?;
         self.write_next(after)?;
         failpoint::reach("numbered").map_err(|e| self.root.write_error("write the next version in", e))?;

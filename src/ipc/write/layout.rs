@@ -10,7 +10,7 @@ use arrow::{
 };
 
 use super::canonical::{canonical, whole_bytes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::ipc::tree::{children, map_type, rebuild};
 
 /// The layout of strings, binaries and lists in a segment, including nested ones and dictionary values.
@@ -54,7 +54,10 @@ impl FromStr for StringLayout {
             "keep" => Ok(Self::Keep),
             "view" => Ok(Self::View),
             "offset" => Ok(Self::Offset),
-            _ => Err(Error::invalid(format_args!("the layout `{text}`"), "expected `keep`, `view` or `offset`")),
+            _ => Err(Error::invalid(
+                format_args!("the layout `{}`", excerpt(text)),
+                "expected `keep`, `view` or `offset`",
+            )),
         }
     }
 }

@@ -108,7 +108,12 @@ pub(super) fn versions(directory: &Path) -> Result<String> {
                 last = frame.version();
                 outcomes.push(format!("version {last}"));
             }
-            Err(error) => outcomes.push(error.to_string()),
+            Err(error) => {
+                let message = error.to_string();
+                // Publishing again cannot help.
+                ensure!(message.contains("into another store"), "the advice is missing: {message}");
+                outcomes.push(message);
+            }
         }
         same(&store.open("x")?, &table, "the frame before")?;
         ensure!(store.open("x")?.version() == last, "the latest version went from {last} back");

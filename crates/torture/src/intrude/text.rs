@@ -1,8 +1,8 @@
-//! Handles and names that their sender made up.
+//! Handles, names, columns and layouts that their sender made up.
 
 use std::{path::Path, time::Instant};
 
-use coframe::{Handle, Name, Store, map::MapHandle, sync::CellHandle};
+use coframe::{Handle, Name, Store, StringLayout, map::MapHandle, sync::CellHandle};
 
 use crate::{
     Result,
@@ -58,6 +58,10 @@ pub(super) fn run(directory: &Path) -> Result<String> {
             text.parse::<CellHandle>().map(drop).err(),
             text.parse::<MapHandle>().map(drop).err(),
             Store::open_session(store.path(), text).map(drop).err(),
+            frame.column(text).map(drop).err(),
+            frame.select([text]).map(drop).err(),
+            text.parse::<StringLayout>().map(drop).err(),
+            store.import_shared_memory("b", text).map(drop).err(),
         ];
         for message in errors.into_iter().flatten().map(|error| error.to_string()) {
             let shown: String = text.chars().take(60).collect();
