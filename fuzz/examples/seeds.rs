@@ -65,6 +65,7 @@ fn texts() {
     for (name, text) in [
         ("frame", format!("x@1?id={id}")),
         ("part", format!("x@1?id=0&rows=1..2&columns=,n,a%2Cb&session={id}")),
+        ("percent", format!("coframe:/dev/shm/50%25/x@7?id={id}&columns=,a%25b")),
         ("whole", format!("coframe:/dev/shm/a%20b/x@7?id={id}&columns=")),
         ("cell", format!("coframe-cell:/dev/shm/s/total?id={id}&session={id}")),
         ("dict", format!("ages?id={id}")),
@@ -77,6 +78,7 @@ fn texts() {
         write("names", name, text.as_bytes());
     }
     write("names", "long", "n".repeat(181).as_bytes());
+    write("names", "screens", "\u{e9}\u{1b}[2J\n".repeat(500).as_bytes());
     let control = format!("\0coframe store 1\nid {id}\nnext 00000000000000000003\n");
     for (name, text) in [
         ("control", &*control),
@@ -125,6 +127,9 @@ fn wire() {
         ("schema", "\u{3}", r#"{"name":"served","rows":[0,0]}"#),
         ("list", "\u{4}", "ser"),
         ("segment", "\u{5}\0", segment),
+        ("segment_beyond", "\u{5}\0", r#"{"name":"served","version":1,"id":null,"offset":99999,"len":9}"#),
+        ("rows_beyond", "\0", r#"{"name":"served","rows":[9,99]}"#),
+        ("rows_backwards", "\0", r#"{"name":"served","rows":[9,3]}"#),
         ("stat", "\u{5}\u{1}", r#"{"name":"served","version":1}"#),
         ("source", "\u{5}\u{2}", &format!(r#"{{"name":"served","version":1,"id":"{id}","url":"http://a:1"}}"#)),
         ("wait", "\u{5}\u{3}", r#"{"name":"served","after":0,"timeout_ms":1}"#),

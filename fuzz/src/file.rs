@@ -2,7 +2,7 @@
 
 use std::{fs, io::Cursor};
 
-use coframe::{Frame, IpcReader, MirrorOptions, OpenOptions, Result, arrow::array::RecordBatch};
+use coframe::{Frame, IpcReader, MirrorOptions, OpenOptions, Result};
 
 use crate::{
     read, samples,
@@ -111,7 +111,8 @@ pub fn schema(bytes: &[u8]) {
     };
     let schema = reader.schema().clone();
     read_batches(Ok(reader));
-    scratch::with(|scratch| match scratch.store.publish("t", &RecordBatch::new_empty(schema)) {
+    let publish = |scratch: &Scratch| scratch.store.writer("t", schema)?.publish();
+    scratch::with(|scratch| match publish(scratch) {
         Ok(frame) => {
             read::frame(scratch, &frame);
             read(scratch, scratch.store.verify("t"));

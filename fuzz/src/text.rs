@@ -3,7 +3,7 @@
 use std::{fmt::Display, fs, path::Path, str::FromStr, sync::Arc};
 
 use arrow::array::{Int64Array, RecordBatch};
-use coframe::{Error, Handle, Name, SharedMap, Store, map::MapHandle, sync};
+use coframe::{Error, Handle, Name, SharedMap, Store, StringLayout, map::MapHandle, sync};
 
 use crate::{
     read,
@@ -60,20 +60,26 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| is_first(byte) || byte == b'-' || byte == b'.')
 }
 
-/// A name in every call that takes one.
+/// A name in every call that takes one, and as the name of a column and of a layout.
 pub fn names(bytes: &[u8]) {
     let text = &*String::from_utf8_lossy(bytes);
     scratch::with(|Scratch { store, .. }| {
         let name = check(text.parse::<Name>());
         assert_eq!(name.is_some(), is_name(text), "{text:?}");
+        check(text.parse::<StringLayout>());
+        let fixed = check(store.open("fixed")).map_or_else(|| store.publish("fixed", &batch()), Ok).unwrap();
+        check(fixed.column(text));
+        check(fixed.select([text]));
         check(store.open(text));
         check(store.versions(text));
         check(store.remove_cell(text));
         check(store.remove_map(text));
         check(sync::Counter::<i64>::open(store, text));
+        if text == "fixed" {
+            return;
+        }
         if let Some(frame) = check(store.publish(text, &batch())) {
             assert_eq!(frame.path().parent(), Some(store.path()));
-            check(frame.column(text));
             assert_eq!(store.open(text).expect("it was published").num_rows(), 3);
             assert!(store.remove(text).expect("it exists"));
         }
