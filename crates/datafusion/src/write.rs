@@ -60,7 +60,24 @@ pub async fn publish(query: DataFrame, store: &Store, name: &str, options: &Publ
     Ok(sink.write(query.execute_stream().await?).await?.0)
 }
 
-/// As [`publish`], for rows that a plan returns already.
+/// As [`publish`], for the rows of a physical plan, for example one that an engine hands to its executors.
+///
+/// ```
+/// use coframe::{PublishOptions, Store};
+/// use datafusion::{physical_plan::execute_stream, prelude::SessionContext};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let store = Store::open_at(dir.path().join("store"))?;
+/// let context = SessionContext::new();
+/// let plan = context.sql("SELECT value AS x FROM range(1000)").await?.create_physical_plan().await?;
+/// let rows = execute_stream(plan, context.task_ctx())?;
+/// let frame = coframe_datafusion::publish_stream(rows, &store, "numbers", &PublishOptions::new()).await?;
+/// assert_eq!(frame.num_rows(), 1000);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///
