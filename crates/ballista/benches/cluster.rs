@@ -1,7 +1,8 @@
 //! TPC-H on a cluster of three processes: the 22 queries at several numbers of partitions against DataFusion in one process,
 //! the bytes that each placement reads locally, and q1 and q6 on frames against Parquet on the same cluster.
 //!
-//! `cargo bench --bench cluster -- SCALE RUNS`. Ends with an error at the first query that has another result.
+//! `cargo bench --bench cluster -- SCALE RUNS [PART ..]`; the parts are `compare`, `locality` and `parquet`, all by default. Ends
+//! with an error at the first query that has another result.
 
 #[path = "../tests/it/cluster.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -31,23 +32,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let scale: f64 = arguments.next().map_or(Ok(1.0), |scale| scale.parse())?;
     let runs: usize = arguments.next().map_or(Ok(5), |runs| runs.parse())?;
+    let parts: Vec<String> = arguments.collect();
+    let wants = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     let tables = tpch::tables(scale, if scale < 1.0 { 1 << 20 } else { 300 << 20 });
     println!("TPC-H at scale {scale}, a scheduler and 2 executors on {} cores", std::thread::available_parallelism()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        for vcores in [1, 2] {
+        for vcores in [1, 2].into_iter().filter(|_| wants("compare")) {
             let cluster = Cluster::start(&Setup { vcores, ..Setup::default() });
             publish(&cluster, &tables);
             compare(&cluster, vcores).await?;
         }
-        for placement in ["near", "round-robin", "bias"] {
+        for placement in ["near", "round-robin", "bias"].into_iter().filter(|_| wants("locality")) {
             let cluster = Cluster::start(&Setup { placement, ..Setup::default() });
             publish(&cluster, &tables);
             locality(&cluster, placement).await?;
         }
-        let cluster = Cluster::start(&Setup::default());
-        publish(&cluster, &tables);
-        against_parquet(&cluster, &tables, runs).await
+        if wants("parquet") {
+            let cluster = Cluster::start(&Setup::default());
+            publish(&cluster, &tables);
+            against_parquet(&cluster, &tables, runs).await?;
+        }
+        Ok(())
     })
 }
 
@@ -119,38 +125,43 @@ async fn locality(cluster: &Cluster, placement: &str) -> Result<(), Box<dyn Erro
 }
 
 async fn against_parquet(cluster: &Cluster, tables: &[Table], runs: usize) -> Result<(), Box<dyn Error>> {
-    let frames = cluster.session(Cluster::config(16)).await;
-    let parquet = cluster.session(Cluster::config(16)).await;
-    for table in tables.iter().filter(|table| table.name == "lineitem") {
-        let path = cluster.directory.path().join("parquet").join(table.name);
-        write_parquet(&table.batches, &path).await?;
+    let lineitem = tables.iter().find(|table| table.name == "lineitem").ok_or("no lineitem")?;
+    let path = cluster.directory.path().join("parquet").join(lineitem.name);
+    write_parquet(&lineitem.batches, &path).await?;
+    for partitions in PARTITIONS {
+        let frames = cluster.session(Cluster::config(partitions)).await;
+        let parquet = cluster.session(Cluster::config(partitions)).await;
         // The name without the suffix is that of the frames.
-        let (name, path) = (table.name, path.display());
-        let create = format!("CREATE EXTERNAL TABLE {name}_parquet STORED AS PARQUET LOCATION '{path}'");
+        let create = format!("CREATE EXTERNAL TABLE lineitem_parquet STORED AS PARQUET LOCATION '{}'", path.display());
         parquet.sql(&create).await?.collect().await?;
-    }
-    for at in [0, 5] {
-        let query = tpch::queries()[at];
-        let queries = [query.to_owned(), query.replace("lineitem", "lineitem_parquet")];
-        let mut times = [Vec::new(), Vec::new()];
-        for round in 0..=runs {
-            for ((context, query), times) in [&frames, &parquet].into_iter().zip(&queries).zip(&mut times) {
-                let start = Instant::now();
-                run(context, query).await?;
-                // The first round warms the page cache.
-                if round > 0 {
-                    times.push(start.elapsed().as_secs_f64() * 1e3);
-                }
-            }
+        for at in [0, 5] {
+            let query = tpch::queries()[at];
+            let queries = [(&frames, query.to_owned()), (&parquet, query.replace("lineitem", "lineitem_parquet"))];
+            let [frames, parquet] = medians(&queries, runs).await?;
+            println!(
+                "q{}, {partitions} partitions: frames {frames:.0} ms, Parquet {parquet:.0} ms, {:.2}x, medians of {runs}",
+                at + 1,
+                parquet / frames
+            );
         }
-        let [frames, parquet] = times.map(median);
-        println!(
-            "q{}: frames {frames:.0} ms, Parquet {parquet:.0} ms, {:.2}x, medians of {runs}",
-            at + 1,
-            parquet / frames
-        );
     }
     Ok(())
+}
+
+/// The median times of two queries in milliseconds, taken alternately.
+async fn medians(queries: &[(&SessionContext, String); 2], runs: usize) -> Result<[f64; 2], Box<dyn Error>> {
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..=runs {
+        for ((context, query), times) in queries.iter().zip(&mut times) {
+            let start = Instant::now();
+            run(context, query).await?;
+            // The first round warms the page cache.
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+    }
+    Ok(times.map(median))
 }
 
 /// Two files, so that both executors have some.
