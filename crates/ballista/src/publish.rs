@@ -187,6 +187,11 @@ impl ExecutionPlan for StageExec {
         vec![&self.input]
     }
 
+    /// A frame has the order of its rows, so a sort below stays.
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
     /// Partitions stay on the nodes of their frames.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]

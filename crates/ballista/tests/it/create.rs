@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::{
+    array::{AsArray, Int64Array, RecordBatch},
+    datatypes::Int64Type,
+};
 use coframe_ballista::create_table;
 use datafusion::{
     common::Result,
@@ -93,6 +96,24 @@ async fn a_created_table_has_the_rows_of_its_query() {
         for node in ["n0", "n1"] {
             assert!(left.contains(&format!("{node} made_16_0")), "the rows stay on their nodes: {left:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_created_table_has_the_order_of_its_query() {
+    let cluster = split(1);
+    for partitions in [1, 7] {
+        let context = cluster.session(Cluster::config(partitions)).await;
+        let name = format!("sorted_{partitions}");
+        create(&context, &format!("CREATE TABLE {name} AS SELECT n FROM t ORDER BY n DESC")).await.unwrap();
+        let frames: Vec<_> = cluster.stores.iter().filter_map(|store| store.open(&name).ok()).collect();
+        let [frame] = frames.as_slice() else { panic!("the rows are in {} frames", frames.len()) };
+        let mut found = Vec::new();
+        for batch in frame.batches() {
+            found.extend_from_slice(batch.column(0).as_primitive::<Int64Type>().values());
+        }
+        let expected: Vec<i64> = (0..ROWS).rev().collect();
+        assert_eq!(found, expected, "{partitions} partitions");
     }
 }
 
