@@ -113,7 +113,7 @@ pub use crate::pool::Pool;
 
 // For the crates of this repository, whose errors show text of other programs too.
 #[doc(hidden)]
-pub use crate::error::excerpt;
+pub use crate::error::{excerpt, visible};
 
 pub use crate::{
     copy_report::{ColumnCopies, CopyReport},

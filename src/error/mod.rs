@@ -19,8 +19,8 @@ pub(crate) use refusal::refusal;
 use rustix::io::Errno;
 #[cfg(feature = "pool")]
 pub(crate) use task::{Remote, TaskFailure};
-pub use text::excerpt;
 use text::{Part, Shown};
+pub use text::{excerpt, visible};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,9 +1,6 @@
 //! Strings of others in messages: without control characters, and short enough for a screen.
 
-use std::{
-    fmt::{self, Write},
-    path::Path,
-};
+use std::{borrow::Cow, fmt, path::Path};
 
 /// Longest part of a message in characters: one of what failed, the value found, the next step.
 const MOST: usize = 600;
@@ -30,23 +27,23 @@ impl fmt::Display for Part<'_> {
         let text = self.0;
         // Not longer than its bytes, which are counted faster.
         if text.len() <= MOST || text.chars().nth(MOST).is_none() {
-            return visible(text, f);
+            return f.write_str(&visible(text));
         }
         let place = |characters: Option<(usize, char)>| characters.map_or(0, |(place, _)| place);
         let (start, end) = (place(text.char_indices().nth(MOST - END)), place(text.char_indices().nth_back(END - 1)));
-        visible(text.get(..start).unwrap_or_default(), f)?;
-        write!(f, ".. ({} bytes) ..", text.len())?;
-        visible(text.get(end..).unwrap_or_default(), f)
+        let (head, tail) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
+        write!(f, "{}.. ({} bytes) ..{}", visible(head), text.len(), visible(tail))
     }
 }
 
 /// Escapes what a terminal obeys instead of showing it: control characters, and those that change the direction.
-fn visible(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
     let is_obeyed = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    for c in text.chars() {
-        if is_obeyed(c) { write!(f, "{}", c.escape_debug())? } else { f.write_char(c)? }
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
     }
-    Ok(())
+    text.chars().map(|c| if is_obeyed(c) { c.escape_debug().to_string() } else { c.to_string() }).collect()
 }
 
 /// A path in a message.

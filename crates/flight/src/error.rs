@@ -179,11 +179,7 @@ pub(crate) fn text(error: impl fmt::Display) -> String {
 /// A text in one line without control characters, which may come from another program. If it has more than this many bytes,
 /// it is cut, and ends with its length.
 fn line(text: impl fmt::Display, most: usize) -> String {
-    let mut text = text.to_string();
-    if text.contains(char::is_control) {
-        let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-        text = text.chars().map(escape).collect();
-    }
+    let mut text = coframe::visible(&text.to_string()).into_owned();
     if text.len() > most {
         let note = format!(".. ({} bytes)", text.len());
         let end = (0..=most.saturating_sub(note.len())).rev().find(|at| text.is_char_boundary(*at));
@@ -214,7 +210,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_at_a_character_and_ends_with_its_length() {
         assert_eq!(text("as it is, with \"quotes\" and ümlauts"), "as it is, with \"quotes\" and ümlauts");
-        assert_eq!(text("two\nlines\x1b[31m"), "two\\nlines\\u{1b}[31m");
+        assert_eq!(text("two\nlines\x1b[31m\u{202e}"), "two\\nlines\\u{1b}[31m\\u{202e}");
         let long = text("ü".repeat(10_000));
         assert!(long.len() <= MAX_TEXT && long.ends_with("ü.. (20000 bytes)"), "{long}");
         let error = Error::invalid("\n".repeat(10_000), "the rest").to_string();
