@@ -1,17 +1,14 @@
 //! Many machines that want one frame: each fetches it from the one before it.
 
 use std::{
-    sync::{
-        Arc, Barrier, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Barrier, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use coframe_flight::{Remote, RemoteOptions, Server};
 
 use crate::{
-    common::{Change, large, proxy, scratch, serve},
+    common::{Change, flip_after, large, proxy, scratch, serve},
     scratch::Scratch,
 };
 
@@ -135,15 +132,9 @@ fn a_pull_goes_on_at_the_origin_if_the_other_machine_fails() {
 
 #[test]
 fn bytes_that_another_machine_changed_are_replaced_by_those_of_the_origin() {
-    let changed = AtomicU64::new(0);
-    let change = move |done: u64, bytes: &mut [u8]| {
-        if done > 1 << 20 && changed.fetch_add(1, Ordering::SeqCst) == 0 {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 0x10;
-        }
-        true
-    };
-    let (origin, _) = pull_behind(Arc::new(change));
+    let (change, flipped) = flip_after(1 << 20);
+    let (origin, _) = pull_behind(change);
+    assert!(flipped.load(Ordering::SeqCst));
     let stats = origin.server.stats();
     // From the first byte; or the bit was one of HTTP/2's own, and the pull went on.
     assert!(stats.pulls == 2 || stats.ranges == 2, "{stats:?}");

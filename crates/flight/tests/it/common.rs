@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use coframe::{
@@ -124,6 +127,20 @@ pub(crate) fn connected<T>(server: &Server, calls: impl AsyncFnOnce(Channel) -> 
 
 /// What happens to the bytes from the server.
 pub(crate) type Change = Arc<dyn Fn(u64, &mut [u8]) -> bool + Send + Sync>;
+
+/// Flips one bit, of the first bytes that a connection gets after `offset`. Also returns whether it did.
+pub(crate) fn flip_after(offset: u64) -> (Change, Arc<AtomicBool>) {
+    let flipped = Arc::new(AtomicBool::new(false));
+    let flip = flipped.clone();
+    let change = move |done: u64, bytes: &mut [u8]| {
+        if done > offset && !flip.swap(true, Ordering::SeqCst) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x10;
+        }
+        true
+    };
+    (Arc::new(change), flipped)
+}
 
 /// A proxy before a server. `change` sees the bytes of each connection from the server, with their offset, and returns
 /// whether the connection goes on.

@@ -3,33 +3,22 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use coframe_flight::{Remote, RemoteOptions, Server, ServerOptions};
 
-use crate::common::{batch, large, mixed, proxy, python, run_python, scratch, serve};
+use crate::common::{batch, flip_after, large, mixed, proxy, python, run_python, scratch, serve};
 
 #[test]
 fn a_flipped_bit_of_a_value_is_found() {
     let (there, here) = (scratch(), scratch());
     large(&there.store, "x", 4 << 20);
     let server = serve(&there.store);
-    let flipped = Arc::new(AtomicBool::new(false));
-    let flip = flipped.clone();
     // In the middle of the numbers, where any bits are a valid value.
-    let change = move |done: u64, bytes: &mut [u8]| {
-        if done > 2 << 20 && !flip.swap(true, Ordering::SeqCst) {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 0x10;
-        }
-        true
-    };
-    let address = proxy(server.address(), Arc::new(change));
+    let (change, flipped) = flip_after(2 << 20);
+    let address = proxy(server.address(), change);
     let options = RemoteOptions::new().retry(Duration::ZERO);
     let remote = Remote::connect_with(format!("http://{address}"), &options).unwrap();
     let error = remote.open(&here.store, "x").unwrap_err();

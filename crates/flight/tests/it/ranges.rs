@@ -17,7 +17,7 @@ use coframe::{
 use coframe_flight::{Remote, RemoteOptions, Server, ServerOptions};
 
 use crate::{
-    common::{Reaper, child, large, proxy, role, scratch, serve, variable},
+    common::{Reaper, child, flip_after, large, proxy, role, scratch, serve, variable},
     scratch::Scratch,
 };
 
@@ -178,17 +178,9 @@ fn a_flipped_bit_in_one_of_several_ranges_is_found() {
     let (there, here) = (scratch(), scratch());
     let origin = large(&there.store, "x", 8 * MIB);
     let server = serve(&there.store);
-    let flipped = Arc::new(AtomicBool::new(false));
-    let flip = flipped.clone();
     // Inside of a range of 2 MiB.
-    let change = move |done: u64, bytes: &mut [u8]| {
-        if done > 3 << 19 && !flip.swap(true, Ordering::SeqCst) {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 0x10;
-        }
-        true
-    };
-    let url = format!("http://{}", proxy(server.address(), Arc::new(change)));
+    let (change, flipped) = flip_after(3 << 19);
+    let url = format!("http://{}", proxy(server.address(), change));
     let remote = Remote::connect_with(url, &options(4).retry(Duration::ZERO)).unwrap();
     let error = remote.open(&here.store, "x").unwrap_err();
     assert!(flipped.load(Ordering::SeqCst));
