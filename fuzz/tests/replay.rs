@@ -25,7 +25,11 @@ const EDITS: usize = 500;
 /// All targets, or the one that `COFRAME_TARGET` names.
 fn selected() -> impl Iterator<Item = Target> {
     let wanted = std::env::var("COFRAME_TARGET").ok();
-    targets().into_iter().filter(move |target| wanted.as_ref().is_none_or(|name| name == target.name))
+    let all = targets();
+    let names: Vec<_> = all.iter().map(|target| target.name).collect();
+    let is_known = wanted.as_ref().is_none_or(|name| names.contains(&name.as_str()));
+    assert!(is_known, "COFRAME_TARGET is {wanted:?}: expected one of {names:?}");
+    all.into_iter().filter(move |target| wanted.as_ref().is_none_or(|name| name == target.name))
 }
 
 /// No input takes as long, on a busy machine either.
