@@ -28,7 +28,6 @@ use crate::{
 /// columns made from it keep their memory. As an argument of another task it is sent as its handle, and lives until
 /// that task is finished. A task can return a frame that it received: argument and result then share the frame, which
 /// is freed when the caller has dropped both.
-/// the caller has dropped both.
 ///
 /// ```no_run
 /// use coframe::{Frame, Pool, polars::prelude::*, pool::Published};

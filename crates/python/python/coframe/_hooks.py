@@ -18,7 +18,7 @@ from typing import Any
 
 from ._reducers import CLASSES, LazyReducers, Reducers
 
-#: That of `pickle`, which few programs need at their start. By it numpy 2 writes an array at once or in two copies.
+#: That of `pickle`, which is not imported for a number: few programs need it at their start.
 _DEFAULT_PROTOCOL = 5 if sys.version_info >= (3, 14) else 4
 
 #: Undoes a hook.

@@ -201,9 +201,9 @@ def connect(
     """The store that a server on another machine serves: ``http://host:port``, or ``https://host:port`` with TLS.
 
     ``token_file``: a file with the token, which only you can read. ``ca``: the certificate of the authority that signed
-    the server's, by default those of this machine. ``ranges``: how many ranges of a frame a pull fetches at a time, each
-    over a separate connection, 1 by default. More help if the network limits each connection. ``store``: where frames are
-    pulled to. Connects with each call.
+    the server's, by default those of this machine. ``ranges``: the number of ranges of a frame that a pull fetches at a time,
+    each over a separate connection; 1 by default, 64 at most. Several are faster if the network limits each connection.
+    ``store``: where frames are pulled to. Connects with each call.
     """
     _check_text("url", url)
     return Remote(url, token_file=token_file, ca=ca, ranges=_checked_ranges(ranges), store=store_of(store))
@@ -225,8 +225,8 @@ def allow_origin(
     """Lets this process pull frames from a server when it first uses them, into the default store.
 
     ``token_file``: a file with the token for the server, which only you can read. ``ca``: the certificate of the authority
-    that signed the server's. ``ranges``: as in :func:`connect`. The environment variable ``COFRAME_ALLOWED_ORIGINS`` has URLs between commas, for all of which
-    ``COFRAME_TOKEN_FILE`` has the token.
+    that signed the server's. ``ranges``: as in :func:`connect`. The environment variable ``COFRAME_ALLOWED_ORIGINS`` has
+    URLs between commas, for all of which ``COFRAME_TOKEN_FILE`` has the token.
     """
     _origins.allow(url, token_file, ca, _checked_ranges(ranges))
 
