@@ -28,6 +28,7 @@ use crate::{
     table::ClusterTable,
     wire::{DESCRIBE, DescribeAnswer, DescribeRequest, LIST, ListAnswer, MirrorMessage, TableId, TableMessage},
 };
+    rerun::RerunPlanner,
 
 /// How long a node may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -51,15 +52,26 @@ pub fn session_config() -> SessionConfig {
 ///
 /// # Errors
 ///
-/// If a node does not answer. Whether the scheduler answers is known at the first query.
+/// If a node does not answer, or `ballista.client.pull` is set. Whether the scheduler answers is known at the first query.
 pub async fn connect(scheduler: &str, nodes: &[String], config: SessionConfig) -> Result<SessionContext> {
     let config = config
         .with_ballista_logical_extension_codec(Arc::new(ClusterLogicalCodec::default()))
         .with_ballista_physical_extension_codec(Arc::new(ClusterPhysicalCodec::default()))
+/// If an executor is lost, a query that had a task on it runs again as another job, at most three times, unless it has
+/// returned rows.
+///
         .with_default_catalog_and_schema("coframe", "public")
         .with_create_default_catalog_and_schema(false);
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
-    let context = SessionContext::remote_with_state(&format!("df://{scheduler}"), state).await?;
+    let state = SessionContext::remote_with_state(&format!("df://{scheduler}"), state).await?.state();
+    let (session, planner) = (state.session_id().to_owned(), RerunPlanner(state.query_planner().clone()));
+    let state = SessionStateBuilder::new_from_existing(state).with_session_id(session);
+    let context = SessionContext::new_with_state(state.with_query_planner(Arc::new(planner)).build());
+    if config.ballista_config().client_pull() {
+        return plan_err!(
+            "`ballista.client.pull` hides why a query was lost, which is necessary to run it again; leave it out"
+        );
+    }
     context.register_catalog("coframe", Arc::new(ClusterCatalog::connect(nodes).await?));
     Ok(context)
 }

@@ -17,19 +17,26 @@ use ballista_core::{
 use ballista_scheduler::{
     cluster::{BoundTask, ClusterState, ClusterStateEventStream, DistributionPolicy, ExecutorSlot, JobState},
     config::TaskDistributionPolicy,
+    scheduler_server::SchedulerServer,
     state::task_manager::JobInfoCache,
 };
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use tokio::sync::mpsc;
 
-/// Counts the free cores of executors before it places tasks: all cores, without those of the tasks that run.
+/// Part of the error of a query that had a task on an executor that was lost.
+pub(crate) const LOST: &str = "was lost while the query ran";
+
+/// Counts the free cores of executors before it places tasks, and ends queries that an executor's loss could make wrong.
 ///
 /// Ballista keeps the number of free cores, and adds those of a task when the task ends. It finds out how many these are in
-/// the stage of the task. If an executor is lost, it starts stages again, and then finds nothing for the tasks of their
-/// first runs. Their cores are lost, and jobs hang if none is left.
+/// the stage of the task. If a stage starts again, Ballista finds nothing for the tasks of its first run. Their cores are
+/// lost, and jobs hang if none is left. Therefore the free cores are all cores, without those of the tasks that run.
 ///
-/// If an executor is lost, it also starts all running queries again, from their scans. Ballista starts only the stages
-/// again whose results it lost. If one of them reads another one, it runs whole, and the stage that reads it gets the new
-/// results in addition to those that other executors still have: rows are counted twice, without an error. A query that
-/// has returned rows fails instead, because they cannot be taken back.
+/// If an executor is lost, every query that had a task on it fails, and the client runs it again
+/// ([`connect`](crate::connect)). Ballista would start only the stages again whose results it lost. If one of them reads
+/// another one, it runs whole, and the stage that reads it gets the new results in addition to those that other executors
+/// still have: rows are counted twice, without an error. Tasks of the first run can also replace the files of the second
+/// one, because both runs name them alike. A query that runs again is another job, with other files.
 pub struct CountedCores {
     inner: Arc<dyn ClusterState>,
     jobs: Arc<dyn JobState>,
@@ -37,47 +44,87 @@ pub struct CountedCores {
     all: Mutex<HashMap<String, u32>>,
     /// Executors that were lost since tasks were placed.
     lost: Mutex<Vec<String>>,
+    /// The executors that got tasks of each query that runs.
+    used: Mutex<HashMap<JobId, HashSet<String>>>,
+    /// Queries that failed because of a lost executor, until the scheduler has ended them.
+    failed: Mutex<HashSet<JobId>>,
+    to_cancel: mpsc::UnboundedSender<JobId>,
+}
+
+/// Queries that [`CountedCores`] found to have failed, for [`FailedQueries::cancel_at`].
+pub struct FailedQueries(mpsc::UnboundedReceiver<JobId>);
+
+impl FailedQueries {
+    /// Lets a scheduler end the tasks of each query that fails, and remove its files. Runs until it is dropped.
+    pub async fn cancel_at(mut self, scheduler: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>) {
+        while let Some(job) = self.0.recv().await {
+            if let Err(error) = scheduler.cancel_job(job.clone()).await {
+                log::error!("the tasks of the failed query {job} continue: {error}");
+            }
+        }
+    }
 }
 
 impl CountedCores {
-    /// Everything else remains in `inner`. Queries that fail are recorded in `jobs`.
+    /// Everything else remains in `inner`. Queries that fail are recorded in `jobs`, and the scheduler has to end them.
     #[must_use]
-    pub fn new(inner: Arc<dyn ClusterState>, jobs: Arc<dyn JobState>) -> Self {
-        Self { inner, jobs, all: Mutex::default(), lost: Mutex::default() }
-    }
-
-    fn lost(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// If an executor was lost, drops all that queries have computed on any executor.
-    async fn restart(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Result<()> {
-        let mut executors = std::mem::take(&mut *self.lost());
-        if executors.is_empty() {
-            return Ok(());
-        }
-        let lost = executors.join(", ");
-        executors.extend(self.all().keys().cloned());
-        for (id, job) in jobs {
-            let mut graph = job.execution_graph.write().await;
-            if !graph.output_locations().is_empty() {
-                graph.abort_running(format!(
-                    "the executor {lost} was lost while the query returned rows, and a second run would return some of them \
-                     again; run the query again"
-                ));
-                self.jobs.save_job(id, &graph).await?;
-                continue;
-            }
-            for executor in &executors {
-                graph.reset_stages_on_lost_executor(executor)?;
-            }
-        }
-        Ok(())
+    pub fn new(inner: Arc<dyn ClusterState>, jobs: Arc<dyn JobState>) -> (Self, FailedQueries) {
+        let (to_cancel, failed) = mpsc::unbounded_channel();
+        let cores = Self {
+            inner,
+            jobs,
+            all: Mutex::default(),
+            lost: Mutex::default(),
+            used: Mutex::default(),
+            failed: Mutex::default(),
+            to_cancel,
+        };
+        (cores, FailedQueries(failed))
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, u32>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.all)
     }
+
+    /// Fails the queries that had a task on an executor that was lost since the last call.
+    async fn fail(&self, jobs: &HashMap<JobId, JobInfoCache>) {
+        let lost = std::mem::take(&mut *locked(&self.lost));
+        let is_lost = |job: &JobId| {
+            let used = locked(&self.used);
+            used.get(job).and_then(|used| lost.iter().find(|lost| used.contains(*lost)).cloned())
+        };
+        for (id, job) in jobs {
+            let Some(executor) = is_lost(id) else { continue };
+            let mut graph = job.execution_graph.write().await;
+            // It needs no more tasks.
+            if graph.is_successful() {
+                continue;
+            }
+            graph.fail_job(format!("the executor {executor} {LOST}; run the query again"));
+            // Before the scheduler ends the query, which would give another reason.
+            if let Err(error) = self.jobs.save_job(id, &graph).await {
+                log::error!(
+                    "the client of the query {id} does not learn that the executor {executor} was lost: {error}"
+                );
+            }
+            locked(&self.failed).insert(id.clone());
+            // Fails only when the scheduler stops.
+            let _ = self.to_cancel.send(id.clone());
+        }
+    }
+
+    /// The queries that run and did not fail. Forgets all others.
+    fn running(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Arc<HashMap<JobId, JobInfoCache>> {
+        locked(&self.used).retain(|job, _| jobs.contains_key(job));
+        let mut failed = locked(&self.failed);
+        failed.retain(|job| jobs.contains_key(job));
+        let running = jobs.iter().filter(|(job, _)| !failed.contains(*job));
+        Arc::new(running.map(|(id, job)| (id.clone(), job.clone())).collect())
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Places no task. Sets how many cores are free.
@@ -103,16 +150,16 @@ impl DistributionPolicy for Recount {
 }
 
 /// The cores that running tasks have, by executor.
-async fn used(jobs: &HashMap<JobId, JobInfoCache>) -> HashMap<String, u32> {
-    let mut used = HashMap::new();
+async fn busy(jobs: &HashMap<JobId, JobInfoCache>) -> HashMap<String, u32> {
+    let mut busy = HashMap::new();
     for job in jobs.values() {
         let graph = job.execution_graph.read().await;
         for task in graph.running_tasks() {
             let cores = graph.task_vcores(task.stage_id, task.task_id).unwrap_or(0);
-            *used.entry(task.executor_id).or_default() += cores;
+            *busy.entry(task.executor_id).or_default() += cores;
         }
     }
-    used
+    busy
 }
 
 #[async_trait]
@@ -127,17 +174,24 @@ impl ClusterState for CountedCores {
         active_jobs: Arc<HashMap<JobId, JobInfoCache>>,
         executors: Option<HashSet<String>>,
     ) -> Result<Vec<BoundTask>> {
-        self.restart(&active_jobs).await?;
-        let used = used(&active_jobs).await;
+        self.fail(&active_jobs).await;
+        let jobs = self.running(&active_jobs);
+        let busy = busy(&jobs).await;
         let mut free = self.all().clone();
         for (executor, cores) in &mut free {
-            *cores = cores.saturating_sub(used.get(executor).copied().unwrap_or(0));
+            *cores = cores.saturating_sub(busy.get(executor).copied().unwrap_or(0));
         }
         // A policy sees only executors with a free core, so each gets one before the count.
         self.inner.unbind_tasks(free.keys().map(|executor| (executor.clone(), 1)).collect()).await?;
         let recount = TaskDistributionPolicy::Custom(Arc::new(Recount(free)));
-        self.inner.bind_schedulable_tasks(recount, active_jobs.clone(), None).await?;
-        self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await
+        self.inner.bind_schedulable_tasks(recount, jobs.clone(), None).await?;
+        let bound = self.inner.bind_schedulable_tasks(distribution, jobs, executors).await?;
+        let mut used = locked(&self.used);
+        for (executor, task) in &bound {
+            used.entry(task.key.job_id.clone()).or_default().insert(executor.clone());
+        }
+        drop(used);
+        Ok(bound)
     }
 
     /// Does nothing: the next count finds that the tasks do not run.
@@ -170,7 +224,7 @@ impl ClusterState for CountedCores {
 
     async fn remove_executor(&self, executor_id: &str) -> Result<()> {
         self.all().remove(executor_id);
-        self.lost().push(executor_id.to_owned());
+        locked(&self.lost).push(executor_id.to_owned());
         self.inner.remove_executor(executor_id).await
     }
 

@@ -24,6 +24,7 @@ mod node;
 mod part;
 mod placement;
 mod publish;
+mod rerun;
 mod service;
 mod source;
 mod staging;
@@ -34,7 +35,7 @@ pub use crate::{
     check::{CheckedPlanner, check},
     client::{ClusterCatalog, connect, session_config},
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
-    cores::CountedCores,
+    cores::{CountedCores, FailedQueries},
     create::create_table,
     distributed::{connect_directly, worker},
     node::{Description, Node},

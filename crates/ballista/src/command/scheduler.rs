@@ -76,10 +76,11 @@ impl Scheduler {
         let config = self.config(address.port());
         config.validate().map_err(external)?;
         let cluster = BallistaCluster::new_from_config(&config).await.map_err(external)?;
-        let cores = CountedCores::new(cluster.cluster_state(), cluster.job_state());
+        let (cores, failed) = CountedCores::new(cluster.cluster_state(), cluster.job_state());
         let cluster = BallistaCluster::new(Arc::new(cores), cluster.job_state());
         let scheduler = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(config));
         let scheduler = scheduler.await.map_err(external)?;
+        tokio::spawn(failed.cancel_at(scheduler.clone()));
         eprintln!("coframe-cluster: scheduler at {address}");
         tokio::select! {
             served = start_grpc_service_with_listener(listener, scheduler) => served.map_err(external),
@@ -101,6 +102,8 @@ impl Scheduler {
             executor_timeout_seconds: self.executor_timeout,
             expire_dead_executor_interval_seconds: 1,
             no_executors_grace_period_seconds: self.executor_timeout,
+            // A stage that starts again keeps the results of its first run, so rows could be doubled.
+            stage_max_failures: 1,
             override_logical_codec: Some(Arc::new(ClusterLogicalCodec::default())),
             override_physical_codec: Some(Arc::new(ClusterPhysicalCodec::default())),
             override_session_builder: Some(Arc::new(checked_session)),
