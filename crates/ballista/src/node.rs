@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
+    fs::File,
+    io,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,12 +14,15 @@ use arrow::datatypes::SchemaRef;
 use coframe::{Frame, Name, Store};
 use coframe_flight::{PullOptions, Remote, RemoteOptions};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
-
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use tokio::sync::oneshot;
 
 use crate::{
     part::{Home, Part, external},
-    staging::table_of,
+    staging::{STAGED, table_of},
     wire::TableId,
 };
 
@@ -39,6 +44,8 @@ pub struct Node {
     remote: RemoteOptions,
     held: Mutex<HashMap<u128, Held>>,
     pulled: Mutex<BTreeMap<u128, Name>>,
+    /// The directory of the store, locked while an executor of this node runs.
+    entered: Mutex<Option<File>>,
     /// Tokens of statements that write no more.
     pub(crate) ended: Mutex<HashSet<String>>,
 }
@@ -65,7 +72,16 @@ impl Node {
     #[must_use]
     pub fn new(name: impl Into<String>, url: impl Into<String>, store: Store, remote: RemoteOptions) -> Self {
         let (name, url) = (name.into(), url.into());
-        Self { name, url, store, remote, held: Mutex::default(), pulled: Mutex::default(), ended: Mutex::default() }
+        Self {
+            name,
+            url,
+            store,
+            remote,
+            held: Mutex::default(),
+            pulled: Mutex::default(),
+            entered: Mutex::default(),
+            ended: Mutex::default(),
+        }
     }
 
     /// Its name.
@@ -80,6 +96,10 @@ impl Node {
 
     /// Describes the latest version of a frame, or the given one; `None` if the store does not have it. The node keeps the
     /// version open for a minute, so that a query can start. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or the frame is damaged or was not written by coframe.
     pub fn describe(&self, name: &str, version: Option<u64>) -> Result<Option<Description>> {
         let opened = match version {
             Some(version) => self.store.open_version(name, version),
@@ -98,19 +118,28 @@ impl Node {
         Ok(Some(Description { schema, part, is_mirror, written }))
     }
 
-    /// The names of the store, without the mirrors that queries pulled. Blocks.
+    /// The names of the store, without those of mirrors that queries pulled and of tables that are being written. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
         let names = self.store.names().map_err(external)?;
-        Ok(names.into_iter().map(|name| name.to_string()).filter(|name| !name.starts_with(MIRROR)).collect())
+        let is_shown = |name: &String| !name.starts_with(MIRROR) && !name.starts_with(STAGED);
+        Ok(names.into_iter().map(|name| name.to_string()).filter(is_shown).collect())
     }
 
     /// The segments of other nodes that queries pulled, with their names and versions in this store. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
     pub fn mirrors(&self) -> Result<Vec<(u128, Home)>> {
         let mut mirrors = Vec::new();
         for name in self.store.names().map_err(external)? {
             let id = name.as_str().strip_prefix(MIRROR).and_then(|id| u128::from_str_radix(id, 16).ok());
-            let version = self.store.versions(&name).map_err(external)?.last().copied();
-            if let (Some(id), Some(version)) = (id, version) {
+            let Some(id) = id else { continue };
+            if let Some(version) = self.store.versions(&name).map_err(external)?.last().copied() {
                 let (node, url, name) = (self.name.clone(), self.url.clone(), name.to_string());
                 mirrors.push((id, Home { node, url, name, version }));
             }
@@ -226,7 +255,7 @@ impl Node {
         )
     }
 
-    /// Removes the mirrors that this node pulled. Call it when the executor stops.
+    /// Removes the mirrors that this node pulled.
     pub fn remove_mirrors(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let pulled = std::mem::take(&mut *self.pulled.lock().unwrap_or_else(PoisonError::into_inner));
@@ -237,15 +266,57 @@ impl Node {
         }
     }
 
-    /// Removes all mirrors of the store that queries pulled, such as those of a killed executor. Call it when an executor
-    /// starts. Another executor of this machine can go on reading a mirror that it has open.
-    pub fn remove_stale_mirrors(&self) -> Result<()> {
+    /// Records that an executor of this store runs. Call it when an executor starts.
+    ///
+    /// If no other executor of the store runs, this removes what executors that were killed left there: hidden frames of
+    /// `CREATE TABLE`, and the mirrors of other nodes' frames, unless `keep_mirrors` is set.
+    ///
+    /// # Errors
+    ///
+    /// If the directory of the store cannot be opened or locked, or a frame cannot be removed.
+    pub fn enter(&self, keep_mirrors: bool) -> Result<()> {
+        let path = self.store.path();
+        let locked = |error: io::Error| exec_datafusion_err!("cannot lock the store `{}`: {error}", path.display());
+        let directory = File::open(path).map_err(locked)?;
+        if is_alone(&directory).map_err(locked)? {
+            self.remove_left(keep_mirrors)?;
+        }
+        flock(&directory, FlockOperation::LockShared).map_err(io::Error::from).map_err(locked)?;
+        *self.entered.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory);
+        Ok(())
+    }
+
+    /// The counterpart of [`Self::enter`]: the last executor of the store removes the same frames. Call it when an executor
+    /// stops.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::enter`].
+    pub fn leave(&self, keep_mirrors: bool) -> Result<()> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let directory = self.entered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match directory {
+            Some(directory) if is_alone(&directory)? => self.remove_left(keep_mirrors),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_left(&self, keep_mirrors: bool) -> Result<()> {
         for name in self.store.names().map_err(external)? {
-            if name.as_str().starts_with(MIRROR) {
+            if name.as_str().starts_with(STAGED) || !keep_mirrors && name.as_str().starts_with(MIRROR) {
                 self.store.remove(&name).map_err(external)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Locks the directory of a store, if no executor has it locked.
+fn is_alone(directory: &File) -> io::Result<bool> {
+    match flock(directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -257,5 +328,37 @@ fn mirror(id: u128) -> String {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("name", &self.name).field("store", &self.store.path()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+
+    use super::*;
+
+    #[test]
+    fn the_first_and_the_last_executor_of_a_store_remove_what_others_left() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let store = Store::open_at(directory.path().join("store")).unwrap();
+        let node = || Node::new("n0", "", store.clone(), RemoteOptions::new());
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as _)]).unwrap();
+        let leave_frames = || {
+            for name in ["_staged.token.1".to_owned(), mirror(7), "t".to_owned()] {
+                store.publish(&name, &rows).unwrap();
+            }
+        };
+        let names = || store.names().unwrap().into_iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let (first, second) = (node(), node());
+        leave_frames();
+        first.enter(true).unwrap();
+        assert_eq!(names(), [mirror(7), "t".to_owned()], "mirrors are kept");
+        leave_frames();
+        second.enter(false).unwrap();
+        assert_eq!(names().len(), 3, "a statement may run on the first");
+        first.leave(false).unwrap();
+        assert_eq!(names().len(), 3, "a statement may run on the second");
+        second.leave(false).unwrap();
+        assert_eq!(names(), ["t"]);
     }
 }

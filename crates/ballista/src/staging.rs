@@ -2,18 +2,22 @@
 
 use std::{
     collections::HashSet,
+    convert::Infallible,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
 };
 
 use coframe::{Frame, PublishMode, PublishOptions};
 use datafusion::{
-    common::{Result, exec_err},
+    common::{Result, exec_datafusion_err, exec_err},
     execution::SendableRecordBatchStream,
+    physical_plan::stream::RecordBatchStreamAdapter,
 };
+use futures::{FutureExt, StreamExt, stream};
+use tokio::sync::oneshot;
 
 use crate::{
-    node::{MIRROR, Node},
+    node::Node,
     part::external,
     wire::{CommitRequest, DropRequest, TableId},
 };
@@ -23,15 +27,45 @@ const BATCH_ROWS: usize = 1 << 17;
 /// Metadata of a frame that is a part of a table: the token of its statement, and of how many parts the table is.
 const TABLE: &str = "coframe.cluster.table";
 
-/// A text that is different at each call, on each machine.
+/// Start of the hidden names of the frames that tasks of a `CREATE TABLE` write.
+pub(crate) const STAGED: &str = "_staged.";
+
+/// A text that differs in every call, on every machine.
 pub(crate) fn unique() -> String {
     let random = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", random(), random())
 }
 
-/// The start of the hidden names of a statement. An executor that starts removes them, as it does mirrors.
+/// The start of the hidden names of a statement.
 fn prefix(token: &str) -> String {
-    format!("{MIRROR}{token}.")
+    format!("{STAGED}{token}.")
+}
+
+/// A hidden frame that is removed when this value is dropped, unless the task returns it.
+struct Hidden {
+    node: Arc<Node>,
+    name: String,
+    rows: u64,
+    is_kept: bool,
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if !self.is_kept
+            && let Err(error) = self.node.store().remove(&self.name)
+        {
+            log::warn!("the hidden frame `{}` remains: {error}", self.name);
+        }
+    }
+}
+
+/// The rows until `stopped` has lost its sender, and an error then.
+fn until(rows: SendableRecordBatchStream, stopped: oneshot::Receiver<Infallible>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let cancelled = stopped.map(|_| Err(exec_datafusion_err!("the task was cancelled")));
+    let rows = stream::select(rows.map(Some).chain(stream::iter([None])), stream::once(cancelled).map(Some));
+    let rows = rows.take_while(|item| std::future::ready(item.is_some())).filter_map(std::future::ready);
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 /// The statement that wrote a frame, and how many parts its table has.
@@ -41,17 +75,28 @@ pub(crate) fn table_of(frame: &Frame) -> Option<TableId> {
 }
 
 impl Node {
-    /// Writes rows as a frame with a hidden name. Returns the name and the number of rows. If the rows fail or the future
-    /// is dropped, nothing is left.
-    pub(crate) async fn stage(&self, token: &str, rows: SendableRecordBatchStream) -> Result<(String, u64)> {
+    /// Writes rows as a frame with a hidden name. Returns the name and the number of rows. If the rows fail, the future is
+    /// dropped or the statement has ended, nothing is left.
+    pub(crate) async fn stage(self: &Arc<Self>, token: &str, rows: SendableRecordBatchStream) -> Result<(String, u64)> {
         let name = prefix(token) + &unique();
-        let frame = coframe_datafusion::publish_stream(rows, self.store(), &name, &PublishOptions::new()).await?;
-        // The statement may have failed meanwhile.
+        // A thread publishes, which this future cannot cancel. So another task waits for it, and knows when to remove the frame.
+        let (_running, stopped) = oneshot::channel();
+        let (node, hidden, rows) = (self.clone(), name.clone(), until(rows, stopped));
+        let writing = tokio::spawn(async move {
+            let options = PublishOptions::new();
+            let frame = coframe_datafusion::publish_stream(rows, node.store(), &hidden, &options).await?;
+            let rows = frame.num_rows() as u64;
+            Ok(Hidden { node, name: hidden, rows, is_kept: false })
+        });
+        let written: Result<Hidden> =
+            writing.await.map_err(|error| exec_datafusion_err!("writing `{name}`: {error}"))?;
+        let mut written = written?;
+        // Frames of before the end were removed at the end.
         if self.ended().contains(token) {
-            self.store().remove(&name).map_err(external)?;
             return exec_err!("the statement of `{name}` has ended");
         }
-        Ok((name, frame.num_rows() as u64))
+        written.is_kept = true;
+        Ok((name, written.rows))
     }
 
     /// Publishes hidden frames, one after the other, as one frame that did not exist, then removes them. Blocks.
@@ -75,6 +120,11 @@ impl Node {
         }
         writer.publish().map_err(external)?;
         drop(frames);
+        // The client did not wait so long, and has removed the other parts.
+        if self.ended().contains(token) {
+            self.remove_part(name, token)?;
+            return exec_err!("the statement that creates `{name}` has ended");
+        }
         self.remove_staged(token)
     }
 
@@ -82,9 +132,13 @@ impl Node {
     pub(crate) fn drop_parts(&self, request: &DropRequest) -> Result<()> {
         self.ended().insert(request.token.clone());
         self.remove_staged(&request.token)?;
-        let Some(name) = &request.name else { return Ok(()) };
+        request.name.as_ref().map_or(Ok(()), |name| self.remove_part(name, &request.token))
+    }
+
+    /// Removes a part of a table if the statement wrote it.
+    fn remove_part(&self, name: &str, token: &str) -> Result<()> {
         match self.store().open(name) {
-            Ok(frame) if table_of(&frame).is_some_and(|table| table.token == request.token) => {
+            Ok(frame) if table_of(&frame).is_some_and(|table| table.token == token) => {
                 self.store().remove(name).map(|_| ()).map_err(external)
             }
             Err(error) if !error.is_not_found() && !error.is_invalid_argument() => Err(external(error)),
@@ -107,13 +161,12 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use arrow::array::{Int64Array, RecordBatch};
     use coframe::Store;
     use coframe_flight::RemoteOptions;
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-    use futures::stream;
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -127,11 +180,60 @@ mod tests {
         node.store().names().unwrap().into_iter().map(|name| name.to_string()).collect()
     }
 
-    #[tokio::test]
-    async fn a_partition_that_was_written_twice_is_published_once() {
+    fn node() -> (tempfile::TempDir, Arc<Node>) {
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let store = Store::open_at(directory.path().join("store")).unwrap();
-        let node = Node::new("n0", "", store.clone(), RemoteOptions::new());
+        (directory, Arc::new(Node::new("n0", "", store, RemoteOptions::new())))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_task_that_is_cancelled_at_any_time_leaves_no_frame() {
+        let (_directory, node) = node();
+        let mut whole = Duration::ZERO;
+        for _ in 0..3 {
+            let start = Instant::now();
+            node.stage("token", rows(0..100_000)).await.unwrap();
+            whole = start.elapsed();
+        }
+        node.remove_staged("token").unwrap();
+        for step in 0..200 {
+            let staging = tokio::spawn({
+                let node = node.clone();
+                async move { node.stage(&format!("token{step}"), rows(0..100_000)).await.map(|_| ()) }
+            });
+            // Timers of the runtime are too coarse.
+            let (start, limit) = (Instant::now(), whole * step / 150);
+            while start.elapsed() < limit {
+                std::hint::spin_loop();
+            }
+            staging.abort();
+            if staging.await.is_ok() {
+                node.remove_staged(&format!("token{step}")).unwrap();
+            }
+        }
+        let start = Instant::now();
+        while !names(&node).is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", names(&node));
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_published_after_its_statement_has_ended_is_removed() {
+        let (_directory, node) = node();
+        let (staged, _) = node.stage("token", rows(0..10)).await.unwrap();
+        node.ended().insert("token".to_owned());
+        let request = CommitRequest { name: "t".to_owned(), token: "token".to_owned(), parts: 1, staged: vec![staged] };
+        let error = node.commit(&request).unwrap_err().to_string();
+        assert!(error.contains("the statement that creates `t` has ended"), "{error}");
+        node.remove_staged("token").unwrap();
+        assert_eq!(names(&node), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_was_written_twice_is_published_once() {
+        let (_directory, node) = node();
+        let store = node.store().clone();
         let (first, written) = node.stage("token", rows(0..10)).await.unwrap();
         assert_eq!(written, 10);
         let (again, _) = node.stage("token", rows(0..10)).await.unwrap();

@@ -1,6 +1,7 @@
 //! `executor`: runs tasks next to the store of its node.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -121,9 +122,7 @@ impl Executor {
         let scheme = if self.cert.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}:{}", self.host, server.address().port());
         let node = Arc::new(Node::new(&self.node, url, store, self.remote_options()?));
-        if !self.keep_mirrors {
-            node.remove_stale_mirrors()?;
-        }
+        node.enter(self.keep_mirrors)?;
         let work_dir = self.work_dir.clone().unwrap_or_else(std::env::temp_dir);
         let shuffle = ShuffleDirectory::new(&work_dir)?;
         let worker = worker(node.clone(), self.memory(shuffle.path())?);
@@ -144,8 +143,8 @@ impl Executor {
             runtime.block_on(start_executor_process(Arc::new(config)))
         };
         runtime.shutdown_timeout(Duration::from_secs(1));
-        if !self.keep_mirrors {
-            node.remove_mirrors();
+        if let Err(error) = node.leave(self.keep_mirrors) {
+            log::warn!("mirrors or hidden frames may remain in the store: {error}");
         }
         if !server.stop(GRACE) {
             log::warn!("some streams to other nodes were cut");
@@ -211,8 +210,8 @@ impl Executor {
     ) -> ExecutorProcessConfig {
         let service = node.clone();
         ExecutorProcessConfig {
-            // The scheduler finds the node in the id.
-            executor_id: format!("{}#{}", self.node, std::process::id()),
+            // The scheduler finds the node in the id. Process ids repeat in containers.
+            executor_id: format!("{}#{:08x}", self.node, RandomState::new().build_hasher().finish() as u32),
             bind_host: self.bind.to_string(),
             external_host: Some(self.host.clone()),
             port: self.port,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 /// Start of the names of these directories.
 const PREFIX: &str = "coframe-cluster-";
@@ -51,8 +51,9 @@ fn remove_stale(parent: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(parent)? {
         let path = entry?.path();
         let is_shuffle = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX));
-        // One of another user cannot be opened, or not removed.
-        let Some(directory) = is_shuffle.then(|| File::open(&path).ok()).flatten() else { continue };
+        // One of another user cannot be opened, or not removed. Anything but a directory is not of an executor.
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Some(directory) = is_shuffle.then(|| open(&path, flags, Mode::empty()).ok()).flatten() else { continue };
         if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok()
             && let Err(error) = std::fs::remove_dir_all(&path)
         {
@@ -73,6 +74,9 @@ mod tests {
         std::fs::create_dir_all(stale.join("job/1")).unwrap();
         let other = parent.path().join("other");
         std::fs::create_dir(&other).unwrap();
+        // A reader that opens a pipe waits for a writer.
+        let pipe = parent.path().join("coframe-cluster-pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let living = ShuffleDirectory::new(parent.path()).unwrap();
         assert!(!stale.exists() && other.exists());
         let second = ShuffleDirectory::new(parent.path()).unwrap();
