@@ -19,19 +19,26 @@ use datafusion::{
 };
 use futures::future::try_join_all;
 use prost::Message;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
     node::Node,
     part::{Part, external},
+    rerun::RerunPlanner,
     table::ClusterTable,
     wire::{DESCRIBE, DescribeAnswer, DescribeRequest, LIST, ListAnswer, MirrorMessage, TableId, TableMessage},
 };
-    rerun::RerunPlanner,
 
 /// How long a node may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How often an idle connection is tested.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long such a test may take. The executor may be busy.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long a node may take to publish its part of a table.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// Most bytes of a description: statistics of thousands of columns.
@@ -50,16 +57,21 @@ pub fn session_config() -> SessionConfig {
 ///
 /// The frames of the nodes are tables, as [`ClusterCatalog`] describes. `config` is [`session_config`], with your settings.
 ///
+/// If an executor is lost, a query that had a task on it runs again as another job, at most three times, unless it has
+/// returned rows.
+///
 /// # Errors
 ///
 /// If a node does not answer, or `ballista.client.pull` is set. Whether the scheduler answers is known at the first query.
 pub async fn connect(scheduler: &str, nodes: &[String], config: SessionConfig) -> Result<SessionContext> {
+    if config.ballista_config().client_pull() {
+        return plan_err!(
+            "`ballista.client.pull` hides why a query was lost, which is necessary to run it again; leave it out"
+        );
+    }
     let config = config
         .with_ballista_logical_extension_codec(Arc::new(ClusterLogicalCodec::default()))
         .with_ballista_physical_extension_codec(Arc::new(ClusterPhysicalCodec::default()))
-/// If an executor is lost, a query that had a task on it runs again as another job, at most three times, unless it has
-/// returned rows.
-///
         .with_default_catalog_and_schema("coframe", "public")
         .with_create_default_catalog_and_schema(false);
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
@@ -67,11 +79,6 @@ pub async fn connect(scheduler: &str, nodes: &[String], config: SessionConfig) -
     let (session, planner) = (state.session_id().to_owned(), RerunPlanner(state.query_planner().clone()));
     let state = SessionStateBuilder::new_from_existing(state).with_session_id(session);
     let context = SessionContext::new_with_state(state.with_query_planner(Arc::new(planner)).build());
-    if config.ballista_config().client_pull() {
-        return plan_err!(
-            "`ballista.client.pull` hides why a query was lost, which is necessary to run it again; leave it out"
-        );
-    }
     context.register_catalog("coframe", Arc::new(ClusterCatalog::connect(nodes).await?));
     Ok(context)
 }
@@ -110,7 +117,10 @@ pub(crate) struct Peer {
 impl Peer {
     fn new(address: &str) -> Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(external)?;
-        let channel = endpoint.tcp_nodelay(true).connect_timeout(DEADLINE).connect_lazy();
+        let endpoint = endpoint.tcp_nodelay(true).connect_timeout(DEADLINE);
+        // Finds a machine that is gone while it copies a table.
+        let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(SILENCE);
+        let channel = endpoint.connect_lazy();
         let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
         Ok(Self { address: address.to_owned(), client })
     }
@@ -143,12 +153,25 @@ impl Peer {
             answers.message().await
         };
         let answer = tokio::time::timeout(limit, asked).await;
-        let answer = answer.map_err(|_| exec_datafusion_err!("the node at {address} did not answer in {limit:?}"))?;
-        let answer = answer.map_err(|status| {
+        let answer = answer.map_err(|_| {
             exec_datafusion_err!(
-                "the node at {address} failed: {}; start its executor, or leave it out of the nodes",
-                status.message()
+                "the node at {address} did not answer in {limit:?}; if its machine is not busy, restart its executor"
             )
+        })?;
+        let answer = answer.map_err(|status| match status.code() {
+            Code::Unavailable => exec_datafusion_err!(
+                "the node at {address} cannot be reached: {}; start its executor, or leave it out of the nodes",
+                status.message()
+            ),
+            Code::Unimplemented => exec_datafusion_err!(
+                "{address} is not an executor of coframe-cluster, or one of another version; name the --port of an executor"
+            ),
+            // What the node says has the next step.
+            Code::FailedPrecondition => exec_datafusion_err!("the node at {address}: {}", status.message()),
+            code => exec_datafusion_err!(
+                "the node at {address} failed ({code}): {}; see the log of its executor",
+                status.message()
+            ),
         })?;
         let answer = answer.ok_or_else(|| exec_datafusion_err!("the node at {address} sent no answer"))?;
         A::decode(answer.body).map_err(external)
@@ -157,11 +180,15 @@ impl Peer {
 
 impl ClusterCatalog {
     /// Connects to the executors of all nodes, `host:port` each.
+    ///
+    /// # Errors
+    ///
+    /// If an address is not valid, or a node does not answer within 5 seconds.
     pub async fn connect(nodes: &[String]) -> Result<Self> {
         Self::connect_from(nodes, None).await
     }
 
-    /// As `connect`. This process can read the tables, on its own node.
+    /// As [`Self::connect`], for a process that is itself a node and reads the tables.
     pub(crate) async fn connect_from(nodes: &[String], local: Option<Arc<Node>>) -> Result<Self> {
         if nodes.is_empty() {
             return plan_err!("a cluster needs at least one node: name the address of its executor");
@@ -189,7 +216,16 @@ impl ClusterCatalog {
         self.schema.files().contains_key(name)
     }
 
-    /// The table of a name, for a program that adds it to a session by itself.
+    /// Forgets the files of this name. Whether there were any.
+    pub(crate) fn forget_files(&self, name: &str) -> bool {
+        self.schema.files().remove(name).is_some()
+    }
+
+    /// The table of a name, for a program that adds it to a session by itself; `None` if no node has it.
+    ///
+    /// # Errors
+    ///
+    /// If a node does not answer, or if the frames of this name are not one table.
     pub async fn table(&self, name: &str) -> Result<Option<ClusterTable>> {
         self.schema.find(name).await
     }
@@ -244,7 +280,10 @@ impl SchemaProvider for ClusterSchema {
     }
 
     fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.files().remove(name))
+        match self.files().remove(name) {
+            Some(files) => Ok(Some(files)),
+            None => not_impl_err!("`{name}` cannot be removed here: it is frames on nodes, which `drop_table` removes"),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -336,7 +375,7 @@ fn columns(found: &[(SchemaRef, Part, bool)]) -> Result<SchemaRef> {
         };
         if fields.len() != schema.fields().len() || !fields.iter().zip(schema.fields()).all(alike) {
             return plan_err!(
-                "{} and {} have different columns, and cannot be parts of one table",
+                "{} and {} have different columns, and cannot be parts of one table; publish one of them under another name",
                 label(one),
                 label(part)
             );

@@ -1,11 +1,16 @@
-//! `CREATE TABLE .. AS` on a cluster: the executors write the rows, and each node publishes its part.
+//! `CREATE TABLE .. AS` on a cluster: the executors write the rows, and each node publishes its part. And `DROP TABLE`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use coframe::Name;
 use datafusion::{
-    common::{Result, exec_err, not_impl_err, plan_err},
-    logical_expr::{CreateMemoryTable, LogicalPlan},
+    catalog::CatalogProvider,
+    common::{Result, TableReference, exec_datafusion_err, exec_err, not_impl_err, plan_datafusion_err, plan_err},
+    error::DataFusionError,
+    logical_expr::{CreateMemoryTable, DropTable, LogicalPlan},
     prelude::SessionContext,
 };
 use futures::future::{join_all, try_join_all};
@@ -14,8 +19,9 @@ use crate::{
     client::{ClusterCatalog, Peer},
     part::external,
     publish::{Stage, Staged},
+    rerun::again,
     staging::unique,
-    wire::{COMMIT, CommitRequest, DROP, DoneAnswer, DropRequest},
+    wire::{COMMIT, CommitRequest, DROP, DoneAnswer, DropRequest, TableId},
 };
 
 /// Runs `CREATE TABLE name AS query`. Each partition of the query is written on the executor that computes it, and the rows
@@ -26,35 +32,119 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Those of the query; if a node has a frame of this name; and if a node does not answer, or has no room. No part of the
-/// table is left, except on a node that does not answer any more.
+/// * Those of the query.
+/// * If a node has a frame of this name, or gets one while the statement runs.
+/// * If a node does not answer, or has no room.
+///
+/// No part of the table is left, except on a node that no longer answers.
 pub async fn create_table(context: &SessionContext, table: &CreateMemoryTable) -> Result<()> {
-    let Some(catalog) = context.catalog("coframe") else { return plan_err!("the session is not one of a cluster") };
-    let Some(catalog) = catalog.downcast_ref::<ClusterCatalog>() else {
-        return plan_err!("the catalog `coframe` is not one of a cluster");
-    };
+    create_table_until(context, table, std::future::pending()).await
+}
+
+/// As [`create_table`]. If `stop` completes first, the statement ends with an error, and what it wrote is removed. Tasks that
+/// still run end with the query, and then remove what they write. If the returned future is dropped instead, hidden frames
+/// stay on the nodes until no executor of their store runs.
+///
+/// # Errors
+///
+/// Those of [`create_table`], and if `stop` completes.
+pub async fn create_table_until(
+    context: &SessionContext,
+    table: &CreateMemoryTable,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let catalog = context.catalog("coframe");
+    let catalog = catalog_of(catalog.as_ref())?;
     let name = table.name.table();
     check(table)?;
     if catalog.exists(name).await? {
         if table.if_not_exists {
             return Ok(());
         }
-        return plan_err!("the table `{name}` exists; choose another name, or remove it from each node");
+        return plan_err!("the table `{name}` exists; choose another name, or remove it with DROP TABLE");
     }
     let nodes = catalog.peers().await?;
-    let statement = Statement { name: name.to_owned(), token: unique(), nodes };
-    let created = statement.run(context, table.input.as_ref().clone()).await;
-    statement.clean(created.is_err()).await;
-    created
+    let mut stop = std::pin::pin!(stop);
+    for number in 1.. {
+        // Its token tells the frames of this run from those of others.
+        let statement = Statement { name: name.to_owned(), token: unique(), nodes: nodes.clone() };
+        let created = tokio::select! {
+            created = statement.run(context, catalog, table.input.as_ref().clone()) => created,
+            () = stop.as_mut() => {
+                statement.clean(true).await;
+                return Err(interrupted(name));
+            }
+        };
+        statement.clean(created.is_err()).await;
+        let Err(error) = created else { break };
+        tokio::select! {
+            again = again(number, error) => again?,
+            () = stop.as_mut() => return Err(interrupted(name)),
+        }
+    }
+    Ok(())
+}
+
+fn interrupted(name: &str) -> DataFusionError {
+    exec_datafusion_err!("`CREATE TABLE {name}` was interrupted")
+}
+
+/// Runs `DROP TABLE name`: removes a table that [`create_table`] wrote from all nodes, also one of which parts are missing,
+/// or forgets the files of a `CREATE EXTERNAL TABLE`.
+///
+/// # Errors
+///
+/// * If there is no such table, unless the statement has `IF EXISTS`.
+/// * If a node has a frame of this name that no `CREATE TABLE` wrote. Then nothing is removed.
+/// * If a node does not answer. The other nodes have removed their parts.
+pub async fn drop_table(context: &SessionContext, table: &DropTable) -> Result<()> {
+    let catalog = context.catalog("coframe");
+    let catalog = catalog_of(catalog.as_ref())?;
+    let name = table.name.table();
+    check_name(&table.name)?;
+    if catalog.forget_files(name) {
+        return Ok(());
+    }
+    let answers = try_join_all(catalog.nodes().iter().map(|node| node.describe(name, None))).await?;
+    let mut drops = Vec::new();
+    for (peer, answer) in catalog.nodes().iter().zip(answers) {
+        if answer.table.is_none() {
+            continue;
+        }
+        let Some(TableId { token, .. }) = answer.written else {
+            return plan_err!(
+                "the frame `{name}` of node `{}` was not written by CREATE TABLE; remove it there with `coframe rm {name}`",
+                answer.node
+            );
+        };
+        let request = DropRequest { token, name: Some(name.to_owned()) };
+        drops.push(peer.ask::<DoneAnswer>(DROP, request));
+    }
+    if drops.is_empty() && !table.if_exists {
+        return plan_err!("no node has a table `{name}`; see the names with SHOW TABLES");
+    }
+    join_all(drops).await.into_iter().try_for_each(|done| done.map(|_| ()))
+}
+
+fn catalog_of(catalog: Option<&Arc<dyn CatalogProvider>>) -> Result<&ClusterCatalog> {
+    let found = catalog.and_then(|catalog| catalog.downcast_ref::<ClusterCatalog>());
+    found.ok_or_else(|| plan_datafusion_err!("the session is not one of a cluster; create it with `connect`"))
+}
+
+/// A table of a cluster has the name of a frame, and is in the schema `public`.
+fn check_name(name: &TableReference) -> Result<()> {
+    if name.schema().is_some_and(|schema| schema != "public")
+        || name.catalog().is_some_and(|catalog| catalog != "coframe")
+    {
+        return plan_err!("`{name}` is not in `coframe.public`, the only schema of a cluster; name the table alone");
+    }
+    name.table().parse::<Name>().map(|_| ()).map_err(external)
 }
 
 /// What is not possible with frames.
 fn check(table: &CreateMemoryTable) -> Result<()> {
     let name = table.name.table();
-    name.parse::<Name>().map_err(external)?;
-    if table.name.schema().is_some_and(|schema| schema != "public") {
-        return plan_err!("`{}` is not in the schema `public`, the only one of a cluster", table.name);
-    }
+    check_name(&table.name)?;
     if table.or_replace || table.temporary {
         return not_impl_err!("`{name}` can be neither replaced nor temporary: remove its frames, then create it");
     }
@@ -75,7 +165,7 @@ struct Statement {
 }
 
 impl Statement {
-    async fn run(&self, context: &SessionContext, query: LogicalPlan) -> Result<()> {
+    async fn run(&self, context: &SessionContext, catalog: &ClusterCatalog, query: LogicalPlan) -> Result<()> {
         let nodes = self.nodes.iter().map(|(node, _)| node.clone()).collect();
         let stage = Stage::new(query, self.token.clone(), nodes)?;
         let plan = LogicalPlan::Extension(stage.extension());
@@ -83,6 +173,12 @@ impl Statement {
         let mut of_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for Staged { node, frame } in Staged::of(&written)? {
             of_node.entry(node).or_default().push(frame);
+        }
+        if of_node.is_empty() {
+            return exec_err!(
+                "no task wrote a part of `{}`, although each writes one; run the statement again",
+                self.name
+            );
         }
         let parts = of_node.len() as u64;
         let mut commits = Vec::new();
@@ -94,7 +190,12 @@ impl Statement {
             commits.push(peer.ask_patiently::<DoneAnswer>(COMMIT, request));
         }
         // Waits for all: what is removed after an error must not be published later.
-        join_all(commits).await.into_iter().try_for_each(|done| done.map(|_| ()))
+        join_all(commits).await.into_iter().try_for_each(|done| done.map(|_| ()))?;
+        // Another statement or a program can have published this name on another node meanwhile.
+        match catalog.table(&self.name).await? {
+            Some(_) => Ok(()),
+            None => exec_err!("the table `{0}` was removed while it was created; create it again", self.name),
+        }
     }
 
     /// Removes hidden frames of tasks that ran twice, and after an error all that was written.

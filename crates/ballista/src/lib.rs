@@ -36,7 +36,7 @@ pub use crate::{
     client::{ClusterCatalog, connect, session_config},
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
     cores::{CountedCores, FailedQueries},
-    create::create_table,
+    create::{create_table, create_table_until, drop_table},
     distributed::{connect_directly, worker},
     node::{Description, Node},
     part::{Home, Part},

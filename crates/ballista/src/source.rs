@@ -214,10 +214,7 @@ impl ClusterOpener {
         let location = &file.object_meta.location;
         let part = part_of(file).and_then(|part| Some((part, self.source.parts.get(part)?)));
         let Some((part, of)) = part else {
-            return exec_err!(
-                "the file `{location}` of a scan of frames is none of its {} parts",
-                self.source.parts.len()
-            );
+            return exec_err!("the file `{location}` is not one of the {} frames of its scan", self.source.parts.len());
         };
         let range = file.range.as_ref();
         let row = |row: i64| usize::try_from(row).ok();

@@ -5,15 +5,17 @@ use std::{io::Write, path::PathBuf, sync::Arc, time::Instant};
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
 use coframe::Store;
-use coframe_ballista::{Node, connect, connect_directly, create_table, session_config};
+use coframe_ballista::{Node, connect, connect_directly, create_table_until, drop_table, session_config};
 use coframe_flight::RemoteOptions;
 use datafusion::{
-    common::{Result, config_err, not_impl_err},
+    common::{Result, config_err, exec_err, not_impl_err},
     logical_expr::{DdlStatement, LogicalPlan},
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
 
-use crate::external;
+use tokio::{runtime::Runtime, sync::watch};
+
+use crate::{external, stopped};
 
 /// Run SQL on a cluster
 ///
@@ -56,6 +58,12 @@ impl Sql {
         if let Some(path) = &self.file {
             text = std::fs::read_to_string(path)? + ";" + &text;
         }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let interrupt = Interrupt::watch(&runtime);
+        runtime.block_on(self.execute(&text, &interrupt))
+    }
+
+    fn config(&self) -> Result<SessionConfig> {
         let config = if self.direct { SessionConfig::new() } else { session_config() };
         let mut config = config.with_target_partitions(self.partitions.max(1));
         for setting in &self.settings {
@@ -64,25 +72,27 @@ impl Sql {
             };
             config.options_mut().set(key, value)?;
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(self.execute(&text, config))
+        Ok(config)
     }
 
-    async fn execute(&self, text: &str, config: SessionConfig) -> Result<()> {
+    async fn execute(&self, text: &str, interrupt: &Interrupt) -> Result<()> {
+        let config = self.config()?;
         if !self.direct {
-            return self.run_in(&connect(&self.scheduler, &self.nodes, config).await?, text).await;
+            let context = connect(&self.scheduler, &self.nodes, config).await?;
+            return self.run_in(&context, text, interrupt).await;
         }
         let store = match &self.store {
             Some(path) => Store::open_at(path),
             None => Store::open_default(),
         };
         let node = Arc::new(Node::new("client", "", store.map_err(external)?, RemoteOptions::new()));
-        let ran = self.run_in(&connect_directly(&self.nodes, node.clone(), config).await?, text).await;
+        let context = connect_directly(&self.nodes, node.clone(), config).await?;
+        let ran = self.run_in(&context, text, interrupt).await;
         node.remove_mirrors();
         ran
     }
 
-    async fn run_in(&self, context: &SessionContext, text: &str) -> Result<()> {
+    async fn run_in(&self, context: &SessionContext, text: &str, interrupt: &Interrupt) -> Result<()> {
         let statements = datafusion::sql::parser::DFParser::parse_sql(text)?;
         for statement in statements {
             let start = Instant::now();
@@ -94,10 +104,20 @@ impl Sql {
                     return not_impl_err!("`{}` cannot be created with --direct; use the scheduler", table.name);
                 }
                 LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
-                    create_table(context, &table).await?;
+                    create_table_until(context, &table, interrupt.arrived()).await?;
                     Vec::new()
                 }
-                plan => context.execute_logical_plan(plan).await?.collect().await?,
+                LogicalPlan::Ddl(DdlStatement::DropTable(table)) => {
+                    drop_table(context, &table).await?;
+                    Vec::new()
+                }
+                plan => {
+                    let rows = async { context.execute_logical_plan(plan).await?.collect().await };
+                    tokio::select! {
+                        rows = rows => rows?,
+                        () = interrupt.arrived() => return exec_err!("the statement was interrupted"),
+                    }
+                }
             };
             if !rows.is_empty() {
                 let mut output = std::io::stdout().lock();
@@ -108,5 +128,27 @@ impl Sql {
             }
         }
         Ok(())
+    }
+}
+
+/// SIGINT or SIGTERM. The first one ends the statement and removes what it wrote, the second one ends the program.
+struct Interrupt(watch::Receiver<bool>);
+
+impl Interrupt {
+    fn watch(runtime: &Runtime) -> Self {
+        let (arrived, interrupt) = watch::channel(false);
+        runtime.spawn(async move {
+            // Without handlers, signals end the program at once.
+            if stopped().await.is_ok() && arrived.send(true).is_ok() && stopped().await.is_ok() {
+                std::process::exit(130);
+            }
+        });
+        Self(interrupt)
+    }
+
+    async fn arrived(&self) {
+        if self.0.clone().wait_for(|arrived| *arrived).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -6,7 +6,7 @@ use arrow::{
     array::{AsArray, Int64Array, RecordBatch},
     datatypes::Int64Type,
 };
-use coframe_ballista::create_table;
+use coframe_ballista::{create_table, create_table_until, drop_table};
 use datafusion::{
     common::Result,
     logical_expr::{DdlStatement, LogicalPlan},
@@ -46,6 +46,22 @@ async fn create(context: &SessionContext, statement: &str) -> Result<()> {
     let plan = context.state().create_logical_plan(statement).await?;
     let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = plan else { panic!("{statement} is {plan}") };
     tokio::time::timeout(LIMIT, create_table(context, &table)).await.expect("the end of the statement in 30 seconds")
+}
+
+/// Runs a `DROP TABLE`.
+async fn drop(context: &SessionContext, statement: &str) -> Result<()> {
+    let plan = context.state().create_logical_plan(statement).await?;
+    let LogicalPlan::Ddl(DdlStatement::DropTable(table)) = plan else { panic!("{statement} is {plan}") };
+    drop_table(context, &table).await
+}
+
+/// Until a node has hidden frames.
+async fn wait_for_hidden(cluster: &Cluster) {
+    let start = Instant::now();
+    while !left(cluster).iter().any(|frame| frame.contains(" _staged.")) {
+        assert!(start.elapsed() < LIMIT, "no task wrote a frame");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The frames of all stores, without the tables. A name with two versions is here twice.
@@ -200,12 +216,7 @@ async fn an_executor_that_is_killed_while_it_writes_costs_no_rows_and_doubles_no
     });
     // Until the second node has written some partitions.
     let start = Instant::now();
-    let hidden = |cluster: &Cluster| {
-        left(cluster)
-            .iter()
-            .filter(|frame| frame.starts_with("n1 _cluster.") && frame.matches('.').count() == 2)
-            .count()
-    };
+    let hidden = |cluster: &Cluster| left(cluster).iter().filter(|frame| frame.starts_with("n1 _staged.")).count();
     while hidden(&cluster) < 2 {
         assert!(start.elapsed() < LIMIT && !creating.is_finished(), "{:?}", left(&cluster));
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -225,7 +236,7 @@ async fn an_executor_that_is_killed_while_it_writes_costs_no_rows_and_doubles_no
             let found = run(&context, "SELECT count(*), sum(n), sum(m) FROM made").await.unwrap();
             let lines = |text: String| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
             assert_eq!(lines(text(&found)), lines(text(&expected)));
-            assert!(!left(&cluster).iter().any(|frame| frame.matches('.').count() == 2), "{:?}", left(&cluster));
+            assert!(!left(&cluster).iter().any(|frame| frame.contains("_staged.")), "{:?}", left(&cluster));
         }
         Err(error) => {
             let error = error.to_string();
@@ -233,5 +244,86 @@ async fn an_executor_that_is_killed_while_it_writes_costs_no_rows_and_doubles_no
             let left: Vec<_> = left(&cluster).into_iter().filter(|frame| !frame.contains(" _cluster.")).collect();
             assert_eq!(left, Vec::<String>::new());
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_statements_that_create_one_name_leave_the_table_of_one_or_none() {
+    let cluster = split(1);
+    cluster.publish(0, "small", &[numbers(0..7)], 10);
+    let (one, other) = (cluster.session(Cluster::config(2)).await, cluster.session(Cluster::config(2)).await);
+    for round in 0..6 {
+        // The rows of the statements are on different nodes.
+        let statements = ["few", "small"].map(|from| format!("CREATE TABLE made_{round} AS SELECT n FROM {from}"));
+        let created = tokio::join!(create(&one, &statements[0]), create(&other, &statements[1]));
+        let read = run(&one, &format!("SELECT count(*) AS c FROM made_{round}")).await;
+        let made: Vec<_> =
+            left(&cluster).into_iter().filter(|frame| frame.contains(&format!("made_{round}"))).collect();
+        match created {
+            (Ok(()), Err(error)) => {
+                assert!(text(&read.unwrap()).contains("| 100 "), "{error}");
+                assert_eq!(made, [format!("n1 made_{round}")]);
+            }
+            (Err(error), Ok(())) => {
+                assert!(text(&read.unwrap()).contains("| 7 "), "{error}");
+                assert_eq!(made, [format!("n0 made_{round}")]);
+            }
+            (Err(_), Err(_)) => {
+                assert_eq!(made, Vec::<String>::new());
+                create(&one, &statements[0]).await.expect("the name is free");
+            }
+            (Ok(()), Ok(())) => panic!("both created made_{round}; reading it: {:?}", read.map(|rows| text(&rows))),
+        }
+    }
+    assert!(!left(&cluster).iter().any(|frame| frame.contains("_staged.")), "{:?}", left(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_table_is_gone_from_all_nodes() {
+    let cluster = split(1);
+    let context = cluster.session(Cluster::config(4)).await;
+    create(&context, "CREATE TABLE made AS SELECT * FROM t").await.unwrap();
+    assert_eq!(left(&cluster), ["n0 made", "n1 made"]);
+    let error = drop(&context, "DROP TABLE information_schema.made").await.unwrap_err().to_string();
+    assert!(error.contains("the only schema of a cluster"), "{error}");
+    drop(&context, "DROP TABLE made").await.unwrap();
+    assert_eq!(left(&cluster), Vec::<String>::new());
+    let error = drop(&context, "DROP TABLE made").await.unwrap_err().to_string();
+    assert!(error.contains("no node has a table `made`"), "{error}");
+    drop(&context, "DROP TABLE IF EXISTS made").await.unwrap();
+    // A table of which parts are missing cannot be read, and can be dropped.
+    create(&context, "CREATE TABLE made AS SELECT * FROM t").await.unwrap();
+    cluster.stores[0].remove("made").unwrap();
+    drop(&context, "DROP TABLE made").await.unwrap();
+    assert_eq!(left(&cluster), Vec::<String>::new());
+    // One of which a program published a part is not touched.
+    create(&context, "CREATE TABLE made AS SELECT * FROM few").await.unwrap();
+    cluster.publish(0, "made", &[numbers(0..3)], 10);
+    for (name, expected) in [("made", "`made` of node `n0`"), ("t", "`t` of node `n0`")] {
+        let error = drop(&context, &format!("DROP TABLE {name}")).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("coframe rm"), "{error}");
+        // As a program does that has only the session.
+        assert!(context.sql(&format!("DROP TABLE {name}")).await.is_err());
+    }
+    assert_eq!(left(&cluster), ["n0 made", "n1 made"]);
+    assert_eq!(cluster.stores[0].open("t").unwrap().num_rows(), ROWS as usize / 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_statement_leaves_nothing() {
+    let cluster = split(1);
+    let context = cluster.session(Cluster::config(16)).await;
+    let slow = "CREATE TABLE made AS SELECT a.n FROM t a CROSS JOIN (SELECT n FROM t WHERE n < 300) b \
+                WHERE a.n * b.n % 7919 = 3";
+    let plan = context.state().create_logical_plan(slow).await.unwrap();
+    let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = plan else { panic!("{plan}") };
+    let error = create_table_until(&context, &table, wait_for_hidden(&cluster)).await.unwrap_err().to_string();
+    assert!(error.contains("`CREATE TABLE made` was interrupted"), "{error}");
+    // Tasks that still run remove what they wrote when they end.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let start = Instant::now();
+    while !left(&cluster).is_empty() {
+        assert!(start.elapsed() < LIMIT, "{:?}", left(&cluster));
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -42,10 +42,10 @@ async fn partitions_are_read_on_the_nodes_of_their_frames() {
                 run(&context, query).await.unwrap();
                 let reads = cluster.reads();
                 let (here, all) = local(&reads);
-                assert_eq!(here, all, "{query} with {partitions} partitions: {reads:?}");
+                assert!(all > 0 && here == all, "{query} with {partitions} partitions: {reads:?}");
             }
         }
-        assert!(!cluster.logs().contains("pulled"));
+        assert_eq!(cluster.mirrors(), Vec::<String>::new());
     }
 }
 
@@ -64,7 +64,8 @@ async fn many_jobs_at_a_time_all_end_with_the_right_answer() {
     for job in jobs {
         assert!(text(&job.await.unwrap().unwrap()).contains("199990000"));
     }
-    assert!(cluster.reads().iter().all(|read| read.is_local));
+    let reads = cluster.reads();
+    assert!(!reads.is_empty() && reads.iter().all(|read| read.is_local), "{reads:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +135,7 @@ async fn a_frame_with_a_mirror_is_read_on_both_nodes_and_its_rows_once() {
     let context = cluster.session(Cluster::config(16)).await;
     assert!(text(&run(&context, SUM).await.unwrap()).contains("199990000"));
     let reads = cluster.reads();
-    assert!(reads.iter().all(|read| read.is_local), "{reads:?}");
+    assert!(!reads.is_empty() && reads.iter().all(|read| read.is_local), "{reads:?}");
     for node in ["n0", "n1"] {
         assert!(reads.iter().any(|read| read.node == node), "{reads:?}");
     }
