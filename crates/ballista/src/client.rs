@@ -83,6 +83,20 @@ pub async fn connect(scheduler: &str, nodes: &[String], config: SessionConfig) -
     Ok(context)
 }
 
+/// How many partitions the executors at these addresses, `host:port` each, compute at a time.
+///
+/// A query with as many partitions (`with_target_partitions`) uses all cores, and has no more tasks than necessary.
+///
+/// # Errors
+///
+/// If a node does not answer.
+pub async fn cores(nodes: &[String]) -> Result<usize> {
+    let peers = nodes.iter().map(|address| Peer::new(address)).collect::<Result<Vec<_>>>()?;
+    let lists = peers.iter().map(|node| node.ask::<ListAnswer>(LIST, DescribeRequest::default()));
+    let lists = try_join_all(lists).await?;
+    Ok(lists.into_iter().map(|list| list.cores as usize).sum::<usize>().max(1))
+}
+
 /// The frames of all nodes of a cluster as tables of one schema, `public`.
 ///
 /// The frames of one name are one table: those of several nodes are its parts, in the order of the nodes. If a node has a

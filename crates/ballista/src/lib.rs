@@ -33,7 +33,7 @@ mod wire;
 
 pub use crate::{
     check::{CheckedPlanner, check},
-    client::{ClusterCatalog, connect, session_config},
+    client::{ClusterCatalog, connect, cores, session_config},
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
     cores::{CountedCores, FailedQueries},
     create::{create_table, create_table_until, drop_table},

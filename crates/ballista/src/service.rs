@@ -26,13 +26,15 @@ use crate::{
 pub struct NodeService {
     shuffle: BallistaFlightService,
     node: Arc<Node>,
+    cores: u32,
 }
 
 impl NodeService {
-    /// A service for the shuffle files of an executor in `work_dir`, and for the store of its node.
+    /// A service for the shuffle files in `work_dir` of an executor that computes `cores` partitions at a time, and for the
+    /// store of its node.
     #[must_use]
-    pub fn new(work_dir: String, node: Arc<Node>) -> Self {
-        Self { shuffle: BallistaFlightService::new(work_dir), node }
+    pub fn new(work_dir: String, node: Arc<Node>, cores: u32) -> Self {
+        Self { shuffle: BallistaFlightService::new(work_dir), node, cores }
     }
 
     async fn describe(&self, request: DescribeRequest) -> Result<Vec<u8>, Status> {
@@ -69,8 +71,8 @@ impl NodeService {
     }
 
     async fn list(&self) -> Result<Vec<u8>, Status> {
-        let node = self.node.clone();
-        Ok(blocking(move || Ok(ListAnswer { names: node.names()? })).await?.encode_to_vec())
+        let (node, cores) = (self.node.clone(), self.cores);
+        Ok(blocking(move || Ok(ListAnswer { names: node.names()?, cores })).await?.encode_to_vec())
     }
 }
 
@@ -156,7 +158,7 @@ impl FlightService for NodeService {
             (DESCRIBE, "columns, rows, batches and statistics of a frame of this node"),
             (COMMIT, "publish what this node wrote for a table"),
             (DROP, "remove what a statement wrote on this node"),
-            (LIST, "the names of the frames of this node"),
+            (LIST, "the names of the frames of this node, and the cores of the executor"),
         ];
         let of = |(name, text): (&str, &str)| Ok(ActionType { r#type: name.into(), description: text.into() });
         Ok(Response::new(Box::pin(stream::iter(actions.map(of)))))

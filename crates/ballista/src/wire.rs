@@ -163,6 +163,9 @@ pub(crate) struct DoneAnswer {}
 pub(crate) struct ListAnswer {
     #[prost(string, repeated, tag = "1")]
     pub(crate) names: Vec<String>,
+    /// Partitions that the executor computes at a time.
+    #[prost(uint32, tag = "2")]
+    pub(crate) cores: u32,
 }
 
 impl HomeMessage {

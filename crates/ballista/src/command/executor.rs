@@ -136,7 +136,8 @@ impl Executor {
         });
         eprintln!("coframe-cluster: node {} at {}:{}", self.node, self.host, self.port);
         let ran = if self.no_scheduler {
-            let service = NodeService::new(shuffle.path().to_string_lossy().into_owned(), node.clone());
+            let work_dir = shuffle.path().to_string_lossy().into_owned();
+            let service = NodeService::new(work_dir, node.clone(), self.cores());
             runtime.block_on(self.serve_directly(service, worker))
         } else {
             let config = self.config(scheduler, scheduler_port, &node, worker, &shuffle);
@@ -155,6 +156,12 @@ impl Executor {
     fn scheduler_address(&self) -> Option<(String, u16)> {
         let (host, port) = self.scheduler.rsplit_once(':')?;
         Some((host.to_owned(), port.parse().ok()?))
+    }
+
+    /// Partitions that it computes at a time.
+    fn cores(&self) -> u32 {
+        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        u32::try_from(if self.vcores == 0 { all() } else { self.vcores }).unwrap_or(u32::MAX)
     }
 
     fn server_options(&self) -> Result<ServerOptions> {
@@ -208,7 +215,7 @@ impl Executor {
         worker: Worker,
         shuffle: &ShuffleDirectory,
     ) -> ExecutorProcessConfig {
-        let service = node.clone();
+        let (service, cores) = (node.clone(), self.cores());
         ExecutorProcessConfig {
             // The scheduler finds the node in the id. Process ids repeat in containers.
             executor_id: format!("{}#{:08x}", self.node, RandomState::new().build_hasher().finish() as u32),
@@ -219,14 +226,14 @@ impl Executor {
             scheduler_host: host,
             scheduler_port: port,
             scheduler_connect_timeout_seconds: 30,
-            vcores: self.vcores,
+            vcores: self.cores() as usize,
             work_dir: Some(shuffle.path().to_string_lossy().into_owned()),
             memory_pool_size: self.memory,
             executor_heartbeat_interval_seconds: self.heartbeat.max(1),
             override_logical_codec: Some(Arc::new(ClusterLogicalCodec::default())),
             override_physical_codec: Some(Arc::new(ClusterPhysicalCodec::of_node(node.clone()))),
             override_arrow_flight_service: Some(Arc::new(move |work_dir, address, mut shutdown: Shutdown, config| {
-                let service = NodeService::new(work_dir, service.clone());
+                let service = NodeService::new(work_dir, service.clone(), cores);
                 let stopping = async move { shutdown.recv().await };
                 tokio::spawn(serve(service, worker.clone(), address, stopping, config))
             })),

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf, sync::Arc, time::Instant};
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
 use coframe::Store;
-use coframe_ballista::{Node, connect, connect_directly, create_table_until, drop_table, session_config};
+use coframe_ballista::{Node, connect, connect_directly, cores, create_table_until, drop_table, session_config};
 use coframe_flight::RemoteOptions;
 use datafusion::{
     common::{Result, config_err, exec_err, not_impl_err},
@@ -41,9 +41,9 @@ pub(crate) struct Sql {
     /// Store for the frames that this process has to read itself, with --direct; default: that of this user
     #[arg(long, value_name = "DIRECTORY", env = "COFRAME_STORE")]
     store: Option<PathBuf>,
-    /// Partitions of a scan and of a shuffle
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    partitions: usize,
+    /// Partitions of a scan and of a shuffle; default: one for each core of the executors
+    #[arg(long, value_name = "N")]
+    partitions: Option<usize>,
     /// Setting of DataFusion or Ballista
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -63,9 +63,13 @@ impl Sql {
         runtime.block_on(self.execute(&text, &interrupt))
     }
 
-    fn config(&self) -> Result<SessionConfig> {
+    async fn config(&self) -> Result<SessionConfig> {
+        let partitions = match self.partitions {
+            Some(partitions) => partitions.max(1),
+            None => cores(&self.nodes).await?,
+        };
         let config = if self.direct { SessionConfig::new() } else { session_config() };
-        let mut config = config.with_target_partitions(self.partitions.max(1));
+        let mut config = config.with_target_partitions(partitions);
         for setting in &self.settings {
             let Some((key, value)) = setting.split_once('=') else {
                 return config_err!("the setting `{setting}` has no value; expected KEY=VALUE");
@@ -76,7 +80,7 @@ impl Sql {
     }
 
     async fn execute(&self, text: &str, interrupt: &Interrupt) -> Result<()> {
-        let config = self.config()?;
+        let config = self.config().await?;
         if !self.direct {
             let context = connect(&self.scheduler, &self.nodes, config).await?;
             return self.run_in(&context, text, interrupt).await;

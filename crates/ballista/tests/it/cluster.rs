@@ -28,13 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) vcores: usize,
+    /// Of the last node.
+    pub(crate) last_vcores: Option<usize>,
     pub(crate) nodes: usize,
     pub(crate) placement: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { vcores: 1, nodes: 2, placement: "near" }
+        Self { vcores: 1, last_vcores: None, nodes: 2, placement: "near" }
     }
 }
 
@@ -82,7 +84,8 @@ impl Cluster {
             seen: Mutex::default(),
         };
         for node in 0..setup.nodes {
-            cluster.start_executor(node, setup.vcores);
+            let last = setup.last_vcores.filter(|_| node + 1 == setup.nodes);
+            cluster.start_executor(node, last.unwrap_or(setup.vcores));
         }
         cluster.nodes.iter().for_each(|address| wait_for(address));
         cluster

@@ -6,6 +6,7 @@ mod create;
 mod distributed;
 mod failures;
 mod placement;
+mod program;
 #[expect(dead_code, reason = "the benchmark of crates/datafusion reads the schemas")]
 #[path = "../../../datafusion/tests/it/tpch.rs"]
 mod tpch;
