@@ -1,9 +1,12 @@
 //! Files of dicts: `name.dict`, a link to `name@id.dict`, with LMDB's lock file `name@id.dict-lock` and the gate
 //! `name@id.dict-gate` next to it (FORMAT.md, section 10).
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
-use rustix::fs::{FallocateFlags, FileType, fallocate};
+use rustix::fs::{FallocateFlags, FileType, Stat, fallocate};
 
 use super::{Store, control::Control, random_id, sweep::SweepReport};
 use crate::{
@@ -56,6 +59,17 @@ impl MapFiles {
     }
 }
 
+/// Refuses what is not a regular file with one name: LMDB follows links, and writes to a lock file before it checks it.
+fn check_single(stat: &Stat, path: &Path) -> Result<()> {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let found = match stat.st_nlink {
+        _ if kind != FileType::RegularFile => format!("it is a {kind:?}, expected a regular file"),
+        0 | 1 => return Ok(()),
+        names => format!("it has {names} names (hard links), expected one"),
+    };
+    Err(Error::corrupt(format_args!("a dict's file `{}`", path.display()), "B1-file", found))
+}
+
 impl Store {
     /// Creates a dict's files, lets the caller fill them, and names them. `None` if the name exists.
     ///
@@ -105,11 +119,14 @@ impl Store {
         let missing = || Kind::NotFound { what: format!("dict `{name}`"), store: frames.path().to_owned() };
         let files = self.linked_dict(name)?.ok_or_else(missing)?;
         let data = frames.stat(&files.data())?.ok_or_else(missing)?;
-        if frames.trust() == Trust::Checked {
-            let lock = frames.stat(&files.lock())?;
-            for (stat, file) in [(Some(data), files.data()), (lock, files.lock())] {
-                stat.map_or(Ok(()), |stat| check_owner(&stat, &frames.path().join(file)))?;
+        let lock = frames.stat(&files.lock())?;
+        for (stat, file) in [(Some(data), files.data()), (lock, files.lock())] {
+            let Some(stat) = stat else { continue };
+            let path = frames.path().join(file);
+            if frames.trust() == Trust::Checked {
+                check_owner(&stat, &path)?;
             }
+            check_single(&stat, &path)?;
         }
         open(files, (data.st_dev, data.st_ino))
     }

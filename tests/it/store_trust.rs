@@ -5,10 +5,10 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
 };
 
-use coframe::{OpenOptions, Store};
+use coframe::{OpenOptions, SharedMap, Store};
 
 use crate::{
-    common::scratch,
+    common::{Scratch, scratch},
     store::{numbers, values},
 };
 
@@ -101,4 +101,38 @@ fn a_control_file_that_makes_no_sense_is_corrupt() {
     assert!(Store::open_at(scratch.path()).unwrap_err().is_corrupt());
     fs::write(scratch.path().join("store"), "coframe store 2\nid 0\nnext 1\n").unwrap();
     assert!(Store::open_at(scratch.path()).unwrap_err().is_unsupported());
+}
+
+#[test]
+fn a_link_in_the_place_of_a_dicts_file_is_refused_and_what_it_links_to_is_unchanged() {
+    let outside = |scratch: &Scratch, name: &str| {
+        let path = scratch.path().with_file_name(name);
+        // Longer than the shortest dict.
+        fs::write(&path, "Dear".repeat(5_000)).unwrap();
+        path
+    };
+    for suffix in ["", "-lock"] {
+        let scratch = scratch();
+        drop(SharedMap::<u32, u64>::create(&scratch.store, "d").unwrap());
+        let data = fs::read_link(scratch.path().join("d.dict")).unwrap();
+        let file = scratch.path().join(format!("{}{suffix}", data.display()));
+        // SAFETY: the directory is this test's, in one that no other user can enter.
+        let trusting = unsafe { Store::open_at_trusting_writers(scratch.path()) }.unwrap();
+        let (hard, soft) = (outside(&scratch, "hard"), outside(&scratch, "soft"));
+        fs::remove_file(&file).unwrap();
+        fs::hard_link(&hard, &file).unwrap();
+        let refused = |store: &Store| SharedMap::<u32, u64>::open(store, "d").unwrap_err();
+        for store in [&scratch.store, &trusting] {
+            let error = refused(store);
+            assert!(error.is_corrupt() && error.to_string().contains("it has 2 names"), "{suffix}: {error}");
+        }
+        fs::remove_file(&file).unwrap();
+        symlink(&soft, &file).unwrap();
+        assert!(refused(&scratch.store).is_untrusted(), "{suffix}");
+        let error = refused(&trusting);
+        assert!(error.is_corrupt() && error.to_string().contains("expected a regular file"), "{suffix}: {error}");
+        for path in [hard, soft] {
+            assert_eq!(fs::read_to_string(path).unwrap(), "Dear".repeat(5_000), "{suffix}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use coframe::{
-    Store,
+    MirrorOptions, Store,
     sync::{Counter, Mutex},
 };
 
@@ -24,18 +24,21 @@ use crate::{
     roles,
 };
 
-const PLACES: [&str; 12] = [
+/// `ID` is the id of a dict that exists.
+const PLACES: [&str; 14] = [
     "x@1.arrow",
     "x.arrow",
     ".x.others",
     "c.cell",
     "d.dict",
-    "d@1.dict",
-    "d@1.dict-lock",
+    "d@ID.dict",
+    "d@ID.dict-lock",
+    "d@ID.dict-gate",
     ".swept",
     ".home",
     "store",
     ".draft-00000000000000000000000000000001",
+    ".draft-00000000000000000000000000000001.partial",
     "sessions/0123456789abcdef0123456789abcdef",
 ];
 const KINDS: [&str; 9] = [
@@ -95,10 +98,14 @@ fn one(directory: &Path, place: &str, kind: &str) -> Result<u64> {
     drop(store.session()?);
     if place == "x@1.arrow" {
         symlink("x@1.arrow", store.path().join("x.arrow"))?;
-    } else if place.starts_with("d@1") {
-        symlink("d@1.dict", store.path().join("d.dict"))?;
     }
-    plant(directory, &store.path().join(place), kind)?;
+    let mut file = place.to_owned();
+    if place.starts_with("d@ID") {
+        drop(roles::Map::create(&store, "d")?);
+        let data = fs::read_link(store.path().join("d.dict"))?;
+        file = file.replace("d@ID.dict", &data.to_string_lossy());
+    }
+    plant(directory, &store.path().join(file), kind)?;
     let errors = calls(&store, &mut random)?;
     // A frame that is open stays readable whatever happens to the store.
     content::check(&kept)?;
@@ -154,6 +161,7 @@ fn calls(store: &Store, random: &mut Random) -> Result<u64> {
     call("lock", &mut || Ok(Mutex::<u64>::open_or_create(store, "c", 0).map(drop)?))?;
     call("map", &mut || Ok(roles::Map::open(store, "d").map(drop)?))?;
     call("new map", &mut || Ok(roles::Map::open_or_create(store, "d").map(drop)?))?;
+    call("mirror", &mut || transfer(store))?;
     call("publish", &mut || content::publish(store, "x", random).map(drop))?;
     call("session", &mut || Ok(store.session().map(drop)?))?;
     call("sweep", &mut || Ok(store.sweep().map(drop)?))?;
@@ -163,4 +171,11 @@ fn calls(store: &Store, random: &mut Random) -> Result<u64> {
     call("remove cell", &mut || Ok(store.remove_cell("c").map(drop)?))?;
     call("another open", &mut || Ok(Store::open_at(store.path()).map(drop)?))?;
     Ok(errors)
+}
+
+/// A transfer of the segment with the id 1, which ends too early.
+fn transfer(store: &Store) -> Result<()> {
+    let mut mirror = store.mirror_turn(1, Duration::ZERO)?.resume("m", &MirrorOptions::new())?;
+    mirror.write(b"ARROW1")?;
+    Ok(mirror.publish().map(drop)?)
 }
