@@ -10,7 +10,7 @@ use std::{
 
 use coframe::Store;
 
-use super::{exercise, prepared, recovered};
+use super::{exercise, not_corrupt, prepared, recovered};
 use crate::{Result, cases, content, ensure, random::Random};
 
 const ROUNDS: u64 = 8;
@@ -81,7 +81,7 @@ pub(super) fn step(directory: &Path) -> Result<String> {
     let store = Store::open_at(directory.join("store"))?;
     let mut random = Random::new(10);
     for name in 0..100_000 {
-        let mut calls = exercise(&store, &mut random)?;
+        let mut calls = exercise(&store, &mut random, not_corrupt)?;
         calls.count(content::publish(&store, &format!("draft-x{name}"), &mut random))?;
         if calls.refused > 0 {
             return Ok(calls.last);

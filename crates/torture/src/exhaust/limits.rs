@@ -11,7 +11,7 @@ use std::{
 use coframe::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{exercise, prepared, recovered};
+use super::{exercise, not_corrupt, prepared, recovered};
 use crate::{
     Result, cases,
     content::{self, KEPT},
@@ -54,7 +54,8 @@ pub(super) fn descriptors(directory: &Path) -> Result<String> {
             held.push(file);
         }
         held.truncate(held.len().saturating_sub(spare));
-        let calls = exercise(&store, &mut random).map_err(|e| format!("with {spare} free descriptors: {e}"))?;
+        let calls =
+            exercise(&store, &mut random, not_corrupt).map_err(|e| format!("with {spare} free descriptors: {e}"))?;
         (refused, succeeded) = (refused + calls.refused, succeeded + calls.succeeded);
     }
     recovered(&store, &mut random)?;
@@ -118,14 +119,14 @@ pub(super) fn memory_step(directory: &Path) -> Result<String> {
     let store = Store::open_at(directory.join("store"))?;
     let mut random = Random::new(5);
     // Warms up, so that neither the stack nor the allocator grows for other reasons.
-    exercise(&store, &mut random)?;
+    exercise(&store, &mut random, not_corrupt)?;
     let status = fs::read_to_string("/proc/self/status")?;
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap_or_default();
     let kilobytes: u64 = size.trim().trim_end_matches(" kB").parse()?;
     set_limit(Resource::As, kilobytes * 1024 + std::env::var(EXTRA)?.parse::<u64>()?)?;
     let mut refused = 0;
     for _ in 0..5 {
-        refused += exercise(&store, &mut random)?.refused;
+        refused += exercise(&store, &mut random, not_corrupt)?.refused;
     }
     // `memory` reads it.
     fs::write(directory.join(REFUSED), refused.to_string())?;

@@ -21,7 +21,7 @@ pub(super) fn full(directory: &Path, rounds: u64) -> Result<String> {
     let store = Store::open_at(directory.join("store"))?;
     let mut random = Random::new(1);
     prepared(&store, &mut random)?;
-    let mut all = Calls::default();
+    let mut all = Calls::new(coframe::Error::is_no_space);
     for round in 0..rounds {
         let filler = directory.join("filler");
         let room = statvfs(directory)?;
@@ -29,7 +29,8 @@ pub(super) fn full(directory: &Path, rounds: u64) -> Result<String> {
         let leave = random.below(if round % 2 == 0 { 60_000 } else { 1_500_000 });
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&filler)?;
         fallocate(&file, FallocateFlags::empty(), 0, free.saturating_sub(leave).max(1))?;
-        let calls = exercise(&store, &mut random).map_err(|e| format!("round {round}, {leave} bytes left: {e}"))?;
+        let calls = exercise(&store, &mut random, all.expected)
+            .map_err(|e| format!("round {round}, {leave} bytes left: {e}"))?;
         all.succeeded += calls.succeeded;
         all.refused += calls.refused;
         // To read takes no room.
