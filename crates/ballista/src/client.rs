@@ -294,10 +294,11 @@ impl SchemaProvider for ClusterSchema {
     }
 
     fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match self.files().remove(name) {
-            Some(files) => Ok(Some(files)),
-            None => not_impl_err!("`{name}` cannot be removed here: it is frames on nodes, which `drop_table` removes"),
+        let files = self.files().remove(name);
+        if files.is_none() {
+            return not_impl_err!("`{name}` cannot be removed here: it is frames on nodes, which `drop_table` removes");
         }
+        Ok(files)
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -192,10 +192,10 @@ impl Statement {
         // Waits for all: what is removed after an error must not be published later.
         join_all(commits).await.into_iter().try_for_each(|done| done.map(|_| ()))?;
         // Another statement or a program can have published this name on another node meanwhile.
-        match catalog.table(&self.name).await? {
-            Some(_) => Ok(()),
-            None => exec_err!("the table `{0}` was removed while it was created; create it again", self.name),
+        if catalog.table(&self.name).await?.is_none() {
+            return exec_err!("the table `{}` was removed while it was created; create it again", self.name);
         }
+        Ok(())
     }
 
     /// Removes hidden frames of tasks that ran twice, and after an error all that was written.
