@@ -143,8 +143,10 @@ impl Cluster {
         for log in &self.logs {
             let text = std::fs::read_to_string(log).unwrap();
             let seen = seen.entry(log.clone()).or_default();
-            reads.extend(text[*seen..].lines().filter_map(read));
-            *seen = text.len();
+            // The process may be writing the last line.
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            reads.extend(text[*seen..whole].lines().filter_map(read));
+            *seen = whole;
         }
         reads.sort_by(|one, other| (&one.frame, one.rows).cmp(&(&other.frame, other.rows)));
         reads

@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::Child,
     time::{Duration, Instant},
 };
@@ -54,8 +55,8 @@ async fn collect(frame: DataFrame) -> Result<Vec<RecordBatch>> {
     tokio::time::timeout(LIMIT, frame.collect()).await.expect("an answer or an error in 30 seconds")
 }
 
-/// A scan that takes seconds: each row is compared with 600 others.
-const SLOW_SCAN: &str = "SELECT count(*) FROM t a CROSS JOIN (SELECT n FROM t WHERE n < 600) b WHERE a.n * b.n % 7 = 3";
+/// A scan that takes about a second: each row is compared with 200 others.
+const SLOW_SCAN: &str = "SELECT count(*) FROM t a CROSS JOIN (SELECT n FROM t WHERE n < 200) b WHERE a.n * b.n % 7 = 3";
 /// Groups that are ready in milliseconds, and seconds of work on them.
 const SLOW_END: &str = "SELECT count(*) FROM (SELECT n % 6000 AS k, count(*) AS c FROM t GROUP BY n % 6000) a \
                         CROSS JOIN (SELECT n % 2000 AS k, count(*) AS c FROM t GROUP BY n % 2000) b \
@@ -196,6 +197,19 @@ async fn processes_that_are_asked_to_stop_leave_no_file() {
     assert_eq!(cluster.mirrors(), Vec::<String>::new());
 }
 
+/// Removes all files, and leaves the directories, as a program does that cleans up.
+fn remove_files(directory: &Path) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            remove_files(&entry.path());
+        } else {
+            // A task may have removed it.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn shuffle_files_that_are_removed_cost_time_and_no_rows() {
     let cluster = mirrored(1);
@@ -209,12 +223,7 @@ async fn shuffle_files_that_are_removed_cost_time_and_no_rows() {
     // Of the four tasks of the last stage two run, and two still have to read their input.
     let strike = || {
         std::thread::sleep(Duration::from_millis(400));
-        for directory in cluster.shuffles() {
-            for job in std::fs::read_dir(directory).unwrap() {
-                // Tasks may write into it meanwhile.
-                let _ = std::fs::remove_dir_all(job.unwrap().path());
-            }
-        }
+        cluster.shuffles().iter().for_each(|directory| remove_files(directory.as_ref()));
     };
     let (answer, took) = struck(&context, SLOW_END, has_read_all, strike).await;
     eprintln!("shuffle files removed: {took:?}");
