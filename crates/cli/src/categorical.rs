@@ -12,7 +12,10 @@ use coframe::arrow::{
     error::ArrowError,
 };
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    source::no_column,
+};
 
 /// Rows that are inspected before a column becomes categories.
 pub(crate) const LOOK: usize = 65_536;
@@ -48,7 +51,7 @@ impl Categorical {
     pub(crate) fn choose(schema: &SchemaRef, options: &Categories, first: &[RecordBatch], keep: bool) -> Result<Self> {
         for name in &options.categorical {
             let Ok(field) = schema.field_with_name(name) else {
-                return Err(Failure::usage(format_args!("--categorical `{name}`: column not found")));
+                return Err(no_column("--categorical", name, schema.fields().iter().map(AsRef::as_ref)));
             };
             if !is_text(field.data_type()) && !matches!(field.data_type(), DataType::Dictionary(..)) {
                 let found = field.data_type();

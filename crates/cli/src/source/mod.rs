@@ -23,6 +23,7 @@ use coframe::arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub(crate) use format::Format;
 pub(crate) use input::Progress;
 pub(crate) use options::{ReadOptions, delimiter};
+pub(crate) use schema::no_column;
 
 use crate::failure::{Failure, Result};
 use input::Input;
@@ -116,11 +117,8 @@ impl Source {
 /// Returns the positions of the columns that the user chose.
 fn choose(all: &SchemaRef, options: &ReadOptions) -> Result<Vec<usize>> {
     let position = |option: &str, name: &String| {
-        all.index_of(name).map_err(|_| {
-            let names: Vec<&str> = all.fields().iter().take(30).map(|field| field.name().as_str()).collect();
-            let names = names.join("`, `");
-            Failure::usage(format_args!("{option} `{name}`: column not found; the files have `{names}`"))
-        })
+        let fields = || all.fields().iter().map(AsRef::as_ref);
+        all.index_of(name).map_err(|_| no_column(option, name, fields()))
     };
     if !options.columns.is_empty() {
         return options.columns.iter().map(|name| position("--columns", name)).collect();

@@ -10,6 +10,9 @@ use coframe::arrow::{
 use super::{Format, int96, metadata::Common, options::TextOptions};
 use crate::failure::{Failure, Result};
 
+/// The number of columns that an error lists.
+const LISTED: usize = 30;
+
 /// Schemas of files, while they are compared.
 pub(super) struct Merge {
     /// The label of the first file, and the fields so far.
@@ -100,10 +103,10 @@ impl Merge {
         }
         let (first, mut fields) = self.fields.unwrap_or_default();
         for (option, name) in options.named() {
-            let field = fields.iter_mut().find(|field| field.name() == name);
-            let field = field.ok_or_else(|| Failure::usage(format_args!("{option} `{name}`: column not found")))?;
+            let position = fields.iter().position(|field| field.name() == name);
+            let position = position.ok_or_else(|| no_column(option, name, fields.iter()))?;
             if let Some(data_type) = options.type_of(name) {
-                field.set_data_type(data_type);
+                fields[position].set_data_type(data_type);
             }
         }
         for field in &mut fields {
@@ -130,6 +133,15 @@ impl Merge {
         notes.extend(note);
         Ok(Arc::new(Schema::new_with_metadata(fields, metadata)))
     }
+}
+
+/// Returns the error of an option that names a column which the files do not have.
+pub(crate) fn no_column<'a>(option: &str, name: &str, fields: impl Iterator<Item = &'a Field>) -> Failure {
+    let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+    let more = names.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = names[..names.len().min(LISTED)].join("`, `");
+    Failure::usage(format_args!("{option} `{name}`: column not found; the files have `{names}`{more}"))
 }
 
 /// Returns what to do with files of different columns.

@@ -257,7 +257,8 @@ fn text_columns_become_categories_by_name_or_where_they_repeat() {
     let count = "select count(*) n from auto where carrier = 'UA' and tailnum = 'N14228'";
     assert_eq!(scratch.json(&["sql", count])["rows"][0]["n"], 111);
     let line = scratch.fails(2, &["publish", path, "--categorical", "nix"]);
-    assert_eq!(line, "--categorical `nix`: column not found");
+    let columns = "`carrier`, `tailnum`, `date`, `time_hour`";
+    assert_eq!(line, format!("--categorical `nix`: column not found; the files have {columns}"));
 }
 
 #[test]

@@ -228,7 +228,8 @@ fn columns_of_text_get_the_types_that_are_named() {
                 "{line}"
             );
         }
-        assert!(scratch.fails(2, &["publish", file, "--name", "t", "--type", "z=i8"]).contains("column not found"));
+        let line = scratch.fails(2, &["publish", file, "--name", "t", "--type", "z=i8"]);
+        assert!(line.starts_with("--type `z`: column not found; the files have `"), "{line}");
     }
     let line =
         scratch.fails(1, &["publish", &scratch.file("n.ndjson", "\n{\"b\":1}\n\n{\"b\":300}\n"), "--type", "b=u8"]);
