@@ -14,7 +14,7 @@ use std::{
 use coframe::arrow::{
     array::{RecordBatch, RecordBatchReader, new_null_array},
     csv,
-    datatypes::{Schema, SchemaRef},
+    datatypes::{Field, Schema, SchemaRef},
     ipc,
     json::{ArrayWriter, LineDelimitedWriter, Writer, WriterBuilder, writer::JsonFormat},
 };
@@ -64,8 +64,14 @@ pub(crate) fn csv(batches: impl RecordBatchReader, delimiter: u8, mut out: impl 
     let schema = plain_schema(&batches.schema());
     has_columns(&schema, "CSV")?;
     if let Some(field) = schema.fields().iter().find(|field| !types::is_flat(field.data_type())) {
+        let next = match (holds(field, json_row), holds(&parquet::writable(field), parquet::row)) {
+            (true, true) => "NDJSON or Parquet",
+            (true, false) => "NDJSON",
+            (false, true) => "Parquet",
+            (false, false) => "Arrow IPC",
+        };
         return Err(Failure::failed(format_args!(
-            "column `{}` is {}, which CSV cannot hold; write NDJSON or Parquet, or leave the column out (--columns)",
+            "column `{}` is {}, which CSV cannot hold; write {next}, or leave the column out (--columns)",
             field.name(),
             field.data_type()
         )));
@@ -93,21 +99,27 @@ fn has_columns(schema: &SchemaRef, format: &str) -> Result {
 
 /// Refuses a column whose type a writer does not support, by its name, before anything is written. `write` tries a row,
 /// and returns whether it succeeded.
-fn check(schema: &SchemaRef, format: &str, write: impl Fn(&RecordBatch) -> bool) -> Result {
-    for field in schema.fields() {
-        let (name, data_type) = (field.name(), field.data_type());
-        let alone = Arc::new(Schema::new(vec![field.as_ref().clone().with_nullable(true)]));
-        let row = RecordBatch::try_new(alone, vec![new_null_array(data_type, 1)]);
-        // The writer of Parquet panics on some types.
-        let tried = catch_unwind(AssertUnwindSafe(|| row.is_ok_and(|row| write(&row))));
-        if !matches!(tried, Ok(true)) {
-            return Err(Failure::failed(format_args!(
-                "column `{name}` is {data_type}, which {format} cannot hold; write Arrow IPC, or leave the column out \
-                 (--columns)"
-            )));
-        }
-    }
-    Ok(())
+fn check(schema: &SchemaRef, format: &str, write: fn(&RecordBatch) -> bool) -> Result {
+    let Some(field) = schema.fields().iter().find(|field| !holds(field, write)) else { return Ok(()) };
+    Err(Failure::failed(format_args!(
+        "column `{}` is {}, which {format} cannot hold; write Arrow IPC, or leave the column out (--columns)",
+        field.name(),
+        field.data_type()
+    )))
+}
+
+/// Returns whether a writer supports the type of a column.
+fn holds(field: &Field, write: fn(&RecordBatch) -> bool) -> bool {
+    let alone = Arc::new(Schema::new(vec![field.clone().with_nullable(true)]));
+    let row = RecordBatch::try_new(alone, vec![new_null_array(field.data_type(), 1)]);
+    // The writer of Parquet panics on some types.
+    catch_unwind(AssertUnwindSafe(|| row.is_ok_and(|row| write(&row)))).unwrap_or(false)
+}
+
+/// Tries to write a row as JSON.
+fn json_row(row: &RecordBatch) -> bool {
+    let mut trial: LineDelimitedWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(std::io::sink());
+    trial.write(row).is_ok()
 }
 
 pub(crate) fn ndjson(batches: impl RecordBatchReader, mut out: impl Write, what: &str) -> Result {
@@ -117,10 +129,7 @@ pub(crate) fn ndjson(batches: impl RecordBatchReader, mut out: impl Write, what:
 }
 
 fn json<W: Write, F: JsonFormat>(batches: impl RecordBatchReader, mut writer: Writer<W, F>, what: &str) -> Result {
-    check(&plain_schema(&batches.schema()), "JSON", |row| {
-        let mut trial: LineDelimitedWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(std::io::sink());
-        trial.write(row).is_ok()
-    })?;
+    check(&plain_schema(&batches.schema()), "JSON", json_row)?;
     let failed = |error| Failure::writing(what, &error);
     let mut not_finite = NotFinite::default();
     for batch in batches {

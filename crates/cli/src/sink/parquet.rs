@@ -48,10 +48,7 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     let properties = properties.set_max_row_group_row_count(Some(GROUP_ROWS)).build();
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     has_columns(&schema, "Parquet")?;
-    check(&schema, "Parquet", |row| {
-        let trial = ArrowWriter::try_new(std::io::sink(), row.schema(), None);
-        trial.is_ok_and(|mut trial| trial.write(row).is_ok() && trial.close().is_ok())
-    })?;
+    check(&schema, "Parquet", row)?;
     let failed = |error: ParquetError| Failure::writing(what, &error);
     let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(failed)?;
     for batch in batches {
@@ -64,9 +61,15 @@ pub(super) fn write<W: Write + Send>(batches: impl RecordBatchReader, codec: Cod
     Ok(())
 }
 
+/// Tries to write a row.
+pub(super) fn row(row: &RecordBatch) -> bool {
+    let trial = ArrowWriter::try_new(std::io::sink(), row.schema(), None);
+    trial.is_ok_and(|mut trial| trial.write(row).is_ok() && trial.close().is_ok())
+}
+
 /// Returns the field in types that the writer supports: it panics on dictionaries whose values are views, and Parquet
 /// lacks a unit of seconds, so times in seconds would become numbers.
-fn writable(field: &FieldRef) -> FieldRef {
+pub(super) fn writable(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
         DataType::Dictionary(key, values) => match values.as_ref() {
             DataType::Utf8View => DataType::Dictionary(key.clone(), Box::new(DataType::Utf8)),

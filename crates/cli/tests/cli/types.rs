@@ -178,6 +178,31 @@ fn empty_columns_of_every_type_come_back_or_are_named() {
     assert_eq!(found, expected.collect::<Vec<_>>());
 }
 
+#[test]
+fn the_formats_that_are_proposed_instead_of_csv_hold_the_column() {
+    let scratch = scratch();
+    let formats = [("NDJSON", "ndjson"), ("Parquet", "parquet"), ("Arrow IPC", "arrow")];
+    let mut proposed = [0; 3];
+    for (case, schema, batches) in cases() {
+        let batches = batches.into_iter().map(Ok);
+        scratch.store().publish("t", RecordBatchIterator::new(batches, schema)).unwrap();
+        let export = |extension: &str| {
+            let file = scratch.path("t").with_extension(extension);
+            scratch.run(&["export", "t", file.to_str().unwrap(), "--force"])
+        };
+        let csv = export("csv");
+        let Some((_, next)) = csv.err.split_once("which CSV cannot hold; write ") else { continue };
+        for (count, (format, extension)) in proposed.iter_mut().zip(formats) {
+            if next.contains(format) {
+                assert_eq!(export(extension).code, 0, "{case}: {next}");
+                *count += 1;
+            }
+        }
+    }
+    // Arrow IPC alone holds the two unions.
+    assert!(proposed[0] > 10 && proposed[1] > 10 && proposed[2] == 2, "{proposed:?}");
+}
+
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).unwrap()
