@@ -52,6 +52,9 @@ fn files(scratch: &Scratch) {
             write("wire", name, &[&[0], &*bytes].concat());
         }
     }
+    for (name, schema) in samples::schemas() {
+        write("schema", name, &samples::schema(&schema));
+    }
     for (name, batch) in samples::tables() {
         let stream = samples::stream(&batch);
         write("messages", name, &stream);

@@ -7,7 +7,7 @@ use coframe::{Frame, IpcReader, MirrorOptions, OpenOptions, Result};
 use crate::{
     read, samples,
     scratch::{self, Scratch, check_error},
-    segment::{self, Message},
+    segment,
 };
 
 fn read(scratch: &Scratch, frame: Result<Frame>) {
@@ -99,24 +99,5 @@ pub fn messages(bytes: &[u8]) {
             }
             Err(error) => check_error(&error),
         }
-    });
-}
-
-/// The flatbuffer of a schema message: as a stream without batches, and published.
-pub fn schema(bytes: &[u8]) {
-    let stream = segment::stream(&[Message { header: bytes.to_vec(), body: Vec::new() }]);
-    let reader = match IpcReader::stream(&*stream, "the schema") {
-        Ok(reader) => reader,
-        Err(error) => return check_error(&error),
-    };
-    let schema = reader.schema().clone();
-    read_batches(Ok(reader));
-    let publish = |scratch: &Scratch| scratch.store.writer("t", schema)?.publish();
-    scratch::with(|scratch| match publish(scratch) {
-        Ok(frame) => {
-            read::frame(scratch, &frame);
-            read(scratch, scratch.store.verify("t"));
-        }
-        Err(error) => check_error(&error),
     });
 }

@@ -12,6 +12,7 @@ pub mod map;
 pub mod mutate;
 pub mod read;
 pub mod samples;
+pub mod schema;
 pub mod scratch;
 pub mod segment;
 pub mod text;
@@ -36,7 +37,7 @@ pub fn targets() -> Vec<Target> {
         target("mirror", file::mirror, mutate::file),
         target("footer", file::footer, mutate::flatbuffer),
         target("messages", file::messages, mutate::stream),
-        target("schema", file::schema, mutate::flatbuffer),
+        target("schema", schema::schema, mutate::flatbuffer),
         target("handle", text::handle, mutate::bytes),
         target("names", text::names, mutate::bytes),
         target("state", text::state, mutate::bytes),

@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// Overwrites an aligned word by one at a limit, near the old one, or copied from elsewhere.
+/// Overwrites an aligned word by one at a limit, near the old one, a small one (kinds, units), or one copied from elsewhere.
 fn edit_word(bytes: &mut [u8], random: &mut Random) {
     let width = [1, 2, 4, 4, 8, 8][random.below(6)];
     if bytes.len() < width {
@@ -42,7 +42,7 @@ fn edit_word(bytes: &mut [u8], random: &mut Random) {
     let old = u64::from_le_bytes(word);
     let limits =
         [0, 1, 2, 7, 8, 63, 64, 127, 128, 255, 256, 0x7FFF, 0x7FFF_FFFF, 0x8000_0000, u64::MAX, 1 << 40, 1 << 63];
-    let new = match random.below(6) {
+    let new = match random.below(7) {
         0 => old ^ (1 << random.below(8 * width)),
         1 => old.wrapping_add(random.below(17) as u64).wrapping_sub(8),
         2 => {
@@ -51,6 +51,7 @@ fn edit_word(bytes: &mut [u8], random: &mut Random) {
             u64::from_le_bytes(word)
         }
         3 => old.wrapping_mul(2),
+        4 => random.below(16) as u64,
         _ => limits[random.below(limits.len())],
     };
     bytes[at..at + width].copy_from_slice(&new.to_le_bytes()[..width]);

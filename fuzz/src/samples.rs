@@ -8,14 +8,14 @@ use arrow::{
         ListViewArray, NullArray, RecordBatch, RunArray, StringArray, StringViewArray, StructArray, UnionArray,
     },
     buffer::{NullBuffer, OffsetBuffer},
-    datatypes::{DataType, Field, Int32Type, UnionFields},
+    datatypes::{DataType, Field, Int32Type, IntervalUnit, Schema, TimeUnit, UnionFields, UnionMode},
     ipc::{
         MetadataVersion,
         writer::{IpcWriteOptions, StreamWriter},
     },
 };
 
-use crate::scratch::Scratch;
+use crate::{scratch::Scratch, segment};
 
 fn item(array: &dyn Array) -> Arc<Field> {
     Arc::new(Field::new("item", array.data_type().clone(), true))
@@ -67,6 +67,42 @@ pub fn tables() -> Vec<(&'static str, RecordBatch)> {
     ]
 }
 
+/// Schemas with what the conformance set lacks.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, Schema)> {
+    let pairs = |of: &str| [("a", of), ("b", of)].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let plain = |types: Vec<DataType>| -> Vec<Field> { types.into_iter().map(|t| Field::new("f", t, true)).collect() };
+    let metadata =
+        plain(vec![DataType::UInt16, DataType::Utf8]).into_iter().map(|field| field.with_metadata(pairs("f")));
+    let times = plain(vec![
+        DataType::Interval(IntervalUnit::YearMonth),
+        DataType::Interval(IntervalUnit::DayTime),
+        DataType::Interval(IntervalUnit::MonthDayNano),
+        DataType::Timestamp(TimeUnit::Second, Some("+01:00".into())),
+        DataType::Time32(TimeUnit::Millisecond),
+        DataType::Time64(TimeUnit::Nanosecond),
+        DataType::Decimal32(9, 2),
+        DataType::Decimal64(18, -2),
+        DataType::Decimal256(76, 0),
+    ]);
+    let inside = |data_type| Arc::new(Field::new("inside", data_type, true));
+    let words = DataType::Dictionary(Box::new(DataType::UInt8), Box::new(DataType::Utf8));
+    let variants = || UnionFields::try_new([5, 9], plain(vec![DataType::Int8, DataType::Float16])).unwrap();
+    let ends = Arc::new(Field::new("run_ends", DataType::Int16, false));
+    let nested = plain(vec![
+        DataType::Union(variants(), UnionMode::Dense),
+        DataType::Union(variants(), UnionMode::Sparse),
+        DataType::RunEndEncoded(ends, inside(words.clone())),
+        DataType::Dictionary(Box::new(DataType::Int64), Box::new(DataType::List(inside(words)))),
+        DataType::FixedSizeList(inside(DataType::FixedSizeBinary(3)), 2),
+    ]);
+    vec![
+        ("with_metadata", Schema::new_with_metadata(metadata.collect::<Vec<_>>(), pairs("s"))),
+        ("with_times", Schema::new(times)),
+        ("with_nested", Schema::new(nested)),
+    ]
+}
+
 /// Segments of these tables, as coframe writes them.
 #[must_use]
 pub fn segments(scratch: &Scratch) -> Vec<(&'static str, Vec<u8>)> {
@@ -76,6 +112,13 @@ pub fn segments(scratch: &Scratch) -> Vec<(&'static str, Vec<u8>)> {
         (name, frame.segment_bytes().to_vec())
     };
     tables().into_iter().map(publish).collect()
+}
+
+/// The flatbuffer of a schema message of another writer.
+#[must_use]
+pub fn schema(schema: &Schema) -> Vec<u8> {
+    let stream = StreamWriter::try_new(Vec::new(), schema).unwrap().into_inner().unwrap();
+    segment::messages(&stream).remove(0).header
 }
 
 /// The batches as a stream of another writer.
