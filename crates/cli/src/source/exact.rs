@@ -1,83 +1,12 @@
-//! Finds values of NDJSON that its decoder would cut, round, or read as another type.
+//! Which numbers a float holds exactly.
 //!
 //! Numbers are checked as they are written, because parsing loses what the type cannot hold.
-
-use std::{borrow::Cow, fmt, mem};
-
-use coframe::arrow::datatypes::DataType;
-use serde::{
-    Deserialize,
-    de::{Deserializer, MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
 /// The number of significant digits that a float always holds, and the exponents of ten with which it does.
 const DIGITS: usize = 15;
 const EXPONENTS: std::ops::RangeInclusive<i64> = -300..=300;
 /// The number of digits that are compared; a float never needs more.
 const LONGEST: usize = 800;
-
-/// Calls a function with each member of a text that is one object.
-pub(super) fn members<'a>(text: &'a [u8], member: impl FnMut(Cow<'a, str>, &'a RawValue)) -> serde_json::Result<()> {
-    let mut parser = serde_json::Deserializer::from_slice(text);
-    parser.deserialize_map(Members(member))?;
-    parser.end()
-}
-
-struct Members<F>(F);
-
-/// A key, borrowed unless it contains escapes.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for Members<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some((Key(key), value)) = map.next_entry()? {
-            (self.0)(key, value);
-        }
-        Ok(())
-    }
-}
-
-/// Returns a value, or one inside of it, that the type cannot hold exactly. `as_text`: any value may become text.
-pub(super) fn lossy<'a>(value: &'a RawValue, data_type: &DataType, as_text: bool) -> Option<&'a str> {
-    let text = value.get();
-    let fits = match (data_type, text.as_bytes().first()?) {
-        (DataType::List(item), b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-            return items.into_iter().find_map(|value| lossy(value, item.data_type(), as_text));
-        }
-        (DataType::Struct(fields), b'{') => {
-            let mut found = None;
-            let (mut seen, mut next) = (vec![false; fields.len()], 0);
-            let member = |key: Cow<'a, str>, value: &'a RawValue| {
-                // Most objects have their keys in the same order.
-                let expected = fields.get(next).filter(|field| *field.name() == key).map(|field| (next, field));
-                let Some((position, field)) = expected.or_else(|| fields.find(&key)) else { return };
-                next = position + 1;
-                // The decoder keeps only one value of a repeated key.
-                let again = mem::replace(&mut seen[position], true).then(|| value.get());
-                found = found.or(again).or_else(|| lossy(value, field.data_type(), as_text));
-            };
-            members(text.as_bytes(), member).ok()?;
-            return found;
-        }
-        (DataType::Int64 | DataType::UInt64 | DataType::Float64, b'"') | (DataType::Utf8, b'[' | b'{') => false,
-        (DataType::Int64, b'-' | b'0'..=b'9') => text != "-0" && text.parse::<i64>().is_ok(),
-        (DataType::UInt64, b'-' | b'0'..=b'9') => text.parse::<u64>().is_ok(),
-        (DataType::Float64, b'-' | b'0'..=b'9') => is_exact(text),
-        (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
-        // The decoder refuses JSON of another type.
-        _ => true,
-    };
-    (!fits).then_some(text)
-}
 
 /// Returns whether a float holds the number: written with as many digits, it has the same digits.
 pub(super) fn is_exact(text: &str) -> bool {

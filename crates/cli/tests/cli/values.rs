@@ -200,6 +200,36 @@ fn the_next_step_of_an_error_is_one_that_helps() {
     let line = scratch.fails(1, &["publish", &file, "--infer-rows", "2"]);
     assert!(line.contains("line 4, column `a`: `1` cannot be Utf8") && line.contains("(--infer-rows 0)"), "{line}");
     scratch.ok(&["publish", &file, "--infer-rows", "0"]);
+    // More rows are proposed only if their type holds all values up to this one: lines, and whether it does.
+    let cases = [
+        ("1,1.5", true),
+        ("9007199254740993,1.5", false),
+        ("9007199254740993,null,1.5", false),
+        ("9007199254740992,1.5", true),
+        ("1,12345678901234567.89", false),
+        ("1,18446744073709551615", true),
+        ("-1,18446744073709551615", false),
+        ("18446744073709551615,-1", false),
+        ("1.5,9007199254740993", false),
+        ("1,\"oh\"", false),
+        ("\"oh\",1", false),
+        ("true,1", false),
+        ("null,true", true),
+    ];
+    for (values, helps) in cases {
+        let text: String = values.split(',').map(|value| format!("{{\"a\":{value}}}\n")).collect();
+        let file = scratch.file("t.ndjson", text);
+        let line = scratch.fails(1, &["publish", &file, "--infer-rows", "1"]);
+        assert_eq!(line.contains("(--infer-rows 0)"), helps, "{line}");
+        assert_eq!(scratch.run(&["publish", &file, "--infer-rows", "0"]).code == 0, helps, "{values}");
+        scratch.ok(&["publish", &file, "--string", "a"]);
+    }
+    let rows = "{\"a\":{\"b\":[1]}}\n{\"a\":{\"b\":[1,1.5]}}\n";
+    let file = scratch.file("t.ndjson", rows);
+    let line = scratch.fails(1, &["publish", &file, "--infer-rows", "1"]);
+    assert!(
+        line.contains("line 2, column `a`: `1.5` at `a.b[1]` cannot be Int64") && line.contains("0), or correct it")
+    );
     let file = scratch.file("t.ndjson", "{\"a\":{\"b\":1}}\n{\"a\":\"x\"}\n");
     let line = scratch.fails(1, &["publish", &file, "--string", "a"]);
     assert!(line.contains("`{\"b\":1}` cannot be Utf8") && line.contains("make it a string in the file"), "{line}");

@@ -5,11 +5,13 @@ use std::{borrow::Cow, collections::HashMap, io::BufRead, mem};
 use coframe::arrow::datatypes::{DataType, Field, Fields, Schema};
 use serde_json::value::RawValue;
 
-use super::error::{no_object, wrong_type};
-use crate::{
-    failure::{Failure, Result},
-    source::exact::members,
+use super::{
+    error::{self, no_object},
+    members::members,
+    misfit::Misfit,
+    trimmed,
 };
+use crate::failure::{Failure, Result};
 
 /// The maximum depth of lists and objects; a table has a few levels.
 const DEEPEST: usize = 64;
@@ -56,7 +58,7 @@ impl Columns {
 }
 
 /// Reads the first rows. `as_text`: columns that become text in any case.
-pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], label: &str) -> Result<Schema> {
+pub(super) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[String], label: &str) -> Result<Schema> {
     let mut columns = Columns::default();
     let (mut line, mut number, mut seen) = (Vec::new(), 0, 0);
     while seen < rows {
@@ -66,7 +68,8 @@ pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[S
             break;
         }
         number += 1;
-        if line.trim_ascii().is_empty() {
+        let object = trimmed(&line);
+        if object.is_empty() {
             continue;
         }
         seen += 1;
@@ -74,12 +77,12 @@ pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[S
         let member = |key: Cow<'_, str>, value| {
             let column = columns.entry(&key, &mut next);
             if !as_text.iter().any(|name| *name == key) {
-                wrong = wrong.take().or(add(column, value, 0).err().map(|wrong| (key.into_owned(), wrong)));
+                wrong = wrong.take().or(add(column, value, 0).err().map(|misfit| misfit.in_column(&key)));
             }
         };
-        members(line.trim_ascii_end(), member).map_err(|error| no_object(label, number, &error.to_string()))?;
-        if let Some((column, (value, data_type))) = wrong {
-            return Err(wrong_type(label, number, &column, value, &data_type, false));
+        members(object, member).map_err(|error| no_object(label, number, &error.to_string()))?;
+        if let Some(wrong) = wrong {
+            return Err(error::misfit(label, number, &wrong, false));
         }
     }
     if seen == 0 {
@@ -89,9 +92,9 @@ pub(in crate::source) fn infer(text: &mut dyn BufRead, rows: usize, as_text: &[S
 }
 
 /// Widens a kind by a value, or returns the value that does not fit and the type of those before it.
-fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::Result<(), (&'a str, DataType)> {
+fn add(seen: &mut Seen, value: &RawValue, depth: usize) -> std::result::Result<(), Misfit> {
     let text = value.get();
-    let misfit = |seen: Seen| Err((text, data_type(&seen)));
+    let misfit = |seen: Seen| Err(Misfit::value(value, data_type(&seen)));
     let found = match text.as_bytes().first() {
         Some(b'n') => return Ok(()),
         Some(b't' | b'f') => Seen::Boolean,
@@ -104,7 +107,8 @@ fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::R
                 other => return misfit(other),
             };
             let items: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-            items.into_iter().try_for_each(|item| add(&mut inner, item, depth + 1))?;
+            let mut add_item = |(at, item)| add(&mut inner, item, depth + 1).map_err(|misfit| misfit.at(at));
+            items.into_iter().enumerate().try_for_each(&mut add_item)?;
             Seen::List(inner)
         }
         Some(b'{') => {
@@ -115,7 +119,8 @@ fn add<'a>(seen: &mut Seen, value: &'a RawValue, depth: usize) -> std::result::R
             };
             let (mut wrong, mut next) = (None, 0);
             let member = |key: Cow<'_, str>, value| {
-                wrong = wrong.take().or(add(fields.entry(&key, &mut next), value, depth + 1).err());
+                let added = add(fields.entry(&key, &mut next), value, depth + 1);
+                wrong = wrong.take().or(added.err().map(|misfit| misfit.under(&key)));
             };
             // The text is an object: it was parsed as a part of its line.
             let _ = members(text.as_bytes(), member);
@@ -191,8 +196,8 @@ mod tests {
 
     /// Nanoseconds that this thread has run, whatever else the machine does.
     fn processor_time() -> u64 {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-        text.split(' ').next().unwrap().parse().unwrap()
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
     #[test]
