@@ -208,7 +208,7 @@ async fn an_executor_that_is_killed_while_it_writes_costs_no_rows_and_doubles_no
     }
     let mut cluster = cluster;
     let context = cluster.session(Cluster::config(16)).await;
-    let slow = "CREATE TABLE made AS SELECT a.n, b.n AS m FROM t a CROSS JOIN (SELECT n FROM t WHERE n < 300) b \
+    let slow = "CREATE TABLE made AS SELECT a.n, b.n AS m FROM t a CROSS JOIN (SELECT n FROM t WHERE n < 120) b \
                 WHERE a.n * b.n % 7919 = 3";
     let creating = tokio::spawn({
         let context = context.clone();
