@@ -13,33 +13,51 @@ pub(super) fn is_exact(text: &str) -> bool {
     if text.len() <= DIGITS && !text.bytes().any(|byte| byte == b'e' || byte == b'E') {
         return true;
     }
-    let Some((digits, exponent)) = significant(text) else { return false };
-    if digits.len() <= DIGITS && EXPONENTS.contains(&exponent) || digits.is_empty() {
+    let Some(digits) = Digits::of(text) else { return false };
+    if digits.len <= DIGITS && EXPONENTS.contains(&digits.exponent) || digits.len == 0 {
         return true;
     }
     let Ok(float) = text.parse::<f64>() else { return false };
-    if !float.is_finite() || digits.len() > LONGEST {
+    if !float.is_finite() || digits.len > LONGEST {
         return false;
     }
-    let written = format!("{float:.*e}", digits.len() - 1);
-    significant(&written).is_some_and(|found| found == (digits, exponent))
+    let written = format!("{float:.*e}", digits.len - 1);
+    Digits::of(&written).is_some_and(|found| found.exponent == digits.exponent && found.iter().eq(digits.iter()))
 }
 
-/// Returns the digits of a number without zeros at either end, and the exponent of ten of the first digit.
-fn significant(text: &str) -> Option<(String, i64)> {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.bytes().chain(fraction.bytes()).any(|byte| !byte.is_ascii_digit()) {
-        return None;
+/// The digits of a number without zeros at either end.
+struct Digits<'a> {
+    /// Before and after the point.
+    parts: [&'a str; 2],
+    zeros: usize,
+    len: usize,
+    /// The exponent of ten of the first digit.
+    exponent: i64,
+}
+
+impl<'a> Digits<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let text = text.strip_prefix('-').unwrap_or(text);
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = || whole.bytes().chain(fraction.bytes());
+        if all().any(|byte| !byte.is_ascii_digit()) {
+            return None;
+        }
+        let zeros = all().take_while(|byte| *byte == b'0').count();
+        let end = all().zip(1..).filter(|(byte, _)| *byte != b'0').map(|(_, end)| end).last().unwrap_or(zeros);
+        let before_first = i64::try_from(whole.len()).ok()? - 1 - i64::try_from(zeros).ok()?;
+        let exponent = exponent.checked_add(before_first)?;
+        Some(Self { parts: [whole, fraction], zeros, len: end - zeros, exponent })
     }
-    let all = format!("{whole}{fraction}");
-    let first = all.len() - all.trim_start_matches('0').len();
-    let before_first = i64::try_from(whole.len()).ok()? - 1 - i64::try_from(first).ok()?;
-    Some((all.trim_matches('0').to_owned(), exponent.checked_add(before_first)?))
+
+    fn iter(&self) -> impl Iterator<Item = u8> {
+        let [whole, fraction] = self.parts;
+        whole.bytes().chain(fraction.bytes()).skip(self.zeros).take(self.len)
+    }
 }
 
 #[cfg(test)]

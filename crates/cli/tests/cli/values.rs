@@ -217,8 +217,8 @@ fn the_next_step_of_an_error_is_one_that_helps() {
         ("null,true", true),
     ];
     for (values, helps) in cases {
-        let text: String = values.split(',').map(|value| format!("{{\"a\":{value}}}\n")).collect();
-        let file = scratch.file("t.ndjson", text);
+        let lines: Vec<String> = values.split(',').map(|value| format!("{{\"a\":{value}}}\n")).collect();
+        let file = scratch.file("t.ndjson", lines.concat());
         let line = scratch.fails(1, &["publish", &file, "--infer-rows", "1"]);
         assert_eq!(line.contains("(--infer-rows 0)"), helps, "{line}");
         assert_eq!(scratch.run(&["publish", &file, "--infer-rows", "0"]).code == 0, helps, "{values}");
