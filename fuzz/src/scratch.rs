@@ -71,14 +71,9 @@ pub fn link(target: &str, path: &Path) {
     symlink(target, path).unwrap();
 }
 
-/// An error for a user fits on a screen and has no control character, whatever the input was.
+/// An error with its causes fits on a screen and has no control character, whatever the input was.
 pub fn check_error(error: &Error) {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let text = format!("{error:?}");
     assert!(text.len() < 4_096, "a message of {} bytes: {:.200}", text.len(), text);
     assert!(!text.chars().any(char::is_control), "a message with a control character: {text:?}");
 }

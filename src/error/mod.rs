@@ -359,13 +359,19 @@ impl fmt::Display for Error {
     }
 }
 
-/// The message followed by its sources, so that `unwrap` shows all of them.
+/// The message followed by its sources, so that `unwrap` shows all of them. Other libraries quote what they read in
+/// full; the errors of a task's function are shown as they are.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
+        #[cfg(feature = "pool")]
+        let is_of_task = self.is_task_failure();
+        #[cfg(not(feature = "pool"))]
+        let is_of_task = false;
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            let text = cause.to_string();
+            if is_of_task { write!(f, ": {text}") } else { write!(f, ": {}", Part(&text)) }?;
             source = cause.source();
         }
         Ok(())

@@ -5,7 +5,8 @@ use std::{fs, sync::Arc};
 use coframe::{
     IpcReader,
     arrow::{
-        array::{Int64Array, RecordBatch, StringArray},
+        array::{Int64Array, RecordBatch, RecordBatchIterator, StringArray, TimestampMicrosecondArray},
+        error::ArrowError,
         ipc::writer::{FileWriter, StreamWriter},
     },
     polars::prelude::*,
@@ -98,4 +99,23 @@ fn compressed_files_of_polars_are_imported_equal() {
             assert!(scratch.store.import("t", &path).unwrap().to_polars().unwrap().equals_missing(&df), "{rows}");
         }
     }
+}
+
+#[test]
+fn the_causes_of_an_error_show_no_control_character_and_fit_on_a_screen() {
+    let scratch = scratch();
+    let shown = |error: coframe::Error| {
+        let text = format!("{error:?}");
+        assert!(text.len() < 4_096 && !text.contains(char::is_control), "{} bytes: {text:.300?}", text.len());
+        text
+    };
+    let schema = numbers(&[1]).schema();
+    let rows = [Err(ArrowError::ParseError("\u{1b}[2J\n".repeat(2_000_000)))];
+    let error = scratch.store.publish("x", RecordBatchIterator::new(rows, schema)).unwrap_err();
+    assert!(shown(error).contains("\\u{1b}[2J\\n"));
+
+    let times = TimestampMicrosecondArray::from(vec![1]).with_timezone("Europe/Be\0lin");
+    let table = RecordBatch::try_from_iter([("x", Arc::new(times) as _)]).unwrap();
+    let error = scratch.store.publish("x", &table).unwrap().to_polars().unwrap_err();
+    assert!(shown(error).contains("Europe/Be\\0lin"));
 }
