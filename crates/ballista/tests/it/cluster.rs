@@ -21,8 +21,8 @@ use datafusion::{
 };
 use tempfile::TempDir;
 
-/// How long a process may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may take to start or to stop, and a query to answer, on a machine that is busy with other work.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How to start a cluster.
 #[derive(Clone)]
@@ -266,7 +266,7 @@ pub(crate) fn one_process(tables: &[(&str, Vec<RecordBatch>)]) -> SessionContext
     context
 }
 
-/// The rows of a query, at most 30 seconds later.
+/// The rows of a query, within two minutes.
 pub(crate) async fn run(context: &SessionContext, query: &str) -> Result<Vec<RecordBatch>> {
     let ran = async { context.sql(query).await?.collect().await };
     tokio::time::timeout(PATIENCE, ran).await.unwrap_or_else(|_| panic!("no answer in {PATIENCE:?}: {query}"))
