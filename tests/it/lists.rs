@@ -2,9 +2,13 @@
 
 use std::{
     fs,
-    os::unix::{fs::symlink, process::ExitStatusExt},
+    os::unix::{
+        fs::{MetadataExt, symlink},
+        process::ExitStatusExt,
+    },
     process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use coframe::{
@@ -138,4 +142,28 @@ fn a_reader_that_meets_a_stopped_sweep_of_an_old_version_opens_the_new_one() {
     signal(reader.0.id(), libc::SIGCONT);
     let status = reader.0.wait().unwrap();
     assert!(status.success(), "{status}: {:?}", status.signal());
+}
+
+#[test]
+fn a_wait_that_has_ended_leaves_no_watch_of_its_directory() {
+    let scratch = scratch();
+    let version = scratch.store.publish("x", &numbers(&[1])).unwrap().version();
+    let watched = format!(" ino:{:x} ", fs::metadata(scratch.path()).unwrap().ino());
+    let watches = || {
+        let files =
+            fs::read_dir("/proc/self/fdinfo").unwrap().filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
+        files
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter(|line| line.contains(&watched))
+            .count()
+    };
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| scratch.store.wait("x", version, Duration::from_mins(1)).unwrap());
+        while watches() == 0 && !waiter.is_finished() {
+            std::thread::yield_now();
+        }
+        let next = scratch.store.publish("x", &numbers(&[2])).unwrap().version();
+        assert_eq!(waiter.join().unwrap(), Some(next));
+    });
+    assert_eq!(watches(), 0);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coframe::{
-    PublishOptions,
+    IpcReader, PublishOptions,
     arrow::{
         array::{
             Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeListArray, Int8Array, Int32Array,
@@ -12,6 +12,7 @@ use coframe::{
         },
         buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, RunEndBuffer, ScalarBuffer},
         datatypes::{DataType, Field, Int8Type, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
+        ipc::writer::StreamWriter,
     },
 };
 
@@ -255,4 +256,18 @@ fn types_that_no_reader_accepts_are_refused_by_their_column() {
         assert!(error.is_unsupported() && error.to_string().contains("`bad`"), "{error}");
     }
     assert!(scratch.files().is_empty());
+}
+
+#[test]
+fn a_dictionary_inside_of_the_values_of_another_one_takes_no_id_of_the_columns_after_it() {
+    let words = |words: [&str; 2]| -> ArrayRef { Arc::new(words.into_iter().collect::<DictionaryArray<Int32Type>>()) };
+    let lists = list_of(words(["a", "b"]), &[1, 1]).remove_column(0);
+    let outer: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(vec![1, 0].into(), lists));
+    let columns = [("outer", outer), ("c", words(["c", "d"])), ("e", words(["e", "f"]))];
+    let table = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &table.schema()).unwrap();
+    writer.write(&table).unwrap();
+    let stream = writer.into_inner().unwrap();
+    let read: Vec<RecordBatch> = IpcReader::stream(&*stream, "the stream").unwrap().map(Result::unwrap).collect();
+    assert_eq!(read, [table]);
 }

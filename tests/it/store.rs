@@ -330,3 +330,12 @@ fn a_store_that_was_removed_is_not_found_and_what_to_do_is_said() {
         );
     }
 }
+
+#[test]
+fn the_messages_of_a_segment_end_with_the_end_of_stream_marker() {
+    let scratch = scratch();
+    let bytes = scratch.store.publish("x", &numbers(&[1, 2])).unwrap().segment_bytes();
+    let (rest, tail) = bytes.split_at(bytes.len() - 10);
+    let footer = u32::from_le_bytes(tail[..4].try_into().unwrap()) as usize;
+    assert!(rest[..rest.len() - footer].ends_with(&[0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0]));
+}
