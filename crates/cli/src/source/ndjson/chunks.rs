@@ -41,12 +41,13 @@ impl Chunk {
 }
 
 pub(super) struct Chunks {
-    text: Box<dyn BufRead + Send>,
+    input: Box<dyn BufRead + Send>,
     /// The number of lines of a chunk at most.
     most: usize,
     label: String,
-    /// The start of the next chunk, and the number of its first line.
-    rest: Vec<u8>,
+    /// What was read, where the next chunk starts in it, and the number of its first line.
+    text: Vec<u8>,
+    start: usize,
     line: usize,
     /// Buffers of chunks that are not needed any more: new ones would be zeroed by the kernel, page by page.
     spare: Vec<Vec<u8>>,
@@ -55,34 +56,58 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(text: Box<dyn BufRead + Send>, most: usize, label: String) -> Self {
-        Self { text, most, label, rest: Vec::new(), line: 1, spare: Vec::new(), failure: None }
+    pub(super) fn new(input: Box<dyn BufRead + Send>, most: usize, label: String) -> Self {
+        Self { input, most, label, text: Vec::new(), start: 0, line: 1, spare: Vec::new(), failure: None }
     }
 
+    /// Returns the next chunk with a row; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<Chunk>> {
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.append(&mut self.rest);
+        loop {
+            let (end, lines) = self.cut();
+            let text = &self.text[self.start..self.start + end];
+            // An error comes after the whole lines before it.
+            if text.last() != Some(&b'\n')
+                && let Some(failure) = self.failure.take()
+            {
+                return Err(failure);
+            }
+            if text.is_empty() {
+                return Ok(None);
+            }
+            // A chunk of empty lines would take as long as one with rows in every column.
+            let chunk = (!trimmed(text).is_empty()).then(|| {
+                let mut bytes = self.spare.pop().unwrap_or_default();
+                bytes.extend_from_slice(text);
+                Chunk { bytes, line: self.line }
+            });
+            self.line += lines;
+            self.start += end;
+            if chunk.is_some() {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    /// Returns the length of the next chunk and the number of its lines.
+    fn cut(&mut self) -> (usize, usize) {
+        // Rarely, so that short chunks do not move the same bytes again and again.
+        if self.start >= BYTES {
+            self.text.drain(..self.start);
+            self.start = 0;
+        }
         // The length of the part that has no end of a line.
         let mut searched = 0;
-        let (end, lines) = loop {
-            let is_end = self.fill(&mut bytes, searched + BYTES);
-            if let Some((end, lines)) = whole_lines(&bytes[searched..], self.most) {
-                break (searched + end, lines);
+        loop {
+            let is_end = self.fill(searched + BYTES);
+            let text = &self.text[self.start..];
+            if let Some((end, lines)) = whole_lines(&text[searched..], self.most) {
+                return (searched + end, lines);
             }
-            searched = bytes.len();
+            searched = text.len();
             if is_end {
-                break (searched, 1);
+                return (searched, 1);
             }
-        };
-        let is_cut = bytes[..end].last() != Some(&b'\n');
-        if let (true, Some(failure)) = (is_cut, self.failure.take()) {
-            return Err(failure);
         }
-        self.rest.extend_from_slice(&bytes[end..]);
-        bytes.truncate(end);
-        let line = self.line;
-        self.line += lines;
-        Ok((!bytes.is_empty()).then_some(Chunk { bytes, line }))
     }
 
     /// Takes back a chunk, whose buffer becomes that of another one.
@@ -96,14 +121,14 @@ impl Chunks {
     }
 
     /// Reads until there are this many bytes. Returns whether the text ends before.
-    fn fill(&mut self, bytes: &mut Vec<u8>, len: usize) -> bool {
-        while bytes.len() < len && self.failure.is_none() {
-            match self.text.fill_buf() {
+    fn fill(&mut self, len: usize) -> bool {
+        while self.text.len() - self.start < len && self.failure.is_none() {
+            match self.input.fill_buf() {
                 Ok([]) => return true,
                 Ok(more) => {
-                    bytes.extend_from_slice(more);
+                    self.text.extend_from_slice(more);
                     let len = more.len();
-                    self.text.consume(len);
+                    self.input.consume(len);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => self.failure = Some(damaged(&self.label, &error)),

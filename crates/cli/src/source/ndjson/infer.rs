@@ -122,8 +122,8 @@ fn add(seen: &mut Seen, value: &RawValue, depth: usize) -> std::result::Result<(
                 let added = add(fields.entry(&key, &mut next), value, depth + 1);
                 wrong = wrong.take().or(added.err().map(|misfit| misfit.under(&key)));
             };
-            // The text is an object: it was parsed as a part of its line.
-            let _ = members(text.as_bytes(), member);
+            // The text was parsed as a part of its line, except for the escapes of its keys.
+            members(text.as_bytes(), member).map_err(|error| Misfit::escape(&error))?;
             wrong.map_or(Ok(()), Err)?;
             Seen::Struct(fields)
         }

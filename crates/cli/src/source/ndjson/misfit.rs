@@ -1,6 +1,6 @@
 //! Finds out why a line was refused.
 
-use std::{borrow::Cow, mem};
+use std::{borrow::Cow, collections::HashMap, mem};
 
 use coframe::arrow::datatypes::{DataType, Fields};
 use serde_json::value::RawValue;
@@ -25,13 +25,17 @@ pub(super) enum Kind {
     Unknown,
     /// A value that is not of the type exactly.
     Value(String, DataType),
-    /// A string with an escape that is not a character.
+    /// A string or a key with an escape that is not a character.
     Escape(String),
 }
 
 impl Misfit {
     fn new(kind: Kind) -> Self {
         Self { column: String::new(), path: String::new(), kind }
+    }
+
+    pub(super) fn escape(error: &serde_json::Error) -> Self {
+        Self::new(Kind::Escape(error.to_string()))
     }
 
     pub(super) fn value(value: &RawValue, data_type: DataType) -> Self {
@@ -68,17 +72,20 @@ fn of_object<'a>(
     as_text: &[String],
 ) -> serde_json::Result<Option<(Cow<'a, str>, Misfit)>> {
     let mut seen = vec![false; fields.len()];
+    // `Fields::find` compares with each name.
+    let positions: HashMap<&str, usize> =
+        fields.iter().enumerate().map(|(at, field)| (field.name().as_str(), at)).collect();
     let (mut twice, mut found) = (None, None);
     let member = |key: Cow<'a, str>, value: &'a RawValue| {
-        let Some((position, field)) = fields.find(&key) else {
+        let Some(position) = positions.get(&*key).copied() else {
             found.get_or_insert_with(|| (key, Misfit::new(Kind::Unknown)));
             return;
         };
         if mem::replace(&mut seen[position], true) {
             twice.get_or_insert_with(|| (key, Misfit::new(Kind::Twice)));
         } else if found.is_none() {
-            let as_text = as_text.contains(field.name());
-            found = of_value(value, field.data_type(), as_text).map(|misfit| (key, misfit));
+            let field = &fields[position];
+            found = of_value(value, field.data_type(), as_text.contains(field.name())).map(|misfit| (key, misfit));
         }
     };
     members(text, member)?;
@@ -95,13 +102,15 @@ fn of_value(value: &RawValue, data_type: &DataType, as_text: bool) -> Option<Mis
             return items.into_iter().enumerate().find_map(of_item);
         }
         (DataType::Struct(fields), b'{') => {
-            // The text is an object: it was parsed as a part of its line.
-            let (key, misfit) = of_object(text.as_bytes(), fields, &[]).ok()??;
-            return Some(misfit.under(&key));
+            return match of_object(text.as_bytes(), fields, &[]) {
+                Ok(found) => found.map(|(key, misfit)| misfit.under(&key)),
+                // The text was parsed as a part of its line, except for the escapes of its keys.
+                Err(error) => Some(Misfit::escape(&error)),
+            };
         }
         (DataType::Utf8, b'"') => {
             let error = serde_json::from_str::<Cow<'_, str>>(text).err()?;
-            return Some(Misfit::new(Kind::Escape(error.to_string())));
+            return Some(Misfit::escape(&error));
         }
         (DataType::Utf8, b'-' | b'0'..=b'9' | b't' | b'f') => as_text,
         (DataType::Int64, b'-' | b'0'..=b'9') => text != "-0" && text.parse::<i64>().is_ok(),

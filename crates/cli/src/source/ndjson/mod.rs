@@ -93,11 +93,15 @@ pub(in crate::source) fn batches<'a>(
 
 /// Counts the columns that hold values, including nested ones.
 fn leaves(fields: &Fields) -> usize {
-    let leaf = |field: &FieldRef| match field.data_type() {
+    fields.iter().map(leaves_of).sum()
+}
+
+fn leaves_of(field: &FieldRef) -> usize {
+    match field.data_type() {
         DataType::Struct(fields) => leaves(fields),
+        DataType::List(item) => leaves_of(item).max(1),
         _ => 1,
-    };
-    fields.iter().map(leaf).sum()
+    }
 }
 
 /// Returns the schema in which columns are text if their values are strings that the user, or a CSV file of the same
@@ -134,18 +138,13 @@ impl Iterator for Rows {
 
 impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some((chunk, decoded)) = self.threads.next()? {
-            let batch = decoded.map_err(|wrong| match wrong {
-                Wrong::At(byte) => self.reading.explain(&chunk, byte, &mut self.before),
-                Wrong::Failed(failure) => failure,
-            })?;
-            self.before.add(&batch);
-            self.threads.reuse(chunk);
-            // A chunk may have empty lines only.
-            if batch.num_rows() > 0 {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
+        let Some((chunk, decoded)) = self.threads.next()? else { return Ok(None) };
+        let batch = decoded.map_err(|wrong| match wrong {
+            Wrong::At(byte) => self.reading.explain(&chunk, byte, &mut self.before),
+            Wrong::Failed(failure) => failure,
+        })?;
+        self.before.add(&batch);
+        self.threads.reuse(chunk);
+        Ok(Some(batch))
     }
 }

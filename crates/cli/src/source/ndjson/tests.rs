@@ -13,7 +13,8 @@ use coframe::arrow::{
 
 use super::{
     chunks::{Chunk, Chunks},
-    misfit::of_line,
+    infer::infer,
+    misfit::{Kind, of_line},
     reading::{Reading, Wrong},
     threads::Threads,
     trimmed,
@@ -278,7 +279,43 @@ fn rows_keep_their_order_up_to_the_first_error() {
     assert_eq!(end.unwrap(), Some(line));
     assert!(found.len() > 490 && all.starts_with(&found), "{found:?}");
 
+    // Empty lines have no rows, and are counted.
+    let (found, end) = values(Cursor::new("\n".repeat(10_000) + "{\"a\":1}\n\r\n \t\n{\"a\":x}"));
+    assert_eq!((found, end.unwrap()), (vec![1], Some(10_004)));
+
     // What was read before a damaged part is returned first.
     let (found, end) = values(BufReader::new(Cursor::new(text).chain(Damaged)));
     assert!(found.len() > 990 && all.starts_with(&found) && end.is_err(), "{found:?}");
+}
+
+/// A text that fails once, after a whole line, and then seems to end.
+#[derive(Default)]
+struct DamagedOnce(bool);
+
+impl Read for DamagedOnce {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) { Ok(0) } else { Err(io::Error::other("damaged")) }
+    }
+}
+
+#[test]
+fn a_text_that_cannot_be_read_after_a_whole_line_is_an_error() {
+    for rows in [0, 1, 2, 3, 4, 1000] {
+        let text = "{\"a\":1}\n".repeat(rows);
+        let (found, end) = values(BufReader::new(Cursor::new(text).chain(DamagedOnce::default())));
+        assert!(found.len() == rows && end.is_err(), "{rows} rows: {} were read", found.len());
+    }
+}
+
+#[test]
+fn a_key_that_is_not_text_is_the_reason_at_any_depth() {
+    let inner = Fields::from(vec![Field::new("k", DataType::Int64, true)]);
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Struct(inner.clone()), true)));
+    let fields = Fields::from(vec![Field::new("a", DataType::Struct(inner), true), Field::new("b", list, true)]);
+    for line in [r#"{"a":{"k":1,"\ud800":1}}"#, r#"{"b":[{"k":1},{"k":1,"\ud800":2}]}"#] {
+        let misfit = of_line(line.as_bytes(), &fields, &[]).unwrap().unwrap();
+        assert!(matches!(&misfit.kind, Kind::Escape(error) if error.contains("hex escape")), "{misfit:?}");
+        let failure = infer(&mut Cursor::new(line), 10, &[], "`x`").unwrap_err();
+        assert!(format!("{failure:?}").contains("hex escape"), "{failure:?}");
+    }
 }
