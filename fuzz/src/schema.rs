@@ -29,7 +29,7 @@ pub fn schema(bytes: &[u8]) {
     publish(&stream);
     let fields: Vec<_> = fields.and_then(|schema| schema.fields()).into_iter().flatten().collect();
     for rows in [0, 2] {
-        publish(&segment::stream(&[&[first.clone()], &*rows_of(&fields, rows)].concat()));
+        publish(&segment::stream(&[std::slice::from_ref(&first), &*rows_of(&fields, rows)].concat()));
     }
 }
 
@@ -70,7 +70,9 @@ fn arrow_reads(schema: ipc::Schema<'_>) -> bool {
 fn rows_of(fields: &[Field<'_>], rows: i64) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut batch = Rows::default();
-    fields.iter().for_each(|field| batch.column(*field, rows, &mut messages));
+    for field in fields {
+        batch.column(*field, rows, &mut messages);
+    }
     messages.push(batch.message(rows, None));
     messages
 }
