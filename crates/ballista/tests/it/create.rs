@@ -16,7 +16,8 @@ use datafusion::{
 use crate::cluster::{Cluster, Setup, mirror, one_process, run, text};
 
 const ROWS: i64 = 20_000;
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long a statement may take on a machine that is busy with other work.
+const LIMIT: Duration = Duration::from_mins(2);
 
 fn numbers(of: std::ops::Range<i64>) -> RecordBatch {
     let half = of.clone().map(|n| (n % 2 == 0).then_some(n / 2)).collect::<Int64Array>();
@@ -41,11 +42,11 @@ fn here() -> SessionContext {
     one_process(&[("t", vec![numbers(0..ROWS)]), ("few", vec![numbers(0..100)])])
 }
 
-/// Runs a `CREATE TABLE`, at most 30 seconds.
+/// Runs a `CREATE TABLE`.
 async fn create(context: &SessionContext, statement: &str) -> Result<()> {
     let plan = context.state().create_logical_plan(statement).await?;
     let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = plan else { panic!("{statement} is {plan}") };
-    tokio::time::timeout(LIMIT, create_table(context, &table)).await.expect("the end of the statement in 30 seconds")
+    tokio::time::timeout(LIMIT, create_table(context, &table)).await.expect("the end of the statement in two minutes")
 }
 
 /// Runs a `DROP TABLE`.
