@@ -119,16 +119,13 @@ fn a_later_pull_does_not_load_the_origin() {
 
 #[test]
 fn a_pull_goes_on_at_the_origin_if_the_other_machine_fails() {
-    // A connection that is reset can lose what has arrived, so one of three attempts is enough.
-    let mut attempts = (0..3).map(|_| {
-        let (origin, first) = pull_behind(Arc::new(|done, _| done < 3 << 20));
-        let stats = origin.server.stats();
-        println!("{stats:?}, the other machine {:?}", first.server.stats());
-        assert_eq!(first.server.stats().pulls, 1);
-        // From where it stopped.
-        stats.pulls == 1 && stats.ranges == 2 && stats.bytes < 2 * BYTES as u64
-    });
-    assert!(attempts.any(|is_resumed| is_resumed));
+    // Late enough that some messages have arrived whole, however the proxy reads them.
+    let (origin, first) = pull_behind(Arc::new(|done, _| done < 3 << 20));
+    let stats = origin.server.stats();
+    // From where it stopped.
+    assert!(stats.pulls == 1 && stats.ranges == 2, "{stats:?}, the other machine {:?}", first.server.stats());
+    assert!(stats.bytes < 2 * BYTES as u64, "{stats:?}");
+    assert_eq!(first.server.stats().pulls, 1);
     let (origin, _) = pull_behind(Arc::new(|_, _| false));
     assert_eq!(origin.server.stats().pulls, 2);
 }

@@ -155,6 +155,8 @@ pub(crate) fn proxy(server: SocketAddr, change: Change) -> SocketAddr {
             std::thread::spawn(move || {
                 let _ = std::io::copy(&mut up, &mut down);
                 let _ = down.shutdown(std::net::Shutdown::Both);
+                // Bytes that nobody reads would reset the connection, and the client lose what has arrived.
+                let _ = std::io::copy(&mut up, &mut std::io::sink());
             });
             std::thread::spawn(move || {
                 let (mut from, mut to, mut buffer, mut done) = (server, client, vec![0; 64 << 10], 0);
@@ -164,7 +166,7 @@ pub(crate) fn proxy(server: SocketAddr, change: Change) -> SocketAddr {
                     }
                     done += length as u64;
                 }
-                let _ = to.shutdown(std::net::Shutdown::Both);
+                let _ = to.shutdown(std::net::Shutdown::Write);
                 let _ = from.shutdown(std::net::Shutdown::Both);
             });
         }
