@@ -1,6 +1,7 @@
 //! A cluster of processes that ends with its test.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs::File,
     net::{TcpListener, TcpStream},
@@ -21,8 +22,8 @@ use datafusion::{
 };
 use tempfile::TempDir;
 
-/// How long a process may take to start or to stop, and a query to answer, on a machine that is busy with other work.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a process may take to start or to stop, and a query to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to start a cluster.
 #[derive(Clone)]
@@ -152,6 +153,16 @@ impl Cluster {
         reads
     }
 
+    /// Whether the executors have read this many rows since this function was first called.
+    pub(crate) fn have_read(&self, rows: usize) -> impl Fn() -> bool {
+        let read = Cell::new(0);
+        move || {
+            let reads = self.reads();
+            read.set(read.get() + reads.iter().map(|read| read.rows.1 - read.rows.0).sum::<usize>());
+            read.get() >= rows
+        }
+    }
+
     /// Directories of shuffle files.
     pub(crate) fn shuffles(&self) -> Vec<String> {
         let work = (0..self.stores.len()).map(|node| self.directory.path().join(format!("work{node}")));
@@ -266,7 +277,7 @@ pub(crate) fn one_process(tables: &[(&str, Vec<RecordBatch>)]) -> SessionContext
     context
 }
 
-/// The rows of a query, within two minutes.
+/// The rows of a query, at most 30 seconds later.
 pub(crate) async fn run(context: &SessionContext, query: &str) -> Result<Vec<RecordBatch>> {
     let ran = async { context.sql(query).await?.collect().await };
     tokio::time::timeout(PATIENCE, ran).await.unwrap_or_else(|_| panic!("no answer in {PATIENCE:?}: {query}"))

@@ -107,12 +107,7 @@ async fn an_executor_that_is_killed_after_its_shuffle_costs_time_and_no_rows() {
         let context = cluster.session(Cluster::config(4)).await;
         let next = context.sql("SELECT sum(n) FROM t WHERE n > -1").await.unwrap();
         let mut victim = cluster.executors.remove(1);
-        let rows = std::cell::Cell::new(0);
-        let has_read_all = || {
-            let reads = cluster.reads();
-            rows.set(rows.get() + reads.iter().map(|read| read.rows.1 - read.rows.0).sum::<usize>());
-            rows.get() >= 2 * ROWS as usize
-        };
+        let has_read_all = cluster.have_read(2 * ROWS as usize);
         let strike = || {
             std::thread::sleep(Duration::from_millis(400));
             kill(&mut victim);
@@ -130,12 +125,7 @@ async fn an_executor_that_is_killed_when_most_rows_are_computed_doubles_none() {
     let context = cluster.session(Cluster::config(16)).await;
     let query = "SELECT a.n, b.n AS m FROM t a CROSS JOIN (SELECT n FROM t WHERE n < 300) b WHERE a.n * b.n % 7919 = 3";
     let mut victim = cluster.executors.remove(1);
-    let rows = std::cell::Cell::new(0);
-    let has_read_most = || {
-        let reads = cluster.reads();
-        rows.set(rows.get() + reads.iter().map(|read| read.rows.1 - read.rows.0).sum::<usize>());
-        rows.get() >= ROWS as usize * 3 / 2
-    };
+    let has_read_most = cluster.have_read(ROWS as usize * 3 / 2);
     let (answer, took) = struck(&context, query, has_read_most, || kill(&mut victim)).await;
     eprintln!("killed when most rows are computed: {took:?}");
     let found: usize = answer.unwrap().iter().map(RecordBatch::num_rows).sum();
@@ -214,12 +204,7 @@ fn remove_files(directory: &Path) {
 async fn shuffle_files_that_are_removed_cost_time_and_no_rows() {
     let cluster = mirrored(1);
     let context = cluster.session(Cluster::config(4)).await;
-    let rows = std::cell::Cell::new(0);
-    let has_read_all = || {
-        let reads = cluster.reads();
-        rows.set(rows.get() + reads.iter().map(|read| read.rows.1 - read.rows.0).sum::<usize>());
-        rows.get() >= 2 * ROWS as usize
-    };
+    let has_read_all = cluster.have_read(2 * ROWS as usize);
     // Of the four tasks of the last stage two run, and two still have to read their input.
     let strike = || {
         std::thread::sleep(Duration::from_millis(400));
