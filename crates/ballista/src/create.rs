@@ -94,7 +94,7 @@ fn interrupted(name: &str) -> DataFusionError {
 ///
 /// # Errors
 ///
-/// * If there is no such table, unless the statement has `IF EXISTS`.
+/// * If the table does not exist, unless the statement has `IF EXISTS`.
 /// * If a node has a frame of this name that no `CREATE TABLE` wrote. Then nothing is removed.
 /// * If a node does not answer. The other nodes have removed their parts.
 pub async fn drop_table(context: &SessionContext, table: &DropTable) -> Result<()> {
