@@ -72,7 +72,7 @@ step "DataFusion, a separate workspace"
     fi
 )
 
-step "the order of a latest cell's steps, under loom"
+step "the steps of a latest cell and of a pool's board, under loom"
 (cd ci/loom && CARGO_TARGET_DIR="$target/loom" cargo test --quiet --locked)
 
 step "programs without coframe"

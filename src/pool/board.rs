@@ -25,6 +25,7 @@ use std::{
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use super::steps::{Begun, Steps};
 use crate::error::{Error, Result};
 
 /// Bytes of results that a worker gathers before it sends them.
@@ -48,13 +49,6 @@ pub(super) struct Board {
 unsafe impl Send for Board {}
 // SAFETY: as above.
 unsafe impl Sync for Board {}
-
-/// A running task: its number in the life of its worker, and when it started (nanoseconds of `CLOCK_MONOTONIC`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Begun {
-    pub(super) number: u64,
-    pub(super) at: u64,
-}
 
 impl Board {
     /// Creates the memory, with a descriptor to send to the worker.
@@ -104,43 +98,35 @@ impl Board {
         unsafe { self.base.add(WORDS) }
     }
 
+    fn steps(&self) -> Steps<'_> {
+        Steps { begun: self.word(0), at: self.word(1), ended: self.word(2), condemned: self.word(4) }
+    }
+
     /// Records that the worker starts its next task. Returns false if the pool is about to kill it; the task must then
     /// not run.
     pub(super) fn begin(&self, number: u64, at: u64) -> bool {
-        self.word(1).store(at, Ordering::Relaxed);
-        // With `condemn` a store and then a load on each side, in one order: one of the two sees the other.
-        self.word(0).store(number + 1, Ordering::SeqCst);
-        self.word(4).load(Ordering::SeqCst) == 0
+        self.steps().begin(number, at)
     }
 
     /// Records that the pool will kill the worker for its task `number`. Returns false if that task has ended; the
     /// worker then continues.
     pub(super) fn condemn(&self, number: u64) -> bool {
-        self.word(4).store(1, Ordering::SeqCst);
-        let is_running = self.running().is_some_and(|begun| begun.number == number);
-        if !is_running {
-            self.word(4).store(0, Ordering::SeqCst);
-        }
-        is_running
+        self.steps().condemn(number)
     }
 
     /// Returns whether the pool is about to kill the worker.
     pub(super) fn is_condemned(&self) -> bool {
-        self.word(4).load(Ordering::SeqCst) != 0
+        self.steps().is_condemned()
     }
 
     /// Records that the worker's task has ended.
     pub(super) fn end(&self, number: u64) {
-        // Acquired by `running`: a pool that sees the end also sees the result in the mailbox.
-        self.word(2).store(number + 1, Ordering::Release);
+        self.steps().end(number);
     }
 
     /// Returns the task that runs now, or ran when the worker died.
     pub(super) fn running(&self) -> Option<Begun> {
-        let ended = self.word(2).load(Ordering::SeqCst);
-        let begun = self.word(0).load(Ordering::SeqCst);
-        let at = self.word(1).load(Ordering::Relaxed);
-        (begun > ended).then(|| Begun { number: begun - 1, at })
+        self.steps().running()
     }
 
     /// Adds bytes to the worker's mailbox. Returns false if they do not fit.

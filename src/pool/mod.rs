@@ -58,6 +58,7 @@
 //! standard output and error. Each worker has one next to the one that runs tasks. They are the only ones that coframe
 //! starts.
 
+mod atomic;
 mod board;
 mod builder;
 mod call;
@@ -77,6 +78,7 @@ mod report;
 mod role;
 mod setup;
 mod shared;
+mod steps;
 mod stream;
 mod supervisor;
 mod task;

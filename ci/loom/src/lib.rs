@@ -5,11 +5,20 @@
 
 use std::sync::atomic::Ordering;
 
-use loom::sync::{Arc, atomic::AtomicU64};
+use atomic::{AtomicU64, fence};
+use loom::sync::{Arc, atomic::AtomicBool};
 use slots::{Terms, Word, Words, Writer, read};
+use steps::Steps;
 
 #[path = "../../../src/sync/slots.rs"]
 mod slots;
+#[path = "../../../src/pool/steps.rs"]
+mod steps;
+
+/// What `steps` gets instead of the standard library's.
+mod atomic {
+    pub(crate) use loom::sync::atomic::{AtomicU64, fence};
+}
 
 impl Word for AtomicU64 {
     fn load(&self, order: Ordering) -> u64 {
@@ -25,7 +34,7 @@ impl Word for AtomicU64 {
     }
 
     fn fence(order: Ordering) {
-        loom::sync::atomic::fence(order);
+        fence(order);
     }
 }
 
@@ -100,4 +109,58 @@ fn a_reader_sees_whole_values_that_never_go_back() {
 fn a_reader_that_asks_sees_whole_values_that_never_go_back() {
     // The reader asks after the first write, the second or third one answers, and a later one could overwrite the value.
     check(1, 4, 3);
+}
+
+/// The words of a pool's board.
+#[derive(Default)]
+struct Board {
+    begun: AtomicU64,
+    at: AtomicU64,
+    ended: AtomicU64,
+    condemned: AtomicU64,
+    /// The pool's signal. It arrives at any time after it was sent.
+    is_killed: AtomicBool,
+}
+
+impl Board {
+    fn steps(&self) -> Steps<'_> {
+        Steps { begun: &self.begun, at: &self.at, ended: &self.ended, condemned: &self.condemned }
+    }
+
+    /// Runs tasks as a worker does, until the signal arrives. Returns how many have run.
+    fn work(&self, tasks: u64) -> u64 {
+        for number in 0..tasks {
+            if !self.steps().begin(number, 10 + number) {
+                while self.steps().is_condemned() {
+                    if self.is_killed.load(Ordering::Acquire) {
+                        return number;
+                    }
+                    loom::thread::yield_now();
+                }
+            }
+            self.steps().end(number);
+        }
+        tasks
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_for_a_task_runs_no_later_one() {
+    for victim in 0..2 {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let board = Arc::new(Board::default());
+            let worker = Arc::clone(&board);
+            let worker = loom::thread::spawn(move || worker.work(2));
+            let at = board.steps().running().filter(|begun| begun.number == victim).map(|begun| begun.at);
+            // Of this task or of the next one, which a worker can begin between two loads.
+            assert!(at.is_none_or(|at| at >= 10 + victim), "{at:?}");
+            let is_killed = board.steps().condemn(victim);
+            board.is_killed.store(is_killed, Ordering::Release);
+            let ran = worker.join().unwrap();
+            // Without a kill it is not held up either, and runs both.
+            assert!(if is_killed { ran <= victim + 1 } else { ran == 2 }, "killed: {is_killed}, ran: {ran}");
+        });
+    }
 }
