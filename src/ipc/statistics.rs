@@ -59,12 +59,15 @@ impl Collector {
 
     /// The statistics as a batch with one row for each batch. `dictionary` returns the values of a dictionary column.
     pub(super) fn finish(mut self, dictionary: &dyn Fn(usize) -> Result<ArrayRef>) -> Result<RecordBatch> {
-        for (position, column) in self.columns.iter_mut().enumerate() {
-            if !column.used.is_empty() {
-                let values = dictionary(position)?;
-                if values.logical_null_count() > 0 {
-                    column.nulls.fill(None);
-                }
+        for (position, (field, column)) in self.schema.fields().iter().zip(&mut self.columns).enumerate() {
+            if column.used.is_empty() {
+                continue;
+            }
+            let values = dictionary(position)?;
+            if values.logical_null_count() > 0 {
+                column.nulls.fill(None);
+            }
+            if bound_type(field.data_type()).is_some() {
                 let bounds = column.used.iter().map(|used| bounds_of_used(&values, used));
                 column.bounds = bounds.collect::<Result<_>>()?;
             }

@@ -6,11 +6,12 @@ use coframe::{
     Frame, PublishOptions, Store,
     arrow::{
         array::{
-            Array, ArrayRef, AsArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-            UInt64Array, make_comparator,
+            Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+            RecordBatch, StringArray, UInt64Array, UnionArray, make_comparator,
         },
+        buffer::Buffer,
         compute::{SortOptions, cast},
-        datatypes::{DataType, Float64Type, Int32Type, Int64Type},
+        datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, UnionFields},
     },
     polars::{
         prelude::{DataFrame, NamedFrom, Series},
@@ -151,6 +152,19 @@ fn a_dictionary_has_the_bounds_of_the_values_that_a_batch_uses() {
     // A value of the dictionary is null, so the keys alone do not count the nulls.
     assert_eq!(column.null_counts(), &UInt64Array::from(vec![None, None]));
     scratch.store.verify("x").unwrap();
+}
+
+#[test]
+fn a_dictionary_whose_values_have_no_bounds_has_statistics_without_them() {
+    let scratch = scratch();
+    // Arrow's `filter` panics at a union with binary values that have no bytes.
+    let nothing = FixedSizeBinaryArray::try_new_with_len(0, Buffer::from([]), None, 3).unwrap();
+    let fields = UnionFields::try_new([0], [Field::new("nothing", nothing.data_type().clone(), true)]).unwrap();
+    let union = UnionArray::try_new(fields, vec![0; 3].into(), None, vec![Arc::new(nothing)]).unwrap();
+    let column = DictionaryArray::<Int32Type>::new(vec![0, 2].into(), Arc::new(union));
+    let frame = scratch.store.publish_with("x", &one("x", column), &options()).unwrap();
+    assert_eq!(check(&frame), 0);
+    assert!(frame.statistics().unwrap().unwrap().columns()[0].min().is_none());
 }
 
 #[test]
