@@ -178,7 +178,9 @@ fn read_decimal(field: ipc::Field<'_>) -> Option<DataType> {
         256 => (DataType::Decimal256(precision, scale), 76),
         _ => return None,
     };
-    (1..=most).contains(&precision).then_some(data_type)
+    // Arrow's display panics at a number with more digits after the point than in all.
+    let is_valid = (1..=most).contains(&precision) && i16::from(scale) <= i16::from(precision);
+    is_valid.then_some(data_type)
 }
 
 fn read_nested(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Option<DataType> {

@@ -6,7 +6,7 @@ use coframe::{
     CategoryPolicy, CopyPolicy, OpenOptions, PublishOptions, StringLayout,
     arrow::{
         array::{
-            Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal256Array, DictionaryArray,
+            Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, DictionaryArray,
             FixedSizeBinaryArray, FixedSizeListArray, Int32Array, Int64Array, LargeListArray, ListArray, ListBuilder,
             ListViewArray, MapBuilder, NullArray, RecordBatch, RunArray, StringArray, StringBuilder, StringViewArray,
             StructArray, UInt32Array, UnionArray, make_array, new_null_array,
@@ -257,6 +257,22 @@ fn more_categories_than_the_keys_can_count_are_refused_by_name() {
         "{error}"
     );
     assert!(scratch.files().is_empty());
+}
+
+#[test]
+fn a_decimal_whose_scale_is_above_its_precision_is_refused_by_name() {
+    let scratch = scratch();
+    for (scale, is_valid) in [(-3, true), (3, true), (4, false)] {
+        let numbers = Decimal128Array::from(vec![123_456]).with_data_type(DataType::Decimal128(3, scale));
+        let batch = RecordBatch::try_from_iter([("price", Arc::new(numbers) as ArrayRef)]).unwrap();
+        let published = scratch.store.publish("d", &batch);
+        if is_valid {
+            assert_eq!(published.unwrap().batches(), [batch]);
+        } else {
+            let error = published.unwrap_err();
+            assert!(error.is_unsupported() && error.to_string().starts_with("column `price`"), "{error}");
+        }
+    }
 }
 
 #[test]

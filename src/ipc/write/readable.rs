@@ -30,8 +30,8 @@ pub(in crate::ipc) fn check_readable(schema: &SchemaRef, options: &IpcWriteOptio
     let culprit = schema.fields().iter().find(|field| !is_readable(&Schema::new(vec![(*field).clone()]), options));
     let name = culprit.map_or("?", |field| field.name());
     Err(Error::unsupported(
-        format_args!("column `{name}`, whose type no reader of Arrow IPC files would accept,"),
-        "use units and precisions that the type allows, and nest types at most 64 deep",
+        format_args!("column `{name}`, whose type is not valid in an Arrow IPC file,"),
+        "use units and precisions that the type allows, a scale of at most the precision, and types that nest at most 64 deep",
     ))
 }
 
