@@ -212,7 +212,11 @@ fn read_nested(field: ipc::Field<'_>, ids: &mut Vec<i64>, depth: usize) -> Optio
     })
 }
 
+/// A union without variants has no value, and Arrow panics where it creates an array without rows of it.
 fn read_union(field: ipc::Field<'_>, children: Vec<FieldRef>) -> Option<DataType> {
+    if children.is_empty() {
+        return None;
+    }
     let union = field.type_as_union()?;
     let mode = match union.mode() {
         ipc::UnionMode::Dense => UnionMode::Dense,

@@ -8,13 +8,14 @@ use coframe::{
         array::{
             Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, DictionaryArray,
             FixedSizeBinaryArray, FixedSizeListArray, Int32Array, Int64Array, LargeListArray, ListArray, ListBuilder,
-            ListViewArray, MapBuilder, NullArray, RecordBatch, RunArray, StringArray, StringBuilder, StringViewArray,
-            StructArray, UInt32Array, UnionArray, make_array, new_null_array,
+            ListViewArray, MapBuilder, NullArray, RecordBatch, RecordBatchIterator, RunArray, StringArray,
+            StringBuilder, StringViewArray, StructArray, UInt32Array, UnionArray, make_array, new_null_array,
         },
         buffer::{NullBuffer, OffsetBuffer, ScalarBuffer},
         compute::{cast, concat_batches},
         datatypes::{
-            DataType, Field, Fields, Int8Type, Int32Type, IntervalUnit, TimeUnit, UInt32Type, UnionFields, i256,
+            DataType, Field, Fields, Int8Type, Int32Type, IntervalUnit, Schema, TimeUnit, UInt32Type, UnionFields,
+            UnionMode, i256,
         },
         util::display::{ArrayFormatter, FormatOptions},
     },
@@ -271,6 +272,20 @@ fn a_decimal_whose_scale_is_above_its_precision_is_refused_by_name() {
         } else {
             let error = published.unwrap_err();
             assert!(error.is_unsupported() && error.to_string().starts_with("column `price`"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_union_without_variants_is_refused_by_name() {
+    let scratch = scratch();
+    for mode in [UnionMode::Dense, UnionMode::Sparse] {
+        let union = DataType::Union(UnionFields::empty(), mode);
+        let of_union = DataType::Dictionary(Box::new(DataType::Int32), Box::new(union.clone()));
+        for data_type in [union.clone(), of_union, DataType::new_list(union, true)] {
+            let schema = Arc::new(Schema::new(vec![Field::new("choice", data_type, true)]));
+            let error = scratch.store.publish("d", RecordBatchIterator::new([], schema)).unwrap_err();
+            assert!(error.is_unsupported() && error.to_string().starts_with("column `choice`"), "{error}");
         }
     }
 }

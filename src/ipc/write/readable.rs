@@ -31,7 +31,8 @@ pub(in crate::ipc) fn check_readable(schema: &SchemaRef, options: &IpcWriteOptio
     let name = culprit.map_or("?", |field| field.name());
     Err(Error::unsupported(
         format_args!("column `{name}`, whose type is not valid in an Arrow IPC file,"),
-        "use units and precisions that the type allows, a scale of at most the precision, and types that nest at most 64 deep",
+        "use units and precisions that the type allows, a scale of at most the precision, unions with variants, and types \
+         that nest at most 64 deep",
     ))
 }
 
