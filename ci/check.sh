@@ -75,6 +75,15 @@ step "DataFusion, a separate workspace"
 step "the steps of a latest cell and of a pool's board, under loom"
 (cd ci/loom && CARGO_TARGET_DIR="$target/loom" cargo test --quiet --locked)
 
+step "the program that changes the library to test the tests, a separate workspace"
+(
+    cd ci/mutants
+    export CARGO_TARGET_DIR="$target/mutants"
+    cargo fmt --check
+    cargo clippy --quiet --all-targets --locked -- -D warnings
+    cargo test --quiet --locked
+)
+
 step "programs without coframe"
 # Uses the command that was built for its tests.
 COFRAME_BIN="$target/debug/coframe" interop/check.sh

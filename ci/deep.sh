@@ -33,6 +33,13 @@ echo "== ten thousand kills in all roles, lack of resources, intruders, and an h
     cargo run --locked -- endure --minutes 60 --svg "$target/torture/endure.svg"
 )
 
+echo "== small changes of the library that no test notices (compiles Polars again); docs/RELIABILITY.md explains survivors"
+(
+    cd ci/mutants
+    export CARGO_TARGET_DIR="$target/mutants"
+    cargo run --locked -- --sample 350 --seed "$seed" --budget 25 --work "$target/mutants/work"
+)
+
 echo "== arbitrary bytes, ten minutes for each target, under AddressSanitizer (compiles Polars again)"
 ci/fuzz.sh
 
