@@ -203,9 +203,10 @@ impl FrameWriter {
         let has_dtypes = source.schema.fields() == self.schema.fields();
         self.hints.start_table(if has_dtypes { source.hints } else { PolarsHints::default() });
         for batch in source.rows {
-            let batch = batch.inspect_err(|_| self.is_broken = true)?;
-            self.check(batch.schema_ref())?;
+            // Earlier batches of the table may have been written.
             self.is_broken = true;
+            let batch = batch?;
+            self.check(batch.schema_ref())?;
             self.order.check(&batch)?;
             self.hints.add(&batch);
             self.encoder.write(&batch, &mut |slices| self.sink.write(slices))?;

@@ -45,3 +45,4 @@ mod store_trust;
 mod sweeps;
 mod times;
 mod waits;
+mod writers;
