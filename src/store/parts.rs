@@ -212,4 +212,14 @@ mod tests {
         assert_eq!((Parts::new(1, 0).record_offset(), Parts::new(8192, 0).record_offset()), (4096, 8192));
         assert_eq!(Parts::decode(&Parts::new(u64::MAX, 7).encode()).unwrap().record_offset(), u64::MAX);
     }
+
+    #[test]
+    #[expect(clippy::reversed_empty_ranges, reason = "a record may contain any numbers")]
+    fn a_record_of_parts_that_overlap_or_are_outside_of_the_segment_is_none() {
+        for written in [vec![0..9, 5..20], vec![0..9, 9..20], vec![5..20, 0..3], vec![5..5], vec![7..5], vec![90..101]]
+        {
+            let record = Parts { length: 100, written }.encode();
+            assert_eq!((head(&record).map(|(length, _)| length), Parts::decode(&record)), (Some(100), None));
+        }
+    }
 }

@@ -343,6 +343,7 @@ fn misaligned_buffers_of_a_foreign_file_are_copied_and_named_or_refused() {
     let batch =
         RecordBatch::try_from_iter_with_nullable([("b", bytes, true), ("f", flags, true), ("d", decimals, true)])
             .unwrap();
+    let mut misaligned = 0;
     // A file that another program put into the store: 8-byte alignment, without coframe's mark.
     for padding in 0..3 {
         let name = format!("f{padding}");
@@ -367,9 +368,13 @@ fn misaligned_buffers_of_a_foreign_file_are_copied_and_named_or_refused() {
             Err(error) => {
                 assert!(error.is_would_copy() && error.to_string().contains("`d`"), "{error}");
                 assert_eq!(explain.columns[0].reason.as_deref(), Some("its buffers are not aligned in the file"));
+                // Three values of 16 bytes.
+                assert_eq!(explain.copied(), 48, "{explain}");
+                misaligned += 1;
             }
         }
     }
+    assert!(misaligned > 0, "no file was misaligned");
 }
 
 #[test]

@@ -13,7 +13,10 @@ use coframe::{
     },
 };
 
-use crate::common::scratch;
+use crate::{
+    common::scratch,
+    times::{around, times},
+};
 
 fn numbers() -> RecordBatch {
     RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![1, 2])) as _)]).unwrap()
@@ -79,6 +82,19 @@ fn values_of_a_c_stream_are_validated_and_its_failures_are_errors() {
     let error = crossed(FFI_ArrowArrayStream::new(Box::new(reader))).unwrap_err();
     assert!(error.to_string().contains("the source is gone"), "{error}");
     assert_eq!(scratch.files(), [""; 0]);
+}
+
+#[test]
+fn a_time_outside_of_its_day_is_refused_at_any_depth_by_a_c_stream() {
+    for (days, refused) in [(0, false), (1, true)] {
+        for column in times(days).iter().flat_map(around) {
+            let what = format!("{days} {}", column.data_type());
+            let batch = RecordBatch::try_from_iter_with_nullable([("clock", column, true)]).unwrap();
+            let reader = RecordBatchIterator::new([Ok(batch.clone())], batch.schema());
+            let read = crossed(FFI_ArrowArrayStream::new(Box::new(reader)));
+            assert_eq!(read.is_err_and(|error| error.to_string().contains("outside its day")), refused, "{what}");
+        }
+    }
 }
 
 #[cfg(feature = "polars")]

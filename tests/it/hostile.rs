@@ -415,7 +415,13 @@ fn metadata_that_no_footer_can_hold_is_refused() {
     let error = scratch.store.publish_with("x", &batch, &options).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("at most 1073741824"), "{error}");
     let schema = Schema::new_with_metadata(batch.schema().fields().clone(), [("note".to_owned(), large())].into());
-    let batch = RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap();
-    assert!(scratch.store.publish("x", &batch).unwrap_err().is_unsupported());
+    let noted = RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap();
+    assert!(scratch.store.publish("x", &noted).unwrap_err().is_unsupported());
+    let field = Field::new("x", DataType::Int64, true).with_metadata([("note".to_owned(), large())].into());
+    let inside = Field::new("s", DataType::Struct(vec![field.clone()].into()), true);
+    for field in [field, inside] {
+        let error = scratch.store.writer("x", Arc::new(Schema::new(vec![field]))).unwrap_err();
+        assert!(error.is_unsupported() && error.to_string().contains("at most 1073741824"), "{error}");
+    }
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use coframe::{
-    SharedMap,
+    PublishOptions, SharedMap,
     arrow::{
         array::{RecordBatch, StringArray},
         ipc::writer::FileWriter,
@@ -85,6 +85,68 @@ fn usage_counts_cells_and_dicts_and_their_bytes() {
     drop((array, dict, session));
     scratch.store.remove_cell("a").unwrap();
     assert_eq!(scratch.store.usage().unwrap().shared_bytes, 0);
+}
+
+#[test]
+fn a_list_has_the_versions_below_the_latest_whose_files_exist() {
+    let scratch = scratch();
+    let keep = PublishOptions::new().keep(2);
+    let versions: Vec<u64> =
+        (0..3).map(|mark| scratch.store.publish_with("x", &numbers(&[mark]), &keep).unwrap().version()).collect();
+    // A file that a publisher linked before it died, above the latest version.
+    let path = |version| scratch.path().join(format!("x@{version}.arrow"));
+    fs::copy(path(versions[2]), path(versions[2] + 7)).unwrap();
+    let infos = scratch.store.list().unwrap();
+    assert_eq!((infos[0].version, &*infos[0].superseded), (versions[2], &versions[..2]));
+    assert_eq!(infos[0].origin, None, "it is not a mirror");
+}
+
+#[test]
+fn usage_counts_the_bytes_of_all_versions_and_sessions() {
+    let scratch = scratch();
+    let keep = PublishOptions::new().keep(1);
+    let session = scratch.store.session().unwrap();
+    let bytes: usize = [10, 20_000]
+        .map(|rows| scratch.store.publish_with("x", &numbers(&vec![1; rows]), &keep).unwrap().size_bytes())
+        .iter()
+        .sum();
+    let more = session.store().publish("y", &numbers(&vec![1; 3_000])).unwrap().size_bytes();
+    let usage = scratch.store.usage().unwrap();
+    assert_eq!((usage.frames, usage.segments, usage.bytes), (2, 3, (bytes + more) as u64));
+}
+
+#[test]
+fn names_of_dicts_are_in_order() {
+    let scratch = scratch();
+    // Created in another order, and the file system lists them in another one again.
+    let names = ["m", "a", "z", "k", "b", "y", "c"];
+    let _dicts = names.map(|name| SharedMap::<u8, u8>::create(&scratch.store, name).unwrap());
+    let found: Vec<String> = scratch.store.maps().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["a", "b", "c", "k", "m", "y", "z"]);
+}
+
+#[test]
+fn the_share_of_a_process_is_that_of_all_its_maps_of_one_version() {
+    let scratch = scratch();
+    let keep = PublishOptions::new().keep(2);
+    let sizes = [100_000, 300_000, 200_000];
+    let opened = sizes.map(|rows: usize| {
+        let frame = scratch.store.publish_with("x", &numbers(&vec![7; rows]), &keep).unwrap();
+        [scratch.store.open_version("x", frame.version()).unwrap(), frame]
+    });
+    scratch.store.publish("y", &numbers(&vec![1; 50_000])).unwrap();
+    let _other = scratch.store.open("y").unwrap();
+    // Every page is in both maps, so each map has half of it.
+    let sum: i64 = opened.iter().flatten().flat_map(values).sum();
+    assert_eq!(sum, 2 * 7 * sizes.iter().sum::<usize>() as i64);
+    let users = scratch.store.users("x").unwrap();
+    assert_eq!(users.len(), 3);
+    for (user, [frame, _]) in users.iter().zip(&opened) {
+        let (share, bytes) = (user.pss.unwrap(), frame.size_bytes() as u64);
+        assert_eq!(user.version, frame.version());
+        // The kernel maps pages around the one that is read, but may leave a few of the first and the last ones.
+        assert!((bytes - bytes / 8..bytes + 8192).contains(&share), "{share} of {bytes} bytes");
+    }
 }
 
 /// On an overlay of two file systems, stat(2) and /proc/PID/maps show different devices, as they do on btrfs.

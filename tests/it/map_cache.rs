@@ -1,6 +1,10 @@
 //! Maps that stay after their frames.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use coframe::{
     Frame, MapCache, OpenOptions,
@@ -40,6 +44,8 @@ fn a_frame_that_is_opened_again_has_the_kept_map() {
     let again = scratch.store.open_with("x", &kept).unwrap();
     assert_eq!(address(&again), first);
     assert_ne!(address(&other), first);
+    assert_eq!(address(&scratch.store.open_with("x", &kept).unwrap()), first);
+    assert_eq!(cache.release(LONG), 1);
     assert_eq!(again.column("x").unwrap()[0].len(), 10_000);
 }
 
@@ -74,6 +80,44 @@ fn the_map_of_a_removed_segment_ends_with_the_next_release() {
     scratch.store.remove("x").unwrap();
     assert_eq!(cache.release(LONG), 0);
     assert!(!maps(&path));
+}
+
+#[test]
+fn a_map_that_was_used_again_is_not_an_unused_one() {
+    const UNUSED: Duration = Duration::from_millis(500);
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(vec![1])).unwrap();
+    let cache = MapCache::new(2);
+    let open = || scratch.store.open_with("x", &OpenOptions::new().map_cache(&cache)).unwrap();
+    // Again if this thread did not run for so long that the map was unused meanwhile.
+    loop {
+        drop(open());
+        std::thread::sleep(UNUSED);
+        let start = Instant::now();
+        drop(open());
+        let left = cache.release(UNUSED);
+        if start.elapsed() < UNUSED {
+            break assert_eq!(left, 1);
+        }
+    }
+    std::thread::sleep(UNUSED);
+    assert_eq!(cache.release(UNUSED), 0);
+}
+
+#[test]
+fn the_map_of_a_removed_segment_ends_when_another_one_is_kept() {
+    let scratch = scratch();
+    let cache = MapCache::new(3);
+    let kept = OpenOptions::new().map_cache(&cache);
+    let paths = ["a", "b"].map(|name| {
+        let path = scratch.store.publish(name, &numbers(vec![1])).unwrap().path();
+        scratch.store.open_with(name, &kept).unwrap();
+        path
+    });
+    scratch.store.remove("a").unwrap();
+    scratch.store.publish("c", &numbers(vec![1])).unwrap();
+    scratch.store.open_with("c", &kept).unwrap();
+    assert_eq!(paths.each_ref().map(|path| maps(path)), [false, true]);
 }
 
 #[test]

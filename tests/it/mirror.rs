@@ -8,7 +8,7 @@ use coframe::{
         array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray},
         buffer::NullBuffer,
         datatypes::{DataType as ArrowType, Field},
-        ipc::{root_as_footer, writer::FileWriter},
+        ipc::{DictionaryBatch, root_as_footer, root_as_message, writer::FileWriter},
     },
     polars::{prelude::*, series::IsSorted},
 };
@@ -296,6 +296,27 @@ fn changed_values_of_a_mirror_are_refused_where_they_break_a_rule() {
 }
 
 #[test]
+fn categories_of_a_mirror_that_differ_are_refused_inside_of_nested_columns_too() {
+    let (there, here) = stores();
+    let categories = DataType::from_categories(Categories::global());
+    let plain = Series::new("plain".into(), ["aa", "bb"]).cast(&categories).unwrap();
+    let lists = Series::new("lists".into(), [plain.clone(), plain.clone()]);
+    let arrays = lists.cast(&DataType::Array(Box::new(categories), 2)).unwrap();
+    let structs = StructChunked::from_series("structs".into(), 2, [plain.clone()].iter()).unwrap().into_series();
+    for nested in [structs, lists, arrays] {
+        let name = nested.name().clone();
+        let df = DataFrame::new(2, vec![plain.clone().into(), nested.into()]).unwrap();
+        let bytes = there.store.publish("x", &df).unwrap().segment_bytes().to_vec();
+        mirror(&here.store, "honest", &bytes).unwrap();
+        let mut other = bytes.clone();
+        other[find(&bytes, b"bb\0\0", 1)] = b'c';
+        let error = refusal(&here, &other);
+        assert_rule(&error, "P1-categories");
+        assert!(error.to_string().contains(&*name), "{error}");
+    }
+}
+
+#[test]
 fn a_mirror_whose_first_message_is_another_schema_is_refused() {
     let (there, here) = stores();
     let bytes = mixed(&there.store).segment_bytes().to_vec();
@@ -304,6 +325,25 @@ fn a_mirror_whose_first_message_is_another_schema_is_refused() {
         bytes[place] = b'm';
     });
     assert_rule(&refusal(&here, &renamed), "S4-blocks");
+}
+
+#[test]
+fn a_mirror_in_which_a_dictionary_comes_twice_is_refused() {
+    let (there, here) = stores();
+    let bytes = mixed(&there.store).segment_bytes().to_vec();
+    // The second dictionary gets the id of the first one.
+    let twice = forged(&bytes, |bytes| {
+        let blocks = root_as_footer(&bytes[footer(bytes)]).unwrap().dictionaries().unwrap();
+        assert_eq!(blocks.len(), 2);
+        let start = blocks.get(1).offset() as usize + 8;
+        let message = root_as_message(&bytes[start..]).unwrap();
+        let dictionary = message.header_as_dictionary_batch().unwrap();
+        assert_eq!(dictionary.id(), 1);
+        let table = dictionary._tab;
+        let place = start + table.loc() + usize::from(table.vtable().get(DictionaryBatch::VT_ID));
+        bytes[place] = 0;
+    });
+    assert_rule(&refusal(&here, &twice), "D1-one");
 }
 
 #[test]

@@ -7,11 +7,13 @@ use coframe::{
     arrow::{
         array::{
             Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeListArray, Int8Array, Int32Array,
-            Int64Array, ListArray, ListBuilder, MapArray, RecordBatch, RunArray, StringArray, StringViewArray,
-            StringViewBuilder, StructArray, UnionArray,
+            Int64Array, LargeListArray, LargeListViewArray, ListArray, ListBuilder, ListViewArray, MapArray,
+            RecordBatch, RunArray, StringArray, StringViewArray, StringViewBuilder, StructArray, UnionArray,
         },
         buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, RunEndBuffer, ScalarBuffer},
-        datatypes::{DataType, Field, Int8Type, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode},
+        datatypes::{
+            DataType, Field, Fields, Int8Type, Int32Type, Int64Type, Schema, TimeUnit, UnionFields, UnionMode,
+        },
         ipc::writer::StreamWriter,
     },
 };
@@ -223,6 +225,85 @@ fn lists_and_maps_may_have_other_names_for_their_items() {
     assert_eq!(frame.num_rows(), 2);
     let lists = frame.column("l").unwrap();
     assert_eq!(lists.iter().map(coframe::arrow::array::Array::len).sum::<usize>(), 2);
+}
+
+/// Columns of as many rows as there are texts, each of which is around one of them.
+fn around(texts: &ArrayRef) -> Vec<ArrayRef> {
+    let (rows, wide_rows) = (texts.len() as i32, texts.len() as i64);
+    let item = Arc::new(Field::new("item", texts.data_type().clone(), true));
+    let fields = ["key", "value"].map(|name| Field::new(name, texts.data_type().clone(), name == "value"));
+    let entries = StructArray::new(Fields::from(fields.to_vec()), vec![texts.clone(), texts.clone()], None);
+    let entry = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+    let offsets = OffsetBuffer::from_lengths(vec![1; texts.len()]);
+    let wide_offsets = OffsetBuffer::from_lengths(vec![1; texts.len()]);
+    let starts: ScalarBuffer<i32> = (0..rows).collect();
+    let wide_starts: ScalarBuffer<i64> = (0..wide_rows).collect();
+    let (sizes, wide_sizes) = (vec![1_i32; texts.len()], vec![1_i64; texts.len()]);
+    let (ends, wide_ends) = (Int32Array::from_iter_values(1..=rows), Int64Array::from_iter_values(1..=wide_rows));
+    vec![
+        Arc::new(ListArray::new(item.clone(), offsets.clone(), texts.clone(), None)),
+        Arc::new(LargeListArray::new(item.clone(), wide_offsets, texts.clone(), None)),
+        Arc::new(ListViewArray::new(item.clone(), starts, sizes.into(), texts.clone(), None)),
+        Arc::new(LargeListViewArray::new(item.clone(), wide_starts, wide_sizes.into(), texts.clone(), None)),
+        Arc::new(FixedSizeListArray::new(item.clone(), 1, texts.clone(), None)),
+        Arc::new(StructArray::new(vec![item].into(), vec![texts.clone()], None)),
+        Arc::new(MapArray::new(entry, offsets, entries, None, false)),
+        Arc::new(RunArray::try_new(&ends, texts).unwrap()),
+        Arc::new(RunArray::try_new(&wide_ends, texts).unwrap()),
+    ]
+}
+
+#[test]
+fn a_slice_of_any_nested_column_writes_only_its_rows() {
+    let scratch = scratch();
+    let texts = (10_000..30_000).map(|row| format!("the text {row}"));
+    let plain: ArrayRef = Arc::new(StringArray::from_iter_values(texts.clone()));
+    let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+    for column in [plain, views].iter().flat_map(around) {
+        let slice = RecordBatch::try_from_iter([("x", column.slice(10_000, 3))]).unwrap();
+        let frame = scratch.store.publish("x", &slice).unwrap();
+        assert!(frame.size_bytes() < 4096, "{}: {} bytes", column.data_type(), frame.size_bytes());
+        assert_eq!(frame.batches(), [slice]);
+    }
+}
+
+#[test]
+fn a_slice_of_a_dense_union_writes_only_its_values() {
+    let scratch = scratch();
+    let field = |name: &str, data_type| Arc::new(Field::new(name, data_type, true));
+    let fields: UnionFields =
+        [(0_i8, field("i", DataType::Int64)), (1, field("s", DataType::Utf8))].into_iter().collect();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..50_000));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..50_000).map(|n| n.to_string())));
+    let ids: Vec<i8> = (0..100_000).map(|row| row % 2).map(|id| id as i8).collect();
+    let offsets: Vec<i32> = (0..100_000).map(|row| row / 2).collect();
+    let union = UnionArray::try_new(fields, ids.into(), Some(offsets.into()), vec![numbers, texts]).unwrap();
+    let slice = RecordBatch::try_from_iter([("u", Arc::new(union.slice(60_001, 4)) as ArrayRef)]).unwrap();
+    let frame = scratch.store.publish("x", &slice).unwrap();
+    assert!(frame.size_bytes() < 8192, "{}", frame.size_bytes());
+    let found = frame.batches()[0].column(0).as_union().clone();
+    let texts = [0, 2].map(|row| found.value(row).as_string::<i32>().value(0).to_owned());
+    let numbers = [1, 3].map(|row| found.value(row).as_primitive::<Int64Type>().value(0));
+    assert_eq!((texts, numbers), (["30000", "30001"].map(str::to_owned), [30_001, 30_002]));
+}
+
+#[test]
+fn rows_without_items_of_a_list_view_may_start_anywhere() {
+    let scratch = scratch();
+    let items: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    // Of the items between the first and the last one that a row has, most belong to no row.
+    let (offsets, sizes) = (vec![0, 50, 100, 99], vec![0, 1, 0, 1]);
+    let lists = ListViewArray::new(item, offsets.into(), sizes.into(), items, None);
+    let frame = scratch
+        .store
+        .publish("x", &RecordBatch::try_from_iter([("l", Arc::new(lists.clone()) as ArrayRef)]).unwrap())
+        .unwrap();
+    let found = frame.batches()[0].column(0).as_list_view::<i32>().clone();
+    assert_eq!(found.values().len(), 2);
+    for row in 0..4 {
+        assert_eq!(&found.value(row), &lists.value(row), "row {row}");
+    }
 }
 
 #[test]

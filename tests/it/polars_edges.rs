@@ -205,6 +205,27 @@ fn a_foreign_file_unfolds_to_no_more_than_its_size_allows() {
 }
 
 #[test]
+fn a_foreign_file_with_more_items_than_its_size_allows_is_refused() {
+    let scratch = scratch();
+    // One row, whose items take no bytes.
+    let nulls = |items: usize| -> ArrayRef {
+        let values: ArrayRef = Arc::new(NullArray::new(items));
+        let (offsets, sizes) = (vec![0_i32], vec![items as i32]);
+        Arc::new(ListViewArray::new(item(&values), offsets.into(), sizes.into(), values, None))
+    };
+    let dictionary = |values: ArrayRef| -> ArrayRef {
+        Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), values))
+    };
+    for (few, many) in [(nulls(1_000), nulls(20_000_000)), (dictionary(nulls(1_000)), dictionary(nulls(20_000_000)))] {
+        place(&scratch, few);
+        scratch.store.open("x").unwrap();
+        place(&scratch, many);
+        let error = scratch.store.open("x").unwrap_err();
+        assert_eq!(error.rule(), Some("S5-buffers"), "{error}");
+    }
+}
+
+#[test]
 fn readers_of_tables_and_files_can_move_to_another_thread() {
     let df = df!("x" => [1, 2, 3]).unwrap();
     let batch = column(Arc::new(NullArray::new(4)));

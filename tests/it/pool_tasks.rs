@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coframe::interruptible;
+use coframe::{Handle, interruptible};
 
 use crate::{
     common::{Scratch, alone, fork, scratch, wait},
     pool::builder,
+    store::numbers,
 };
 
 fn same(x: u32) -> u32 {
@@ -22,6 +23,23 @@ fn same(x: u32) -> u32 {
 
 fn sleep(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+#[test]
+fn the_frame_of_a_handle_can_be_opened_until_its_task_is_over() {
+    fn rows(handle: Handle) -> usize {
+        handle.open().unwrap().num_rows()
+    }
+    let scratch = scratch();
+    let pool = builder(&scratch).workers(1).build().unwrap();
+    let busy = pool.submit(sleep, &300).unwrap();
+    let frame = scratch.store.publish("x", &numbers(&[1, 2])).unwrap();
+    let task = pool.submit(rows, &frame.handle()).unwrap();
+    drop(frame);
+    scratch.store.publish("x", &numbers(&[3])).unwrap();
+    assert_eq!(scratch.store.versions("x").unwrap().len(), 2);
+    busy.wait().unwrap();
+    assert_eq!(task.wait().unwrap(), 2);
 }
 
 #[test]

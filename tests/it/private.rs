@@ -63,6 +63,9 @@ fn private_bytes_reach_no_further_than_their_frame() {
     let scratch = scratch();
     let frame = scratch.store.publish("x", &numbers(vec![1, 2])).unwrap();
     let bytes = frame.private_bytes().unwrap().unwrap();
+    let segment = frame.segment_bytes();
+    assert!(bytes.at(segment.as_ptr(), segment.len()).is_some());
+    assert!(bytes.at(segment.as_ptr(), segment.len() + 1).is_none());
     assert!(bytes.at(place(&frame), frame.size_bytes() + 1).is_none());
     assert!(bytes.at(place(&frame), usize::MAX).is_none());
     assert!(bytes.at(std::ptr::without_provenance(8), 1).is_none());

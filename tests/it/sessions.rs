@@ -147,6 +147,28 @@ fn the_lock_file_of_a_session_is_removed_last() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_sessions_is_reported() {
+    let scratch = scratch();
+    scratch.store.publish("x", &numbers(&[1])).unwrap();
+    fs::write(scratch.path().join("sessions"), "x").unwrap();
+    assert!(scratch.store.usage().unwrap_err().is_untrusted());
+    let problems = scratch.store.sweep().unwrap().problems;
+    assert!(problems.iter().any(|found| found.contains("sessions")), "{problems:?}");
+}
+
+#[test]
+fn a_session_that_was_only_partly_created_is_swept() {
+    let scratch = scratch();
+    drop(scratch.store.session().unwrap());
+    let young = scratch.path().join("sessions").join(".new-0123456789abcdef0123456789abcdef");
+    fs::DirBuilder::new().create(&young).unwrap();
+    fs::set_permissions(&young, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let swept = scratch.store.sweep().unwrap();
+    assert_eq!((swept.sessions, swept.problems), (1, Vec::new()));
+    assert!(!young.exists());
+}
+
+#[test]
 fn a_session_without_a_lock_file_is_dead() {
     let scratch = scratch();
     drop(scratch.store.session().unwrap());

@@ -132,6 +132,32 @@ fn long_strings_are_cut_to_bounds_that_hold() {
 }
 
 #[test]
+fn bounds_of_64_bytes_are_exact_and_longer_ones_are_cut() {
+    let scratch = scratch();
+    for (len, is_exact) in [(63, true), (64, true), (65, false)] {
+        // The long value is the minimum, and then the maximum.
+        for texts in [["a".repeat(len), "b".to_owned()], ["a".to_owned(), "b".repeat(len)]] {
+            let column: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+            for data_type in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View] {
+                let column = cast(&column, &data_type).unwrap();
+                let (min, max, exact) = bounds(&scratch.store, &RecordBatch::try_from_iter([("x", column)]).unwrap());
+                let found = [&min, &max].map(|bound| cast(bound, &DataType::Utf8).unwrap());
+                let found = found.map(|bound| bound.as_string::<i32>().value(0).to_owned());
+                assert_eq!((exact, found == texts), (is_exact, is_exact), "{data_type} {texts:?}: {found:?}");
+            }
+            for data_type in [DataType::Binary, DataType::LargeBinary, DataType::BinaryView] {
+                let column = cast(&column, &data_type).unwrap();
+                let (min, max, exact) = bounds(&scratch.store, &RecordBatch::try_from_iter([("x", column)]).unwrap());
+                let found = [&min, &max].map(|bound| cast(bound, &DataType::Binary).unwrap());
+                let found = found.map(|bound| bound.as_binary::<i32>().value(0).to_owned());
+                let bytes = texts.each_ref().map(String::as_bytes);
+                assert_eq!((exact, found == bytes), (is_exact, is_exact), "{data_type} {texts:?}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_dictionary_has_the_bounds_of_the_values_that_a_batch_uses() {
     let scratch = scratch();
     let values = Arc::new(StringArray::from(vec![Some("a"), Some("m"), Some("z"), None]));
@@ -165,6 +191,16 @@ fn a_dictionary_whose_values_have_no_bounds_has_statistics_without_them() {
     let frame = scratch.store.publish_with("x", &one("x", column), &options()).unwrap();
     assert_eq!(check(&frame), 0);
     assert!(frame.statistics().unwrap().unwrap().columns()[0].min().is_none());
+}
+
+#[test]
+fn the_nulls_of_a_dictionary_are_counted_where_no_value_is_null() {
+    let scratch = scratch();
+    let column: DictionaryArray<Int32Type> = [Some("a"), None, Some("b"), None, None].into_iter().collect();
+    let frame = scratch.store.publish_with("x", &one("x", column), &options().batch_rows(3)).unwrap();
+    check(&frame);
+    let statistics = frame.statistics().unwrap().unwrap();
+    assert_eq!(statistics.columns()[0].null_counts(), &UInt64Array::from(vec![1, 2]));
 }
 
 #[test]

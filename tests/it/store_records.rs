@@ -46,6 +46,15 @@ fn files_of_x(store: &Store) -> Vec<String> {
 }
 
 #[test]
+fn a_version_whose_file_is_missing_is_not_superseded_by_itself() {
+    let scratch = scratch();
+    let frame = scratch.store.publish("x", &numbers(&[1])).unwrap();
+    fs::remove_file(frame.path()).unwrap();
+    let error = scratch.store.open_version("x", frame.version()).unwrap_err();
+    assert!(error.is_not_found() && !error.is_superseded(), "{error}");
+}
+
+#[test]
 fn versions_never_decrease_when_the_counter_does() {
     let scratch = scratch();
     let store = &scratch.store;

@@ -13,6 +13,44 @@ use crate::{
 };
 
 #[test]
+fn a_directory_of_other_things_is_refused_and_stays_as_it_was() {
+    let scratch = scratch();
+    for (name, is_directory) in [("photos", true), ("notes.txt", false), ("sessions", false)] {
+        let path = scratch.path().with_file_name(format!("other-{name}"));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        let entry = path.join(name);
+        if is_directory {
+            fs::create_dir(&entry).unwrap();
+        } else {
+            fs::write(&entry, "x").unwrap();
+        }
+        let error = Store::open_at(&path).unwrap_err();
+        assert!(error.is_invalid_argument() && error.to_string().contains(name), "{error}");
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn every_file_of_a_store_is_its_owners_alone() {
+    let scratch = scratch();
+    let _frame = scratch.store.publish("x", &numbers(&[1])).unwrap();
+    let _counter = coframe::sync::Counter::<u64>::create(&scratch.store, "c").unwrap();
+    let dict = SharedMap::<u8, u8>::create(&scratch.store, "d").unwrap();
+    dict.insert(&1, &1).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(scratch.path()).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            let (mode, name) = (entry.metadata().unwrap().permissions().mode() & 0o777, entry.file_name());
+            let segment = entry.path().extension().is_some_and(|extension| extension == "arrow");
+            assert_eq!(mode, if segment { 0o400 } else { 0o600 }, "{}: {mode:o}", name.display());
+            files += 1;
+        }
+    }
+    assert!(files >= 6, "{files}");
+}
+
+#[test]
 fn directories_that_others_own_or_can_write_to_are_refused() {
     let scratch = scratch();
     let path = scratch.path();

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::SystemTime};
 
 use coframe::{
-    PublishOptions, Store,
+    MirrorOptions, PublishOptions, Store,
     arrow::array::{ArrayRef, Float64Array, RecordBatch},
 };
 
@@ -54,6 +54,26 @@ fn one_bad_entry_does_not_end_a_sweep_and_is_reported() {
     let first = store.publish("e", &numbers(&[1])).unwrap().version();
     store.publish("e", &numbers(&[2])).unwrap();
     assert!(!scratch.files().contains(&format!("e@{first}.arrow")));
+}
+
+#[test]
+fn one_bad_entry_in_a_session_does_not_end_a_sweep_and_is_reported() {
+    let scratch = scratch();
+    let sessions = ["a", "b"].map(|_| scratch.store.session().unwrap());
+    let publish = |mark| sessions.each_ref().map(|session| session.store().publish("x", &numbers(&[mark])).unwrap());
+    let first = publish(1);
+    publish(2);
+    for session in &sessions {
+        fs::create_dir(session.path().join("d@999.arrow")).unwrap();
+    }
+    drop(first);
+    let swept = scratch.store.sweep().unwrap();
+    assert_eq!((swept.segments, swept.sessions), (2, 0), "{swept:?}");
+    assert_eq!(swept.problems.len(), 2, "{:?}", swept.problems);
+    for session in &sessions {
+        let entry = session.path().join("d@999.arrow").display().to_string();
+        assert!(swept.problems.iter().any(|found| found.contains(&entry)), "{entry}: {:?}", swept.problems);
+    }
 }
 
 #[test]
@@ -129,6 +149,39 @@ fn a_publish_without_room_sweeps_and_tries_again() {
     assert!(text.contains(&format!("{mib:.1} MiB of 8.0 MiB are free")), "{text}");
     let after = store.usage().unwrap();
     assert_eq!((after.segments, after.free), (before.segments, before.free));
+}
+
+#[test]
+fn a_write_without_room_sweeps_and_continues() {
+    let test = "sweeps::a_write_without_room_sweeps_and_continues";
+    if role().is_none() {
+        return on_small_file_system(test, 8);
+    }
+    let store = store_of_test();
+    let elsewhere = scratch();
+    let bytes = elsewhere.store.publish("other", &floats(5)).unwrap().segment_bytes();
+    // No publish, which may sweep too, comes between the drop and the write.
+    let superseded = || {
+        let first = store.publish("x", &floats(5)).unwrap();
+        store.publish("x", &numbers(&[2])).unwrap();
+        first
+    };
+    let in_use = superseded();
+    let mut writer = store.writer("y", floats(0).schema()).unwrap();
+    drop(in_use);
+    writer.write(&floats(5)).unwrap();
+    drop(writer);
+
+    for at in [0, bytes.len() / 2] {
+        let in_use = superseded();
+        let length = MirrorOptions::new().length(bytes.len() as u64);
+        let mut mirror = store.mirror_with("z", &length).unwrap();
+        drop(in_use);
+        mirror.write_at(&bytes[at..], at as u64).unwrap();
+        mirror.write_at(&bytes[..at], 0).unwrap();
+        assert_eq!(mirror.publish().unwrap().num_rows(), floats(5).num_rows());
+        store.remove("z").unwrap();
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use coframe::arrow::{
     array::{
-        Array, ArrayRef, DictionaryArray, FixedSizeListArray, Int32Array, LargeListArray, ListViewArray, MapArray,
-        RecordBatch, RunArray, StringArray, StructArray, Time32MillisecondArray, Time32SecondArray,
-        Time64MicrosecondArray, Time64NanosecondArray, UnionArray, new_null_array,
+        Array, ArrayRef, DictionaryArray, FixedSizeListArray, Int16Array, Int32Array, Int64Array, LargeListArray,
+        LargeListViewArray, ListArray, ListViewArray, MapArray, RecordBatch, RunArray, StringArray, StructArray,
+        Time32MillisecondArray, Time32SecondArray, Time64MicrosecondArray, Time64NanosecondArray, UnionArray,
+        new_null_array,
     },
     buffer::{NullBuffer, OffsetBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Fields, Int32Type, UnionFields},
@@ -16,7 +17,7 @@ use coframe::arrow::{
 use crate::common::{Scratch, scratch};
 
 /// Two times of each type, of which the second is this many days.
-fn times(days: i64) -> Vec<ArrayRef> {
+pub(crate) fn times(days: i64) -> Vec<ArrayRef> {
     let seconds = days * 86_400;
     vec![
         Arc::new(Time32SecondArray::from(vec![1, seconds as i32])),
@@ -47,7 +48,7 @@ fn union(times: &ArrayRef, types: Vec<i8>, offsets: Option<ScalarBuffer<i32>>) -
 }
 
 /// Columns of two rows that hold these two times.
-fn around(times: &ArrayRef) -> Vec<ArrayRef> {
+pub(crate) fn around(times: &ArrayRef) -> Vec<ArrayRef> {
     let entries = Fields::from(vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("value", times.data_type().clone(), true),
@@ -58,15 +59,19 @@ fn around(times: &ArrayRef) -> Vec<ArrayRef> {
     vec![
         times.clone(),
         lists(times),
+        Arc::new(ListArray::new(item(times), OffsetBuffer::new(vec![0, 1, 2].into()), times.clone(), None)),
         structs(times, None),
         lists(&structs(times, None)),
         structs(&lists(times), None),
         Arc::new(ListViewArray::new(item(times), vec![1, 0].into(), vec![1, 1].into(), times.clone(), None)),
+        Arc::new(LargeListViewArray::new(item(times), vec![1, 0].into(), vec![1, 1].into(), times.clone(), None)),
         Arc::new(FixedSizeListArray::new(item(times), 1, times.clone(), None)),
         Arc::new(MapArray::new(field, OffsetBuffer::new(vec![0, 1, 2].into()), entries, None, false)),
         union(times, vec![0, 0], Some(vec![0, 1].into())),
         union(times, vec![1, 0], None),
+        Arc::new(RunArray::try_new(&Int16Array::from(vec![1, 2]), times).unwrap()),
         Arc::new(RunArray::try_new(&Int32Array::from(vec![1, 2]), times).unwrap()),
+        Arc::new(RunArray::try_new(&Int64Array::from(vec![1, 2]), times).unwrap()),
         Arc::new(DictionaryArray::<Int32Type>::new(vec![1, 0].into(), times.clone())),
         lists(&(Arc::new(DictionaryArray::<Int32Type>::new(vec![1, 0].into(), times.clone())) as _)),
     ]
