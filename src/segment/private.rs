@@ -3,7 +3,7 @@
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::{Directory, Mapping, lock};
+use super::{Directory, Mapping};
 use crate::error::{Error, Result};
 
 /// The bytes of a segment, mapped privately: the kernel copies a page when it is first written to, and the file, other maps
@@ -17,10 +17,11 @@ pub(crate) struct PrivateMapping {
 
 impl PrivateMapping {
     /// Maps the file `name` again; `None` if the name was removed, or another file has it now.
+    ///
+    /// Takes no lock: the caller keeps `shared`, whose lock keeps a sweep from removing the file.
     pub(crate) fn new(shared: &Mapping, directory: &Directory, name: &str) -> Result<Option<Self>> {
         let Some(file) = directory.open_file(name)? else { return Ok(None) };
         let path = directory.path().join(name);
-        lock::shared(&file, &path)?;
         let stat = rustix::fs::fstat(&file).map_err(|e| Error::os("read the size of", &path, e))?;
         if (stat.st_dev, stat.st_ino) != shared.file() {
             return Ok(None);
