@@ -334,10 +334,12 @@ fn mentions(field: &Field, text: &str) -> bool {
         || children(data_type).any(|field| mentions(field, text))
 }
 
-/// Limits for the verifier of a flatbuffer, in proportion to its size. The default limits refuse 400 000 columns, and
-/// accept a small buffer that refers to one part a million times.
+/// Limits for the verifier of a flatbuffer, in proportion to its size. The default limits refuse 400 000 columns and types
+/// that nest 61 deep, and accept a small buffer that refers to one part a million times.
 pub(super) fn verifier(flatbuffer: &[u8]) -> VerifierOptions {
     VerifierOptions {
+        // Each level of a type is a table in that of its parent. `schema::read` reports those that are too deep.
+        max_depth: 2 * schema::MAX_DEPTH,
         // No table is shorter.
         max_tables: flatbuffer.len() / 4,
         max_apparent_size: flatbuffer.len().saturating_mul(8),

@@ -14,7 +14,7 @@ use super::wide;
 use crate::error::{Error, Result};
 
 /// Deeper than any real table, and shallow enough for the stack.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 pub(super) struct ReadSchema {
     pub(super) schema: SchemaRef,

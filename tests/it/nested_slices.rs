@@ -306,18 +306,37 @@ fn rows_without_items_of_a_list_view_may_start_anywhere() {
     }
 }
 
+/// A number in this many lists, in the column `deep`.
+fn lists(depth: usize) -> RecordBatch {
+    let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let nest = |inside: ArrayRef, _| -> ArrayRef {
+        let item = Arc::new(Field::new("item", inside.data_type().clone(), true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1]), inside, None))
+    };
+    RecordBatch::try_from_iter([("deep", (0..depth).fold(number, nest))]).unwrap()
+}
+
+#[test]
+fn types_as_deep_as_the_format_allows_are_read_and_verified() {
+    let scratch = scratch();
+    for depth in 56..=64 {
+        let deep = lists(depth);
+        let frame = scratch.store.publish("x", &deep).unwrap();
+        assert_eq!(frame.batches(), [deep], "{depth}");
+        scratch.store.verify("x").unwrap_or_else(|error| panic!("{depth}: {error}"));
+        let mut mirror = scratch.store.mirror("y").unwrap();
+        mirror.write(&frame.segment_bytes()).unwrap();
+        mirror.publish().unwrap_or_else(|error| panic!("{depth}: {error}"));
+    }
+    assert!(scratch.store.publish("x", &lists(65)).unwrap_err().is_unsupported());
+}
+
 #[test]
 fn a_table_that_no_reader_could_open_changes_nothing() {
     let scratch = scratch();
     let numbers = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
     let good = scratch.store.publish("x", &numbers).unwrap();
-    let mut deep: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-    for _ in 0..70 {
-        let item = Arc::new(Field::new("item", deep.data_type().clone(), true));
-        deep = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1]), deep, None));
-    }
-    let deep = RecordBatch::try_from_iter([("deep", deep)]).unwrap();
-    let error = scratch.store.publish("x", &deep).unwrap_err();
+    let error = scratch.store.publish("x", &lists(70)).unwrap_err();
     assert!(error.is_unsupported() && error.to_string().contains("`deep`"), "{error}");
     let version = good.version();
     drop(good);

@@ -2,13 +2,12 @@
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_ipc::{
-    Message,
+    root_as_message_with_opts,
     writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
 };
-use flatbuffers::VerifierOptions;
 
 use crate::error::{Error, Result};
-use crate::ipc::schema;
+use crate::ipc::{footer::verifier, schema};
 
 /// Checks that Arrow's writer accepts the schema: it refuses dictionaries inside the values of a dictionary.
 pub(in crate::ipc) fn check_writable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {
@@ -40,13 +39,8 @@ fn is_readable(schema: &Schema, options: &IpcWriteOptions) -> bool {
     let mut tracker = DictionaryTracker::new(false);
     let encoded = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, options);
     let bytes = &encoded.ipc_message;
-    let verifier = VerifierOptions {
-        max_depth: 1024,
-        max_tables: bytes.len(),
-        max_apparent_size: usize::MAX,
-        ..VerifierOptions::default()
-    };
-    let message = flatbuffers::root_with_opts::<Message<'_>>(&verifier, bytes).ok();
+    // With the limits of the reader.
+    let message = root_as_message_with_opts(&verifier(bytes), bytes).ok();
     let found = message.and_then(|message| message.header_as_schema());
     let Some(Ok(read)) = found.map(|found| schema::read(found, "the schema")) else { return false };
     let mut fields = read.schema.fields().iter().zip(schema.fields());
