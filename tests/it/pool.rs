@@ -245,22 +245,6 @@ fn progress_is_reported_up_to_the_end() {
 }
 
 #[test]
-fn calls_from_several_threads_share_the_workers() {
-    let scratch = scratch();
-    let pool = builder(&scratch).build().unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let pool = &pool;
-            scope.spawn(move || {
-                let start = thread * 10_000;
-                let expected: Vec<u64> = (start..start + 3000).map(double).collect();
-                assert_eq!(pool.map(double, start..start + 3000).unwrap(), expected);
-            });
-        }
-    });
-}
-
-#[test]
 fn a_pool_leaves_no_process_and_no_file_behind() {
     fn sleep(seconds: u64) {
         std::thread::sleep(Duration::from_secs(seconds));

@@ -45,25 +45,6 @@ fn a_shared_value_is_decoded_once_in_each_worker() {
 }
 
 #[test]
-fn calls_with_other_shared_values_take_turns_in_one_worker() {
-    fn pair(shared: &String, x: u32) -> String {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        format!("{shared}{x}")
-    }
-    let scratch = scratch();
-    let pool = builder(&scratch).workers(1).build().unwrap();
-    std::thread::scope(|scope| {
-        for name in ["a", "b", "c"] {
-            let pool = &pool;
-            scope.spawn(move || {
-                let expected: Vec<String> = (0..40).map(|x| format!("{name}{x}")).collect();
-                assert_eq!(pool.map_with(pair, &name.to_owned(), 0..40).unwrap(), expected);
-            });
-        }
-    });
-}
-
-#[test]
 fn a_shared_frame_is_held_for_the_call_and_no_longer() {
     fn rows((frame, _): &(Frame, u8), x: usize) -> usize {
         frame.num_rows() + x
