@@ -46,6 +46,9 @@ ci/fuzz.sh
 echo "== what maps no memory, under Miri"
 ci/miri.sh
 
+echo "== threads of one process, under ThreadSanitizer"
+ci/tsan.sh
+
 echo "== the Python package, Ray included"
 COFRAME_DEEP=1 crates/python/ci.sh
 
