@@ -33,7 +33,7 @@ failed=0
 (
     cd ci/tsan
     CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-../../target}/tsan" \
-        cargo +nightly test --quiet --locked -Zbuild-std --target "$host" -- "${skipped[@]}" "$@"
+        cargo +nightly test --quiet --lib --locked -Zbuild-std --target "$host" -- "${skipped[@]}" "$@"
 ) || failed=1
 if compgen -G "$reports/report*" >/dev/null; then
     cat "$reports"/report* >&2
