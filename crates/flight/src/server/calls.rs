@@ -9,7 +9,7 @@ use arrow_flight::{
 };
 use coframe::Frame;
 use futures::{Stream, stream};
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
+use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
     Shared,
@@ -129,9 +129,12 @@ impl FlightService for Calls {
                         FlightDescriptor { r#type: DescriptorType::Path.into(), path, ..Default::default() };
                     info(&opening.open(name.as_str(), None, None)?, ticket(&descriptor)?, descriptor)
                 });
-                // A frame that was removed meanwhile, or is damaged, is left out, as `Store::list` does.
-                if let Ok(info) = found.await {
-                    return Some((Ok(info), (names, shared)));
+                let found = found.await;
+                // A frame that was removed meanwhile, or is damaged, is left out, as `Store::list` does. If the server stops
+                // or lacks room, the list would seem complete without the frames that follow.
+                let lacks = [Code::Unavailable, Code::ResourceExhausted];
+                if found.as_ref().map_or_else(|status| lacks.contains(&status.code()), |_| true) {
+                    return Some((found, (names, shared)));
                 }
             }
         });

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use coframe::{Frame, OpenOptions};
 use http_body_util::{BodyExt, Limited};
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinError,
+};
 use tonic::{Status, body::Body, server::NamedService, transport::server::TlsConnectInfo};
 
 use super::{
@@ -229,7 +232,15 @@ pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
     let called = tokio::task::spawn_blocking(call).await;
-    called.unwrap_or_else(|_| Err(Status::internal("internal error in the server; please report it with its log")))
+    called.unwrap_or_else(|error| Err(not_run(&error)))
+}
+
+/// Why a task did not end: the server stops, or the task panicked.
+pub(super) fn not_run(error: &JoinError) -> Status {
+    if error.is_cancelled() {
+        return Status::unavailable("the server stops");
+    }
+    Status::internal("internal error in the server; please report it with its log")
 }
 
 impl Shared {
@@ -293,5 +304,22 @@ impl Shared {
             return Err(Status::not_found(text));
         }
         Ok(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::blocking;
+
+    #[test]
+    fn a_call_that_a_stopping_server_does_not_run_is_unavailable_and_a_panic_an_internal_error() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let handle = runtime.handle().clone();
+        let call = || handle.block_on(blocking::<()>(|| panic!("seen by this test")));
+        assert_eq!(call().unwrap_err().code(), Code::Internal);
+        runtime.shutdown_background();
+        assert_eq!(call().unwrap_err().code(), Code::Unavailable);
     }
 }

@@ -11,7 +11,11 @@ use coframe::{IpcReader, PublishOptions};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::{Shared, gate::blocking, stats::count};
+use super::{
+    Shared,
+    gate::{blocking, not_run},
+    stats::count,
+};
 use crate::{
     error, messages,
     wire::{self, PutAnswer, PutMetadata},
@@ -80,7 +84,7 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stream: Streaming<FlightDat
         }
     }
     drop(sender);
-    let frame = publishing.await.map_err(|_| Status::internal("internal error in the server"))??;
+    let frame = publishing.await.map_err(|error| not_run(&error))??;
     count(&shared.counters.puts);
     tracing::info!(%name, version = frame.version(), "put");
     Ok(PutAnswer { name: name.to_string(), version: frame.version(), id: frame.segment_id() })
