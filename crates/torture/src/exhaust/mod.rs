@@ -5,6 +5,8 @@ mod limits;
 mod room;
 mod sizes;
 
+use std::time::Duration;
+
 use coframe::{Store, sync::Mutex};
 
 use crate::{
@@ -15,15 +17,18 @@ use crate::{
     roles,
 };
 
+/// For cases of the long form.
+const LONG: Duration = Duration::from_mins(15);
+
 const CASES: [Case; 17] = [
     Case::new("full", |directory| room::full(directory, 60)).on_small_file_system(64),
-    Case::new("full-long", |directory| room::full(directory, 1000)).on_small_file_system(64),
+    Case::new("full-long", |directory| room::full(directory, 1000)).on_small_file_system(64).within(LONG),
     Case::new("descriptors", limits::descriptors),
-    Case::new("maps", limits::maps),
+    Case::new("maps", limits::maps).within(LONG),
     Case::new("memory", |directory| limits::memory(directory, 12)),
-    Case::new("memory-long", |directory| limits::memory(directory, 200)),
+    Case::new("memory-long", |directory| limits::memory(directory, 200)).within(LONG),
     Case::new("memory-step", limits::memory_step),
-    Case::new("cgroup", cgroup::full),
+    Case::new("cgroup", cgroup::full).within(LONG),
     Case::new("cgroup-step", cgroup::step),
     Case::new("nothing", sizes::nothing),
     Case::new("columns", sizes::columns),
@@ -31,8 +36,8 @@ const CASES: [Case; 17] = [
     Case::new("rows", sizes::rows),
     Case::new("versions", sizes::versions),
     Case::new("names", sizes::names),
-    Case::new("many-names", sizes::many_names),
-    Case::new("large-value", sizes::large_value),
+    Case::new("many-names", sizes::many_names).within(LONG),
+    Case::new("large-value", sizes::large_value).within(LONG),
 ];
 
 /// Runs the cases; those that take minutes or gigabytes only if `deep`.
