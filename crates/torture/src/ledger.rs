@@ -13,6 +13,10 @@ use crate::Result;
 pub(crate) enum Report {
     /// This version of this name was published, or mirrored, with this token.
     Frame { name: String, version: u64, token: u64 },
+    /// This version of this name in the store of mirrors has this token.
+    Mirror { name: String, version: u64, token: u64 },
+    /// Something that happened, which the driver only counts.
+    Event(String),
     /// A number under a lock, in a cell or in a map has reached this value, and only grows.
     Number { what: String, value: u64 },
 }
@@ -24,6 +28,10 @@ impl Report {
             ["frame", name, version, token] => {
                 Self::Frame { name: name.to_owned(), version: version.parse().ok()?, token: token.parse().ok()? }
             }
+            ["mirror", name, version, token] => {
+                Self::Mirror { name: name.to_owned(), version: version.parse().ok()?, token: token.parse().ok()? }
+            }
+            ["event", what] => Self::Event(what.to_owned()),
             ["number", what, value] => Self::Number { what: what.to_owned(), value: value.parse().ok()? },
             _ => return None,
         })
@@ -40,6 +48,14 @@ impl Writer {
 
     pub(crate) fn frame(&mut self, name: &str, version: u64, token: u64) -> Result<()> {
         self.write(&format!("frame {name} {version} {token}"))
+    }
+
+    pub(crate) fn mirror(&mut self, name: &str, version: u64, token: u64) -> Result<()> {
+        self.write(&format!("mirror {name} {version} {token}"))
+    }
+
+    pub(crate) fn event(&mut self, what: &str) -> Result<()> {
+        self.write(&format!("event {what}"))
     }
 
     pub(crate) fn number(&mut self, what: &str, value: u64) -> Result<()> {
@@ -77,7 +93,9 @@ mod tests {
     fn a_report_that_was_cut_short_is_left_out() {
         let frame = Report::Frame { name: "a".to_owned(), version: 17, token: 5 };
         assert_eq!(Report::parse("frame a 17 5;"), Some(frame));
-        for cut in ["frame a 17 5", "frame a 1", "", "frame a 17 x;", "number lock;"] {
+        let mirror = Report::Mirror { name: "a".to_owned(), version: 17, token: 5 };
+        assert_eq!(Report::parse("mirror a 17 5;"), Some(mirror));
+        for cut in ["frame a 17 5", "frame a 1", "", "frame a 17 x;", "mirror a 17;", "event pu", "number x;"] {
             assert_eq!(Report::parse(cut), None, "{cut}");
         }
     }

@@ -1,21 +1,21 @@
 //! What must hold when no process of a store is left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     time::Duration,
 };
 
 use coframe::{
-    Store, SweepReport,
+    Store,
     sync::{Counter, Latest, Mutex, Semaphore},
 };
 
-use super::progress;
+use super::{frames::Frames, mirrors::Mirrors, progress};
 use crate::{
     Result,
-    content::{self, KEPT, MIRROR, REMOVED},
+    content::{KEPT, REMOVED},
     ensure,
     ledger::{Reader, Report},
     random::Random,
@@ -27,117 +27,54 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Checks {
     ledger: Reader,
-    /// Entries of a store in which nothing is published.
-    empty: BTreeSet<String>,
-    /// The highest version of each name that was reported or seen.
-    latest: BTreeMap<String, u64>,
-    /// The name and token of each version that was reported.
-    frames_of: HashMap<u64, (String, u64)>,
+    pub(super) frames: Frames,
+    pub(super) mirrors: Mirrors,
     /// The highest value of each number that was reported or seen.
     numbers: BTreeMap<String, u64>,
+    /// What processes reported of pulls and pushes.
+    pub(super) events: BTreeMap<String, u64>,
     pub(super) reports: u64,
-    pub(super) frames: u64,
 }
 
 impl Checks {
-    pub(super) fn new(directory: &Path, empty: BTreeSet<String>) -> Result<Self> {
+    /// Of a store in which nothing is published.
+    pub(super) fn new(directory: &Path, store: &Store) -> Result<Self> {
         let ledger = Reader::open(&directory.join("ledger"))?;
-        let (latest, frames_of, numbers) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
-        Ok(Self { ledger, empty, latest, frames_of, numbers, reports: 0, frames: 0 })
+        let frames = Frames::new(store, &KEPT, &REMOVED)?;
+        let mirrors = Mirrors::create(directory)?;
+        Ok(Self { ledger, frames, mirrors, numbers: BTreeMap::new(), events: BTreeMap::new(), reports: 0 })
     }
 
     pub(super) fn all(&mut self, store: &Store, random: &mut Random) -> Result<()> {
         self.read_reports()?;
-        // Before the sweep, as the next reader finds the store, and after it.
-        self.names(store)?;
-        let sessions = fs::read_dir(store.path().join("sessions"))?.count();
-        let swept = store.sweep()?;
-        ensure!(swept.problems.is_empty(), "a sweep has problems: {:?}", swept.problems);
-        let left = fs::read_dir(store.path().join("sessions"))?.count();
-        ensure!(left == 0, "one sweep left {left} of {sessions} sessions of dead owners");
-        Self::entries(&self.empty, store)?;
-        let again = store.sweep()?;
-        ensure!(again == SweepReport::default(), "a second sweep found what the first one left: {again:?}");
-        self.names(store)?;
+        let sessions = || Ok::<_, std::io::Error>(fs::read_dir(store.path().join("sessions"))?.count());
+        let before = sessions()?;
+        self.frames.check(store, |others| {
+            let left = sessions()?;
+            ensure!(left == 0, "one sweep left {left} of {before} sessions of dead owners");
+            of_cells_and_maps(store, others)
+        })?;
         self.cells(store, random)?;
-        self.map(store, random)
+        self.map(store, random)?;
+        self.mirrors.check(random).map_err(|e| format!("the store of mirrors: {e}").into())
     }
 
     fn read_reports(&mut self) -> Result<()> {
         for report in self.ledger.read()? {
             self.reports += 1;
             match report {
-                Report::Frame { name, version, token } => {
-                    let latest = self.latest.entry(name.clone()).or_default();
-                    *latest = version.max(*latest);
-                    let other = self.frames_of.insert(version, (name, token));
-                    ensure!(other.is_none(), "version {version} was given to two frames: {other:?}");
+                Report::Frame { name, version, token } => self.frames.published(&name, version, token)?,
+                Report::Mirror { name, version, token } => {
+                    let known = self.mirrors.frames.opened(&name, version, token);
+                    known.map_err(|e| format!("the store of mirrors: {e}"))?;
                 }
+                Report::Event(what) => *self.events.entry(what).or_default() += 1,
                 Report::Number { what, value } => {
                     let most = self.numbers.entry(what).or_default();
                     *most = value.max(*most);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// No latest version is lost, and every version that can be opened is whole.
-    fn names(&mut self, store: &Store) -> Result<()> {
-        for name in KEPT.iter().chain(&REMOVED).chain([&MIRROR]) {
-            progress();
-            let versions = store.versions(name)?;
-            let Some(latest) = versions.last().copied() else {
-                ensure!(!KEPT.contains(name), "`{name}` vanished");
-                // Mirrors are never removed either.
-                ensure!(*name != MIRROR || !self.latest.contains_key(*name), "`{name}` vanished");
-                continue;
-            };
-            let seen = self.latest.entry((*name).to_owned()).or_default();
-            ensure!(latest >= *seen, "`{name}` lost its latest version: {seen} was published, {latest} is left");
-            *seen = latest;
-            let opened = store.open(name).map_err(|e| format!("`{name}` does not open: {e}"))?;
-            ensure!(opened.version() == latest, "`{name}` opens as {}, not {latest}", opened.version());
-            for version in versions {
-                let frame = store.open_version(name, version).map_err(|e| format!("`{name}@{version}`: {e}"))?;
-                let token = content::check(&frame)?;
-                self.frames += 1;
-                let known = self.frames_of.get(&version).filter(|(of, _)| of == name);
-                ensure!(known.is_none_or(|(_, known)| *known == token), "`{name}@{version}` is another frame");
-            }
-        }
-        Ok(())
-    }
-
-    /// After a sweep the directory has nothing but what is published: no file of a dead process.
-    fn entries(empty: &BTreeSet<String>, store: &Store) -> Result<()> {
-        let mut expected = empty.clone();
-        for name in store.names()? {
-            let name = name.as_str();
-            let versions = store.versions(name)?;
-            let latest = store.open(name)?;
-            let keep = store.list()?.into_iter().find(|info| info.name.as_str() == name).map_or(0, |info| info.keep);
-            let keep = if latest.is_mirror() { 0 } else { keep as usize };
-            ensure!(versions.len() <= keep + 1, "a sweep left {versions:?} of `{name}`, which keeps {keep}");
-            expected.insert(format!("{name}.arrow"));
-            expected.extend(versions.iter().map(|version| format!("{name}@{version}.arrow")));
-            if versions.len() > 1 {
-                expected.insert(format!(".{name}.others"));
-            }
-        }
-        expected.extend(store.cells()?.iter().map(|cell| format!("{cell}.cell")));
-        let found = entries(store)?;
-        for map in store.maps()? {
-            let of_map = |entry: &&String| entry.starts_with(&format!("{map}@")) && entry.contains(".dict");
-            let files: Vec<String> = found.iter().filter(of_map).cloned().collect();
-            ensure!(files.len() == 3, "the map `{map}` has the files {files:?}");
-            expected.insert(format!("{map}.dict"));
-            expected.extend(files);
-        }
-        let more: Vec<_> = found.difference(&expected).collect();
-        let fewer: Vec<_> = expected.difference(&found).collect();
-        ensure!(more.is_empty(), "one sweep left files of dead processes: {more:?}");
-        ensure!(fewer.is_empty(), "files are missing: {fewer:?}");
         Ok(())
     }
 
@@ -173,13 +110,29 @@ impl Checks {
     }
 }
 
-/// The names in a store's directory.
-pub(super) fn entries(store: &Store) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(store.path())? {
-        names.insert(entry?.file_name().to_string_lossy().into_owned());
+/// Besides frames, a swept store has cells and maps: no file of a dead process.
+fn of_cells_and_maps(store: &Store, mut others: BTreeSet<String>) -> Result<()> {
+    let mut fewer = Vec::new();
+    let mut take = |entry: String| {
+        if !others.remove(&entry) {
+            fewer.push(entry);
+        }
+    };
+    for cell in store.cells()? {
+        take(format!("{cell}.cell"));
     }
-    Ok(names)
+    for map in store.maps()? {
+        take(format!("{map}.dict"));
+    }
+    for map in store.maps()? {
+        let of_map = |entry: &&String| entry.starts_with(&format!("{map}@")) && entry.contains(".dict");
+        let files: Vec<String> = others.iter().filter(of_map).cloned().collect();
+        ensure!(files.len() == 3, "the map `{map}` has the files {files:?}");
+        others.retain(|entry| !files.contains(entry));
+    }
+    ensure!(others.is_empty(), "one sweep left files of dead processes: {others:?}");
+    ensure!(fewer.is_empty(), "files are missing: {fewer:?}");
+    Ok(())
 }
 
 /// Open descriptors and maps of this process, and the entries of /dev/shm that belong to it.

@@ -9,16 +9,15 @@ use coframe::{
 
 use super::{
     Tally,
-    checks::{Checks, entries, resources},
+    checks::{Checks, resources},
     processes::{End, Processes},
-    progress,
 };
 use crate::{
     Result,
-    content::{self, KEPT, MIRROR, REMOVED},
+    content::{self, KEPT, LARGE},
     ensure,
     random::Random,
-    roles,
+    roles::{self, PUSHED, RESUMED, UNANSWERED},
 };
 
 /// Kills in one phase.
@@ -50,9 +49,9 @@ fn in_directory(directory: &Directory, seed: u64, kills: u64) -> Result<Tally> {
     let store = Store::open_at(directory.0.join("store"))?;
     // Creates what a store has once it was used: the directory of sessions, and the record of a sweep.
     drop(store.session()?);
-    let empty = entries(&store)?;
-    let mut checks = Checks::new(&directory.0, empty.clone())?;
+    let mut checks = Checks::new(&directory.0, &store)?;
     create(&store, &mut random)?;
+    publish_large(&store, &mut checks, &mut random)?;
 
     let mut processes = Processes::new(&directory.0);
     while processes.tally.kills < kills {
@@ -68,14 +67,27 @@ fn in_directory(directory: &Directory, seed: u64, kills: u64) -> Result<Tally> {
         processes.end(how, &mut random)?;
         checks.all(&store, &mut random)?;
         processes.tally.phases += 1;
+        if random.one_in(3) {
+            publish_large(&store, &mut checks, &mut random)?;
+        }
     }
+    checks.mirrors.clear().map_err(|e| format!("the store of mirrors: {e}"))?;
     clear(&store)?;
-    let left = entries(&store)?;
-    ensure!(left == empty, "a store from which all was removed has {left:?}, a new one {empty:?}");
+    checks.frames.clear(&store)?;
 
     let mut tally = std::mem::take(&mut processes.tally);
-    (tally.episodes, tally.reports, tally.frames) = (1, checks.reports, checks.frames);
+    let event = |what| checks.events.get(what).copied().unwrap_or(0);
+    (tally.resumed, tally.pushes, tally.unanswered) = (event(RESUMED), event(PUSHED), event(UNANSWERED));
+    (tally.pulls, tally.damaged) = (checks.mirrors.frames.reported(), checks.mirrors.damaged);
+    tally.frames = checks.frames.compared + checks.mirrors.frames.compared;
+    (tally.episodes, tally.reports) = (1, checks.reports);
     Ok(tally)
+}
+
+/// Only here, and not in every phase, so that a pull which was interrupted in one phase can be resumed in the next one.
+fn publish_large(store: &Store, checks: &mut Checks, random: &mut Random) -> Result<()> {
+    let (frame, token) = content::publish(store, LARGE, random)?;
+    checks.frames.published(LARGE, frame.version(), token)
 }
 
 /// What all roles open, and no process removes.
@@ -90,17 +102,13 @@ fn create(store: &Store, random: &mut Random) -> Result<()> {
     roles::create_map(store).map(drop)
 }
 
+/// Removes what is not a frame.
 fn clear(store: &Store) -> Result<()> {
-    for name in KEPT.iter().chain(&REMOVED).chain([&MIRROR]) {
-        store.remove(name)?;
-    }
     for cell in store.cells()? {
         store.remove_cell(cell.as_str())?;
     }
     for map in store.maps()? {
         store.remove_map(map.as_str())?;
     }
-    store.sweep()?;
-    progress();
     Ok(())
 }

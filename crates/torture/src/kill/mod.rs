@@ -7,6 +7,8 @@
 
 mod checks;
 mod episode;
+mod frames;
+mod mirrors;
 mod processes;
 
 use std::{
@@ -35,6 +37,16 @@ struct Tally {
     /// Those of them that were workers of a pool.
     workers: u64,
     stops: u64,
+    /// Mirrors that pullers reported.
+    pulls: u64,
+    /// Pulls that returned a frame, and had found bytes of an interrupted pull.
+    resumed: u64,
+    /// Interrupted pulls whose bytes the driver changed.
+    damaged: u64,
+    /// Calls of pullers that no server answered.
+    unanswered: u64,
+    /// Frames that pullers published through a server.
+    pushes: u64,
     /// Reports of processes that were compared with what is left.
     reports: u64,
     /// Frames whose values the driver compared.
@@ -49,6 +61,11 @@ impl AddAssign for Tally {
         self.at_steps += other.at_steps;
         self.workers += other.workers;
         self.stops += other.stops;
+        self.pulls += other.pulls;
+        self.resumed += other.resumed;
+        self.damaged += other.damaged;
+        self.unanswered += other.unanswered;
+        self.pushes += other.pushes;
         self.reports += other.reports;
         self.frames += other.frames;
     }
@@ -56,9 +73,17 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { episodes, phases, kills, at_steps, workers, stops, reports, frames } = self;
+        let Self { episodes, phases, kills, at_steps, workers, stops, reports, frames, .. } = self;
+        let Self { pulls, resumed, damaged, unanswered, pushes, .. } = self;
         write!(f, "{kills} kills ({at_steps} at named steps, {workers} of workers), {stops} stops, ")?;
-        write!(f, "{episodes} stores, {phases} checks of all invariants, {reports} reports, {frames} frames compared")
+        write!(
+            f,
+            "{episodes} stores, {phases} checks of all invariants, {reports} reports, {frames} frames compared, "
+        )?;
+        write!(
+            f,
+            "{pulls} pulls ({resumed} resumed; {damaged} damaged), {pushes} pushes, {unanswered} calls unanswered"
+        )
     }
 }
 

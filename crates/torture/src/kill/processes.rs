@@ -39,6 +39,21 @@ fn steps(role: &str) -> &'static [&'static str] {
         "sweeper" => &["sweep-locked", "list", "session-file", "session-emptied", "session-ended"],
         "session" => &["session-file", "session-emptied", "session-ended", "linked", "switched", "dict-made"],
         "map" => &["dict-made"],
+        "server" => &["serving", "looked-up", "list", "write", "sealed", "linked", "before-switch", "switched"],
+        "puller" => &[
+            "pulling",
+            "pulling",
+            "pulling",
+            "write",
+            "before-seal",
+            "sealed",
+            "numbered",
+            "linked",
+            "before-switch",
+            "switched",
+            "name-swept",
+            "sweep-locked",
+        ],
         _ => &[],
     }
 }

@@ -4,12 +4,15 @@ mod cells;
 mod map;
 mod pool;
 mod publisher;
+mod puller;
 mod reader;
+mod server;
 mod session;
 mod sweeper;
 
 pub(crate) use cells::{COUNT, LATEST, LOCK, PERMITS, raise, read_latest};
 pub(crate) use map::{MAP, Map, create as create_map, sequence, transfer};
+pub(crate) use puller::{PUSHED, RESUMED, UNANSWERED, mirrors};
 
 use std::path::PathBuf;
 
@@ -25,10 +28,23 @@ use crate::{
 };
 
 /// The roles, in the order in which the driver starts and chooses them; some run twice.
-pub(crate) const ROLES: [&str; 10] =
-    ["publisher", "reader", "sweeper", "session", "pool", "cells", "map", "publisher", "cells", "session"];
+pub(crate) const ROLES: [&str; 13] = [
+    "publisher",
+    "reader",
+    "sweeper",
+    "session",
+    "pool",
+    "cells",
+    "map",
+    "publisher",
+    "cells",
+    "session",
+    "server",
+    "puller",
+    "puller",
+];
 
-/// The directory of a run: the store, the ledger, and a file that ends all roles.
+/// The directory of a run: the store, that of mirrors, the ledger, the URL of the server, and a file that ends all roles.
 pub(crate) const DIRECTORY: &str = "COFRAME_TORTURE_DIRECTORY";
 /// Seed of one process.
 pub(crate) const SEED: &str = "COFRAME_TORTURE_SEED";
@@ -37,6 +53,7 @@ pub(crate) const SEED: &str = "COFRAME_TORTURE_SEED";
 const HELD: usize = 5;
 
 struct Context {
+    directory: PathBuf,
     store: Store,
     ledger: Writer,
     random: Random,
@@ -52,7 +69,8 @@ pub(crate) fn run(role: &str) -> Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).ok_or("a role runs only as a child of `kill`")?);
     let seed = std::env::var(SEED)?.parse()?;
     let store = Store::open_at(directory.join("store"))?;
-    let mut context = Context { store, ledger: Writer::open(&directory.join("ledger"))?, random: Random::new(seed) };
+    let (stop, ledger) = (directory.join("stop"), Writer::open(&directory.join("ledger"))?);
+    let mut context = Context { directory, store, ledger, random: Random::new(seed) };
     let mut work: Box<dyn Role> = match role {
         "publisher" => Box::<publisher::Publisher>::default(),
         "reader" => Box::<reader::Reader>::default(),
@@ -61,13 +79,24 @@ pub(crate) fn run(role: &str) -> Result<()> {
         "pool" => Box::<pool::Parent>::default(),
         "cells" => Box::new(cells::Cells::open(&context.store)?),
         "map" => Box::new(map::Maps::open(&context.store)?),
+        "server" => Box::<server::Serving>::default(),
+        "puller" => Box::new(puller::Puller::open(&context.directory)?),
         _ => return Err(format!("unknown role `{role}`").into()),
     };
-    let stop = directory.join("stop");
     while !stop.exists() {
         work.step(&mut context).map_err(|error| format!("{role}: {error}"))?;
     }
     Ok(())
+}
+
+/// The signal that this process sends to itself at a step of its role, as the library does at its named steps.
+fn signal_at(step: &str) -> Option<Signal> {
+    let chosen = std::env::var("COFRAME_FAILPOINT").ok()?;
+    match chosen.split_once(':')? {
+        ("kill", chosen) if chosen == step => Some(Signal::KILL),
+        ("stop", chosen) if chosen == step => Some(Signal::STOP),
+        _ => None,
+    }
 }
 
 /// Frames in use.
