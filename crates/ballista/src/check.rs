@@ -3,7 +3,7 @@
 //! Ballista cuts the leaves of a stage down to the partitions of a task, but only leaves that it knows. Each task runs any
 //! other leaf whole, so its rows come back several times, without an error.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec, UnresolvedShuffleExec};
@@ -21,7 +21,7 @@ use datafusion::{
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
 };
 
-use crate::publish::StagePlanner;
+use crate::{cores::Executors, publish::StagePlanner};
 
 /// Checks that Ballista knows how to cut each leaf of a plan.
 ///
@@ -69,8 +69,22 @@ fn is_known(leaf: &dyn ExecutionPlan) -> bool {
 }
 
 /// DataFusion's planner, followed by [`check`]. For the sessions of a scheduler, so that it checks the queries of all clients.
-#[derive(Debug, Default)]
-pub struct CheckedPlanner;
+///
+/// Ballista keeps a query that arrives while no executor is connected, without a limit. This planner waits for an executor,
+/// and then fails.
+#[derive(Debug)]
+pub struct CheckedPlanner {
+    executors: Executors,
+    patience: Duration,
+}
+
+impl CheckedPlanner {
+    /// Plans for these executors, and waits for the first one for at most `patience`.
+    #[must_use]
+    pub fn new(executors: Executors, patience: Duration) -> Self {
+        Self { executors, patience }
+    }
+}
 
 #[async_trait]
 impl QueryPlanner for CheckedPlanner {
@@ -78,6 +92,7 @@ impl QueryPlanner for CheckedPlanner {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StagePlanner)]);
         let plan = planner.create_physical_plan(plan, session).await?;
         check(plan.as_ref())?;
+        self.executors.wait(self.patience).await?;
         Ok(plan)
     }
 }

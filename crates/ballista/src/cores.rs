@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,11 +21,44 @@ use ballista_scheduler::{
     scheduler_server::SchedulerServer,
     state::task_manager::JobInfoCache,
 };
+use datafusion::common::exec_err;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 /// Part of the error of a query that had a task on an executor that was lost.
 pub(crate) const LOST: &str = "was lost while the query ran";
+
+/// How often a query without executors looks for one.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The executors that are connected to a scheduler, and the number of cores of each.
+#[derive(Clone, Debug, Default)]
+pub struct Executors(Arc<Mutex<HashMap<String, u32>>>);
+
+impl Executors {
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        locked(&self.0)
+    }
+
+    /// Waits until an executor is connected.
+    ///
+    /// # Errors
+    ///
+    /// If none is after `most`.
+    pub(crate) async fn wait(&self, most: Duration) -> datafusion::common::Result<()> {
+        let start = Instant::now();
+        while self.locked().is_empty() {
+            if start.elapsed() >= most {
+                return exec_err!(
+                    "no executor has been connected to the scheduler for {most:?}; \
+                     start one with `coframe-cluster executor`, and run the query again"
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+}
 
 /// Counts the free cores of executors before it places tasks, and ends queries that an executor's loss could make wrong.
 ///
@@ -40,8 +74,7 @@ pub(crate) const LOST: &str = "was lost while the query ran";
 pub struct CountedCores {
     inner: Arc<dyn ClusterState>,
     jobs: Arc<dyn JobState>,
-    /// All cores of each executor.
-    all: Mutex<HashMap<String, u32>>,
+    executors: Executors,
     /// Executors that were lost since tasks were placed.
     lost: Mutex<Vec<String>>,
     /// The executors that got tasks of each query that runs.
@@ -67,23 +100,20 @@ impl FailedQueries {
 
 impl CountedCores {
     /// Everything else remains in `inner`. Queries that fail are recorded in `jobs`, and the scheduler has to end them.
+    /// `executors` gets those that are connected.
     #[must_use]
-    pub fn new(inner: Arc<dyn ClusterState>, jobs: Arc<dyn JobState>) -> (Self, FailedQueries) {
+    pub fn new(inner: Arc<dyn ClusterState>, jobs: Arc<dyn JobState>, executors: Executors) -> (Self, FailedQueries) {
         let (to_cancel, failed) = mpsc::unbounded_channel();
         let cores = Self {
             inner,
             jobs,
-            all: Mutex::default(),
+            executors,
             lost: Mutex::default(),
             used: Mutex::default(),
             failed: Mutex::default(),
             to_cancel,
         };
         (cores, FailedQueries(failed))
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<String, u32>> {
-        locked(&self.all)
     }
 
     /// Fails the queries that had a task on an executor that was lost since the last call.
@@ -177,7 +207,7 @@ impl ClusterState for CountedCores {
         self.fail(&active_jobs).await;
         let jobs = self.running(&active_jobs);
         let busy = busy(&jobs).await;
-        let mut free = self.all().clone();
+        let mut free = self.executors.locked().clone();
         for (executor, cores) in &mut free {
             *cores = cores.saturating_sub(busy.get(executor).copied().unwrap_or(0));
         }
@@ -202,7 +232,7 @@ impl ClusterState for CountedCores {
     async fn register_executor(&self, metadata: ExecutorMetadata, spec: ExecutorData) -> Result<()> {
         let (executor, cores) = (spec.executor_id.clone(), spec.total_vcores);
         self.inner.register_executor(metadata, spec).await?;
-        self.all().insert(executor, cores);
+        self.executors.locked().insert(executor, cores);
         Ok(())
     }
 
@@ -223,7 +253,7 @@ impl ClusterState for CountedCores {
     }
 
     async fn remove_executor(&self, executor_id: &str) -> Result<()> {
-        self.all().remove(executor_id);
+        self.executors.locked().remove(executor_id);
         locked(&self.lost).push(executor_id.to_owned());
         self.inner.remove_executor(executor_id).await
     }

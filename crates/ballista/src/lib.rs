@@ -35,7 +35,7 @@ pub use crate::{
     check::{CheckedPlanner, check},
     client::{ClusterCatalog, connect, cores, session_config},
     codec::{ClusterLogicalCodec, ClusterPhysicalCodec},
-    cores::{CountedCores, FailedQueries},
+    cores::{CountedCores, Executors, FailedQueries},
     create::{create_table, create_table_until, drop_table},
     distributed::{connect_directly, worker},
     node::{Description, Node},

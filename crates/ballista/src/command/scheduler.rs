@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use ballista_core::utils::default_session_builder;
@@ -12,7 +13,7 @@ use ballista_scheduler::{
     scheduler_process::{create_scheduler, start_grpc_service_with_listener},
 };
 use clap::{Args, ValueEnum};
-use coframe_ballista::{CheckedPlanner, ClusterLogicalCodec, ClusterPhysicalCodec, CountedCores, NearData};
+use coframe_ballista::{CheckedPlanner, ClusterLogicalCodec, ClusterPhysicalCodec, CountedCores, Executors, NearData};
 use datafusion::{
     common::Result,
     execution::{SessionState, SessionStateBuilder},
@@ -73,10 +74,11 @@ impl Scheduler {
         socket.bind(SocketAddr::new(self.bind, self.port))?;
         let listener = socket.listen(1024)?;
         let address = listener.local_addr()?;
-        let config = self.config(address.port());
+        let executors = Executors::default();
+        let config = self.config(address.port(), &executors);
         config.validate().map_err(external)?;
         let cluster = BallistaCluster::new_from_config(&config).await.map_err(external)?;
-        let (cores, failed) = CountedCores::new(cluster.cluster_state(), cluster.job_state());
+        let (cores, failed) = CountedCores::new(cluster.cluster_state(), cluster.job_state(), executors);
         let cluster = BallistaCluster::new(Arc::new(cores), cluster.job_state());
         let scheduler = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(config));
         let scheduler = scheduler.await.map_err(external)?;
@@ -88,7 +90,8 @@ impl Scheduler {
         }
     }
 
-    fn config(&self, port: u16) -> SchedulerConfig {
+    fn config(&self, port: u16, executors: &Executors) -> SchedulerConfig {
+        let (executors, patience) = (executors.clone(), Duration::from_secs(self.executor_timeout));
         let distribution = match self.placement {
             Placement::Near => TaskDistributionPolicy::Custom(Arc::new(NearData)),
             Placement::Bias => TaskDistributionPolicy::Bias,
@@ -106,16 +109,18 @@ impl Scheduler {
             stage_max_failures: 1,
             override_logical_codec: Some(Arc::new(ClusterLogicalCodec::default())),
             override_physical_codec: Some(Arc::new(ClusterPhysicalCodec::default())),
-            override_session_builder: Some(Arc::new(checked_session)),
+            override_session_builder: Some(Arc::new(move |config| {
+                checked_session(config, CheckedPlanner::new(executors.clone(), patience))
+            })),
             ..SchedulerConfig::default()
         }
     }
 }
 
 /// A session of Ballista whose plans are checked.
-fn checked_session(config: SessionConfig) -> Result<SessionState> {
+fn checked_session(config: SessionConfig, planner: CheckedPlanner) -> Result<SessionState> {
     let state = default_session_builder(config)?;
     let session = state.session_id().to_owned();
     let checked = SessionStateBuilder::new_from_existing(state).with_session_id(session);
-    Ok(checked.with_query_planner(Arc::new(CheckedPlanner)).build())
+    Ok(checked.with_query_planner(Arc::new(planner)).build())
 }

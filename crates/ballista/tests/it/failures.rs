@@ -151,6 +151,28 @@ async fn without_the_scheduler_a_client_gets_an_error_and_executors_still_stop()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_executors_a_query_is_an_error_and_another_executor_runs_the_next_one() {
+    let mut cluster = mirrored(1);
+    let context = cluster.session(Cluster::config(4)).await;
+    let (next, after) = (context.sql(SUM).await.unwrap(), context.sql(SUM).await.unwrap());
+    let seen = cluster.reads().len();
+    let mut victims = std::mem::take(&mut cluster.executors);
+    let has_read = || cluster.reads().len() > seen;
+    let (answer, took) = struck(&context, SLOW_SCAN, has_read, || victims.iter_mut().for_each(kill)).await;
+    let error = answer.unwrap_err().to_string();
+    eprintln!("all executors killed: {took:?}: {error}");
+    assert!(error.contains("executor"), "{error}");
+    // Its plan exists, so it does not ask the nodes.
+    let error = collect(next).await.unwrap_err().to_string();
+    assert!(error.contains("no executor has been connected to the scheduler"), "{error}");
+    // One that arrives in time is not late.
+    let late = tokio::spawn(collect(after));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    (0..2).for_each(|node| cluster.start_executor(node, 1));
+    assert!(text(&late.await.unwrap().unwrap()).contains("199990000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_home_that_is_gone_is_replaced_by_a_mirror_and_named_without_one() {
     let mut cluster = mirrored(1);
     let context = cluster.session(Cluster::config(4)).await;
