@@ -45,6 +45,7 @@ mod store_imports;
 mod store_records;
 mod store_trust;
 mod sweeps;
+mod tables;
 mod threads;
 mod times;
 mod transfers;

@@ -1,20 +1,17 @@
-//! Values as text, in a form that does not depend on how an array, or Polars, stores them.
+//! Values as text, in a form that does not depend on how an array, or an engine, stores them.
 //!
 //! Written apart from the library and from arrow's own comparison: every row is reached through the accessors of its
-//! array. What Polars has in another unit or type is the same text: times in nanoseconds, strings of every layout.
+//! array. What an engine has in another unit or type is the same text: times in nanoseconds, strings of every layout.
 
 use std::fmt::{Display, Write};
 
-use coframe::{
-    arrow::{
-        array::{Array, ArrayRef, AsArray, RunArray},
-        datatypes::*,
-    },
-    polars::prelude::{AnyValue, Series, TimeUnit as PlTimeUnit},
+use coframe::arrow::{
+    array::{Array, ArrayRef, AsArray, RunArray},
+    datatypes::*,
 };
 
 /// One row.
-pub(super) fn row(array: &ArrayRef, row: usize) -> String {
+pub(crate) fn row(array: &ArrayRef, row: usize) -> String {
     let mut out = String::new();
     value(&mut out, array, row);
     out
@@ -93,7 +90,7 @@ fn run<R: RunEndIndexType>(out: &mut String, runs: &RunArray<R>, row: usize) {
     value(out, runs.values(), run);
 }
 
-fn hex(out: &mut String, bytes: &[u8]) {
+pub(crate) fn hex(out: &mut String, bytes: &[u8]) {
     out.push_str("0x");
     for byte in bytes {
         put!(out, "{byte:02x}");
@@ -148,7 +145,7 @@ fn number(out: &mut String, array: &ArrayRef, row: usize) {
     }
 }
 
-fn decimal(out: &mut String, unscaled: impl Display, scale: impl Display) {
+pub(crate) fn decimal(out: &mut String, unscaled: impl Display, scale: impl Display) {
     put!(out, "{unscaled}e-{scale}");
 }
 
@@ -165,70 +162,4 @@ fn nanoseconds(array: &ArrayRef, row: usize, unit: TimeUnit) -> i128 {
             TimeUnit::Microsecond => 1000,
             TimeUnit::Nanosecond => 1,
         }
-}
-
-/// One row of a Polars column.
-pub(super) fn polars_row(series: &Series, row: usize) -> String {
-    let mut out = String::new();
-    polars_value(&mut out, series.get(row).unwrap());
-    out
-}
-
-fn polars_value(out: &mut String, value: AnyValue<'_>) {
-    use AnyValue as V;
-    let unit = |unit| match unit {
-        PlTimeUnit::Milliseconds => 1_000_000_i128,
-        PlTimeUnit::Microseconds => 1000,
-        PlTimeUnit::Nanoseconds => 1,
-    };
-    match value {
-        V::Null => out.push_str("null"),
-        V::Boolean(value) => put!(out, "{value}"),
-        V::Int8(value) => put!(out, "{value}"),
-        V::Int16(value) => put!(out, "{value}"),
-        V::Int32(value) => put!(out, "{value}"),
-        V::Int64(value) => put!(out, "{value}"),
-        V::UInt8(value) => put!(out, "{value}"),
-        V::UInt16(value) => put!(out, "{value}"),
-        V::UInt32(value) => put!(out, "{value}"),
-        V::UInt64(value) => put!(out, "{value}"),
-        V::Float16(value) => put!(out, "f16 {:x}", value.0.to_bits()),
-        V::Float32(value) => put!(out, "f32 {:x}", value.to_bits()),
-        V::Float64(value) => put!(out, "f64 {:x}", value.to_bits()),
-        V::Decimal(value, _, scale) => decimal(out, value, scale),
-        V::Date(value) => put!(out, "date {value}"),
-        V::Time(value) => put!(out, "time {value}"),
-        V::Datetime(value, of, _) | V::DatetimeOwned(value, of, _) => {
-            put!(out, "at {}", i128::from(value) * unit(of));
-        }
-        V::Duration(value, of) => put!(out, "for {}", i128::from(value) * unit(of)),
-        V::String(value) => put!(out, "{value:?}"),
-        V::StringOwned(value) => put!(out, "{:?}", value.as_str()),
-        V::Binary(value) => hex(out, value),
-        V::BinaryOwned(value) => hex(out, &value),
-        V::Categorical(key, mapping) | V::Enum(key, mapping) => put!(out, "{:?}", mapping.cat_to_str(key).unwrap()),
-        V::CategoricalOwned(key, mapping) | V::EnumOwned(key, mapping) => {
-            put!(out, "{:?}", mapping.cat_to_str(key).unwrap());
-        }
-        V::List(items) | V::Array(items, _) => {
-            out.push('[');
-            for row in 0..items.len() {
-                polars_value(out, items.get(row).unwrap());
-                out.push_str(", ");
-            }
-            out.push(']');
-        }
-        V::Struct(..) => polars_value(out, value.into_static()),
-        V::StructOwned(parts) => {
-            let (values, fields) = *parts;
-            out.push('{');
-            for (value, field) in values.into_iter().zip(fields) {
-                put!(out, "{}: ", field.name());
-                polars_value(out, value);
-                out.push_str(", ");
-            }
-            out.push('}');
-        }
-        other => unreachable!("{other:?}"),
-    }
 }
