@@ -111,9 +111,12 @@ pub use crate::map::SharedMap;
 #[cfg(feature = "pool")]
 pub use crate::pool::Pool;
 
-// For the crates of this repository, whose errors show text of other programs too.
+// For the crates of this repository, whose errors show text of other programs too, and which encode batches.
 #[doc(hidden)]
-pub use crate::error::{excerpt, visible};
+pub use crate::{
+    error::{excerpt, visible},
+    ipc::encodable,
+};
 
 pub use crate::{
     copy_report::{ColumnCopies, CopyReport},

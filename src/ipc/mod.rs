@@ -25,7 +25,7 @@ mod write;
 
 pub use read::{c_stream::CStreamReader, messages::IpcReader};
 pub use stream_order::MessageKind;
-pub use write::layout::StringLayout;
+pub use write::{canonical::encodable, layout::StringLayout};
 
 pub(crate) use claims::{check_claims, has_checked_order};
 pub(crate) use declared::DeclaredOrder;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, GenericListViewArray, MapArray,
-        MutableArrayData, OffsetSizeTrait, PrimitiveArray, RunArray, StructArray, UnionArray, make_array,
+        MutableArrayData, OffsetSizeTrait, PrimitiveArray, RecordBatch, RecordBatchOptions, RunArray, StructArray,
+        UnionArray, make_array,
     },
     buffer::{BooleanBuffer, ScalarBuffer},
     datatypes::{ArrowNativeType, DataType, FieldRef, Int16Type, Int32Type, Int64Type, RunEndIndexType, UnionFields},
@@ -36,6 +37,16 @@ pub(in crate::ipc) fn written(name: &str, column: &ArrayRef) -> Result<ArrayRef>
         views::check_limit(name, &column.to_data())?;
     }
     Ok(column)
+}
+
+/// The batch in a form in which arrow-ipc encodes its rows and no others, for crates that call arrow-ipc themselves.
+pub fn encodable(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let columns =
+        batch.columns().iter().zip(schema.fields()).map(|(column, field)| form(field.name(), column, compact));
+    let (columns, options) = (columns.collect::<Result<_>>()?, RecordBatchOptions::new());
+    let rows = options.with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema, columns, &rows).map_err(|e| Error::arrow("prepare a batch", e))
 }
 
 fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {

@@ -6,7 +6,7 @@
 //! footer.
 
 mod batches;
-mod canonical;
+pub(super) mod canonical;
 mod dictionary;
 pub(super) mod encode;
 pub(super) mod layout;

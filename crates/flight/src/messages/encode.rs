@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
+    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array},
     compute::cast,
     datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
     error::ArrowError,
@@ -42,7 +42,8 @@ impl Encoder {
 
     /// The dictionaries that are new, and the batch.
     pub(super) fn encode(&mut self, batch: &RecordBatch) -> Result<(Vec<Data>, Data), Status> {
-        let batch = compact(batch).map_err(internal)?;
+        // arrow loses where unions in a part of a list start, and takes no run-end encoded array without rows.
+        let batch = coframe::encodable(&compact(batch).map_err(internal)?).map_err(|e| error::status(&e))?;
         let encoded = self.generator.encode(&batch, &mut self.dictionaries, &self.options, &mut self.context);
         let (dictionaries, batch) = encoded.map_err(internal)?;
         Ok((dictionaries.into_iter().map(data).collect(), data(batch)))
@@ -105,12 +106,46 @@ fn classic_type(data_type: &DataType) -> DataType {
 
 pub(super) fn cast_to(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Status> {
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
+        if column.data_type() == field.data_type() {
+            return Ok(column.clone());
+        }
+        cast_column(column, field.data_type()).map_err(|e| {
+            let name = field.name();
+            let text = format_args!("column `{name}` has no classic layout: {e}; ask for the layout `keep`");
+            Status::unimplemented(error::text(text))
+        })
     });
-    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| {
-        Status::unimplemented(error::text(format_args!(
-            "a column has no classic layout: {e}; ask for the layout `keep`"
-        )))
-    })?;
-    rebuilt(schema.clone(), columns, batch.num_rows()).map_err(internal)
+    rebuilt(schema.clone(), columns.collect::<Result<_, _>>()?, batch.num_rows()).map_err(internal)
+}
+
+/// arrow names the children of run-end encoded columns itself where it casts them.
+fn cast_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    if has_lists_of_zero_items(column.data_type()) {
+        return Err(ArrowError::NotYetImplemented("arrow casts lists of 0 items to no rows".to_owned()));
+    }
+    let column = cast(column, data_type)?;
+    if column.data_type() == data_type {
+        return Ok(column);
+    }
+    let renamed = column.to_data().into_builder().data_type(data_type.clone());
+    Ok(make_array(renamed.build()?))
+}
+
+/// Whether a column has lists of zero items.
+fn has_lists_of_zero_items(data_type: &DataType) -> bool {
+    let inner = |field: &FieldRef| has_lists_of_zero_items(field.data_type());
+    match data_type {
+        DataType::FixedSizeList(_, 0) => true,
+        DataType::FixedSizeList(item, _)
+        | DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _)
+        | DataType::RunEndEncoded(_, item) => inner(item),
+        DataType::Struct(fields) => fields.iter().any(inner),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| inner(field)),
+        DataType::Dictionary(_, values) => has_lists_of_zero_items(values),
+        _ => false,
+    }
 }

@@ -1,5 +1,6 @@
 //! Frames between two stores, over real connections and with real processes.
 
+mod any_table;
 mod broadcast;
 #[cfg(feature = "command")]
 mod command;
@@ -21,6 +22,9 @@ mod reflection;
 #[path = "../../../../tests/it/scratch.rs"]
 mod scratch;
 mod security;
+#[expect(unsafe_code, reason = "it names the fields of run-end encoded arrays")]
+#[path = "../../../../tests/it/tables/mod.rs"]
+mod tables;
 mod texts;
 mod turns;
 mod writes;
