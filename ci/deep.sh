@@ -6,8 +6,15 @@ cd "$(dirname "$0")/.."
 echo "== many more cases"
 PROPTEST_CASES=5000 cargo test --locked --test it any_frame_comes_back
 
-echo "== random tables of every Arrow type"
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
+
+echo "== random tables of every Arrow type, also through Flight"
 COFRAME_TABLES=100000 cargo test --workspace --locked --test it any_table
+(
+    cd crates/flight
+    CARGO_TARGET_DIR="$target/flight" COFRAME_TABLES=20000 cargo test --all-features --locked --test it any_table
+)
 
 echo "== tests with every variant of Polars' enums (compiles Polars again)"
 cargo test --workspace --locked --features _polars-variants
@@ -19,9 +26,6 @@ COFRAME_SEED=$seed COFRAME_MUTATIONS=1000000 cargo test --locked --test it mutat
 
 echo "== eight hundred kills"
 COFRAME_KILLS=800 cargo test --locked --test it kills::
-
-mkdir -p "${CARGO_TARGET_DIR:-target}"
-target="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
 
 echo "== ten thousand kills in all roles, lack of resources, intruders, and an hour at full speed"
 (
