@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use coframe_fuzz::{
-    samples,
+    handmade, samples,
     scratch::{self, Scratch},
     segment,
 };
@@ -50,15 +50,26 @@ fn files(scratch: &Scratch) {
         write("footer", name, &[&bytes[place], &[number as u8]].concat());
         if cfg!(feature = "flight") {
             write("wire", name, &[&[0], &*bytes].concat());
+            // With each fault of the server.
+            if number == 0 {
+                (1..8).for_each(|fault| write("wire", &format!("fault_{fault}"), &[&[4 * fault], &*bytes].concat()));
+            }
         }
     }
     for (name, schema) in samples::schemas() {
         write("schema", name, &samples::schema(&schema));
     }
+    for (name, schema) in handmade::allowed().into_iter().chain(handmade::not_allowed()) {
+        write("schema", name, &schema);
+    }
     for (name, batch) in samples::tables() {
         let stream = samples::stream(&batch);
         write("messages", name, &stream);
         write("wire", &format!("stream_{name}"), &[&[3], &*stream].concat());
+        // With an error after the rows.
+        if name == "numbers" {
+            write("wire", "stream_broken", &[&[3 + 4 * 4], &*stream].concat());
+        }
         write("ticket", &format!("put_{name}"), &[b"\x06put\0{\"metadata\":{\"a\":\"b\"}}\0", &*stream].concat());
     }
 }

@@ -4,10 +4,12 @@
 //! `fuzz_targets/` has a binary for each, `tests/replay.rs` runs all of them on `corpus/` and `regressions/` without a
 //! sanitizer. `examples/seeds.rs` writes `corpus/`.
 
+pub mod allowed;
 pub mod cell;
 pub mod file;
 #[cfg(feature = "flight")]
 pub mod flight;
+pub mod handmade;
 pub mod map;
 pub mod mutate;
 pub mod read;

@@ -2,34 +2,50 @@
 
 use arrow::ipc::{
     self, DictionaryBatchArgs, Field, FieldNode, MessageArgs, MessageHeader, MetadataVersion, RecordBatchArgs, Type,
-    UnionMode, convert::fb_to_schema, root_as_message,
+    UnionMode, convert::fb_to_schema, root_as_message_with_opts,
 };
 use coframe::{IpcReader, Result};
-use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
+use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, VerifierOptions, WIPOffset};
 
 use crate::{
-    read,
+    allowed, read,
     scratch::{self, Scratch, check_error},
     segment::{self, Message},
 };
 
-/// Compares the schema with Arrow's reading of it. Reads and publishes it without batches, then with a batch without
-/// rows, and with one of two rows, whose buffers are zeros.
+/// Compares the schema with what the format allows and with Arrow's reading of it. Reads and publishes it without batches,
+/// then with a batch without rows, and with one of two rows, whose buffers are zeros.
 pub fn schema(bytes: &[u8]) {
-    let first = Message { header: bytes.to_vec(), body: Vec::new() };
+    let mut header = bytes.to_vec();
+    // As in a stream: a flatbuffer that was cut may be valid with its padding.
+    header.resize(header.len().next_multiple_of(8), 0);
+    let first = Message { header: header.clone(), body: Vec::new() };
     let stream = segment::stream(std::slice::from_ref(&first));
     let schema = match IpcReader::stream(&*stream, "the schema") {
         Ok(reader) => reader.schema().clone(),
         Err(error) => return check_error(&error),
     };
-    let fields = root_as_message(bytes).ok().and_then(|message| message.header_as_schema());
-    if let Some(found) = fields.filter(|schema| arrow_reads(*schema)) {
+    // Deeper than the reader's limit, so that it is this limit that refuses what is too deep.
+    let options = VerifierOptions { max_depth: 256, ..VerifierOptions::default() };
+    let message = root_as_message_with_opts(&options, &header).expect("the reader has verified it");
+    let found = message.header_as_schema().expect("the reader has found it");
+    if let Some(reason) = allowed::reason_against(found) {
+        panic!("accepted a schema that the format does not allow: {reason}");
+    }
+    if arrow_reads(found) {
         assert_eq!(*schema, fb_to_schema(found), "another schema than Arrow's");
     }
     publish(&stream);
-    let fields: Vec<_> = fields.and_then(|schema| schema.fields()).into_iter().flatten().collect();
+    let fields: Vec<_> = found.fields().into_iter().flatten().collect();
     for rows in [0, 2] {
-        publish(&segment::stream(&[std::slice::from_ref(&first), &*rows_of(&fields, rows)].concat()));
+        let stream = segment::stream(&[std::slice::from_ref(&first), &*rows_of(&fields, rows)].concat());
+        if allowed::fits(&fields, rows, Rows::MOST) {
+            let batches: Result<Vec<_>> = IpcReader::stream(&*stream, "the stream").and_then(Iterator::collect);
+            let batches = batches.expect("the rows fit the schema");
+            let counts: Vec<_> = batches.iter().map(|batch| batch.num_rows() as i64).collect();
+            assert_eq!(counts, [rows]);
+        }
+        publish(&stream);
     }
 }
 
@@ -147,7 +163,7 @@ impl Rows {
         if matches!(kind, Type::Utf8View | Type::BinaryView) {
             self.variadic.push(0);
         }
-        for (index, child) in field.children().into_iter().flatten().enumerate() {
+        for (index, child) in allowed::children(field).into_iter().enumerate() {
             if kind == Type::RunEndEncoded && index == 0 {
                 // One run, which ends with the last row.
                 self.nodes.push(FieldNode::new(rows.min(1), 0));
@@ -210,9 +226,23 @@ mod tests {
 
     use super::rows_of;
     use crate::{
-        samples,
+        handmade, samples,
         segment::{self, Message},
     };
+
+    #[test]
+    fn schemas_that_the_format_does_not_allow_are_refused_and_others_are_not() {
+        for (name, schema) in handmade::not_allowed() {
+            super::schema(&schema);
+            let stream = segment::stream(&[Message { header: schema, body: Vec::new() }]);
+            assert!(IpcReader::stream(&*stream, name).is_err(), "{name}");
+        }
+        for (name, schema) in handmade::allowed() {
+            super::schema(&schema);
+            let stream = segment::stream(&[Message { header: schema, body: Vec::new() }]);
+            assert!(IpcReader::stream(&*stream, name).is_ok(), "{name}");
+        }
+    }
 
     /// Otherwise the target would reach nothing behind the checks of a batch's sizes.
     #[test]

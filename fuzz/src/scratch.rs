@@ -73,7 +73,11 @@ pub fn link(target: &str, path: &Path) {
 
 /// An error with its causes fits on a screen and has no control character, whatever the input was.
 pub fn check_error(error: &Error) {
-    let text = format!("{error:?}");
+    check_text(&format!("{error:?}"));
+}
+
+/// A message fits on a screen and has no control character.
+pub fn check_text(text: &str) {
     assert!(text.len() < 4_096, "a message of {} bytes: {:.200}", text.len(), text);
     assert!(!text.chars().any(char::is_control), "a message with a control character: {text:?}");
 }
