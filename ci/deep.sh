@@ -9,11 +9,15 @@ PROPTEST_CASES=5000 cargo test --locked --test it any_frame_comes_back
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 target="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
 
-echo "== random tables of every Arrow type, also through Flight"
+echo "== random tables of every Arrow type, also through Flight and DataFusion"
 COFRAME_TABLES=100000 cargo test --workspace --locked --test it any_table
 (
     cd crates/flight
     CARGO_TARGET_DIR="$target/flight" COFRAME_TABLES=20000 cargo test --all-features --locked --test it any_table
+)
+(
+    cd crates/datafusion
+    CARGO_TARGET_DIR="$target/datafusion" COFRAME_TABLES=20000 cargo test -p coframe-datafusion --locked --test it any_table
 )
 
 echo "== tests with every variant of Polars' enums (compiles Polars again)"

@@ -1,5 +1,6 @@
 //! Queries on real stores, compared with DataFusion's `MemTable` where it can run them.
 
+mod any_table;
 mod bad_input;
 mod common;
 mod examples;
@@ -8,6 +9,9 @@ mod queries;
 mod scan;
 mod statistics;
 mod store;
+#[expect(unsafe_code, reason = "it names the fields of run-end encoded arrays")]
+#[path = "../../../../tests/it/tables/mod.rs"]
+mod tables;
 mod tpch;
 mod types;
 mod writes;
