@@ -52,7 +52,7 @@ pub(super) fn used_keys(keys: &ArrayRef) -> Result<Vec<bool>> {
 }
 
 /// The bounds of the values of a dictionary at the keys that are used. The values have a [`bound_type`]: Arrow's `filter`
-/// panics at some slices of others.
+/// panics or fails at some others.
 pub(super) fn bounds_of_used(values: &ArrayRef, used: &[bool]) -> Result<Bounds> {
     let mask: BooleanArray = (0..values.len()).map(|key| Some(used.get(key).copied().unwrap_or(false))).collect();
     let values = filter(values, &mask).map_err(|e| Error::arrow("find the used values of a dictionary", e))?;

@@ -102,29 +102,27 @@ impl Board {
         Steps { begun: self.word(0), at: self.word(1), ended: self.word(2), condemned: self.word(4) }
     }
 
-    /// Records that the worker starts its next task. Returns false if the pool is about to kill it; the task must then
-    /// not run.
+    /// For the worker: see `Steps::begin`.
     pub(super) fn begin(&self, number: u64, at: u64) -> bool {
         self.steps().begin(number, at)
     }
 
-    /// Records that the pool will kill the worker for its task `number`. Returns false if that task has ended; the
-    /// worker then continues.
+    /// For the pool: see `Steps::condemn`.
     pub(super) fn condemn(&self, number: u64) -> bool {
         self.steps().condemn(number)
     }
 
-    /// Returns whether the pool is about to kill the worker.
+    /// For the worker: see `Steps::is_condemned`.
     pub(super) fn is_condemned(&self) -> bool {
         self.steps().is_condemned()
     }
 
-    /// Records that the worker's task has ended.
+    /// For the worker: see `Steps::end`.
     pub(super) fn end(&self, number: u64) {
         self.steps().end(number);
     }
 
-    /// Returns the task that runs now, or ran when the worker died.
+    /// For both: see `Steps::running`.
     pub(super) fn running(&self) -> Option<Begun> {
         self.steps().running()
     }

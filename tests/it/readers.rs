@@ -13,7 +13,7 @@ fn a_reader_of_a_file_ends_after_a_damaged_batch() {
     }
     let mut file = writer.into_inner().unwrap();
     let second = file.windows(8).position(|window| window == 0x1234_5678_i64.to_le_bytes()).unwrap();
-    // The metadata before the values is no flatbuffer.
+    // The metadata before the values is not a flatbuffer.
     file[second - 64..second].fill(0xFF);
     let mut reader = IpcReader::file(std::io::Cursor::new(file), "the file").unwrap();
     assert_eq!(reader.next().unwrap().unwrap(), batches[0]);
