@@ -189,9 +189,10 @@ fn without_null_buffers(array: &mut RawArray, fields: &[&Field]) {
         let Some(child) = (unsafe { child.as_mut() }) else { continue };
         match field.data_type() {
             DataType::Null => child.n_buffers = 0,
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                without_null_buffers(child, &[item]);
-            }
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::FixedSizeList(item, _)
+            | DataType::Map(item, _) => without_null_buffers(child, &[item]),
             DataType::Struct(fields) => {
                 without_null_buffers(child, &fields.iter().map(AsRef::as_ref).collect::<Vec<_>>());
             }
