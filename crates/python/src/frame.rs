@@ -170,15 +170,10 @@ impl Frame {
         Ok(bytes.map(|bytes| Private { bytes: Arc::new(bytes) }))
     }
 
-    /// For each map type in a column, in depth-first order, whether its keys are sorted: arrow's export of a schema
-    /// drops that flag.
-    fn sorted_keys(&self, position: usize) -> Vec<bool> {
-        self.frame
-            .schema()
-            .fields()
-            .get(position)
-            .map(|field| to_python::sorted_keys(field.data_type()))
-            .unwrap_or_default()
+    /// The batches, with views cast if `classic`, for a reader that must know which maps have sorted keys; `None` if none
+    /// has.
+    fn with_sorted_keys(&self, py: Python<'_>, classic: bool) -> Result<Option<Vec<to_python::Batch>>> {
+        to_python::with_sorted_keys(py, &self.frame, classic)
     }
 
     /// For each column the type in it that Polars does not have, if there is one.

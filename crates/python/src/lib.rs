@@ -7,6 +7,7 @@
 
 mod addresses;
 mod atomic;
+mod cast;
 mod cells;
 mod detach;
 mod dict;
@@ -17,6 +18,7 @@ mod held_locks;
 mod meeting;
 mod numpy;
 mod open_by;
+mod sorted_keys;
 mod store;
 mod to_python;
 mod typed;

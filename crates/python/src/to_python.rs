@@ -6,7 +6,6 @@ use arrow::{
     array::{
         Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, UInt64Array, make_array, new_null_array,
     },
-    compute::cast,
     datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
     ffi::{FFI_ArrowArray, FFI_ArrowSchema},
@@ -18,7 +17,11 @@ use pyo3::{
 };
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
-use crate::error::{Result, exception, unpanicked};
+use crate::{
+    cast::{as_type, classic_type, polars_type},
+    error::{Result, exception, unpanicked},
+    sorted_keys,
+};
 
 /// Polars' formats of 128-bit integers, and their marks in a segment (FORMAT.md, section 5).
 const WIDE: [(&str, &str); 2] = [("_pli128", "coframe.int128"), ("_plu128", "coframe.uint128")];
@@ -61,9 +64,15 @@ fn told<R>(call: impl FnOnce() -> std::result::Result<R, ArrowError>) -> std::re
 }
 
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| as_type(column, field.data_type()));
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| converted(column, field));
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns.collect::<std::result::Result<_, _>>()?, &rows)
+}
+
+/// The column in the type of a field, which an error names.
+fn converted(column: &ArrayRef, field: &Field) -> std::result::Result<ArrayRef, ArrowError> {
+    as_type(column, field.data_type())
+        .map_err(|error| ArrowError::CastError(format!("column `{}`: {error}", field.name())))
 }
 
 fn classic_schema(schema: &Schema) -> SchemaRef {
@@ -71,48 +80,8 @@ fn classic_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn as_type(column: &ArrayRef, data_type: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
-    if column.data_type() == data_type { Ok(column.clone()) } else { cast(column, data_type) }
-}
-
 fn classic_field(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(classic_type(field.data_type())))
-}
-
-/// The type without views: pyarrow cannot compare, filter or sort them, and pandas' `ArrowDtype` breaks on them.
-fn classic_type(data_type: &DataType) -> DataType {
-    with_leaves(data_type, &|leaf| match leaf {
-        DataType::Utf8View => DataType::LargeUtf8,
-        DataType::BinaryView => DataType::LargeBinary,
-        other => other.clone(),
-    })
-}
-
-/// The type with decimals of 128 bits: Polars lacks narrower ones, and reads their buffers as if they were these.
-fn polars_type(data_type: &DataType) -> DataType {
-    with_leaves(data_type, &|leaf| match leaf {
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
-            DataType::Decimal128(*precision, *scale)
-        }
-        other => other.clone(),
-    })
-}
-
-/// A nested type with other types inside; leaves are unchanged.
-fn with_leaves(data_type: &DataType, leaf: &dyn Fn(&DataType) -> DataType) -> DataType {
-    let with = |field: &FieldRef| {
-        let data_type = with_leaves(field.data_type(), leaf);
-        Arc::new(field.as_ref().clone().with_data_type(data_type))
-    };
-    match data_type {
-        DataType::List(item) => DataType::List(with(item)),
-        DataType::LargeList(item) => DataType::LargeList(with(item)),
-        DataType::FixedSizeList(item, width) => DataType::FixedSizeList(with(item), *width),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(with).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(with(entries), *sorted),
-        DataType::Dictionary(key, values) => DataType::Dictionary(key.clone(), Box::new(with_leaves(values, leaf))),
-        other => leaf(other),
-    }
 }
 
 /// Whether the classic form of a type is another one, so that going there copies.
@@ -173,17 +142,34 @@ pub(crate) fn statistics(py: Python<'_>, frame: &Frame, statistics: &Statistics)
         columns.collect::<std::result::Result<Vec<_>, ArrowError>>().map_err(|e| failed(py, &e))?.into_iter().unzip();
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options);
-    Ok(Batch { batch: batch.map_err(|e| failed(py, &e))? })
+    Ok(Batch { batch: batch.map_err(|e| failed(py, &e))?, schema: ffi_schema })
 }
 
-/// One batch as Polars takes it: dictionaries whose position is given as their keys, and 128-bit integers under Polars' own
-/// format, without work in the number of rows; decimals of 32 and 64 bits widened.
+/// All batches of a frame, at least one, for a reader that must know which maps have sorted keys; `None` if none has.
+pub(crate) fn with_sorted_keys(py: Python<'_>, frame: &Frame, classic: bool) -> Result<Option<Vec<Batch>>> {
+    if !frame.schema().fields().iter().any(|field| sorted_keys::has(field.data_type())) {
+        return Ok(None);
+    }
+    let mut batches = py.detach(|| frame.batches().to_vec());
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(frame.schema().clone()));
+    }
+    let schema = if classic { classic_schema(frame.schema()) } else { frame.schema().clone() };
+    let conformed = batches.iter().map(|batch| told(|| conform(batch, &schema)));
+    let conformed = py.detach(|| conformed.collect::<std::result::Result<Vec<_>, _>>()).map_err(|e| failed(py, &e))?;
+    Ok(Some(conformed.into_iter().map(|batch| Batch { batch, schema: sorted_keys::schema }).collect()))
+}
+
+/// One batch, and how its schema is exported.
 #[pyclass(frozen, module = "coframe._coframe")]
 pub(crate) struct Batch {
     batch: RecordBatch,
+    schema: fn(&Field) -> std::result::Result<FFI_ArrowSchema, ArrowError>,
 }
 
 impl Batch {
+    /// One batch as Polars takes it: dictionaries whose position is given as their keys, and 128-bit integers under Polars'
+    /// own format, without work in the number of rows; decimals of 32 and 64 bits widened, seconds as milliseconds.
     pub(crate) fn new(py: Python<'_>, batch: &RecordBatch, keys: &[usize]) -> Result<Self> {
         let columns = batch.columns().iter().zip(batch.schema_ref().fields()).enumerate();
         let columns = columns.map(|(position, (column, field))| match column.as_any_dictionary_opt() {
@@ -192,9 +178,9 @@ impl Batch {
                 Ok((Arc::new(Field::new(field.name(), keys.data_type().clone(), true)), keys))
             }
             _ => {
-                let data_type = polars_type(field.data_type());
-                let column = as_type(column, &data_type)?;
-                Ok((Arc::new(field.as_ref().clone().with_data_type(data_type)), column))
+                let field = field.as_ref().clone().with_data_type(polars_type(field.data_type()));
+                let column = converted(column, &field)?;
+                Ok((Arc::new(field), column))
             }
         });
         let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = py
@@ -205,7 +191,7 @@ impl Batch {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
             .map_err(|e| failed(py, &e))?;
-        Ok(Self { batch })
+        Ok(Self { batch, schema: ffi_schema })
     }
 }
 
@@ -217,30 +203,14 @@ impl Batch {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyTuple>> {
-        // Polars asks for none, and what is here is made for it.
+        // Its reader asks for none, and what is here is made for it.
         drop(requested_schema);
-        let schema = ffi_schema(&Field::new_struct("", self.batch.schema().fields().clone(), false));
+        let field = Field::new_struct("", self.batch.schema().fields().clone(), false);
+        let schema = (self.schema)(&field.with_metadata(self.batch.schema().metadata().clone()));
         let schema = PyCapsule::new_with_value(py, schema.map_err(|e| failed(py, &e))?, c"arrow_schema")?;
         let array = FFI_ArrowArray::new(&StructArray::from(self.batch.clone()).to_data());
         let array = PyCapsule::new_with_value(py, array, c"arrow_array")?;
         Ok(PyTuple::new(py, [schema, array])?)
-    }
-}
-
-/// For each map in a type, in depth-first order, whether its keys are sorted.
-pub(crate) fn sorted_keys(data_type: &DataType) -> Vec<bool> {
-    let inner = |fields: &mut dyn Iterator<Item = &FieldRef>| {
-        fields.flat_map(|field| sorted_keys(field.data_type())).collect::<Vec<_>>()
-    };
-    match data_type {
-        DataType::Map(entries, sorted) => [vec![*sorted], sorted_keys(entries.data_type())].concat(),
-        DataType::Struct(fields) => inner(&mut fields.iter()),
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => inner(&mut [item].into_iter()),
-        _ => Vec::new(),
     }
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _packages, _rebuild, _recipe
@@ -22,37 +21,10 @@ Dtypes = Literal["arrow", "numpy"]
 def arrow_table(native: Native, views: bool) -> Any:
     """A ``pa.Table``."""
     pa = _packages.need("pyarrow", "Frame.to_arrow")
-    return _with_sorted_keys(pa, native, pa.table(native if views else Classic(native)))
-
-
-def _with_sorted_keys(pa: Any, native: Native, table: Any) -> Any:
-    """The table with maps that are known to have sorted keys, if the file records it: the C interface loses it."""
-    for position, sorted_keys in enumerate(map(native.sorted_keys, range(table.num_columns))):
-        if any(sorted_keys):
-            field, column = table.field(position), table.column(position)
-            kind = _sorted(pa, field.type, iter(sorted_keys))
-            chunks = pa.chunked_array([chunk.view(kind) for chunk in column.chunks], type=kind)
-            table = table.set_column(position, field.with_type(kind), chunks)
-    return table
-
-
-def _sorted(pa: Any, kind: Any, sorted_keys: Iterator[bool]) -> Any:
-    """A type whose maps, in depth-first order, have sorted keys or not."""
-    types = pa.types
-
-    def inner(field: Any) -> Any:
-        return field.with_type(_sorted(pa, field.type, sorted_keys))
-
-    if types.is_map(kind):
-        keys = next(sorted_keys)
-        return pa.map_(inner(kind.key_field), inner(kind.item_field), keys_sorted=keys)
-    if types.is_struct(kind):
-        return pa.struct([inner(kind.field(position)) for position in range(kind.num_fields)])
-    if types.is_fixed_size_list(kind):
-        return pa.list_(inner(kind.value_field), kind.list_size)
-    makers = {pa.list_: types.is_list, pa.large_list: types.is_large_list, pa.list_view: types.is_list_view}
-    makers[pa.large_list_view] = types.is_large_list_view
-    return next((make(inner(kind.value_field)) for make, fits in makers.items() if fits(kind)), kind)
+    # Arrow's stream, as arrow-rs exports it, loses the fact that the keys of a map are sorted.
+    if (batches := native.with_sorted_keys(not views)) is not None:
+        return pa.Table.from_batches([pa.record_batch(batch) for batch in batches])
+    return pa.table(native if views else Classic(native))
 
 
 def data_frame(native: Native, dtypes: Dtypes, views: bool, writable: bool = False) -> Any:

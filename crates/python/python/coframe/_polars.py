@@ -123,6 +123,8 @@ def work(native: Native) -> dict[str, str]:
             found[name] = f"not for Polars, {_unknown(unknown)}"
         elif re.search(r"\bDecimal(32|64)\(", text):
             found[name] = "Polars has decimals of 128 bits alone: narrow ones are widened to 128 bits at each to_polars()"
+        elif re.search(r"\b(Timestamp|Duration)\(s\b", text):
+            found[name] = "Polars has no times in seconds: they become milliseconds at each to_polars()"
         elif text.startswith("Dictionary("):
             if any(text.startswith(f"Dictionary({key},") for key in _KEYS):
                 found[name] = "Polars reads each key once for a frame, at the first to_polars(), to check that it has a category; the keys are shared"
