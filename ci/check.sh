@@ -123,7 +123,8 @@ step "arbitrary bytes: the corpus of every fuzz target, a separate workspace"
 )
 
 step "the Python package"
-COFRAME_FLIGHT="$target/flight/debug/coframe-flight" crates/python/ci.sh
+COFRAME_FLIGHT="$target/flight/debug/coframe-flight" COFRAME_TORTURE="$target/torture/debug/coframe-torture" \
+    crates/python/ci.sh
 
 step "nothing left in /dev/shm"
 # Only entries that the suites create: names with their prefix, and temporary directories that contain a store.

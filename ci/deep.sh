@@ -57,8 +57,8 @@ ci/miri.sh
 echo "== threads of one process, under ThreadSanitizer"
 ci/tsan.sh
 
-echo "== the Python package, Ray included"
-COFRAME_DEEP=1 crates/python/ci.sh
+echo "== the Python package, Ray and random tables included"
+COFRAME_DEEP=1 COFRAME_TABLES=20000 COFRAME_TORTURE="$target/torture/debug/coframe-torture" crates/python/ci.sh
 
 echo "== joblib's and loky's own tests, alone and with shared objects"
 crates/python/suites/run.sh

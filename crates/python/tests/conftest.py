@@ -14,7 +14,7 @@ import pytest
 import workers
 
 #: Modules of many tests that start no other process. A reaper for the store of each would be a thousand processes.
-NO_REAPER = {"test_pandas_against_pickle", "test_sharing_changes", "test_tables", "test_zero_copy", "test_nested", "test_dictionaries"}
+NO_REAPER = {"test_pandas_against_pickle", "test_sharing_changes", "test_tables", "test_zero_copy", "test_nested", "test_dictionaries", "test_random_tables"}
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

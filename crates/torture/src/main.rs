@@ -5,6 +5,8 @@
 //! coframe-torture exhaust [--deep 1]               room, descriptors, maps and memory that run out; sizes at their limits
 //! coframe-torture intrude                          another user, planted files, handles that were made up
 //! coframe-torture endure --minutes N --svg FILE    publish, open and drop at full speed; memory drawn over time
+//! coframe-torture tables --first N --count N --store DIRECTORY
+//!                                                  random tables as frames, and as JSON the rows that readers must find
 //! ```
 //!
 //! The program starts itself again in roles (`role NAME`): publishers, readers, sweepers and so on. docs/RELIABILITY.md
@@ -20,6 +22,11 @@ mod kill;
 mod ledger;
 mod random;
 mod roles;
+#[expect(dead_code, unused_imports, reason = "the tests of other packages use all of it")]
+#[expect(unsafe_code, reason = "it names the fields of run-end encoded arrays")]
+#[path = "../../../tests/it/tables/mod.rs"]
+mod tables;
+mod written;
 
 use std::process::ExitCode;
 
@@ -39,7 +46,8 @@ pub(crate) use ensure;
 const USAGE: &str = "usage: coframe-torture kill [--kills N] [--seed S]
        coframe-torture exhaust [--deep 1]
        coframe-torture intrude
-       coframe-torture endure [--minutes N] [--svg FILE]";
+       coframe-torture endure [--minutes N] [--svg FILE]
+       coframe-torture tables --store DIRECTORY [--first N] [--count N]";
 
 fn run() -> Result<()> {
     let mut args = args::Args::from_env();
@@ -58,6 +66,12 @@ fn run() -> Result<()> {
             let deep = args.number("--deep", 0)? != 0;
             args.finish()?;
             exhaust::run(deep)
+        }
+        Some("tables") => {
+            let (first, count) = (args.number("--first", 0)?, args.number("--count", 300)?);
+            let store = args.text("--store")?.ok_or(USAGE)?;
+            args.finish()?;
+            written::run(&store, first..first + count)
         }
         Some("intrude") => intrude::run(),
         Some("case") => match args.command().as_deref() {

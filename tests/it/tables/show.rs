@@ -7,7 +7,12 @@ use std::fmt::{Display, Write};
 
 use coframe::arrow::{
     array::{Array, ArrayRef, AsArray, RunArray},
-    datatypes::*,
+    datatypes::{
+        ArrowNativeType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
+        Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+        IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType, TimeUnit,
+        UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    },
 };
 
 /// One row.
