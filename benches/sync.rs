@@ -50,6 +50,9 @@ fn alone(store: &Store) {
     println!("     claim and release of a part: {:.0} ns", ns(100_000, || drop(array.claim_part(0, 4))));
 }
 
+/// How often the contended locks are measured.
+const PAIRS: usize = 15;
+
 /// A robust mutex and a number, as in a C program.
 #[repr(C)]
 struct Bare {
@@ -114,11 +117,28 @@ fn contended(store: &Store) {
         // SAFETY: held.
         unsafe { libc::pthread_mutex_unlock(mutex) };
     };
-    println!("     lock + add + unlock of a bare mutex without contention: {:.1} ns", ns(5_000_000, &mut lock_bare));
-    let plain = rate(total, lock_bare);
     let value = Mutex::create(store, "contended", 0_u64).expect("a value");
-    let ours = rate(total, || value.update(|x| *x += 1).expect("sound"));
-    let (bare, found) = (plain / 1e6, ours / 1e6);
-    println!("2 processes, million lock + add + unlock a second: {bare:.1} with a bare mutex, {found:.1} with a value");
-    verdict("contended value against a bare mutex", ours / plain, "x", "at least 0.5x", ours >= 0.5 * plain);
+    let mut lock_ours = || value.update(|x| *x += 1).expect("sound");
+    let (bare, ours) = (ns(5_000_000, &mut lock_bare), ns(5_000_000, &mut lock_ours));
+    println!("lock + add + unlock: {bare:.1} ns with a bare mutex, {ours:.1} ns with a value");
+    verdict("value against a bare mutex, alone", ours / bare, "x", "at most 1.5x", ours <= 1.5 * bare);
+    // The rates of one second differ from those of the next one by as much as three times: both alternate.
+    let (mut plain, mut found, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        let (bare, ours) = (rate(total, &mut lock_bare), rate(total, &mut lock_ours));
+        plain.push(bare / 1e6);
+        found.push(ours / 1e6);
+        ratios.push(ours / bare);
+    }
+    for list in [&mut plain, &mut found, &mut ratios] {
+        list.sort_by(f64::total_cmp);
+    }
+    println!(
+        "2 processes, million lock + add + unlock a second, medians of {PAIRS}: {:.1} with a bare mutex, {:.1} with a value",
+        plain[PAIRS / 2],
+        found[PAIRS / 2]
+    );
+    println!("     ratios: {:.2} to {:.2}", ratios[0], ratios[PAIRS - 1]);
+    let ratio = ratios[PAIRS / 2];
+    verdict("contended value against a bare mutex", ratio, "x", "at least 0.8x", ratio >= 0.8);
 }

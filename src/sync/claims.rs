@@ -26,6 +26,8 @@ use crate::{
 
 /// The offset of an array's elements: after the table of claims.
 pub(super) const ELEMENTS: usize = DATA + CLAIMS * CLAIM;
+// A guard stores the offset of its values in 16 bits.
+const _: () = assert!(ELEMENTS < 1 << 16);
 
 /// Returns the first element of a claim, and the one after its last. Call it under the lock.
 fn range(region: &Region, place: usize) -> (u64, u64) {
@@ -148,7 +150,7 @@ impl<T: Pod> Drop for Claim<'_, T> {
         // An entry that cannot be cleared now is cleared as that of a dead process, after the end of this one.
         uninterrupted(|| {
             if let Ok(Some(_held)) = guard::lock::<T>(self.region, ELEMENTS, None, true) {
-                poison_in_panic(self.region, self.in_panic);
+                poison_in_panic(self.region.memory().lock(), self.in_panic);
                 Participants::claims(self.region.memory()).clear(self.index);
             }
         });

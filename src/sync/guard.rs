@@ -14,9 +14,8 @@ use bytemuck::Pod;
 
 use super::{
     futex::{Deadline, LOOK_UP},
-    layout::{BODY, OWNER, POISON},
-    memory::{Acquired, Memory, RawMutex},
-    region::Region,
+    memory::{Acquired, CellLock, Memory, RawMutex},
+    region::Shared,
     robust::{PANICKED, UNKNOWN, poison_memory},
 };
 use crate::{
@@ -33,7 +32,7 @@ pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> 
         return Err(Error::invalid("the first values of a cell", "they do not fit into it"));
     }
     place.copy_from_slice(values);
-    memory.mutex(BODY).initialise()
+    memory.lock().mutex().initialise()
 }
 
 /// A locked cell: exclusive access to its values, for this thread, until it is dropped.
@@ -51,10 +50,10 @@ pub(super) fn initialise<T: Pod>(memory: &Memory, data: usize, values: &[T]) -> 
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Guard<'a, T: Pod> {
-    pub(super) region: &'a Region,
-    /// The offset of the values.
-    data: usize,
+    pub(super) cell: &'a Shared,
     generation: u32,
+    /// The offset of the values.
+    data: u16,
     /// Whether the thread was panicking already when it took the lock.
     in_panic: bool,
     /// A pthread mutex belongs to a thread, so this is not `Send`.
@@ -65,44 +64,71 @@ pub struct Guard<'a, T: Pod> {
 /// it held the lock, this is an error, unless `even_poisoned` is set.
 #[expect(
     clippy::inline_always,
-    reason = "as a call it takes 30 ns instead of 17: its result goes over memory between atomics"
+    reason = "a call doubles what a free lock costs here; what is rare is in functions apart"
 )]
 #[inline(always)]
 pub(super) fn lock<T: Pod>(
-    region: &Region,
+    cell: &Shared,
     data: usize,
     limit: Option<Duration>,
     even_poisoned: bool,
 ) -> Result<Option<Guard<'_, T>>> {
-    region.check_home()?;
-    let memory = region.memory();
-    let acquired = if interrupt::is_possible() {
-        lock_asking(region, limit)
+    cell.check_home()?;
+    let lock = cell.memory().lock();
+    let taken = if interrupt::is_possible() {
+        lock_asking(cell, limit)?
     } else {
-        memory.mutex(BODY).lock(limit, || poison(region, memory.word32(OWNER).load(Ordering::Relaxed)))
+        match lock.mutex().take(limit) {
+            // Apart from the other codes, whose result goes over memory between the atomics of the mutex.
+            0 => true,
+            code => held(cell, code)?,
+        }
     };
-    match acquired? {
-        Acquired::Busy => return Ok(None),
-        Acquired::Own => return Err(twice(region)),
-        Acquired::Clean | Acquired::AfterDeath => {}
+    if !taken {
+        return Ok(None);
     }
-    let guard = Guard { region, data, generation: generation(), in_panic: thread::panicking(), values: PhantomData };
-    if is_poisoned(region) && !even_poisoned {
-        return Err(poisoned(region));
+    if lock.poison().load(Ordering::Relaxed) != 0 && !even_poisoned {
+        return Err(refuse(cell));
     }
-    memory.word32(OWNER).store(process(), Ordering::Relaxed);
-    Ok(Some(guard))
+    lock.owner().store(process(), Ordering::Relaxed);
+    // No kind of cell has its values after `ELEMENTS`, which fits.
+    let data = u16::try_from(data).unwrap_or_default();
+    Ok(Some(Guard { cell, generation: generation(), data, in_panic: thread::panicking(), values: PhantomData }))
 }
 
-/// Takes the lock, and lets the caller end the wait. A separate function keeps the path to a free lock short.
+/// Releases a lock again, because the values are poisoned.
 #[cold]
-fn lock_asking(region: &Region, limit: Option<Duration>) -> Result<Acquired> {
-    let owner = || region.memory().word32(OWNER).load(Ordering::Relaxed);
+fn refuse(cell: &Shared) -> Error {
+    let error = poisoned(cell);
+    cell.memory().lock().mutex().unlock();
+    error
+}
+
+/// Returns whether a lock was taken for which the C library returned something else than 0.
+#[cold]
+fn held(cell: &Shared, code: libc::c_int) -> Result<bool> {
+    let lock = cell.memory().lock();
+    settle(cell, lock.mutex().outcome(code, || poison(cell, lock.owner().load(Ordering::Relaxed)))?)
+}
+
+fn settle(cell: &Shared, acquired: Acquired) -> Result<bool> {
+    match acquired {
+        Acquired::Busy => Ok(false),
+        Acquired::Own => Err(twice(cell)),
+        Acquired::Clean | Acquired::AfterDeath => Ok(true),
+    }
+}
+
+/// Takes the lock, and lets the caller end the wait. Returns whether it was taken.
+#[cold]
+fn lock_asking(cell: &Shared, limit: Option<Duration>) -> Result<bool> {
+    let lock = cell.memory().lock();
+    let owner = || lock.owner().load(Ordering::Relaxed);
     let what = || match owner() {
-        0 => region.label(),
-        pid => format!("{}, which {} holds,", region.label(), error::process(&pid)),
+        0 => cell.label(),
+        pid => format!("{}, which {} holds,", cell.label(), error::process(&pid)),
     };
-    take_asking(region.memory().mutex(BODY), limit, || poison(region, owner()), what)
+    settle(cell, take_asking(lock.mutex(), limit, || poison(cell, owner()), what)?)
 }
 
 /// Takes a mutex as `RawMutex::lock` does, and lets the caller end the wait. `what` describes what the caller waits
@@ -132,64 +158,70 @@ pub(super) fn take_asking(
 }
 
 #[cold]
-fn twice(region: &Region) -> Error {
-    let what = format!("locking {} twice in one thread", region.label());
+fn twice(cell: &Shared) -> Error {
+    let what = format!("locking {} twice in one thread", cell.label());
     Error::invalid(what, "drop the first guard before")
 }
 
 /// Records that a process died and may have left values inconsistent.
-pub(super) fn poison(region: &Region, dead: u32) {
-    poison_memory(region.memory(), dead);
+pub(super) fn poison(cell: &Shared, dead: u32) {
+    poison_memory(cell.memory(), dead);
 }
 
 /// Records a panic of this thread while it could change values, unless it was panicking before.
-pub(super) fn poison_in_panic(region: &Region, was_in_panic: bool) {
+#[inline]
+pub(super) fn poison_in_panic(lock: CellLock<'_>, was_in_panic: bool) {
     if !was_in_panic && thread::panicking() {
-        region.memory().word32(POISON).store(PANICKED | process(), Ordering::Relaxed);
+        poison_by_panic(lock);
     }
+}
+
+#[cold]
+fn poison_by_panic(lock: CellLock<'_>) {
+    lock.poison().store(PANICKED | process(), Ordering::Relaxed);
 }
 
 /// Returns the error of poisoned values.
 #[cold]
-pub(super) fn poisoned(region: &Region) -> Error {
-    let cause = match region.memory().word32(POISON).load(Ordering::Relaxed) {
+pub(super) fn poisoned(cell: &Shared) -> Error {
+    let cause = match cell.memory().lock().poison().load(Ordering::Relaxed) {
         UNKNOWN => "a process died while it held the lock".to_owned(),
         cause if cause & PANICKED != 0 => {
             format!("a thread of process {} panicked while it held the lock", cause & !PANICKED)
         }
         dead => format!("process {dead} died while it held the lock"),
     };
-    Kind::Poisoned { what: region.label(), cause }.into()
+    Kind::Poisoned { what: cell.label(), cause }.into()
 }
 
 /// Returns whether an owner died or panicked while it held the lock, and no process has repaired the values since.
 #[inline]
-pub(super) fn is_poisoned(region: &Region) -> bool {
-    region.memory().word32(POISON).load(Ordering::Relaxed) != 0
+pub(super) fn is_poisoned(cell: &Shared) -> bool {
+    cell.memory().lock().poison().load(Ordering::Relaxed) != 0
 }
 
 impl<T: Pod> Guard<'_, T> {
     /// Returns the value of a cell that has one value.
     pub(super) fn one(&self) -> &T {
         // SAFETY: as in `deref`; creating and opening checked that the cell has room for at least one value.
-        unsafe { self.region.memory().value(self.data) }
+        unsafe { self.cell.memory().value(self.data.into()) }
     }
 
     pub(super) fn one_mut(&mut self) -> &mut T {
         // SAFETY: as in `one`; `&mut self` makes this the only reference of this guard.
-        unsafe { self.region.memory().value(self.data) }
+        unsafe { self.cell.memory().value(self.data.into()) }
     }
 
     /// Returns whether an earlier owner died or panicked while it held the lock, so that the values may be
     /// inconsistent.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        is_poisoned(self.region)
+        is_poisoned(self.cell)
     }
 
     /// Marks the values as consistent again.
     pub fn clear_poison(&mut self) {
-        self.region.memory().word32(POISON).store(0, Ordering::Relaxed);
+        self.cell.memory().lock().poison().store(0, Ordering::Relaxed);
     }
 }
 
@@ -200,30 +232,32 @@ impl<T: Pod> Deref for Guard<'_, T> {
         // SAFETY: this guard holds the robust mutex that the format puts before these values (K2); all access to them
         // goes through it, in every process. (Claims on parts of an array are refused while it is held, and it while
         // there are claims: `array`.)
-        unsafe { self.region.memory().slice(self.data, self.region.count()) }
+        unsafe { self.cell.memory().slice(self.data.into(), self.cell.count()) }
     }
 }
 
 impl<T: Pod> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`; `&mut self` makes this the only slice of this guard.
-        unsafe { self.region.memory().slice(self.data, self.region.count()) }
+        unsafe { self.cell.memory().slice(self.data.into(), self.cell.count()) }
     }
 }
 
 impl<T: Pod> Drop for Guard<'_, T> {
+    #[expect(clippy::inline_always, reason = "a free lock is taken inline (DESIGN.md)")]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.generation == generation() {
-            let memory = self.region.memory();
-            poison_in_panic(self.region, self.in_panic);
-            memory.word32(OWNER).store(0, Ordering::Relaxed);
-            memory.mutex(BODY).unlock();
+            let lock = self.cell.memory().lock();
+            poison_in_panic(lock, self.in_panic);
+            lock.owner().store(0, Ordering::Relaxed);
+            lock.mutex().unlock();
         }
     }
 }
 
 impl<T: Pod> fmt::Debug for Guard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("cell", self.region.handle().name()).finish_non_exhaustive()
+        f.debug_struct("Guard").field("cell", self.cell.handle().name()).finish_non_exhaustive()
     }
 }

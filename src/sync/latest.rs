@@ -200,7 +200,7 @@ pub struct LatestWriter<'a, T: Pod> {
 impl<T: Pod> LatestWriter<'_, T> {
     /// Replaces the value. Never waits for readers.
     pub fn write(&mut self, value: &T) {
-        let memory = self.held.region.memory();
+        let memory = self.held.cell.memory();
         self.writer.write(&words(memory), TERMS, |number| store(memory, slot::<T>(number), value));
     }
 }

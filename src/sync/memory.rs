@@ -14,6 +14,7 @@ use std::{
 use bytemuck::Pod;
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::layout::{BODY, DATA, OWNER, POISON};
 use crate::{
     error::{Error, Result},
     fork::generation,
@@ -33,6 +34,8 @@ pub(super) struct Memory {
     map: Option<MmapRaw>,
     base: NonNull<u8>,
     len: usize,
+    /// The mutex and the words after it: the bytes from `BODY` to `DATA`, or the first ones of a cell without them.
+    line: NonNull<u8>,
     /// One more than the generation of the process whose thread holds the mutex through this map, or 0.
     holder: AtomicU32,
 }
@@ -72,7 +75,9 @@ impl Memory {
         let map = MmapOptions::new().len(len).map_raw(file).map_err(os)?;
         let base = NonNull::new(map.as_mut_ptr())
             .ok_or_else(|| Error::invalid("the memory of a cell", "it was mapped at address 0"))?;
-        Ok(Self { map: Some(map), base, len, holder: AtomicU32::new(0) })
+        let mut memory = Self { map: Some(map), base, len, line: base, holder: AtomicU32::new(0) };
+        memory.line = memory.at(BODY, DATA - BODY, 64).unwrap_or(base);
+        Ok(memory)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -154,11 +159,51 @@ impl Memory {
         unsafe { place.cast::<T>().as_mut() }
     }
 
-    /// Returns the robust mutex at `offset`.
+    /// Returns the lock of a cell.
     #[inline]
+    pub(super) fn lock(&self) -> CellLock<'_> {
+        CellLock { memory: self }
+    }
+
+    /// Returns the robust mutex at `offset`.
+    #[cfg(feature = "map")]
     pub(super) fn mutex(&self, offset: usize) -> RawMutex<'_> {
         let place = self.at(offset, size_of::<libc::pthread_mutex_t>(), align_of::<libc::pthread_mutex_t>());
         RawMutex { raw: place.unwrap_or(self.base).cast(), memory: self }
+    }
+}
+
+/// The lock of a cell: a mutex, and two words in its cache line.
+#[derive(Clone, Copy)]
+pub(super) struct CellLock<'a> {
+    memory: &'a Memory,
+}
+
+impl<'a> CellLock<'a> {
+    #[inline]
+    pub(super) fn mutex(self) -> RawMutex<'a> {
+        RawMutex { raw: self.memory.line.cast(), memory: self.memory }
+    }
+
+    /// The process that has the lock, or 0.
+    #[inline]
+    pub(super) fn owner(self) -> &'a AtomicU32 {
+        self.word::<OWNER>()
+    }
+
+    /// Why the values may be inconsistent, or 0.
+    #[inline]
+    pub(super) fn poison(self) -> &'a AtomicU32 {
+        self.word::<POISON>()
+    }
+
+    #[inline]
+    fn word<const OFFSET: usize>(self) -> &'a AtomicU32 {
+        const { assert!(OFFSET >= BODY && OFFSET + 4 <= DATA && OFFSET.is_multiple_of(4)) }
+        // SAFETY: `line` has `DATA - BODY` bytes of the map: those that `at` checked, or the first ones of its first page.
+        let place = unsafe { self.memory.line.add(OFFSET - BODY) };
+        // SAFETY: inside the map and aligned, as above, and accessed as an atomic by every process, as in `word32`.
+        unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
     }
 }
 
@@ -200,8 +245,18 @@ impl RawMutex<'_> {
     /// mutex counts as consistent again, so that a death in between is not forgotten.
     #[inline]
     pub(super) fn lock(self, limit: Option<Duration>, on_death: impl FnOnce()) -> Result<Acquired> {
+        match self.take(limit) {
+            0 => Ok(Acquired::Clean),
+            code => self.outcome(code, on_death),
+        }
+    }
+
+    /// Takes the mutex as `lock` does, and returns the code of the C library: 0 if its last owner did not die. Any other
+    /// code is for `outcome`.
+    #[inline]
+    pub(super) fn take(self, limit: Option<Duration>) -> libc::c_int {
         let raw = self.raw.as_ptr();
-        let result = match limit {
+        let code = match limit {
             // SAFETY: `initialise` created the mutex before the file got its name, and the header that records this was
             // checked when the cell was opened.
             None => unsafe { libc::pthread_mutex_lock(raw) },
@@ -209,16 +264,22 @@ impl RawMutex<'_> {
             Some(Duration::ZERO) => unsafe { libc::pthread_mutex_trylock(raw) },
             Some(limit) => self.lock_within(limit),
         };
-        match result {
-            0 => {
-                self.note_holder();
-                Ok(Acquired::Clean)
-            }
+        if code == 0 {
+            self.note_holder();
+        }
+        code
+    }
+
+    /// Returns what a code of `take` means, and takes over the mutex of a dead owner.
+    #[cold]
+    pub(super) fn outcome(self, code: libc::c_int, on_death: impl FnOnce()) -> Result<Acquired> {
+        match code {
+            0 => Ok(Acquired::Clean),
             libc::EOWNERDEAD => {
                 self.note_holder();
                 on_death();
                 // SAFETY: this thread has the mutex, whose last owner died.
-                unsafe { libc::pthread_mutex_consistent(raw) };
+                unsafe { libc::pthread_mutex_consistent(self.raw.as_ptr()) };
                 Ok(Acquired::AfterDeath)
             }
             libc::EBUSY | libc::ETIMEDOUT => Ok(Acquired::Busy),
@@ -264,10 +325,11 @@ impl RawMutex<'_> {
     #[inline]
     pub(super) fn unlock(self) {
         // Before the mutex is released, because another thread may then take it through this map.
-        let holder = self.memory.holder.swap(0, Ordering::Relaxed);
+        self.memory.holder.store(0, Ordering::Relaxed);
         // SAFETY: any thread may call this on an error-checking mutex; it has an effect only in the owner.
         if unsafe { libc::pthread_mutex_unlock(self.raw.as_ptr()) } != 0 {
-            self.memory.holder.store(holder, Ordering::Relaxed);
+            // Perhaps another thread holds it. If not, the map stays although it need not.
+            self.note_holder();
         }
     }
 }

@@ -131,6 +131,8 @@ impl<T: Pod> Mutex<T> {
     /// [`is_poisoned`](Error::is_poisoned) if an owner died while it held the lock and the value was not repaired
     /// since; [`lock_poisoned`](Self::lock_poisoned) locks it anyway.
     /// [`is_invalid_argument`](Error::is_invalid_argument) if this thread holds the lock already.
+    #[expect(clippy::inline_always, reason = "a free lock is taken inline (DESIGN.md)")]
+    #[inline(always)]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
         self.acquire(None, false)
     }
@@ -153,6 +155,8 @@ impl<T: Pod> Mutex<T> {
         self.acquire(None, true)
     }
 
+    #[expect(clippy::inline_always, reason = "a free lock is taken inline (DESIGN.md)")]
+    #[inline(always)]
     fn acquire(&self, limit: Option<Duration>, even_poisoned: bool) -> Result<MutexGuard<'_, T>> {
         let busy = || crate::error::Kind::Busy { what: self.region.label(), holder: "another process".to_owned() };
         let guard = guard::lock(&self.region, data::<T>(), limit, even_poisoned)?.ok_or_else(busy)?;
@@ -212,6 +216,8 @@ impl<T: Pod> Mutex<T> {
     /// assert_eq!(sum, 4);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[expect(clippy::inline_always, reason = "a free lock is taken inline (DESIGN.md)")]
+    #[inline(always)]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
         self.lock().map(|mut value| change(&mut value))
     }

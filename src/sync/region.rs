@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    ops::Deref,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -63,8 +64,9 @@ pub(super) struct Region {
     shared: Arc<Shared>,
 }
 
+/// What the clones of a cell share. A guard refers to this, which saves it a load on its way to the memory.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     memory: Memory,
     /// `None` for a kind without a lock.
     home: Option<Home>,
@@ -141,30 +143,41 @@ impl Region {
             }
         }
     }
+}
+
+impl Deref for Region {
+    type Target = Shared;
 
     #[inline]
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
+    #[inline]
     pub(super) fn memory(&self) -> &Memory {
-        &self.shared.memory
+        &self.memory
     }
 
     /// Refuses to use the lock and the marks in other namespaces than the cell's.
     #[inline]
     pub(super) fn check_home(&self) -> Result<()> {
-        self.shared.home.as_ref().map_or(Ok(()), |home| home.check(&self.shared.memory, || self.label()))
+        self.home.as_ref().map_or(Ok(()), |home| home.check(&self.memory, || self.label()))
     }
 
     #[inline]
     pub(super) fn count(&self) -> usize {
-        self.shared.count
+        self.count
     }
 
     pub(super) fn handle(&self) -> &CellHandle {
-        &self.shared.handle
+        &self.handle
     }
 
     /// Returns the cell's name for errors: "the cell `total`".
     pub(super) fn label(&self) -> String {
-        format!("the cell `{}`", self.shared.handle.name())
+        format!("the cell `{}`", self.handle.name())
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{
-    layout::{BODY, OWNER, POISON},
-    memory::Memory,
-};
+use super::{layout::BODY, memory::Memory};
 use crate::error::Result;
 
 /// In `POISON`: a process that died before it had written its id.
@@ -16,16 +13,16 @@ pub(super) const PANICKED: u32 = 1 << 31;
 pub(super) fn poison_memory(memory: &Memory, dead: u32) {
     // An owner that died before it had written its id is not known.
     let dead = if dead == 0 { UNKNOWN } else { dead };
-    memory.word32(POISON).store(dead, Ordering::Relaxed);
+    memory.lock().poison().store(dead, Ordering::Relaxed);
 }
 
 /// Initialises the lock again, after its last processes ended in namespaces that this process cannot see.
 pub(super) fn recover(memory: &Memory) -> Result<()> {
-    let owner = memory.word32(OWNER);
+    let owner = memory.lock().owner();
     // The first word of the C library's mutex is 0 while it is free.
     if owner.load(Ordering::Relaxed) != 0 || memory.word32(BODY).load(Ordering::Relaxed) != 0 {
         poison_memory(memory, owner.load(Ordering::Relaxed));
         owner.store(0, Ordering::Relaxed);
     }
-    memory.mutex(BODY).initialise()
+    memory.lock().mutex().initialise()
 }
