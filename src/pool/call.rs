@@ -58,12 +58,17 @@ pub(super) struct Finished {
 }
 
 /// An encoded result, with the frames in it.
-#[derive(Default)]
 pub(super) struct Value {
     pub(super) bytes: Vec<u8>,
-    /// Keeps frames in it from being swept until it is read.
+    /// Apart, because most results have none, and every result is moved several times.
+    pub(super) frames: Option<Box<Frames>>,
+}
+
+/// The frames in a result.
+pub(super) struct Frames {
+    /// Keeps them from being swept until the result is read.
     pub(super) held: Vec<Arc<Mapping>>,
-    /// The owners of the frames in it. Frames that the caller does not take are dropped with the value.
+    /// Their owners. Frames that the caller does not take are dropped with the value.
     pub(super) owners: Owners,
 }
 

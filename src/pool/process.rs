@@ -65,7 +65,7 @@ pub(super) struct Running {
 pub(super) enum Event {
     Ready,
     Unready(TaskFailure),
-    Done { running: Running, report: Report, handles: Handles, took: u64 },
+    Done { running: Running, report: Report, handles: Option<Box<Handles>>, took: u64 },
 }
 
 /// A worker process.

@@ -1,7 +1,7 @@
 //! The outcome of a task: in the worker, on the wire, and for the caller.
 
 use super::{
-    call::{Finished, Queued, Value},
+    call::{Finished, Frames, Queued, Value},
     published::Owners,
     shared::Shared,
     wire::{Body, garbled, put_bytes},
@@ -52,12 +52,13 @@ impl Report {
         }
     }
 
-    /// Reads a report, with the handles of the frames in its value.
-    pub(super) fn read(body: &mut Body<'_>) -> Result<(Self, Handles)> {
+    /// Reads a report, with the handles of the frames in its value. Most values have none.
+    pub(super) fn read(body: &mut Body<'_>) -> Result<(Self, Option<Box<Handles>>)> {
         let report = match body.u8()? {
             0 => {
                 let handles = Handles { frames: texts(body)?, given: texts(body)? };
-                return Ok((Self::Value(body.0.to_vec()), handles));
+                let any = !handles.frames.is_empty() || !handles.given.is_empty();
+                return Ok((Self::Value(body.0.to_vec()), any.then(|| Box::new(handles))));
             }
             1 => Self::Failed(texts(body)?),
             2 => Self::Panicked { message: body.text()?, location: body.text()? },
@@ -65,7 +66,7 @@ impl Report {
             4 => Self::NotSent { what: "result", detail: body.text()? },
             _ => return Err(garbled()),
         };
-        Ok((report, Handles::default()))
+        Ok((report, None))
     }
 }
 
@@ -78,7 +79,6 @@ fn put_texts(out: &mut Vec<u8>, texts: &[String]) {
 
 fn texts(body: &mut Body<'_>) -> Result<Vec<String>> {
     match body.u32()? {
-        // Most results have no frames.
         0 => Ok(Vec::new()),
         count => (0..count).map(|_| body.text()).collect(),
     }
@@ -96,15 +96,19 @@ pub(super) fn failure(report: Report) -> TaskFailure {
 }
 
 /// Returns a finished task. Frames in its report are mapped before the worker releases them.
-pub(super) fn finished(shared: &Shared, task: Queued, report: Report, handles: &Handles) -> Finished {
+pub(super) fn finished(shared: &Shared, task: Queued, report: Report, handles: Option<&Handles>) -> Finished {
     match report {
         Report::Value(bytes) => {
-            let parse = |text: &String| text.parse::<Handle>().ok();
-            let held = handles.frames.iter().filter_map(|text| parse(text)?.hold().ok().flatten()).collect();
-            let given = handles.given.iter().filter_map(parse);
-            let owners = Owners::new(given, task.owners(), shared.session(), shared.owned());
-            Finished { index: task.index, result: Ok(Value { bytes, held, owners }), argument: None }
+            let frames = handles.map(|handles| Box::new(frames(shared, &task, handles)));
+            Finished { index: task.index, result: Ok(Value { bytes, frames }), argument: None }
         }
         failed => Finished { index: task.index, result: Err(failure(failed)), argument: Some(task.argument) },
     }
+}
+
+fn frames(shared: &Shared, task: &Queued, handles: &Handles) -> Frames {
+    let parse = |text: &String| text.parse::<Handle>().ok();
+    let held = handles.frames.iter().filter_map(|text| parse(text)?.hold().ok().flatten()).collect();
+    let given = handles.given.iter().filter_map(parse);
+    Frames { held, owners: Owners::new(given, task.owners(), shared.session(), shared.owned()) }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    call::{Call, Finished, Value},
+    call::{Call, Finished, Frames, Value},
     codec::read,
     common::Common,
     function::Function,
@@ -106,6 +106,8 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
     /// Submits items until enough tasks are in progress.
     fn feed(&mut self) -> Result<()> {
         const GROUP: usize = 256;
+        /// A group that took less so far looks at the clock for one item in sixteen: a look takes as long as a quick item.
+        const QUICK: Duration = Duration::from_micros(50);
         const PATIENCE: Duration = Duration::from_millis(1);
         /// After this, results come first, if any have arrived.
         const SLOW: Duration = Duration::from_millis(10);
@@ -115,6 +117,7 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         let mut group = Vec::new();
         let start = Instant::now();
         let mut since = start;
+        let mut is_quick = false;
         while self.under_way < self.limit {
             let Some(item) = self.items.next() else { break };
             match Call::encode(self.next, &item, self.terms.retries) {
@@ -125,8 +128,13 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
             }
             self.next += 1;
             self.under_way += 1;
+            let mut is_late = false;
+            if !is_quick || self.next.is_multiple_of(16) {
+                let time = since.elapsed();
+                (is_quick, is_late) = (time < QUICK, time > PATIENCE);
+            }
             // The first item is submitted at once, and no item waits long for a slow iterator.
-            if self.next == 1 || group.len() == GROUP || since.elapsed() > PATIENCE {
+            if self.next == 1 || group.len() == GROUP || is_late {
                 self.shared.submit(&self.call, &mut group)?;
                 since = Instant::now();
                 if since - start > SLOW && (self.call.has_finished() || !self.arrived.is_empty()) {
@@ -224,11 +232,17 @@ impl<I> Drop for Stream<'_, I> {
 pub(super) fn value<R: DeserializeOwned>(call: &Call, finished: Finished) -> Result<R> {
     let Finished { index, result, argument } = finished;
     let failure = match result {
-        // The frames in it stay mapped until they are opened here.
-        Ok(Value { bytes, held: _held, owners }) => match owners.reading(|| read(&bytes)) {
-            Ok(value) => return Ok(value),
-            Err(detail) => TaskFailure::NotSent { what: "result", detail },
-        },
+        Ok(Value { bytes, frames }) => {
+            let value = match frames.map(|frames| *frames) {
+                None => read(&bytes),
+                // The frames stay mapped until they are opened here.
+                Some(Frames { held: _held, owners }) => owners.reading(|| read(&bytes)),
+            };
+            match value {
+                Ok(value) => return Ok(value),
+                Err(detail) => TaskFailure::NotSent { what: "result", detail },
+            }
+        }
         Err(failure) => failure,
     };
     Err(call.error(index, argument.as_deref(), failure))

@@ -357,8 +357,8 @@ impl Supervisor {
                     {
                         last.finish(ends.drain(..));
                     }
-                    held_any |= !handles.frames.is_empty();
-                    ends.push((finished(&self.shared, task, report, &handles), Some(took)));
+                    held_any |= handles.as_ref().is_some_and(|handles| !handles.frames.is_empty());
+                    ends.push((finished(&self.shared, task, report, handles.as_deref()), Some(took)));
                 }
             }
         }
@@ -436,7 +436,7 @@ impl Supervisor {
             }
             for event in exited.finished {
                 if let Event::Done { running: Running { call, task }, report, handles, .. } = event {
-                    call.finish([(finished(&self.shared, task, report, &handles), None)]);
+                    call.finish([(finished(&self.shared, task, report, handles.as_deref()), None)]);
                     calls.push(call);
                 }
             }

@@ -39,6 +39,8 @@ use crate::{
 
 /// How long results wait for others before they are sent, in nanoseconds.
 const GATHER: u64 = 100_000;
+/// The memory of a longer report is not kept for the next one.
+const LARGE_REPORT: usize = 64 * 1024;
 /// How long the watcher has to clean up after a pool whose process died.
 const AFTER_THE_POOL: Duration = Duration::from_secs(2);
 /// The exit code of a worker that cannot serve.
@@ -118,7 +120,7 @@ fn serve(parent: Pid) -> Result<()> {
     watch::start(pidfd, outbox.clone(), setup.store, setup.session)?;
     record_panics();
 
-    let mut worker = Worker { process: process(), outbox, held: VecDeque::new(), next: 0, sent_at: 0 };
+    let mut worker = Worker { process: process(), outbox, held: VecDeque::new(), next: 0, sent_at: 0, out: Vec::new() };
     let ready = setup.initializer.map_or(Ok(Report::Value(Vec::new())), |(function, argument)| {
         Worker::call(function, &argument).map(|(report, _)| report)
     })?;
@@ -205,6 +207,8 @@ struct Worker {
     next: u64,
     /// When reports were last sent.
     sent_at: u64,
+    /// Space for a report.
+    out: Vec<u8>,
 }
 
 impl Worker {
@@ -244,8 +248,8 @@ impl Worker {
             }
         }
         let ended = watch::now();
-        let mut out = Vec::with_capacity(64);
-        put(&mut out, Message::Done, |out| {
+        self.out.clear();
+        put(&mut self.out, Message::Done, |out| {
             out.extend_from_slice(&number.to_le_bytes());
             out.extend_from_slice(&ended.saturating_sub(begun).to_le_bytes());
             report.write(out, &handles);
@@ -254,7 +258,10 @@ impl Worker {
             self.held.push_back((number, sent));
         }
         let now = ended.saturating_sub(self.sent_at) > GATHER;
-        self.outbox.send(&out, now)?;
+        self.outbox.send(&self.out, now)?;
+        if self.out.capacity() > LARGE_REPORT {
+            self.out = Vec::new();
+        }
         if now {
             self.sent_at = ended;
         }
