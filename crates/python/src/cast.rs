@@ -73,6 +73,11 @@ pub(crate) fn as_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRe
     Ok(make_array(data.into_builder().data_type(data_type.clone()).child_data(inside).build()?))
 }
 
+/// Whether a type, or one inside of it, passes the test.
+pub(crate) fn any(data_type: &DataType, test: &dyn Fn(&DataType) -> bool) -> bool {
+    test(data_type) || children(data_type).into_iter().any(|child| any(child, test))
+}
+
 /// The types of an array's children.
 fn children(data_type: &DataType) -> Vec<&DataType> {
     match data_type {

@@ -176,6 +176,13 @@ impl Frame {
         to_python::with_sorted_keys(py, &self.frame, classic)
     }
 
+    /// Columns with list views inside of run-end encoded values: pyarrow decodes empty ones to zero chunks, and aborts.
+    fn list_views_in_runs(&self) -> Vec<String> {
+        let fields = self.frame.schema().fields().iter();
+        let found = fields.filter(|field| to_python::has_list_views_in_runs(field.data_type()));
+        found.map(|field| field.name().clone()).collect()
+    }
+
     /// For each column the type in it that Polars does not have, if there is one.
     fn unknown_to_polars(&self) -> Vec<Option<String>> {
         let fields = self.frame.schema().fields();

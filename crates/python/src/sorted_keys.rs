@@ -6,18 +6,14 @@ use arrow::{
     ffi::FFI_ArrowSchema,
 };
 
-use crate::cast::inner;
+use crate::cast::{any, inner};
 
 /// The flag of Arrow's C data interface.
 const MAP_KEYS_SORTED: i64 = 4;
 
 /// Whether a map in the type, or in the values of a dictionary there, has sorted keys.
 pub(crate) fn has(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Map(_, true) => true,
-        DataType::Dictionary(_, values) => has(values),
-        other => inner(other).iter().any(|field| has(field.data_type())),
-    }
+    any(data_type, &|inside| matches!(inside, DataType::Map(_, true)))
 }
 
 /// The schema of a field, with that flag.

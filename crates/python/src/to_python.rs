@@ -18,7 +18,7 @@ use pyo3::{
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
 use crate::{
-    cast::{as_type, classic_type, polars_type},
+    cast::{any, as_type, classic_type, polars_type},
     error::{Result, exception, unpanicked},
     sorted_keys,
 };
@@ -112,6 +112,15 @@ pub(crate) fn unknown_to_polars(data_type: &DataType) -> Option<&DataType> {
         DataType::Dictionary(_, values) => unknown_to_polars(values),
         _ => None,
     }
+}
+
+/// Whether run-end encoded values in the type contain list views.
+pub(crate) fn has_list_views_in_runs(data_type: &DataType) -> bool {
+    let is_list_view = |inside: &DataType| matches!(inside, DataType::ListView(_) | DataType::LargeListView(_));
+    any(data_type, &|inside| match inside {
+        DataType::RunEndEncoded(_, values) => any(values.data_type(), &is_list_view),
+        _ => false,
+    })
 }
 
 /// Statistics as a table: a struct of rows, nulls, bounds and whether they are exact for each column.

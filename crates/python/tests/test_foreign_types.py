@@ -60,6 +60,19 @@ def test_views_are_cast_for_pyarrow_in_every_type(where: str) -> None:
     assert "cast to large strings" in (frame.explain()["x"].arrow or "")
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+def test_list_views_in_runs_are_refused_where_pyarrow_ends_the_process(rows: int) -> None:
+    views = pa.ListViewArray.from_arrays(pa.array([0, 0][:rows], pa.int32()), pa.array([1, 0][:rows], pa.int32()), pa.array([7]))
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([1, 2][:rows], pa.int16()), views)
+    lists = pa.ListArray.from_arrays(pa.array([0, *[0] * rows], pa.int32()), runs[:0])
+    frame = coframe.publish(pa.table({"ok": [1, 2][:rows], "runs": runs, "lists": lists}), "t")
+    for name in ("runs", "lists"):
+        for call in (frame[name].to_numpy, lambda part=frame[[name]]: part.to_pandas(dtypes="numpy")):
+            with pytest.raises(coframe.UnsupportedError, match=f"column `{name}` has list views inside of run-end encoded values"):
+                call()
+    assert len(frame.to_arrow()) == len(frame.to_pandas()) == len(frame["ok"].to_numpy()) == rows
+
+
 def test_nulls_in_maps_of_polars_are_published() -> None:
     kinds = [pl.Map(pl.String, pl.Null), pl.List(pl.Map(pl.String, pl.Null)), pl.Map(pl.String, pl.List(pl.Null))]
     table = pa.table({"x": pa.array([[("k", None)], None, []], pa.map_(pa.string(), pa.null()))})

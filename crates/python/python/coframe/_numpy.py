@@ -209,6 +209,7 @@ def array(native: Native, position: int, copy: bool | None, writable: bool = Fal
         return np.concatenate([np.asarray(part) for part in parts])
     column = native.select([native.columns[position]])
     pa = _packages.need("pyarrow", f"a column that numpy cannot share ({reason})")
+    refuse_list_views_in_runs(column)
     found = _from_arrow(np, pa, pa.table(Classic(column)).column(0), native.field_metadata(position) or {})
     return found if found.flags.writeable or not (copy or writable) else found.copy()
 
@@ -224,6 +225,15 @@ def _from_arrow(np: Any, pa: Any, column: Any, metadata: dict[str, str]) -> Any:
     if pa.types.is_integer(column.type) and column.type.bit_width == 64 and (values := large_integers(column)) is not None:
         return _objects(np, values)
     return column.to_numpy()
+
+
+def refuse_list_views_in_runs(native: Native) -> None:
+    """Refuses columns at which pyarrow may end the process, because it decodes empty runs of list views to zero chunks."""
+    for name in native.list_views_in_runs():
+        raise UnsupportedError(
+            f"column `{name}` has list views inside of run-end encoded values, at which pyarrow may end the process; take "
+            ".to_arrow(), or leave it out"
+        )
 
 
 def large_integers(column: Any) -> list[Any] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _packages, _rebuild, _recipe
 from ._errors import InvalidError
-from ._numpy import Classic, large_integers
+from ._numpy import Classic, large_integers, refuse_list_views_in_runs
 from ._writable import Writable
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def data_frame(native: Native, dtypes: Dtypes, views: bool, writable: bool = Fal
         table = _described(table, description)
     if dtypes == "arrow":
         return table.to_pandas(types_mapper=pd.ArrowDtype)
+    refuse_list_views_in_runs(native)
     # A block for each column: joined blocks would be a copy of all.
     df = table.to_pandas(split_blocks=True)
     _keep_integers(pd, table, df, index_columns(native))
