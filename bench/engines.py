@@ -6,6 +6,7 @@ Every engine gets two processes or two threads. All of them must return the same
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -230,12 +231,18 @@ class Dask:
         self.cluster = stack.enter_context(distributed.LocalCluster(n_workers=WORKERS, threads_per_worker=1, **options))
         self.client = stack.enter_context(distributed.Client(self.cluster))
 
+    def undo(self):
+        """Waits until the workers have forgotten the partitions, because keys that are in memory are not read again."""
+        self.flights = None
+        gc.collect()
+        until = time.monotonic() + 60
+        while any(self.client.who_has().values()) and time.monotonic() < until:
+            time.sleep(0.01)
+
     def share(self):
         import dask.dataframe
         import distributed
 
-        # Keys that are in memory are not read again.
-        self.flights = None
         self.flights = dask.dataframe.read_parquet(self.path, split_row_groups=True).persist()
         distributed.wait(self.flights)
 

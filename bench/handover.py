@@ -290,7 +290,7 @@ class Peer:
     LIMIT = 20
 
     def __init__(self, name, kind, passed, tables, workers, pools, stack):
-        self.name, self.times, self.shares = name, [], []
+        self.name, self.times, self.shares, self.seconds = name, [], [], []
         if isinstance(kind, str):
             kept, context = kept_of(kind, tables.df, name)
             passed = Passed(kind, share=lambda pool, table: None, is_shared=False)
@@ -344,11 +344,15 @@ class Peer:
                 # The first call of a `with` shares, so it is this peer's hand-over.
                 self.shares[-1] = seconds_of(self.call)
             self.times.append(seconds_of(self.call))
+            if self.passed.is_shared and self.times[-1] < 0.5:
+                self.seconds.append(seconds_of(self.call))
 
     def row(self, workers):
         row = row_of(self.times)
         if self.passed.is_shared:
             row["share"] = row_of(self.shares)["median"]
+        if self.seconds:
+            row["again"] = row_of(self.seconds)["median"]
         if not self.wanted:
             return row | {"memory left out": f"a round takes over {self.LIMIT} s"}
         try:

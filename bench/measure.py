@@ -123,5 +123,5 @@ def save(section, key, rows, **about):
 def shown(row):
     if "left out" in row:
         return f"left out: {row['left out']}"
-    more = "".join(f", {name} {value:.3g}" for name, value in row.items() if name in ("share", "memory"))
+    more = "".join(f", {name} {value:.3g}" for name, value in row.items() if name in ("share", "again", "memory"))
     return f"{row['median'] * 1e3:12.3f} ms ({row['min'] * 1e3:.3f} to {row['max'] * 1e3:.3f}, {row['runs']} runs{more})"

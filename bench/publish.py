@@ -57,6 +57,7 @@ def calls(df, folder):
 
     found = {
         "coframe.publish": lambda: store.publish(df, "bench"),
+        "coframe.publish, Arrow": lambda: store.publish(arrow, "bench"),
         "one write(2) of the same bytes": lambda: one_write(False),
         "ftruncate and write(2)": lambda: one_write(True),
         "memcpy into memory that is resident": lambda: np.copyto(target, text),
