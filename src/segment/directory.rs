@@ -265,11 +265,12 @@ impl Directory {
         Ok(blocks.saturating_mul(512))
     }
 
-    /// Whether the last change of `name` is longer ago than `limit`; false if it does not exist.
+    /// Whether the last change of `name` is longer ago than `limit`; false if it does not exist. If the clock was set back
+    /// by more than that, the change is in the future, and counts as long ago too.
     pub(crate) fn is_older(&self, name: &str, limit: Duration) -> Result<bool> {
         let Some(stat) = self.stat(name)? else { return Ok(false) };
         let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-        Ok(changed.elapsed().is_ok_and(|age| age > limit))
+        Ok(changed.elapsed().unwrap_or_else(|ahead| ahead.duration()) > limit)
     }
 
     /// Whether `name` now refers to the file that `file` has open.

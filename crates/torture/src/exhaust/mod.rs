@@ -1,6 +1,7 @@
-//! Room, descriptors, maps and memory that run out, and sizes at their limits.
+//! Room, descriptors, maps and memory that run out, sizes at their limits, and a clock that goes backwards.
 
 mod cgroup;
+mod clock;
 mod limits;
 mod room;
 mod sizes;
@@ -20,7 +21,7 @@ use crate::{
 /// For cases of the long form.
 const LONG: Duration = Duration::from_mins(15);
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 18] = [
     Case::new("full", |directory| room::full(directory, 60)).on_small_file_system(64),
     Case::new("full-long", |directory| room::full(directory, 1000)).on_small_file_system(64).within(LONG),
     Case::new("descriptors", limits::descriptors),
@@ -35,6 +36,7 @@ const CASES: [Case; 17] = [
     Case::new("batches", sizes::batches),
     Case::new("rows", sizes::rows),
     Case::new("versions", sizes::versions),
+    Case::new("clock", clock::back),
     Case::new("names", sizes::names),
     Case::new("many-names", sizes::many_names).within(LONG),
     Case::new("large-value", sizes::large_value).within(LONG),

@@ -15,12 +15,12 @@ const BATCHES: usize = 10_000;
 const NAMES: usize = 3_000;
 const MANY_NAMES: usize = 100_000;
 
-fn numbers(rows: i64) -> Result<RecordBatch> {
+pub(super) fn numbers(rows: i64) -> Result<RecordBatch> {
     let array = Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef;
     Ok(RecordBatch::try_from_iter([("n", array)])?)
 }
 
-fn same(frame: &Frame, table: &RecordBatch, what: &str) -> Result<()> {
+pub(super) fn same(frame: &Frame, table: &RecordBatch, what: &str) -> Result<()> {
     let found = arrow::compute::concat_batches(frame.schema(), frame.batches())?;
     ensure!(found.columns() == table.columns(), "{what} came back with other values");
     ensure!(frame.num_rows() == table.num_rows(), "{what} came back with {} rows", frame.num_rows());
