@@ -253,8 +253,10 @@ class Dask:
 class Ballista:
     """Half of the flights in the store of each executor, and the planes in one of them."""
 
+    settings = ()
+
     def __init__(self, flights, planes, stack):
-        folder = os.path.join(os.environ["BENCH_SCRATCH"], "cluster")
+        folder = os.path.join(os.environ["BENCH_SCRATCH"], type(self).__name__)
         os.mkdir(folder)
         self.flights, self.planes = flights, planes
         self.cluster = programs.Cluster(folder, stack)
@@ -267,8 +269,12 @@ class Ballista:
         stores[0].publish(self.planes, "planes")
 
     def run(self, query):
-        self.seconds, rows = self.cluster.query(QUERIES[query])
+        self.seconds, rows = self.cluster.query(QUERIES[query], *self.settings)
         return rows
+
+
+class BallistaHash(Ballista):
+    settings = ("--set", "datafusion.optimizer.prefer_hash_join=true")
 
 
 ENGINES = {
@@ -281,6 +287,7 @@ ENGINES = {
     "Pool of 2 with pickled halves, Polars": Pickled,
     "Dask DataFrame, 2 workers": Dask,
     "coframe-cluster (Ballista), 2 executors": Ballista,
+    "coframe-cluster (Ballista), hash joins": BallistaHash,
 }
 
 

@@ -18,7 +18,7 @@ FULL = {
         ("mixed", 100, 2),
         *(("floats", 100, workers, "few") for workers in (1, 4, 8)),
         ("floats", 1, 2),
-        ("floats", 1000, 2, "few"),
+        ("floats", 1000, 2, "least"),
         *((kind, 100, 2, "few") for kind in ("categorical", "nested")),
     ],
     "publish": [

@@ -173,10 +173,10 @@ class Cluster:
             executor = stack.enter_context(running(command, **quiet))
             until(lambda first=first: answers(first) and answers(first + 1), executor, f"executor {node}")
 
-    def query(self, statement):
+    def query(self, statement, *settings):
         """The seconds of a statement without the start of its client, and its rows."""
         command = [self.program, "sql", "--timing", "--scheduler", self.scheduler, "--nodes", ",".join(self.nodes)]
-        done = subprocess.run([*command, "--partitions", "2", statement], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*command, "--partitions", "2", *settings, statement], capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "coframe-cluster sql failed")
         line = next(line for line in done.stderr.splitlines() if line.startswith("coframe-cluster: "))

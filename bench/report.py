@@ -88,8 +88,8 @@ WHY = {
         "`Ray put` and `Vineyard put` write into arenas, whose pages are resident after the first use. A new segment has to get each page "
         "from the kernel, as `write(2)` does.",
         "A publish needs memory next to the version before it, which is removed afterwards; the others reuse what they have just "
-        "freed. With 1 GB on huge pages that memory was ten times slower to get. The kernel counted no compaction and no "
-        "fallback to small pages then, so the host of the virtual machine probably had to provide it.",
+        "freed. With 1 GB on huge pages that memory was over ten times slower to get in some runs. The kernel counted no compaction "
+        "and no fallback to small pages then, so the host of the virtual machine probably had to provide it.",
         "With 1 MB, the fixed part of a publish is most of its time: the store's lock, the description of the columns, the link "
         "and the removal of the version before it.",
         "With categorical columns, half of `coframe.publish` is Polars' conversion of the categories to Arrow, in which it looks "
@@ -132,6 +132,8 @@ WHY = {
         "DuckDB and DataFusion answer these queries sooner than Polars, also when Polars has the columns in the memory of its "
         "process: the engine matters more than where the columns are. On a frame they read the shared memory in place, so they "
         "need no copy, unlike DuckDB's table.",
+        "Ballista joins by sorting unless `datafusion.optimizer.prefer_hash_join` is set, because a hash join of DataFusion cannot "
+        "spill to a disk.",
         "pandas has no second thread. Dask runs pandas on the partitions, which its workers keep.",
     ],
 }
