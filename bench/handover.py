@@ -180,11 +180,6 @@ def pickled(table):
     return memory.name, len(text)
 
 
-def sharing():
-    """The default budget is half of the available memory, of which the other peers leave too little with 1 GB."""
-    return coframe.sharing(budget=4 << 30)
-
-
 def unlink(_):
     while _memories:
         memory = _memories.pop()
@@ -198,7 +193,7 @@ ITSELF, FRAME = Passed(), Passed(share=lambda pool, table: published(table))
 def peers(kind):
     """{name: (pool, how)}: each as its documentation recommends, and the plain calls that people write."""
     pandas = {} if kind == "nested" else {
-        "coframe.sharing(), Pool.map(partial(f, df)), pandas": (Pool, Passed(of="pandas", within=sharing)),
+        "coframe.sharing(), Pool.map(partial(f, df)), pandas": (Pool, Passed(of="pandas", within=coframe.sharing)),
         "coframe.partial(f, df), Pool.map, pandas": (Partial, Passed(share=lambda pool, table: coframe.share(table), undo=lambda shared: shared.close(), of="pandas")),
         "Pool.map(partial(f, df)), pandas": (Pool, Passed(of="pandas")),
         "Pool.starmap, pandas": (Starmap, Passed(of="pandas")),

@@ -15,6 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import coframe
 import numpy as np
+import pyarrow as pa
 import pytest
 import sharing_tasks as tasks
 from coframe import _parcel
@@ -79,6 +80,15 @@ def test_beyond_the_budget_tables_are_pickled(store: coframe.Store) -> None:
         for value in range(1000):
             assert pickle.loads(ForkingPickler.dumps(np.full(size // 8, value)))[-1] == value
         assert 5 <= len(frames(store)) <= 10
+    assert not frames(store)
+
+
+def test_frames_of_others_do_not_use_up_the_budget(store: coframe.Store) -> None:
+    size = 100_000 * 8
+    store.publish(pa.table({"x": np.zeros(100 * size // 8)}), "large")
+    with coframe.sharing(min_bytes=1000, budget=10 * size):
+        pickle.loads(ForkingPickler.dumps(np.ones(size // 8)))
+        assert len(frames(store)) == 1
     assert not frames(store)
 
 
