@@ -106,8 +106,6 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
     /// Submits items until enough tasks are in progress.
     fn feed(&mut self) -> Result<()> {
         const GROUP: usize = 256;
-        /// A group that took less so far looks at the clock for one item in sixteen: a look takes as long as a quick item.
-        const QUICK: Duration = Duration::from_micros(50);
         const PATIENCE: Duration = Duration::from_millis(1);
         /// After this, results come first, if any have arrived.
         const SLOW: Duration = Duration::from_millis(10);
@@ -117,7 +115,6 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
         let mut group = Vec::new();
         let start = Instant::now();
         let mut since = start;
-        let mut is_quick = false;
         while self.under_way < self.limit {
             let Some(item) = self.items.next() else { break };
             match Call::encode(self.next, &item, self.terms.retries) {
@@ -128,13 +125,8 @@ impl<'p, I: Iterator<Item: Serialize + DeserializeOwned + Debug>> Stream<'p, I> 
             }
             self.next += 1;
             self.under_way += 1;
-            let mut is_late = false;
-            if !is_quick || self.next.is_multiple_of(16) {
-                let time = since.elapsed();
-                (is_quick, is_late) = (time < QUICK, time > PATIENCE);
-            }
             // The first item is submitted at once, and no item waits long for a slow iterator.
-            if self.next == 1 || group.len() == GROUP || is_late {
+            if self.next == 1 || group.len() == GROUP || since.elapsed() > PATIENCE {
                 self.shared.submit(&self.call, &mut group)?;
                 since = Instant::now();
                 if since - start > SLOW && (self.call.has_finished() || !self.arrived.is_empty()) {
