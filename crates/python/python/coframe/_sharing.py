@@ -104,9 +104,10 @@ class Sharer:
     def _used(self) -> int:
         """Bytes of what is shared now; frames and sessions of others in the store do not count."""
         used = 0
-        # The layout is that of FORMAT.md, section 1. The reader of a result may remove it meanwhile.
-        with os.scandir(os.path.join(self.settings.path, "sessions", self.settings.session)) as entries:
+        # The layout is that of FORMAT.md, section 1. Nothing is in a session that has ended.
+        with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(self.settings.path, "sessions", self.settings.session)) as entries:
             for entry in entries:
+                # The reader of a result may remove it meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     used += 512 * entry.stat(follow_symlinks=False).st_blocks
         return used
