@@ -143,10 +143,10 @@ impl Store {
         let frames = self.frames();
         failpoint::reach("switched").map_err(|e| frames.write_error("publish in", e))?;
         frames.sync()?;
+        // Before a sweep of the whole store, which would have to open the new version to find out how many to keep.
+        let _ = self.sweep_name(name, committed.superseded, keep);
         if committed.is_sweep_due {
             let _ = self.sweep_locked(control);
-        } else {
-            let _ = self.sweep_name(name, committed.superseded, keep);
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Store {
     fn sweep_name(&self, name: &Name, mut superseded: Vec<u64>, keep: u32) -> Result<()> {
         let frames = self.frames();
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        if superseded.len() > keep {
+        if keep > 0 && superseded.len() > keep {
             // A record may list files that no longer exist. They do not count as kept.
             let mut existing = Vec::with_capacity(superseded.len());
             for version in superseded {
