@@ -144,7 +144,7 @@ impl Encoder {
         let batches = std::mem::take(&mut self.blocks);
         self.write_dictionaries(sink)?;
         let dictionaries = std::mem::take(&mut self.blocks);
-        self.write_outside(&END_OF_STREAM, sink)?;
+        self.digest.update(&END_OF_STREAM);
         metadata.rows = self.rows;
         metadata.stats = self.statistics()?;
         let whole =
@@ -160,7 +160,7 @@ impl Encoder {
         let is_listed = self.looks_at_keys && !metadata.hints.polars;
         metadata.keys = if is_listed { columns.map(|(column, _)| column).collect() } else { Vec::new() };
         let tail = footer::build(&self.schema, &metadata, &dictionaries, &batches, self.digest)?;
-        sink(&[&tail])
+        sink(&[&END_OF_STREAM, &tail])
     }
 
     /// The text of the statistics, if they were requested.
