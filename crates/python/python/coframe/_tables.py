@@ -24,7 +24,9 @@ def source(table: Any) -> tuple[Any, Iterator[Any] | None, Metadata]:
         kind = native.metadata.get(KIND)
         dtypes = [(key, text) for key, text in native.metadata.items() if key == DTYPES]
         return with_own_index(native), None, [*_kind(kind), *again(native), *dtypes]
-    kind = None if _is_column(table) else _packages.kind(table)
+    kind = _packages.kind(table)
+    if kind == "arrow" and _is_column(table):
+        kind = None
     if kind == "polars":
         return *_polars(table), _kind(kind)
     if kind == "pandas":
@@ -115,19 +117,16 @@ def _arrow_names(fields: Any) -> Iterator[str]:
 
 
 def _check_schema(pl: Any, schema: Any) -> None:
+    refuse_nuls(schema)
     for name, dtype in schema.items():
-        refuse_nuls([name])
-        _refuse_objects(pl, name, dtype)
-        for inner in (dtype, *_inner(dtype)):
-            refuse_nuls(field.name for field in getattr(inner, "fields", ()))
-
-
-def _refuse_objects(pl: Any, name: str, dtype: Any) -> None:
-    # Polars hands over the addresses of Python objects otherwise.
-    if dtype == pl.Object or any(inner == pl.Object for inner in _inner(dtype)):
-        raise UnsupportedError(
-            f"column `{name}` of dtype {dtype} is not supported; cast it to a dtype that Arrow has, or leave it out"
-        )
+        for part in (dtype, *_inner(dtype)):
+            # Polars hands over the addresses of Python objects otherwise.
+            if part == pl.Object:
+                raise UnsupportedError(
+                    f"column `{name}` of dtype {dtype} is not supported; cast it to a dtype that Arrow has, or leave it out"
+                )
+            if fields := getattr(part, "fields", None):
+                refuse_nuls(field.name for field in fields)
 
 
 def _inner(dtype: Any) -> Iterator[Any]:
