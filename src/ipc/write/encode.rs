@@ -18,7 +18,10 @@ use arrow::{
 };
 use arrow_ipc::{
     Block, MetadataVersion,
-    writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamEncoder, write_message},
+    writer::{
+        DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamEncoder,
+        write_message,
+    },
 };
 use crc32fast::Hasher;
 
@@ -27,7 +30,7 @@ use super::{
     canonical::written,
     dictionary::{Dictionaries, keys_type},
     layout::{StringLayout, conform},
-    readable::{check_readable, check_writable},
+    readable::{check_writable, encode_schema},
 };
 use crate::error::{Error, Result};
 use crate::ipc::{
@@ -86,7 +89,8 @@ impl Encoder {
             .map_err(|e| Error::arrow("set up the encoder", e))?;
         // The schema with its dictionaries: the keys schema hides some of what cannot be encoded.
         check_writable(&schema, &write)?;
-        check_readable(&schema, &write)?;
+        let mut tracker = DictionaryTracker::new(false);
+        let message = encode_schema(&schema, &write, &mut tracker)?;
         let stream = StreamEncoder::try_new_with_options(&keys_schema, write.clone())
             .map_err(|e| Error::arrow("encode the schema", e))?;
         let mut encoder = Self {
@@ -98,13 +102,13 @@ impl Encoder {
             looks_at_keys: true,
             stream,
             options: write,
-            tracker: DictionaryTracker::new(false),
+            tracker,
             position: 0,
             digest: Hasher::new(),
             blocks: Vec::new(),
             rows: 0,
         };
-        encoder.write_schema(sink)?;
+        encoder.write_schema(message, sink)?;
         Ok(encoder)
     }
 
@@ -176,12 +180,7 @@ impl Encoder {
         to_text(&statistics.finish(&dictionary)?).map(Some)
     }
 
-    fn write_schema(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        let message = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
-            &self.schema,
-            &mut self.tracker,
-            &self.options,
-        );
+    fn write_schema(&mut self, message: EncodedData, sink: &mut Sink<'_>) -> Result<()> {
         let mut bytes = MAGIC_BLOCK.to_vec();
         write_message(&mut bytes, message, &self.options).map_err(|e| Error::arrow("encode the schema", e))?;
         self.write_outside(&bytes, sink)

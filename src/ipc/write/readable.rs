@@ -1,9 +1,11 @@
 //! Refuses schemas that the encoder accepts, but no reader.
 
-use arrow::datatypes::{Schema, SchemaRef};
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow_ipc::{
     root_as_message_with_opts,
-    writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
+    writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions, StreamEncoder},
 };
 
 use crate::error::{Error, Result};
@@ -21,12 +23,25 @@ pub(in crate::ipc) fn check_writable(schema: &SchemaRef, options: &IpcWriteOptio
     ))
 }
 
-/// Checks that the schema can be read back, before a byte of the frame is written. Costs microseconds for each column.
-pub(in crate::ipc) fn check_readable(schema: &SchemaRef, options: &IpcWriteOptions) -> Result<()> {
-    if is_readable(schema, options) {
-        return Ok(());
+/// Encodes the schema, and checks that it can be read back, before a byte of the frame is written. Costs microseconds for
+/// each column.
+pub(in crate::ipc) fn encode_schema(
+    schema: &Schema,
+    options: &IpcWriteOptions,
+    tracker: &mut DictionaryTracker,
+) -> Result<EncodedData> {
+    let encode = |schema: &Schema, tracker: &mut DictionaryTracker| {
+        IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, tracker, options)
+    };
+    let encoded = encode(schema, tracker);
+    if is_readable(schema, &encoded) {
+        return Ok(encoded);
     }
-    let culprit = schema.fields().iter().find(|field| !is_readable(&Schema::new(vec![(*field).clone()]), options));
+    let is_culprit = |field: &&FieldRef| {
+        let alone = Schema::new(vec![Arc::clone(field)]);
+        !is_readable(&alone, &encode(&alone, &mut DictionaryTracker::new(false)))
+    };
+    let culprit = schema.fields().iter().find(is_culprit);
     let name = culprit.map_or("?", |field| field.name());
     Err(Error::unsupported(
         format_args!("column `{name}`, whose type is not valid in an Arrow IPC file,"),
@@ -35,9 +50,7 @@ pub(in crate::ipc) fn check_readable(schema: &SchemaRef, options: &IpcWriteOptio
     ))
 }
 
-fn is_readable(schema: &Schema, options: &IpcWriteOptions) -> bool {
-    let mut tracker = DictionaryTracker::new(false);
-    let encoded = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, options);
+fn is_readable(schema: &Schema, encoded: &EncodedData) -> bool {
     let bytes = &encoded.ipc_message;
     // With the limits of the reader.
     let message = root_as_message_with_opts(&verifier(bytes), bytes).ok();
