@@ -71,10 +71,11 @@ def _polars(table: Any) -> tuple[Any, Iterator[Any] | None]:
     import polars as pl
 
     if isinstance(table, pl.DataFrame):
-        _check_schema(pl, table.schema)
+        # `table.schema` takes five times as long.
+        _check_schema(pl, table.columns, table.dtypes)
         return table, None
     schema = table.collect_schema()
-    _check_schema(pl, schema)
+    _check_schema(pl, schema.names(), schema.dtypes())
     if hasattr(table, "collect_batches"):
         return pl.DataFrame(schema=schema), iter(table.collect_batches(maintain_order=True, engine="streaming"))
     return table.collect(engine="streaming"), None
@@ -116,10 +117,10 @@ def _arrow_names(fields: Any) -> Iterator[str]:
             yield from _arrow_names(kind.field(position) for position in range(kind.num_fields))
 
 
-def _check_schema(pl: Any, schema: Any) -> None:
-    refuse_nuls(schema)
-    for name, dtype in schema.items():
-        for part in (dtype, *_inner(dtype)):
+def _check_schema(pl: Any, names: list[str], dtypes: list[Any]) -> None:
+    refuse_nuls(names)
+    for name, dtype in zip(names, dtypes, strict=True):
+        for part in (dtype, *_inner(dtype)) if dtype.is_nested() else (dtype,):
             # Polars hands over the addresses of Python objects otherwise.
             if part == pl.Object:
                 raise UnsupportedError(
