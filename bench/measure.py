@@ -49,6 +49,20 @@ def interleaved(calls):
     return {name: rows[name] if name in rows else row_of(times[name]) for name in calls}
 
 
+def alone(calls, runs):
+    """{name: row} of calls that take turns with nothing in between, not even the collector, which fills caches too."""
+    times = {name: [] for name in calls}
+    gc.collect()
+    gc.disable()
+    for _ in range(runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    gc.enable()
+    return {name: row_of(found) for name, found in times.items()}
+
+
 def seconds_of(call):
     # What an earlier call left to the collector is not this one's.
     gc.collect()

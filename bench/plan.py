@@ -53,7 +53,8 @@ def groups(section, part):
         case "handover":
             return [f"{first}, {others[0]} MB, {counted(others[1], 'workers')}"]
         case "publish":
-            return [f"{first}, {others[0]} MB, {'huge' if others[1:] else '4 KiB'} pages"]
+            key = f"{first}, {others[0]} MB, {'huge' if others[1:] else '4 KiB'} pages"
+            return [key, f"{key}, alone"] if others[1:] else [key]
         case "open":
             return [counted(others[0], first)]
         case "scan":

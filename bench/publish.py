@@ -14,7 +14,11 @@ import data
 import numpy as np
 import programs
 import pyarrow as pa
-from measure import interleaved, of_peer, save
+from measure import alone, interleaved, of_peer, save
+
+
+#: The rows of a group without peers, which displace the code of a publish from the caches, and its runs.
+ALONE, ALONE_RUNS = ("coframe.publish", "ftruncate and write(2)"), 61
 
 
 def write_all(file, text):
@@ -37,12 +41,14 @@ def to_shared_memory(df):
 
 
 def calls(df, folder):
-    """{name: call}. All write into `folder`, on the file system that is measured."""
+    """{name: call}, bytes of the table, and bytes of the same as Arrow. All write into `folder`, on the file system that is measured."""
     store = coframe.Store(os.path.join(folder, "store"))
     nbytes = store.publish(df, "bench").nbytes
     text = memoryview(np.ones(nbytes, dtype=np.uint8))
     target = np.ones(nbytes, dtype=np.uint8)
+    # Polars' strings are views, which refer to equal strings once; those of `to_arrow()` have offsets.
     arrow, path = df.to_arrow(), os.path.join(folder, "file.arrow")
+    arrow_bytes = store.publish(arrow, "bench").nbytes
 
     def one_write(truncate):
         file = os.open(folder, os.O_TMPFILE | os.O_WRONLY)
@@ -64,7 +70,7 @@ def calls(df, folder):
         "Polars write_ipc": lambda: df.write_ipc(path, compression="uncompressed"),
         "pyarrow new_file": with_pyarrow,
     }
-    return found, nbytes
+    return found, nbytes, arrow_bytes
 
 
 def of_vineyard(arrow, client):
@@ -83,7 +89,7 @@ def run(kind, megabytes, where=None):
     df = data.table(kind, megabytes)
     folder = where or os.environ["BENCH_SCRATCH"]
     with contextlib.ExitStack() as stack:
-        found, nbytes = calls(df, folder)
+        found, nbytes, arrow_bytes = calls(df, folder)
         if where is None:
             arrow = df.to_arrow()
             ray = of_peer(lambda: stack.enter_context(programs.ray_node(1)))
@@ -92,7 +98,12 @@ def run(kind, megabytes, where=None):
             found["Ray put, Arrow"] = lambda: ray().put(arrow)
             found["Vineyard put, Arrow"] = of_vineyard(arrow, vineyard)
         rows = interleaved(found)
+    for name, row in rows.items():
+        row["bytes"] = arrow_bytes if "Arrow" in name or name == "pyarrow new_file" else nbytes
     pages = "huge pages" if where else "4 KiB pages"
-    save("publish", f"{kind}, {megabytes} MB, {pages}", rows, kind=kind, bytes=nbytes, height=df.height, pages=pages)
+    key, about = f"{kind}, {megabytes} MB, {pages}", {"kind": kind, "bytes": nbytes, "height": df.height, "pages": pages}
+    save("publish", key, rows, **about)
+    if where:
+        save("publish", f"{key}, alone", alone({name: found[name] for name in ALONE}, ALONE_RUNS), **about)
     for file in Path(folder).glob("file.arrow"):
         file.unlink()
