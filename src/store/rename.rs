@@ -44,7 +44,8 @@ impl Store {
         let Some(version) = self.latest(&from)? else { return Err(self.not_found(&from, None)) };
         let mapping = self.map(&from, version, &options)?.ok_or_else(|| self.not_found(&from, Some(version)))?;
         let mut frame = Frame::from_mapping(mapping, self.origin(to.clone(), UNPUBLISHED), &options)?;
-        let keep = frame.footer().metadata.as_ref().map_or(0, |metadata| metadata.keep);
+        // A file of another program does not say how many versions to keep, so none is removed, as in a sweep.
+        let keep = frame.footer().metadata.as_ref().map_or(u32::MAX, |metadata| metadata.keep);
         let link = |file: &str| self.frames().link_again(&from.file(version), file);
         let committed = self.commit(&mut control, &to, &link, PublishMode::Overwrite)?;
         frame.set_version(committed.version);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use coframe::{PublishOptions, Store};
+use coframe::{PublishOptions, Store, arrow::ipc::writer::FileWriter};
 
 use crate::{
     common::{Scratch, child, role, scratch, store_of_test},
@@ -238,6 +238,25 @@ fn a_renamed_frame_keeps_its_file_and_its_readers() {
         assert!(store.rename(from, to).is_err(), "{from} {to}");
     }
     assert_eq!(values(&store.open("y").unwrap()), [1]);
+}
+
+#[test]
+fn a_renamed_file_of_another_program_replaces_a_frame_and_removes_none_of_its_versions() {
+    // A store of more names is not swept at every change.
+    for scratch in [scratch(), with_many_names(20)] {
+        let store = &scratch.store;
+        for value in 0..2 {
+            store.publish_with("y", &numbers(&[value]), &PublishOptions::new().keep(1)).unwrap();
+        }
+        let batch = store.open("y").unwrap().batches()[0].clone();
+        let foreign = store.publish("x", &batch).unwrap().path();
+        let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        file.write(&batch).unwrap();
+        fs::remove_file(&foreign).unwrap();
+        fs::write(&foreign, file.into_inner().unwrap()).unwrap();
+        assert_eq!(values(&store.rename("x", "y").unwrap()), [1]);
+        assert_eq!(store.versions("y").unwrap().len(), 3);
+    }
 }
 
 #[test]
