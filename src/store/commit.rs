@@ -136,14 +136,16 @@ impl Store {
         Ok(others)
     }
 
-    /// Makes a commit durable and removes the superseded versions of this name that are neither kept nor in use.
+    /// Makes a commit durable and removes the superseded versions of this name that are neither kept nor in use. Then
+    /// sweeps the whole store, if that is due.
     ///
-    /// Only the first step can fail. The next sweep removes files that the second one leaves.
+    /// Only the first step can fail. The next sweep removes files that the others leave.
     pub(super) fn settle(&self, control: &mut Control<'_>, name: &Name, committed: Committed, keep: u32) -> Result<()> {
         let frames = self.frames();
         failpoint::reach("switched").map_err(|e| frames.write_error("publish in", e))?;
         frames.sync()?;
-        // Before a sweep of the whole store, which would have to open the new version to find out how many to keep.
+        // First, because the number to keep is known here. A sweep of the whole store opens the latest version of a name
+        // to find it, if the name has older ones.
         let _ = self.sweep_name(name, committed.superseded, keep);
         if committed.is_sweep_due {
             let _ = self.sweep_locked(control);

@@ -44,7 +44,7 @@ use crate::ipc::{
 const MAGIC_BLOCK: [u8; ALIGNMENT] = *b"ARROW1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
-/// The destination of the bytes, called with the slices of one message, in order.
+/// The destination of the bytes, called with slices to append, in order.
 type Sink<'a> = dyn FnMut(&[&[u8]]) -> Result<()> + 'a;
 
 #[derive(Clone, Debug, Default)]
@@ -148,6 +148,7 @@ impl Encoder {
         let batches = std::mem::take(&mut self.blocks);
         self.write_dictionaries(sink)?;
         let dictionaries = std::mem::take(&mut self.blocks);
+        // Written together with the footer, in one system call.
         self.digest.update(&END_OF_STREAM);
         metadata.rows = self.rows;
         metadata.stats = self.statistics()?;
