@@ -11,6 +11,8 @@ from table import PAGE, TITLES
 FLIGHTS = Path(__file__).parent.parent / "testdata" / "flights.parquet"
 DELAYS = "carrier,delay\nUA,2\nDL,-3\nUA,11\n"
 PRINTED_STORE = "/dev/shm/coframe-1000"
+#: What Python prints when it aborts at its end, after all of the code has run.
+AT_THE_END = "Python runtime state: finalizing"
 
 
 def run_all(store, readers):
@@ -48,7 +50,9 @@ def run(reader, code, store):
     script.write_text(code.replace(PRINTED_STORE, str(store.store)))
     command = "node" if reader in IN_NODE else sys.executable
     done = subprocess.run([command, str(script)], capture_output=True, text=True)
-    if done.returncode == 0 and wanted and done.stdout.strip() == wanted[1]:
+    # Threads of Daft may still take the interpreter's lock while Python ends, which aborts it in some runs.
+    has_ended = done.returncode == 0 or (reader == "daft" and AT_THE_END in done.stderr)
+    if has_ended and wanted and done.stdout.strip() == wanted[1]:
         return []
     return [f"docs/READERS.md: the code for {TITLES[reader]} should print {wanted and wanted[1]!r}, "
             f"and printed {done.stdout!r}\n{done.stderr[-1000:]}"]
