@@ -50,16 +50,20 @@ def interleaved(calls):
 
 
 def alone(calls, runs):
-    """{name: row} of calls that take turns with nothing in between, not even the collector, which fills caches too."""
+    """{name: row} of calls that take turns without a garbage collection in between, because that displaces cached data."""
     times = {name: [] for name in calls}
     gc.collect()
     gc.disable()
-    for _ in range(runs):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    gc.enable()
+    try:
+        for _ in range(runs):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - start)
+    except Exception as error:
+        return {name: {"left out": reason(error)} for name in calls}
+    finally:
+        gc.enable()
     return {name: row_of(found) for name, found in times.items()}
 
 
@@ -100,6 +104,12 @@ def reason(error):
     return (first if type(error).__name__ == "Missing" else f"{type(error).__name__}: {first}")[:160]
 
 
+def reporting():
+    """How long this kernel keeps free pages before it gives them back to the host of a virtual machine, if it says so."""
+    path = Path("/sys/module/page_reporting/parameters/min_free_ms")
+    return f"{path.read_text().strip()} ms" if path.exists() else "not known"
+
+
 def machine():
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
@@ -108,6 +118,7 @@ def machine():
         "cores": os.cpu_count(),
         "memory": f"{memory:.0f} GB",
         "kernel": platform.release().split("-")[0],
+        "free pages are reported to a host after": reporting(),
         "huge pages of shared memory": Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled").read_text().strip(),
         "load before": LOAD,
         "date": time.strftime("%Y-%m-%d"),

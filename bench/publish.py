@@ -17,7 +17,7 @@ import pyarrow as pa
 from measure import alone, interleaved, of_peer, save
 
 
-#: The rows of a group without peers, which displace the code of a publish from the caches, and its runs.
+#: The rows and the number of runs of the groups `alone`: other peers would displace a publish's code from the caches.
 ALONE, ALONE_RUNS = ("coframe.publish", "ftruncate and write(2)"), 61
 
 
@@ -41,7 +41,7 @@ def to_shared_memory(df):
 
 
 def calls(df, folder):
-    """{name: call}, bytes of the table, and bytes of the same as Arrow. All write into `folder`, on the file system that is measured."""
+    """{name: call}, and the published sizes of the DataFrame and of its Arrow table. All write into `folder`."""
     store = coframe.Store(os.path.join(folder, "store"))
     nbytes = store.publish(df, "bench").nbytes
     text = memoryview(np.ones(nbytes, dtype=np.uint8))

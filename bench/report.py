@@ -88,21 +88,19 @@ WHY = {
         "`Ray put` and `Vineyard put` write into arenas, whose pages are resident after the first use. A new segment has to get each page "
         "from the kernel, as `write(2)` does.",
         "A publish needs memory next to the version before it, which is removed afterwards; the others reuse what they have just "
-        "freed. The kernel of this virtual machine reports free huge pages to its host at once, and has to get them back from "
-        "there when they are used again: a publish of 1 GB then took up to 2.8 s. So while the rows of huge pages were measured, "
-        "the kernel kept free pages for a minute (`page_reporting.min_free_ms`). Memory that nothing had used since the start of "
-        "the machine still had to be provided in the first run; see `max`.",
+        "freed. This machine's kernel returns free huge pages to the host of the virtual machine, and must request them again "
+        "when they are used; a publish of 1 GB then took up to 2.9 s. While these groups were measured, the kernel kept free "
+        "pages for a minute. Single runs still took as long, as `max` shows, probably for memory that the host had to provide.",
         "With 1 MB, the fixed part of a publish is most of its time: the store's lock, the description of the columns, the link "
         "and the removal of the version before it.",
-        "With categorical columns, half of `coframe.publish` is Polars' conversion of the categories to Arrow, in which it looks "
+        "With categorical columns, half of `coframe.publish` or more is Polars' conversion of the categories to Arrow, in which it looks "
         "up each one. `coframe.publish, Arrow` gets the converted table, as the rows of pyarrow, Ray and Vineyard do.",
-        "On huge pages the copy is so fast that the rest of a publish shows: it takes the store's lock, checks and describes the "
-        "columns, links the file and removes the version before it. That is 0.2 ms for a tiny table, and about 1 ms once other "
-        "work has displaced its code and data from the processor's caches. Therefore `alone` lets `coframe.publish` and "
-        "`write(2)` take turns with nothing in between. A run of the same program can differ by 0.05x from the next one, because "
-        "a copy is up to 15 % slower from and to addresses that differ modulo 64.",
-        "`to_arrow()` gives every string bytes for itself, where Polars' views of equal strings refer to the same ones: with mixed "
-        "columns of 100 MB the Arrow table has 112 MB and the DataFrame 87. GB/s are of the table that a row writes.",
+        "On huge pages the copy is so fast that the rest of a publish becomes visible: it takes the store's lock, checks and "
+        "describes the columns, links the file and removes the version before it. All of that takes 0.2 ms for a tiny table. Next "
+        "to a copy of 100 MB it takes longer, probably because the copy displaces its code and data from the processor's caches, "
+        "and longest when peers and the garbage collector run in between. The groups `alone` leave those out.",
+        "`to_arrow()` copies the bytes of every string, while Polars' views of equal strings share them: with mixed columns of 100 "
+        "MB the Arrow table has 112 MB and the DataFrame 87. GB/s refer to the table that a row writes.",
     ],
     "open": [
         "pyarrow opens small files sooner: it takes no lock, resolves no name and checks no owner, and it does not convert to "
@@ -167,7 +165,7 @@ def page():
         "`bench/run.sh` measures coframe and what you could use instead: the same data, in the same run, on the same machine. It "
         "writes the results to `bench/results/`, and this page and its charts from them.", "",
         "* Every call warms up once. Then all peers of a group take turns, 7 times. A call of over 2 s gets 3 turns, one of "
-        "over 8 s a single turn; *runs* has the number.",
+        "over 8 s a single turn; *runs* has the number. Groups named *alone* have two calls, which take turns 61 times.",
         "* Tables show the median and the least and greatest time. Blue bars are coframe's, thin lines go from min to max.",
         "* Versions are pinned in `bench/requirements.txt`. Each peer is used as its documentation recommends, next to the plain "
         "calls that people write.",
